@@ -3,9 +3,12 @@
 
 #include <uv.h>
 
-_Static_assert(BELAY_ECANCELED == UV_ECANCELED, "codes of the system are uv's");
-_Static_assert(BELAY_ETIMEDOUT == UV_ETIMEDOUT, "codes of the system are uv's");
-_Static_assert(BELAY_ENOMEM == UV_ENOMEM, "codes of the system are uv's");
+_Static_assert(
+    (int)BELAY_ECANCELED == (int)UV_ECANCELED, "codes of the system are uv's");
+_Static_assert(
+    (int)BELAY_ETIMEDOUT == (int)UV_ETIMEDOUT, "codes of the system are uv's");
+_Static_assert(
+    (int)BELAY_ENOMEM == (int)UV_ENOMEM, "codes of the system are uv's");
 
 const char *
 belay_code_name(int code)
