@@ -22,8 +22,8 @@
 #endif
 
 #define BELAY_API __attribute__((visibility("default")))
-#define BELAY_PRINTF(format, first) \
-    __attribute__((format(printf, format, first)))
+#define BELAY_PRINTF(format_at, first_at) \
+    __attribute__((format(printf, format_at, first_at)))
 
 #define BELAY_VERSION_MAJOR 0
 #define BELAY_VERSION_MINOR 1

@@ -1,0 +1,158 @@
+/* async.h - macros that make steps read like straight-line code.
+ *
+ * A thin layer: every macro is a `return` of a token from task.h and a case
+ * label behind it. What must survive a suspension lives in `self`; plain
+ * locals do not. An await inside a switch of your own is not possible (its
+ * case label would belong to that switch): the program aborts and says so.
+ * Two awaits on one line do not compile. The technique is Simon Tatham's
+ * ("Coroutines in C", "Metaprogramming custom control structures in C").
+ */
+#ifndef BELAY_ASYNC_H
+#define BELAY_ASYNC_H
+
+#include <belay/task.h>
+
+BELAY_BEGIN_DECLS
+
+/* The end of every frame's header, just before `self`; for the macros. */
+struct belay__resume {
+    int32_t line; /* 0 at first, else the line of the await gone on from */
+    uint32_t flags; /* the runtime's */
+};
+
+static inline struct belay__resume *
+belay__resume_of(void *self)
+{
+    return (struct belay__resume *)self - 1;
+}
+
+BELAY_API belay_next belay__with_line(
+    belay_task *task, belay_next enter, int line);
+BELAY_API void belay__lost_line(belay_task *task, const char *file)
+    __attribute__((noreturn, cold));
+
+/* Defines async function `name` whose arguments and locals are `struct name`;
+ * a body in braces follows, with `task` and `self` in sight:
+ *
+ *     struct greet { const char *whom; };
+ *     BELAY_ASYNC(greet)
+ *     {
+ *         BELAY_BEGIN;
+ *         BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+ *         printf("hello %s\n", self->whom);
+ *         BELAY_END;
+ *     }
+ */
+#define BELAY_ASYNC(name) \
+    BELAY__STEP(name) \
+    static const belay_function name = { \
+        #name, __FILE__, sizeof(struct name), name##__step, 0}; \
+    BELAY__BODY(name)
+
+/* The same for a manager in generator style: the body yields once. */
+#define BELAY_MANAGER(name) \
+    BELAY__STEP(name) \
+    static const belay_manager name = { \
+        {#name, __FILE__, sizeof(struct name), name##__step, 0}, NULL}; \
+    BELAY__BODY(name)
+
+#define BELAY__STEP(name) \
+    static belay_next name##__body(belay_task *task, struct name *self); \
+    static belay_next name##__step(belay_task *task, void *self) \
+    { \
+        return name##__body(task, (struct name *)self); \
+    }
+#define BELAY__BODY(name) \
+    static belay_next name##__body(belay_task *task, struct name *self)
+
+/* Name a function or a manager before it is defined further down. */
+#define BELAY_ASYNC_DECLARE(name) static const belay_function name
+#define BELAY_MANAGER_DECLARE(name) static const belay_manager name
+
+/* First and last statement of a body. Reaching the end is a plain return. */
+#define BELAY_BEGIN \
+    switch (belay__resume_of(self)->line) { \
+    case 0:
+
+#define BELAY_END \
+    return belay_return(task, NULL); \
+    default: \
+        belay__lost_line(task, __FILE__); \
+    }
+
+/* Wait for an operation; if it fails, the frame ends with its failure. */
+#define BELAY_AWAIT(op) \
+    do { \
+        BELAY_TRY(op); \
+        if (belay_result(task)->code < 0) { \
+            return belay_pass(task); \
+        } \
+    } while (0)
+
+/* Wait for an operation; look at belay_result(task) for how it ended. */
+#define BELAY_TRY(op) \
+    do { \
+        belay__resume_of(self)->line = __LINE__; \
+        return (op); \
+    case __LINE__:; \
+    } while (0)
+
+/* In a generator manager: the body runs here; its failure is passed on. */
+#define BELAY_YIELD(value) BELAY_AWAIT(belay_yield(task, (value)))
+
+/* In a generator manager: look at belay_result(task) for the outcome. */
+#define BELAY_TRY_YIELD(value) BELAY_TRY(belay_yield(task, (value)))
+
+/* Fail the frame if a plain call returned a negative code. */
+#define BELAY_CHECK(call) \
+    do { \
+        int belay__code = (call); \
+        if (belay__code < 0) { \
+            return belay_fail(task, belay__code, "%s failed: %s", #call, \
+                belay_code_text(belay__code)); \
+        } \
+    } while (0)
+
+#define BELAY_RETURN(value) return belay_return(task, (value))
+#define BELAY_FAIL(...) return belay_fail(task, __VA_ARGS__)
+
+/* Call an async function: BELAY_CALL(greet, .whom = "world"), a token. */
+#define BELAY_CALL(name, ...) \
+    belay_call(task, &(name), &(const struct name){__VA_ARGS__})
+
+/* Open a manager: BELAY_ENTER(database, .path = p), an enter token. */
+#define BELAY_ENTER(name, ...) \
+    belay_enter(task, &(name), &(const struct name){__VA_ARGS__})
+
+/* BELAY_WITH (enter) { block }
+ *
+ * Enter, then run the block; however it is left (its end, break, continue,
+ * return, a failing await), the exit runs. One statement. How it works: the
+ * first pass returns the token; once entered, control comes back to `case
+ * line` and jumps into the block. Falling out of the block and `continue`
+ * reach the inner loop's head, `break` the outer one's; both return
+ * belay_leave(). When the exit is done, control comes back to `case -line`
+ * and goes on behind the block.
+ */
+#define BELAY_WITH(enter) BELAY__WITH(enter, __LINE__)
+#define BELAY__WITH(enter, line_) BELAY__WITH_(enter, line_)
+#define BELAY__WITH_(enter, line_) \
+    if (1) { \
+        return belay__with_line(task, (enter), line_); \
+    case line_: \
+        goto belay__block_##line_; \
+    case -line_:; \
+    } else \
+        while (1) \
+            if (1) { \
+                return belay_leave(task); \
+            } else \
+                while (1) \
+                    if (1) { \
+                        return belay_leave(task); \
+                    } else \
+                    belay__block_##line_:
+
+BELAY_END_DECLS
+
+#endif

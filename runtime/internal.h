@@ -1,0 +1,437 @@
+/* internal.h - the structures that the files of runtime/ and scopes/ share.
+ *
+ * Life of a frame: staged (allocated by belay_call() or belay_enter(), not yet
+ * on the stack), running (task->top or below it), and for a manager also
+ * entered (kept in its owner's list of scopes while the body runs).
+ *
+ * Life of a task: waiting to start, queued, running, parked, ended. It is in
+ * the ready queue at most once; a parked task that must look at a cancel is
+ * queued too, with `abort_queued` set.
+ */
+#ifndef BELAY_RUNTIME_INTERNAL_H
+#define BELAY_RUNTIME_INTERNAL_H
+
+#include <stdarg.h>
+
+#include <belay/async.h>
+#include <belay/context.h>
+#include <belay/runtime.h>
+#include <belay/sync.h>
+#include <belay/uv.h>
+
+#include "runtime/memory.h"
+
+#define BELAY__CONTAINER(ptr, type, member) \
+    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+
+/* A broken contract: one line and abort, in release builds too. */
+#define BELAY__REQUIRE(condition, ...) \
+    do { \
+        if (__builtin_expect(!(condition), 0)) { \
+            belay__broken(__func__, __VA_ARGS__); \
+        } \
+    } while (0)
+
+void belay__broken(const char *where, const char *format, ...)
+    __attribute__((noreturn, cold)) BELAY_PRINTF(2, 3);
+
+/* ---- deadlines: a 4-ary heap behind one uv timer (deadline.c) ---- */
+
+enum belay__deadline_kind {
+    BELAY__DEADLINE_SLEEP, /* a task's wait */
+    BELAY__DEADLINE_SCOPE, /* a cancel scope's deadline, later its grace */
+    BELAY__DEADLINE_TIMER, /* a callback of the library */
+};
+
+struct belay__deadline {
+    int64_t due_ns;
+    uint32_t index; /* in the heap, from 1; 0: not armed */
+    enum belay__deadline_kind kind;
+};
+
+struct belay__heap {
+    struct belay__deadline **slots; /* slots[1..count] */
+    uint32_t count;
+    uint32_t room;
+    uint32_t reserved; /* how many may ever be armed at once */
+};
+
+/* A timer of the library. Reserve first; then start and stop cannot fail. */
+struct belay__timer {
+    struct belay__deadline deadline;
+    void (*fn)(struct belay__timer *timer);
+};
+
+/* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */
+int belay__deadline_reserve(belay_runtime *runtime, uint32_t count);
+void belay__deadline_release(belay_runtime *runtime, uint32_t count);
+/* Arms, or moves, a deadline for which room is reserved. */
+void belay__deadline_arm(
+    belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns);
+void belay__deadline_disarm(
+    belay_runtime *runtime, struct belay__deadline *deadline);
+/* Handles everything that is due; queues tasks, runs no step. */
+void belay__deadline_expire(belay_runtime *runtime);
+/* The earliest armed one, or INT64_MAX. */
+int64_t belay__deadline_next(const belay_runtime *runtime);
+/* now + span on the runtime's clock, saturating. */
+int64_t belay__due(const belay_runtime *runtime, belay_duration span);
+
+int belay__timer_init(belay_runtime *runtime, struct belay__timer *timer,
+    void (*fn)(struct belay__timer *timer));
+void belay__timer_start(
+    belay_runtime *runtime, struct belay__timer *timer, int64_t due_ns);
+void belay__timer_stop(belay_runtime *runtime, struct belay__timer *timer);
+void belay__timer_fini(belay_runtime *runtime, struct belay__timer *timer);
+
+/* ---- cancel scopes (cancel.c) ---- */
+
+enum {
+    BELAY__SCOPE_CANCELLED = 1, /* its own cancel was asked for */
+    BELAY__SCOPE_VISIBLE = 2,   /* it or a visible parent is cancelled */
+    BELAY__SCOPE_CUT = 4,       /* VISIBLE, and the grace is over */
+    BELAY__SCOPE_SHIELD = 8,    /* a user's shield: blocks both */
+    BELAY__SCOPE_IN_EXIT = 16,  /* opened inside an exit: blocks VISIBLE */
+    BELAY__SCOPE_EXPIRED = 32,  /* its own deadline has passed */
+    BELAY__SCOPE_CAUGHT = 64,   /* it absorbed a cancel */
+    BELAY__SCOPE_GRACE = 128,   /* its deadline entry now counts the grace */
+    BELAY__SCOPE_LINKED = 256,  /* in the tree */
+};
+
+struct belay__scope {
+    struct belay__scope *parent;
+    struct belay__scope *child; /* first */
+    struct belay__scope *next;  /* sibling */
+    struct belay__scope *prev;
+    belay_task *task; /* whose stack it is on; NULL for the runtime's root */
+    struct belay__deadline deadline;
+    int64_t grace_ns;
+    uint32_t flags;
+    enum belay_cancel_source source;
+    const char *reason_text;
+    const char *reason_task_name;
+    uint64_t reason_task_id;
+};
+
+/* Links a zeroed scope below parent; room for its deadline is reserved by the
+ * caller. It inherits what is in force, unless a shield flag is set.
+ */
+void belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent, belay_task *task);
+void belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope);
+/* Makes `scope` the innermost one of the running task, and back. */
+void belay__scope_push(belay_task *task, struct belay__scope *scope);
+void belay__scope_pop(belay_task *task, struct belay__scope *scope);
+/* Marks and queues; the first reason is kept. Never allocates. */
+void belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
+    enum belay_cancel_source source, const char *text, const belay_task *by);
+void belay__scope_set_shield(
+    belay_runtime *runtime, struct belay__scope *scope, bool shield);
+void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
+/* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
+bool belay__scope_absorb(struct belay__scope *scope, const belay_task *task,
+    const struct belay_result *outcome);
+bool belay__cancel_visible(const belay_task *task);
+
+/* ---- frames and arenas (arena.c) ---- */
+
+enum {
+    BELAY__FRAME_MANAGER = 1,
+    BELAY__FRAME_ENTERED = 2,   /* the body may run */
+    BELAY__FRAME_EXITING = 4,
+    BELAY__FRAME_RETURNING = 8, /* its scopes exit because of a return */
+    BELAY__FRAME_SUPPRESS = 16, /* the exit has answered suppress */
+    BELAY__FRAME_STACKED = 32,  /* an entry of an exit stack, on the heap */
+    BELAY__FRAME_YIELDED = 64,  /* a generator manager behind its yield */
+};
+
+struct belay__frame {
+    struct belay__frame *caller; /* or the frame that has entered it */
+    const belay_function *function;
+    belay_step *step;            /* runs next */
+    struct belay__frame *scopes; /* entered here, innermost first */
+    struct belay__frame *outer;  /* manager: next in the owner's scopes */
+    struct belay__resume resume; /* last: the macros reach it from self */
+};
+
+/* Stands before the struct belay__frame of a manager. */
+struct belay__block {
+    belay_step *after; /* the owner's step when left */
+    int32_t after_line;
+    union {
+        struct {
+            int32_t line;
+            belay_step *step;
+        } body;                      /* the owner's step once entered */
+        struct belay_result outcome; /* while exiting */
+    } u;
+    struct belay__scope *floor; /* task->floor outside this exit */
+};
+
+_Static_assert(sizeof(struct belay__frame) % 16 == 0, "self is aligned");
+_Static_assert(sizeof(struct belay__block) % 16 == 0, "frames are aligned");
+
+struct belay__chunk {
+    struct belay__chunk *below;
+    char *below_cursor;
+    char *below_end;
+    size_t size; /* of the whole block */
+};
+
+/* Frames, last in, first out. The first bytes may lie in the task's block. */
+struct belay__arena {
+    struct belay__chunk *chunk; /* NULL: the room given at first */
+    char *cursor;
+    char *end;
+};
+
+void *belay__arena_push(
+    belay_runtime *runtime, struct belay__arena *arena, size_t size);
+void belay__arena_pop(
+    belay_runtime *runtime, struct belay__arena *arena, void *ptr);
+/* Frees all chunks; only what was in the first room remains valid. */
+void belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena);
+
+/* Blocks of one size, kept for reuse. */
+void *belay__block_alloc(belay_runtime *runtime, size_t size);
+void belay__block_free(belay_runtime *runtime, void *ptr, size_t size);
+void belay__blocks_fini(belay_runtime *runtime);
+
+static inline void *
+belay__frame_self(struct belay__frame *frame)
+{
+    return frame + 1;
+}
+
+static inline struct belay__block *
+belay__frame_block(struct belay__frame *frame)
+{
+    return (struct belay__block *)(void *)frame - 1;
+}
+
+static inline const belay_manager *
+belay__frame_manager(const struct belay__frame *frame)
+{
+    return (const belay_manager *)(const void *)frame->function;
+}
+
+/* ---- waiting (task.c, sync.c, op.c) ---- */
+
+/* What a parked task waits for. */
+struct belay__wait_kind {
+    const char *name;
+    enum belay_abort (*abort)(belay_task *task);
+};
+
+/* In the task: its place in a queue of waiters, and its deadline. */
+struct belay__wait {
+    struct belay__wait *next;
+    struct belay__wait *prev;
+    struct belay_waiters *queue; /* NULL: in none */
+    void *object;                /* event, channel, struct belay_op … */
+    void *data;                  /* item to send, or where to receive */
+    struct belay__deadline deadline;
+};
+
+/* The first half of every runtime await. False: the task is cancelled and the
+ * result is set; return belay__op_token in both cases.
+ */
+bool belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind);
+/* The wait is over: sets the result and queues the task if it is parked. */
+void belay__wake(belay_task *task, int code, void *value);
+void belay__waiters_push(struct belay_waiters *queue, belay_task *task);
+void belay__waiters_remove(belay_task *task);
+belay_task *belay__waiters_first(const struct belay_waiters *queue);
+/* Completes at once with a code; a checkpoint all the same. */
+belay_next belay__done_now(belay_task *task, int code, void *value);
+enum belay_abort belay__abort_waiter(belay_task *task);
+
+/* ---- tasks (task.c, trampoline.c, unwind.c) ---- */
+
+/* Who is told that a task has ended: a group, or the runtime. */
+struct belay__owner {
+    void (*ended)(struct belay__owner *owner, belay_task *task);
+};
+
+enum belay__task_state {
+    BELAY__TASK_NEW,
+    BELAY__TASK_QUEUED,
+    BELAY__TASK_RUNNING,
+    BELAY__TASK_PARKED,
+    BELAY__TASK_ENDED,
+};
+
+struct belay_task {
+    belay_runtime *runtime;
+    struct belay__frame *top;
+    struct belay__frame *staged;
+    struct belay__arena *frames; /* where frames go: own, or a stack entry's */
+    struct belay__scope *scope; /* innermost */
+    struct belay__scope *floor; /* masked while an exit runs, or NULL */
+    struct belay__binding *context;
+    const struct belay__wait_kind *waiting;
+    struct belay_result result;
+    struct belay__owner *owner;
+    belay_task *ready_next;
+    struct belay__arena arena;
+    struct belay__wait wait;
+    struct belay_waiters joiners;
+    struct belay__scope base;
+    const char *name;
+    uint64_t id;
+    uint32_t block_bytes;
+    uint32_t refs;
+    uint8_t state; /* enum belay__task_state */
+    bool queued;   /* in the ready queue */
+    bool abort_queued;
+    bool abort_asked; /* in this wait */
+};
+
+/* A task, not yet started, with one reference for its run. Reserves all that
+ * its cancel and unwinding may need. BELAY_ENOMEM: nothing has changed.
+ */
+int belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
+    struct belay__owner *owner, const belay_function *function,
+    const void *arguments, const char *name, struct belay__binding *context,
+    belay_task **ret);
+/* Undoes belay__task_new() for a task that was never started. */
+void belay__task_discard(belay_task *task);
+void belay__task_start(belay_task *task);
+void belay__task_run(belay_task *task);
+void belay__task_end(belay_task *task);
+void belay__task_queue(belay_task *task);
+
+/* How a step's token looks inside. */
+enum belay__how {
+    BELAY__HOW_NONE, /* a token that nothing made */
+    BELAY__HOW_WAIT,
+    BELAY__HOW_CALL,
+    BELAY__HOW_ENTER, /* staged, without a block to be in */
+    BELAY__HOW_BLOCK, /* staged, with one */
+    BELAY__HOW_EXIT,  /* an exit stack runs an entry's exit */
+    BELAY__HOW_END,
+    BELAY__HOW_LEAVE,
+    BELAY__HOW_YIELD,
+};
+
+static inline belay_next
+belay__next(enum belay__how how)
+{
+    return (belay_next){(int)how};
+}
+
+/* Takes over the reference on error. */
+void belay__result_set(
+    belay_task *task, int code, void *value, belay_error *error);
+void belay__result_cancelled(belay_task *task);
+/* Copies with a reference more. */
+struct belay_result belay__result_copy(const struct belay_result *result);
+void belay__result_clear(struct belay_result *result);
+
+void belay__frame_init(struct belay__frame *frame,
+    const belay_function *function, const void *arguments, uint32_t flags);
+/* The top frame is done with task->result. False: the task has ended. */
+bool belay__unwind(belay_task *task);
+void belay__exit_begin(belay_task *task, struct belay__frame *scope);
+bool belay__yielded(belay_task *task);
+/* What an exit's answer makes of the outcome; takes both over. */
+struct belay_result belay__outcome_merge(belay_runtime *runtime,
+    struct belay_result outcome, struct belay_result answer, bool suppress);
+
+/* ---- errors (error.c) ---- */
+
+struct belay__error_site {
+    const char *task_name;
+    const char *file;
+    int line;
+};
+
+/* NULL when out of memory. The text is formatted and cut at 1 KiB. */
+belay_error *belay__error_new(struct belay__memory *memory, int code,
+    const struct belay__error_site *site, const char *format, ...)
+    BELAY_PRINTF(4, 5);
+belay_error *belay__error_new_va(struct belay__memory *memory, int code,
+    const struct belay__error_site *site, const char *format, va_list args)
+    BELAY_PRINTF(4, 0);
+/* Only on an error that nobody else has seen; each takes the reference over. */
+void belay__error_set_cause(belay_error *error, belay_error *cause);
+void belay__error_set_foreign(
+    belay_error *error, const char *domain, int foreign_code);
+/* Room for children is made when the error is made. */
+belay_error *belay__error_new_group(struct belay__memory *memory,
+    const struct belay__error_site *site, size_t failures,
+    belay_error **children, size_t count);
+/* `error` with `context` at the end of its chain; takes both over and gives
+ * the error to use instead. Without memory the context is dropped.
+ */
+belay_error *belay__error_with_context(
+    struct belay__memory *memory, belay_error *error, belay_error *context);
+/* A result as an error object: its own, or a new one for a bare code. */
+belay_error *belay__error_of(struct belay__memory *memory,
+    const struct belay_result *result, const char *task_name);
+
+/* ---- context variables (context.c) ---- */
+
+struct belay__binding *belay__context_ref(struct belay__binding *binding);
+void belay__context_unref(
+    belay_runtime *runtime, struct belay__binding *binding);
+
+/* ---- the runtime (runtime.c, clock.c, portal.c) ---- */
+
+#define BELAY__BLOCK_STEP 64
+#define BELAY__BLOCK_CLASSES 17 /* up to 1 KiB */
+
+struct belay__free_block {
+    struct belay__free_block *next;
+};
+
+struct belay_clock {
+    belay_runtime *runtime;
+    int64_t now_ns;
+    bool autojump;
+};
+
+struct belay_runtime {
+    struct belay__memory *memory;
+    uv_loop_t *loop;
+    uv_loop_t *own_loop; /* belay_run()'s, or NULL */
+    uv_timer_t timer;
+    uv_check_t check;
+    uv_idle_t idle;
+    uv_async_t async;
+    belay_clock *clock;
+    int64_t armed_ns; /* what the uv timer is set to */
+    belay_task *ready_first;
+    belay_task *ready_last;
+    belay_task *current;
+    struct belay__heap deadlines;
+    struct belay__scope root;
+    struct belay__free_block *blocks[BELAY__BLOCK_CLASSES];
+    uint32_t blocks_kept[BELAY__BLOCK_CLASSES];
+    int64_t grace_ns;
+    uint32_t step_budget;
+    uint32_t pending_ops; /* waits for something outside */
+    uint64_t steps;
+    uint64_t tasks_alive;
+    uint64_t tasks_started;
+    uint64_t last_id;
+    struct belay__door *door; /* shared with the portals */
+    uint32_t handles_open;
+    bool in_pass;
+    bool idle_on;
+    bool closing;
+    void (*closed_fn)(void *arg);
+    void *closed_arg;
+};
+
+int64_t belay__clock_now(const belay_runtime *runtime);
+/* Makes the loop come back at once, or at the next deadline. */
+void belay__runtime_kick(belay_runtime *runtime);
+void belay__runtime_task_ended(belay_runtime *runtime);
+
+int belay__portal_init(belay_runtime *runtime);
+void belay__portal_fini(belay_runtime *runtime);
+void belay__portal_drain(belay_runtime *runtime);
+void belay__portal_update_ref(belay_runtime *runtime);
+
+#endif

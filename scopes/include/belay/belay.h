@@ -1,0 +1,13 @@
+/* belay.h - everything of the runtime and the scopes, but <belay/uv.h>. */
+#ifndef BELAY_BELAY_H
+#define BELAY_BELAY_H
+
+#include <belay/async.h>
+#include <belay/context.h>
+#include <belay/group.h>
+#include <belay/runtime.h>
+#include <belay/stack.h>
+#include <belay/sync.h>
+#include <belay/timeout.h>
+
+#endif

@@ -1,0 +1,122 @@
+/* group.h - a scope that owns tasks.
+ *
+ * A group is a context manager: its exit waits until every child has ended,
+ * exits included. The first failure cancels the other children and the body;
+ * all failures are reported as one group error. Rules: S46-S72.
+ */
+#ifndef BELAY_GROUP_H
+#define BELAY_GROUP_H
+
+#include <belay/async.h>
+
+BELAY_BEGIN_DECLS
+
+typedef struct belay_group belay_group; /* opaque; lives as long as its block */
+
+enum belay_group_policy {
+    BELAY_FAIL_FAST, /* a failure cancels the siblings and the body */
+    BELAY_SUPERVISE, /* a failure is handed to on_child; siblings go on */
+};
+
+/* Called on the loop, outside any step, as each child ends. */
+typedef void belay_child_fn(
+    belay_task *child, const struct belay_result *result, void *arg);
+
+/* Options for belay_group_open(). A zero field means its default. */
+struct belay_group_opts {
+    size_t size;      /* of this struct; BELAY_GROUP_OPTS() fills it */
+    const char *name; /* static text; default "group" */
+    enum belay_group_policy policy; /* default BELAY_FAIL_FAST */
+    uint32_t max_running; /* children running at once; default no limit */
+    uint32_t max_errors;  /* failures kept whole; default 64 */
+    belay_child_fn *on_child;
+    void *arg; /* for on_child */
+};
+#define BELAY_GROUP_OPTS(...) \
+    (&(const struct belay_group_opts){ \
+        .size = sizeof(struct belay_group_opts), __VA_ARGS__})
+
+/* Options for belay_group_spawn(). A zero field means its default. */
+struct belay_spawn_opts {
+    size_t size;       /* of this struct; BELAY_SPAWN_OPTS() fills it */
+    const char *name;  /* static text; default the function's name */
+    belay_task **task; /* receives a counted handle; default none */
+};
+#define BELAY_SPAWN_OPTS(...) \
+    (&(const struct belay_spawn_opts){ \
+        .size = sizeof(struct belay_spawn_opts), __VA_ARGS__})
+
+/**
+ * belay_group_open - enter a task group; use it in BELAY_WITH
+ *
+ *   opts  NULL for all defaults; copied before the call returns
+ *   ret   receives the group once entered; untouched on failure
+ *
+ * The exit fails with BELAY_EGROUP if the body or a child failed (fail-fast).
+ *
+ * Owner:   the block; never pass the group to a longer-lived object.
+ * Errors:  BELAY_EINVAL  opts->size is one this library does not know
+ *          BELAY_ENOMEM  nothing has changed
+ * Threads: loop thread. Entering is not a checkpoint; the exit waits until
+ *          the last child has ended, also when cancelled.
+ * Since:   0.1. Source: contract S46-S56 (trio nurseries, asyncio.TaskGroup).
+ */
+BELAY_API belay_next belay_group_open(
+    belay_task *task, const struct belay_group_opts *opts, belay_group **ret);
+
+/* Start a child: belay_spawn(group, greet, .whom = "world"); an int. */
+#define belay_spawn(group, function, ...) \
+    belay_group_spawn((group), &(function), \
+        &(const struct function){__VA_ARGS__}, NULL)
+
+/**
+ * belay_group_spawn - start a child task
+ *
+ *   function   not NULL
+ *   arguments  function->size bytes, copied
+ *   opts       NULL for all defaults
+ *
+ * The first step runs in a later turn, never inside the call, in the order of
+ * the spawns; exactly once, also if the group is cancelled by then.
+ *
+ * Owner:   a handle asked for in opts is the caller's to unref.
+ * Errors:  BELAY_EINVAL  opts->size is one this library does not know
+ *          BELAY_ENOMEM  no memory
+ *          BELAY_ESTATE  the group has ended
+ *          In each case nothing has changed.
+ * Threads: loop thread; legal in every callback. Not a cancellation point.
+ * Since:   0.1. Source: contract S57-S62.
+ */
+BELAY_API int belay_group_spawn(belay_group *group,
+    const belay_function *function, const void *arguments,
+    const struct belay_spawn_opts *opts);
+
+/**
+ * belay_group_cancel - ask the body and all children to end
+ *
+ *   text  why; static text or NULL
+ *
+ * If nothing fails on the way, the group then succeeds.
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  none; a second cancel changes nothing.
+ * Threads: loop thread; legal in every callback.
+ * Since:   0.1. Source: contract S56.
+ */
+BELAY_API void belay_group_cancel(belay_group *group, const char *text);
+
+/**
+ * belay_group_count - children that have not ended, waiting ones included
+ *
+ *   group  not NULL
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  none.
+ * Threads: loop thread.
+ * Since:   0.1. Source: trio.Nursery.child_tasks.
+ */
+BELAY_API size_t belay_group_count(const belay_group *group);
+
+BELAY_END_DECLS
+
+#endif
