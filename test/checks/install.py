@@ -3,7 +3,8 @@
 
 Installs into an empty folder, compiles a consumer there in C and in C++ with
 nothing but pkg-config, against the shared and the static library, and runs
-it. Then tries what must fail: reaching a hidden function.
+it; the same with the program that README.md shows. Then tries what must fail:
+reaching a hidden function.
 """
 import glob
 import os
@@ -106,6 +107,19 @@ def check_consumer(user, language, kind, names, program):
     return []
 
 
+def check_readme(user, root, program):
+    """The program in README.md is one that a reader will paste."""
+    with open(os.path.join(root, "README.md"), encoding="utf-8") as file:
+        source = file.read().split("```c\n", 1)[1].split("```", 1)[0]
+    made = user.compile("c", "shared", source, program)
+    if made.returncode != 0:
+        return [f"README.md: does not build:\n{made.stderr}"]
+    ran = user.run(program)
+    if ran.returncode != 0 or not ran.stdout:
+        return [f"README.md: exit {ran.returncode}\n{ran.stdout}{ran.stderr}"]
+    return []
+
+
 def check_command(user):
     """The command, where it was built, runs where it was installed."""
     faults = []
@@ -138,6 +152,7 @@ def check_install(root, build, compilers, dest):
                 user, language, kind, sorted(installed), program)
         if user.compile(language, "shared", INTRUDER, program).returncode == 0:
             faults.append(f"{language}: belay__memory_new can be reached")
+    faults += check_readme(user, root, program)
     return faults + check_command(user)
 
 
