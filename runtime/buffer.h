@@ -7,10 +7,9 @@
 #ifndef BELAY_RUNTIME_BUFFER_H
 #define BELAY_RUNTIME_BUFFER_H
 
-#include <belay/base.h>
-#include <string.h>
-
 #include "runtime/memory.h"
+
+#include <string.h>
 
 struct belay__buffer {
     struct belay__memory *memory;

@@ -24,6 +24,12 @@
 #define BELAY__CONTAINER(ptr, type, member) \
     ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 
+static inline size_t
+belay__align16(size_t size)
+{
+    return (size + 15) & ~(size_t)15;
+}
+
 /* A broken contract: one line and abort, in release builds too. */
 #define BELAY__REQUIRE(condition, ...) \
     do { \
@@ -94,8 +100,8 @@ enum {
     BELAY__SCOPE_IN_EXIT = 16,  /* opened inside an exit: blocks VISIBLE */
     BELAY__SCOPE_EXPIRED = 32,  /* its own deadline has passed */
     BELAY__SCOPE_CAUGHT = 64,   /* it absorbed a cancel */
-    BELAY__SCOPE_GRACE = 128,   /* its deadline entry now counts the grace */
-    BELAY__SCOPE_LINKED = 256,  /* in the tree */
+    BELAY__SCOPE_GRACE = 128,   /* grace_ns is now a point in time */
+    BELAY__SCOPE_OVER = 256,    /* … which has passed */
 };
 
 struct belay__scope {
@@ -104,8 +110,9 @@ struct belay__scope {
     struct belay__scope *next;  /* sibling */
     struct belay__scope *prev;
     belay_task *task; /* whose stack it is on; NULL for the runtime's root */
-    struct belay__deadline deadline;
-    int64_t grace_ns;
+    struct belay__deadline deadline; /* armed for what comes first of … */
+    int64_t deadline_ns; /* INT64_MAX: none */
+    int64_t grace_ns;    /* a span; once GRACE is set, a point in time */
     uint32_t flags;
     enum belay_cancel_source source;
     const char *reason_text;
@@ -113,24 +120,32 @@ struct belay__scope {
     uint64_t reason_task_id;
 };
 
-/* Links a zeroed scope below parent; room for its deadline is reserved by the
- * caller. It inherits what is in force, unless a shield flag is set.
+/* An empty scope; grace_ns < 0 means the runtime's. */
+void belay__scope_init(const belay_runtime *runtime,
+    struct belay__scope *scope, int64_t deadline_ns, int64_t grace_ns);
+/* Links a scope below parent; room for its deadline is reserved by the caller.
+ * It inherits what is in force, unless a shield flag is set.
  */
 void belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent, belay_task *task);
 void belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope);
-/* Makes `scope` the innermost one of the running task, and back. */
-void belay__scope_push(belay_task *task, struct belay__scope *scope);
+/* Reserves, and makes `scope` the innermost one of the running task; and back.
+ * BELAY_ENOMEM: nothing has changed.
+ */
+int belay__scope_push(belay_task *task, struct belay__scope *scope);
 void belay__scope_pop(belay_task *task, struct belay__scope *scope);
 /* Marks and queues; the first reason is kept. Never allocates. */
 void belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     enum belay_cancel_source source, const char *text, const belay_task *by);
 void belay__scope_set_shield(
     belay_runtime *runtime, struct belay__scope *scope, bool shield);
+/* BELAY_ESTATE: it is cancelled; nothing has changed. */
+int belay__scope_move(
+    belay_runtime *runtime, struct belay__scope *scope, int64_t deadline_ns);
 void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
 /* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
-bool belay__scope_absorb(struct belay__scope *scope, const belay_task *task,
-    const struct belay_result *outcome);
+bool belay__scope_absorb(
+    struct belay__scope *scope, const struct belay_result *outcome);
 bool belay__cancel_visible(const belay_task *task);
 
 /* ---- frames and arenas (arena.c) ---- */
@@ -237,6 +252,8 @@ struct belay__wait {
  * result is set; return belay__op_token in both cases.
  */
 bool belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind);
+/* The same without a look at cancels, for what must be waited for. */
+void belay__wait_always(belay_task *task, const struct belay__wait_kind *kind);
 /* The wait is over: sets the result and queues the task if it is parked. */
 void belay__wake(belay_task *task, int code, void *value);
 void belay__waiters_push(struct belay_waiters *queue, belay_task *task);
@@ -245,6 +262,8 @@ belay_task *belay__waiters_first(const struct belay_waiters *queue);
 /* Completes at once with a code; a checkpoint all the same. */
 belay_next belay__done_now(belay_task *task, int code, void *value);
 enum belay_abort belay__abort_waiter(belay_task *task);
+/* An operation that failed before it began; no checkpoint. */
+belay_next belay__refuse(belay_task *task, int code);
 
 /* ---- tasks (task.c, trampoline.c, unwind.c) ---- */
 
@@ -305,6 +324,7 @@ void belay__task_queue(belay_task *task);
 enum belay__how {
     BELAY__HOW_NONE, /* a token that nothing made */
     BELAY__HOW_WAIT,
+    BELAY__HOW_TURN, /* done, but others first */
     BELAY__HOW_CALL,
     BELAY__HOW_ENTER, /* staged, without a block to be in */
     BELAY__HOW_BLOCK, /* staged, with one */
@@ -334,6 +354,13 @@ void belay__frame_init(struct belay__frame *frame,
 bool belay__unwind(belay_task *task);
 void belay__exit_begin(belay_task *task, struct belay__frame *scope);
 bool belay__yielded(belay_task *task);
+/* In a step of an exit: the outcome, to be changed or taken over. */
+static inline struct belay_result *
+belay__exit_outcome(const belay_task *task)
+{
+    return &belay__frame_block(task->top)->u.outcome;
+}
+
 /* What an exit's answer makes of the outcome; takes both over. */
 struct belay_result belay__outcome_merge(belay_runtime *runtime,
     struct belay_result outcome, struct belay_result answer, bool suppress);
@@ -415,7 +442,7 @@ struct belay_runtime {
     uint64_t tasks_alive;
     uint64_t tasks_started;
     uint64_t last_id;
-    struct belay__door *door; /* shared with the portals */
+    belay_portal *portal; /* the one that all openers share */
     uint32_t handles_open;
     bool in_pass;
     bool idle_on;
@@ -429,9 +456,17 @@ int64_t belay__clock_now(const belay_runtime *runtime);
 void belay__runtime_kick(belay_runtime *runtime);
 void belay__runtime_task_ended(belay_runtime *runtime);
 
-int belay__portal_init(belay_runtime *runtime);
-void belay__portal_fini(belay_runtime *runtime);
+/* Runs what other threads have posted. */
 void belay__portal_drain(belay_runtime *runtime);
+/* From now on posts are refused; those made before have been dropped. */
+void belay__portal_shut(belay_runtime *runtime);
+/* An open portal keeps the loop alive as long as tasks are. */
 void belay__portal_update_ref(belay_runtime *runtime);
+
+/* The task with this id, or NULL; O(tasks). */
+belay_task *belay__task_find(const belay_runtime *runtime, uint64_t id);
+/* Next scope in the tree, parents before children; adds to *depth. */
+const struct belay__scope *belay__scope_next(
+    const struct belay__scope *scope, int *depth);
 
 #endif

@@ -1,0 +1,367 @@
+/* cancel.c - cancel scopes: level-triggered, marked from above.
+ *
+ * A cancel marks the subtree of its scope once, without recursion and without
+ * memory, and queues the parked tasks that now see it; nothing of a task runs
+ * in here. So a checkpoint only looks at one scope, its task's innermost.
+ *
+ * Two marks go down the tree. VISIBLE: cancelled. CUT: cancelled, and the
+ * grace is over. A shield stops both (until its own grace is over); the
+ * border of a running exit stops VISIBLE only. Invariant, kept by mark():
+ * the marks of a scope follow from its own flags and its parent's marks.
+ */
+#include "runtime/internal.h"
+
+#include <assert.h>
+
+#define MARKS (uint32_t)(BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT)
+
+void
+belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
+    int64_t deadline_ns, int64_t grace_ns)
+{
+    *scope = (struct belay__scope){
+        .deadline = {0, 0, BELAY__DEADLINE_SCOPE},
+        .deadline_ns = deadline_ns,
+        .grace_ns = grace_ns < 0 ? runtime->grace_ns : grace_ns,
+    };
+}
+
+static uint32_t
+own_marks(const struct belay__scope *scope)
+{
+    if ((scope->flags & BELAY__SCOPE_OVER) != 0) {
+        return MARKS;
+    }
+    return (scope->flags & BELAY__SCOPE_CANCELLED) != 0 ? BELAY__SCOPE_VISIBLE
+                                                        : 0;
+}
+
+static uint32_t
+inherited_marks(const struct belay__scope *scope)
+{
+    const uint32_t above =
+        scope->parent != NULL ? scope->parent->flags & MARKS : 0;
+
+    if ((scope->flags & BELAY__SCOPE_SHIELD) != 0) {
+        return 0;
+    }
+    if ((scope->flags & BELAY__SCOPE_IN_EXIT) != 0) {
+        return (above & BELAY__SCOPE_CUT) != 0 ? MARKS : 0;
+    }
+    return above;
+}
+
+bool
+belay__cancel_visible(const belay_task *task)
+{
+    const struct belay__scope *scope = task->scope;
+
+    if ((scope->flags & MARKS) == 0) {
+        return false;
+    }
+    return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope != task->floor;
+}
+
+/* The task may see a cancel that it did not see before. */
+static void
+notice(belay_task *task)
+{
+    if (task->state == BELAY__TASK_PARKED && !task->abort_asked
+        && belay__cancel_visible(task)) {
+        task->abort_queued = true;
+        belay__task_queue(task);
+    }
+}
+
+static void
+rearm(belay_runtime *runtime, struct belay__scope *scope)
+{
+    int64_t due = INT64_MAX;
+
+    if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0) {
+        due = scope->deadline_ns;
+    }
+    if ((scope->flags & BELAY__SCOPE_GRACE) != 0
+        && (scope->flags & BELAY__SCOPE_OVER) == 0 && scope->grace_ns < due) {
+        due = scope->grace_ns;
+    }
+    belay__deadline_arm(runtime, &scope->deadline, due);
+}
+
+/* From now on the grace of the scope runs, if it has an end. */
+static void
+start_grace(belay_runtime *runtime, struct belay__scope *scope)
+{
+    if ((scope->flags & BELAY__SCOPE_GRACE) == 0) {
+        scope->flags |= BELAY__SCOPE_GRACE;
+        if (scope->grace_ns == 0) {
+            scope->flags |= BELAY__SCOPE_OVER;
+        }
+        scope->grace_ns =
+            belay__due(runtime, belay_nanoseconds(scope->grace_ns));
+    }
+    rearm(runtime, scope);
+}
+
+static bool
+waits_behind_shield(const struct belay__scope *scope)
+{
+    return (scope->flags & BELAY__SCOPE_SHIELD) != 0 && scope->parent != NULL
+        && (scope->parent->flags & MARKS) != 0
+        && (scope->flags & BELAY__SCOPE_GRACE) == 0;
+}
+
+/* Brings one scope's marks up to date; says whether they have changed. */
+static bool
+mark_one(belay_runtime *runtime, struct belay__scope *scope)
+{
+    uint32_t marks;
+
+    if (waits_behind_shield(scope)) {
+        start_grace(runtime, scope);
+    }
+    marks = own_marks(scope) | inherited_marks(scope);
+    if (marks == (scope->flags & MARKS)) {
+        return false;
+    }
+    scope->flags = (scope->flags & ~MARKS) | marks;
+    if (scope->task != NULL && scope->task->scope == scope) {
+        notice(scope->task);
+    }
+    return true;
+}
+
+static void
+mark(belay_runtime *runtime, struct belay__scope *root)
+{
+    struct belay__scope *scope = root;
+
+    for (;;) {
+        if (mark_one(runtime, scope) && scope->child != NULL) {
+            scope = scope->child;
+            continue;
+        }
+        while (scope != root && scope->next == NULL) {
+            scope = scope->parent;
+        }
+        if (scope == root) {
+            return;
+        }
+        scope = scope->next;
+    }
+}
+
+void
+belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent, belay_task *task)
+{
+    scope->task = task;
+    scope->parent = parent;
+    scope->prev = NULL;
+    scope->next = parent->child;
+    if (scope->next != NULL) {
+        scope->next->prev = scope;
+    }
+    parent->child = scope;
+    if (scope->deadline_ns != INT64_MAX) {
+        rearm(runtime, scope);
+    }
+    if ((parent->flags & MARKS) != 0) {
+        (void)mark_one(runtime, scope);
+    }
+}
+
+void
+belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)
+{
+    assert(scope->child == NULL);
+    belay__deadline_disarm(runtime, &scope->deadline);
+    if (scope->prev != NULL) {
+        scope->prev->next = scope->next;
+    } else {
+        scope->parent->child = scope->next;
+    }
+    if (scope->next != NULL) {
+        scope->next->prev = scope->prev;
+    }
+    scope->next = NULL;
+    scope->prev = NULL;
+}
+
+int
+belay__scope_push(belay_task *task, struct belay__scope *scope)
+{
+    int code = belay__deadline_reserve(task->runtime, 1);
+
+    if (code < 0) {
+        return code;
+    }
+    if (task->scope == task->floor) {
+        scope->flags |= BELAY__SCOPE_IN_EXIT;
+    }
+    belay__scope_link(task->runtime, scope, task->scope, task);
+    task->scope = scope;
+    return 0;
+}
+
+void
+belay__scope_pop(belay_task *task, struct belay__scope *scope)
+{
+    BELAY__REQUIRE(
+        task->scope == scope, "task %s: not its innermost scope", task->name);
+    task->scope = scope->parent;
+    belay__scope_unlink(task->runtime, scope);
+    belay__deadline_release(task->runtime, 1);
+}
+
+void
+belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
+    enum belay_cancel_source source, const char *text, const belay_task *by)
+{
+    if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
+        return;
+    }
+    scope->flags |= BELAY__SCOPE_CANCELLED;
+    scope->source = source;
+    scope->reason_text = text;
+    if (by != NULL) {
+        scope->reason_task_name = by->name;
+        scope->reason_task_id = by->id;
+    }
+    start_grace(runtime, scope);
+    mark(runtime, scope);
+}
+
+void
+belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
+{
+    const int64_t now = belay__clock_now(runtime);
+
+    if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0
+        && scope->deadline_ns <= now) {
+        scope->flags |= BELAY__SCOPE_EXPIRED;
+        belay__scope_cancel(
+            runtime, scope, BELAY_CANCEL_DEADLINE, "the deadline passed", NULL);
+    }
+    if ((scope->flags & BELAY__SCOPE_GRACE) != 0 && scope->grace_ns <= now) {
+        scope->flags |= BELAY__SCOPE_OVER;
+        mark(runtime, scope);
+    }
+    rearm(runtime, scope);
+}
+
+void
+belay__scope_set_shield(
+    belay_runtime *runtime, struct belay__scope *scope, bool shield)
+{
+    if (shield) {
+        scope->flags |= BELAY__SCOPE_SHIELD;
+    } else {
+        scope->flags &= ~(uint32_t)BELAY__SCOPE_SHIELD;
+    }
+    mark(runtime, scope);
+}
+
+int
+belay__scope_move(
+    belay_runtime *runtime, struct belay__scope *scope, int64_t deadline_ns)
+{
+    if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
+        return BELAY_ESTATE;
+    }
+    scope->deadline_ns = deadline_ns;
+    rearm(runtime, scope);
+    return 0;
+}
+
+bool
+belay__scope_absorb(struct belay__scope *scope,
+    const struct belay_result *outcome)
+{
+    if (!outcome->cancelled || (scope->flags & BELAY__SCOPE_CANCELLED) == 0
+        || inherited_marks(scope) != 0) {
+        return false;
+    }
+    scope->flags |= BELAY__SCOPE_CAUGHT;
+    return true;
+}
+
+/* The outermost cancelled scope whose cancel reaches the task. */
+static const struct belay__scope *
+cancelled_by(const belay_task *task)
+{
+    const struct belay__scope *found = NULL;
+
+    for (const struct belay__scope *scope = task->scope; scope != NULL;
+         scope = scope->parent) {
+        if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
+            found = scope;
+        }
+        if ((scope->flags & BELAY__SCOPE_OVER) == 0
+            && inherited_marks(scope) == 0) {
+            break;
+        }
+    }
+    return found;
+}
+
+static const char *
+text_or_empty(const char *text)
+{
+    return text != NULL ? text : "";
+}
+
+bool
+belay_cancel_pending(
+    const belay_task *task, struct belay_cancel_reason *ret_reason)
+{
+    const struct belay__scope *scope;
+
+    if (!belay__cancel_visible(task)) {
+        return false;
+    }
+    scope = cancelled_by(task);
+    if (ret_reason == NULL || scope == NULL) {
+        return true;
+    }
+    *ret_reason = (struct belay_cancel_reason){
+        .source =
+            task->scope == task->floor ? BELAY_CANCEL_GRACE : scope->source,
+        .text = text_or_empty(scope->reason_text),
+        .task_name = text_or_empty(scope->reason_task_name),
+        .task_id = scope->reason_task_id,
+    };
+    return true;
+}
+
+belay_time
+belay_effective_deadline(const belay_task *task)
+{
+    int64_t due = INT64_MAX;
+
+    if (belay__cancel_visible(task)) {
+        return (belay_time){INT64_MIN};
+    }
+    for (const struct belay__scope *scope = task->scope;
+         scope != NULL && scope != task->floor; scope = scope->parent) {
+        if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0
+            && scope->deadline_ns < due) {
+            due = scope->deadline_ns;
+        }
+        if ((scope->flags & (BELAY__SCOPE_SHIELD | BELAY__SCOPE_IN_EXIT))
+            != 0) {
+            break;
+        }
+    }
+    return (belay_time){due};
+}
+
+int
+belay_task_cancel(belay_task *target, const char *text)
+{
+    if (target->state != BELAY__TASK_ENDED) {
+        belay__scope_cancel(target->runtime, &target->base,
+            BELAY_CANCEL_EXPLICIT, text, target->runtime->current);
+    }
+    return 0;
+}

@@ -1,0 +1,95 @@
+/* context.c - context variables as a list of bindings, newest first.
+ *
+ * A context is a pointer to its newest binding; bindings never change and are
+ * counted, so a snapshot is one reference. A set adds a binding, a reset goes
+ * back to the one before it. Look-ups walk the list: contexts are shallow.
+ */
+#include <belay/context.h>
+
+#include "runtime/internal.h"
+
+struct belay__binding {
+    struct belay__binding *below;
+    const struct belay_var *var;
+    void *value;
+    uint32_t refs;
+};
+
+struct belay__binding *
+belay__context_ref(struct belay__binding *binding)
+{
+    if (binding != NULL) {
+        binding->refs++;
+    }
+    return binding;
+}
+
+void
+belay__context_unref(belay_runtime *runtime, struct belay__binding *binding)
+{
+    struct belay__binding *below;
+
+    while (binding != NULL && --binding->refs == 0) {
+        below = binding->below;
+        if (binding->var->destroy != NULL) {
+            binding->var->destroy(binding->value);
+        }
+        belay__free(runtime->memory, binding, sizeof(*binding));
+        binding = below;
+    }
+}
+
+void *
+belay_var_get(const belay_task *task, const struct belay_var *var)
+{
+    for (const struct belay__binding *binding = task->context; binding != NULL;
+         binding = binding->below) {
+        if (binding->var == var) {
+            return binding->value;
+        }
+    }
+    return NULL;
+}
+
+int
+belay_var_set(belay_task *task, const struct belay_var *var, void *value,
+    struct belay_var_token *ret_token)
+{
+    struct belay__binding *binding =
+        belay__alloc(task->runtime->memory, sizeof(*binding));
+
+    if (binding == NULL) {
+        return BELAY_ENOMEM;
+    }
+    /* The task's reference on the old newest one moves into `below`. */
+    *binding = (struct belay__binding){task->context, var, value, 1};
+    task->context = binding;
+    if (ret_token != NULL) {
+        *ret_token = (struct belay_var_token){binding, task};
+    }
+    return 0;
+}
+
+int
+belay_var_reset(belay_task *task, const struct belay_var *var,
+    struct belay_var_token *token)
+{
+    struct belay__binding *binding = token->binding;
+
+    if (binding == NULL) {
+        return BELAY_ESTATE;
+    }
+    if (token->task != task) {
+        return BELAY_EOWNER;
+    }
+    if (task->context != binding) {
+        return BELAY_ESTATE;
+    }
+    if (binding->var != var) {
+        return BELAY_EINVAL;
+    }
+    task->context = belay__context_ref(binding->below);
+    belay__context_unref(task->runtime, binding);
+    token->binding = NULL;
+    return 0;
+}

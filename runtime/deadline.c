@@ -1,0 +1,251 @@
+/* deadline.c - all deadlines of a runtime in one heap behind one uv timer.
+ *
+ * A 4-ary heap of pointers; an entry knows its slot, so moving and removing
+ * are O(log n) and nothing is ever searched. Room is reserved when a task, a
+ * scope or a timer is made: arming cannot fail.
+ */
+#include "runtime/internal.h"
+
+#include <assert.h>
+
+#define ARITY 4
+#define ROOM_MIN 64
+
+int
+belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
+{
+    struct belay__heap *heap = &runtime->deadlines;
+    struct belay__deadline **slots;
+    uint32_t room;
+
+    if (count > UINT32_MAX / 4 - heap->reserved) {
+        return BELAY_ENOMEM;
+    }
+    if (heap->reserved + count + 1 > heap->room) {
+        room = heap->room < ROOM_MIN ? ROOM_MIN : heap->room + heap->room / 2;
+        if (room < heap->reserved + count + 1) {
+            room = heap->reserved + count + 1;
+        }
+        slots = belay__realloc(runtime->memory, (void *)heap->slots,
+            heap->room * sizeof(*slots), room * sizeof(*slots));
+        if (slots == NULL) {
+            return BELAY_ENOMEM;
+        }
+        heap->slots = slots;
+        heap->room = room;
+    }
+    heap->reserved += count;
+    return 0;
+}
+
+void
+belay__deadline_release(belay_runtime *runtime, uint32_t count)
+{
+    assert(runtime->deadlines.reserved >= count);
+    runtime->deadlines.reserved -= count;
+}
+
+static void
+put(struct belay__heap *heap, uint32_t index, struct belay__deadline *deadline)
+{
+    heap->slots[index] = deadline;
+    deadline->index = index;
+}
+
+static uint32_t
+parent_of(uint32_t index)
+{
+    return (index - 2) / ARITY + 1;
+}
+
+static void
+sift_up(struct belay__heap *heap, uint32_t index)
+{
+    struct belay__deadline *deadline = heap->slots[index];
+    uint32_t parent;
+
+    while (index > 1) {
+        parent = parent_of(index);
+        if (heap->slots[parent]->due_ns <= deadline->due_ns) {
+            break;
+        }
+        put(heap, index, heap->slots[parent]);
+        index = parent;
+    }
+    put(heap, index, deadline);
+}
+
+/* The earliest child of a slot, or 0. */
+static uint32_t
+first_child(const struct belay__heap *heap, uint32_t index)
+{
+    const uint64_t first = (uint64_t)(index - 1) * ARITY + 2;
+    uint32_t best;
+
+    if (first > heap->count) {
+        return 0;
+    }
+    best = (uint32_t)first;
+    for (uint64_t i = first + 1; i < first + ARITY && i <= heap->count; i++) {
+        if (heap->slots[i]->due_ns < heap->slots[best]->due_ns) {
+            best = (uint32_t)i;
+        }
+    }
+    return best;
+}
+
+static void
+sift_down(struct belay__heap *heap, uint32_t index)
+{
+    struct belay__deadline *deadline = heap->slots[index];
+    uint32_t child;
+
+    while ((child = first_child(heap, index)) != 0) {
+        if (heap->slots[child]->due_ns >= deadline->due_ns) {
+            break;
+        }
+        put(heap, index, heap->slots[child]);
+        index = child;
+    }
+    put(heap, index, deadline);
+}
+
+void
+belay__deadline_arm(
+    belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns)
+{
+    struct belay__heap *heap = &runtime->deadlines;
+
+    if (due_ns == INT64_MAX) {
+        belay__deadline_disarm(runtime, deadline);
+        return;
+    }
+    deadline->due_ns = due_ns;
+    if (deadline->index == 0) {
+        assert(heap->count < heap->reserved);
+        put(heap, ++heap->count, deadline);
+    }
+    sift_up(heap, deadline->index);
+    sift_down(heap, deadline->index);
+    if (deadline->index == 1) {
+        belay__runtime_kick(runtime);
+    }
+}
+
+void
+belay__deadline_disarm(
+    belay_runtime *runtime, struct belay__deadline *deadline)
+{
+    struct belay__heap *heap = &runtime->deadlines;
+    const uint32_t index = deadline->index;
+    struct belay__deadline *last;
+
+    if (index == 0) {
+        return;
+    }
+    deadline->index = 0;
+    last = heap->slots[heap->count--];
+    if (last == deadline) {
+        return;
+    }
+    put(heap, index, last);
+    sift_up(heap, index);
+    sift_down(heap, last->index);
+}
+
+int64_t
+belay__deadline_next(const belay_runtime *runtime)
+{
+    const struct belay__heap *heap = &runtime->deadlines;
+
+    return heap->count > 0 ? heap->slots[1]->due_ns : INT64_MAX;
+}
+
+static void
+fire(belay_runtime *runtime, struct belay__deadline *deadline)
+{
+    struct belay__timer *timer;
+    struct belay__wait *wait;
+
+    switch (deadline->kind) {
+    case BELAY__DEADLINE_SLEEP:
+        wait = BELAY__CONTAINER(deadline, struct belay__wait, deadline);
+        belay__wake(BELAY__CONTAINER(wait, belay_task, wait), 0, NULL);
+        break;
+    case BELAY__DEADLINE_SCOPE:
+        belay__scope_due(runtime,
+            BELAY__CONTAINER(deadline, struct belay__scope, deadline));
+        break;
+    case BELAY__DEADLINE_TIMER:
+        timer = BELAY__CONTAINER(deadline, struct belay__timer, deadline);
+        timer->fn(timer);
+        break;
+    }
+}
+
+void
+belay__deadline_expire(belay_runtime *runtime)
+{
+    struct belay__heap *heap = &runtime->deadlines;
+    const int64_t now = belay__clock_now(runtime);
+    struct belay__deadline *deadline;
+
+    /* What a timer's callback arms for "now" waits for the next turn. */
+    for (uint32_t n = heap->count; n > 0 && heap->count > 0; n--) {
+        deadline = heap->slots[1];
+        if (deadline->due_ns > now) {
+            break;
+        }
+        belay__deadline_disarm(runtime, deadline);
+        fire(runtime, deadline);
+    }
+}
+
+int64_t
+belay__due(const belay_runtime *runtime, belay_duration span)
+{
+    const int64_t now = belay__clock_now(runtime);
+    int64_t due;
+
+    if (span.ns <= 0) {
+        return now;
+    }
+    return __builtin_add_overflow(now, span.ns, &due) ? INT64_MAX : due;
+}
+
+int
+belay__timer_init(belay_runtime *runtime, struct belay__timer *timer,
+    void (*fn)(struct belay__timer *timer))
+{
+    int code = belay__deadline_reserve(runtime, 1);
+
+    if (code < 0) {
+        return code;
+    }
+    *timer = (struct belay__timer){{0, 0, BELAY__DEADLINE_TIMER}, fn};
+    return 0;
+}
+
+void
+belay__timer_start(
+    belay_runtime *runtime, struct belay__timer *timer, int64_t due_ns)
+{
+    belay__deadline_arm(runtime, &timer->deadline, due_ns);
+}
+
+void
+belay__timer_stop(belay_runtime *runtime, struct belay__timer *timer)
+{
+    belay__deadline_disarm(runtime, &timer->deadline);
+}
+
+void
+belay__timer_fini(belay_runtime *runtime, struct belay__timer *timer)
+{
+    if (timer->fn == NULL) {
+        return;
+    }
+    belay__deadline_disarm(runtime, &timer->deadline);
+    belay__deadline_release(runtime, 1);
+    timer->fn = NULL;
+}

@@ -1,0 +1,145 @@
+/* dump.c - the live task tree as text, by walking the tree of scopes. */
+#include "runtime/internal.h"
+
+#include <inttypes.h>
+
+const struct belay__scope *
+belay__scope_next(const struct belay__scope *scope, int *depth)
+{
+    if (scope->child != NULL) {
+        ++*depth;
+        return scope->child;
+    }
+    while (scope->next == NULL) {
+        scope = scope->parent;
+        --*depth;
+        if (scope == NULL) {
+            return NULL;
+        }
+    }
+    return scope->next;
+}
+
+belay_task *
+belay__task_find(const belay_runtime *runtime, uint64_t id)
+{
+    int depth = 0;
+
+    for (const struct belay__scope *scope = &runtime->root; scope != NULL;
+         scope = belay__scope_next(scope, &depth)) {
+        if (scope->task != NULL && scope->task->id == id) {
+            return scope->task;
+        }
+    }
+    return NULL;
+}
+
+static const char *
+state_name(const belay_task *task)
+{
+    switch ((enum belay__task_state)task->state) {
+    case BELAY__TASK_NEW:
+        return "not started";
+    case BELAY__TASK_QUEUED:
+        return "ready";
+    case BELAY__TASK_RUNNING:
+        return "running";
+    case BELAY__TASK_PARKED:
+        return "waiting";
+    case BELAY__TASK_ENDED:
+        return "ended";
+    }
+    return "?";
+}
+
+static const char *
+source_name(enum belay_cancel_source source)
+{
+    switch (source) {
+    case BELAY_CANCEL_NONE:
+        return "none";
+    case BELAY_CANCEL_EXPLICIT:
+        return "explicit";
+    case BELAY_CANCEL_DEADLINE:
+        return "deadline";
+    case BELAY_CANCEL_SIBLING:
+        return "sibling";
+    case BELAY_CANCEL_PARENT:
+        return "parent";
+    case BELAY_CANCEL_SHUTDOWN:
+        return "shutdown";
+    case BELAY_CANCEL_GRACE:
+        return "grace";
+    }
+    return "?";
+}
+
+static const char *
+awaited(const belay_task *task)
+{
+    const struct belay_op *op;
+
+    if (task->waiting->abort == belay__abort_waiter) {
+        return task->waiting->name;
+    }
+    op = task->wait.object;
+    return op != NULL && op->name != NULL ? op->name : task->waiting->name;
+}
+
+static void
+dump_frames(const belay_task *task, FILE *out)
+{
+    for (const struct belay__frame *frame = task->top; frame != NULL;
+         frame = frame->caller) {
+        const char *file = frame->function->file;
+
+        fprintf(out, "%s%s", frame == task->top ? " in " : " < ",
+            frame->function->name);
+        if (file != NULL && frame->resume.line != 0) {
+            fprintf(out, " (%s:%d)", file,
+                frame->resume.line < 0 ? -frame->resume.line
+                                       : frame->resume.line);
+        }
+        for (const struct belay__frame *scope = frame->scopes; scope != NULL;
+             scope = scope->outer) {
+            fprintf(out, " [%s]", scope->function->name);
+        }
+    }
+}
+
+static void
+dump_task(const belay_task *task, int depth, FILE *out)
+{
+    const int64_t now = belay__clock_now(task->runtime);
+    const int64_t due = belay_effective_deadline(task).ns;
+    struct belay_cancel_reason reason;
+
+    fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->name, task->id,
+        state_name(task));
+    if (task->waiting != NULL) {
+        fprintf(out, " for %s", awaited(task));
+    }
+    dump_frames(task, out);
+    if (belay_cancel_pending(task, &reason)) {
+        fprintf(out, ", cancelled (%s: %s)", source_name(reason.source),
+            reason.text);
+    } else if (due != INT64_MAX) {
+        fprintf(out, ", deadline in %.3f s", (double)(due - now) / 1e9);
+    }
+    fprintf(out, "\n");
+}
+
+void
+belay_runtime_dump(const belay_runtime *runtime, FILE *out)
+{
+    int depth = 0;
+
+    fprintf(out, "runtime: %" PRIu64 " tasks alive, %" PRIu64 " started\n",
+        runtime->tasks_alive, runtime->tasks_started);
+    for (const struct belay__scope *scope = &runtime->root; scope != NULL;
+         scope = belay__scope_next(scope, &depth)) {
+        if (scope->task != NULL && scope == &scope->task->base) {
+            dump_task(scope->task, depth, out);
+        }
+    }
+}

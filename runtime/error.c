@@ -1,0 +1,415 @@
+/* error.c - error objects and how results are printed.
+ *
+ * An object is changed only while its maker holds the one reference; from
+ * then on it is shared and stays as it is. Everything here may run out of
+ * memory without harm: the code in the result is the complete error.
+ */
+#include <belay/error.h>
+
+#include "runtime/internal.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MESSAGE_MAX 1024
+#define DEPTH_MAX 16 /* how deep a tree is printed */
+
+struct belay_error {
+    struct belay__memory *memory;
+    uint32_t refs;
+    int code;
+    int foreign_code;
+    int line;
+    const char *domain;
+    const char *file;
+    belay_error *cause;
+    belay_error *context;
+    belay_error **children;
+    size_t child_count;
+    size_t failures;
+    size_t bytes; /* of this block */
+    char *task_name;
+    char *message;
+};
+
+/* One block: the struct, the children's pointers, the two texts. */
+static belay_error *
+error_alloc(struct belay__memory *memory, int code,
+    const struct belay__error_site *site, const char *message,
+    size_t child_count)
+{
+    const char *task_name = site->task_name != NULL ? site->task_name : "";
+    const size_t name_len = strlen(task_name) + 1;
+    const size_t message_len = strlen(message) + 1;
+    const size_t children = child_count * sizeof(belay_error *);
+    const size_t bytes =
+        sizeof(belay_error) + children + name_len + message_len;
+    belay_error *error = belay__alloc_zero(memory, bytes);
+    char *text;
+
+    if (error == NULL) {
+        return NULL;
+    }
+    text = (char *)(error + 1) + children;
+    memcpy(text, task_name, name_len);
+    memcpy(text + name_len, message, message_len);
+    *error = (belay_error){
+        .memory = belay__memory_ref(memory),
+        .refs = 1,
+        .code = code,
+        .line = site->line,
+        .file = site->file != NULL ? site->file : "",
+        .children = (belay_error **)(void *)(error + 1),
+        .child_count = child_count,
+        .failures = 1,
+        .bytes = bytes,
+        .task_name = text,
+        .message = text + name_len,
+    };
+    return error;
+}
+
+belay_error *
+belay__error_new_va(struct belay__memory *memory, int code,
+    const struct belay__error_site *site, const char *format, va_list args)
+{
+    char message[MESSAGE_MAX];
+
+    if (vsnprintf(message, sizeof(message), format, args) < 0) {
+        message[0] = '\0';
+    }
+    return error_alloc(memory, code, site, message, 0);
+}
+
+belay_error *
+belay__error_new(struct belay__memory *memory, int code,
+    const struct belay__error_site *site, const char *format, ...)
+{
+    va_list args;
+    belay_error *error;
+
+    va_start(args, format);
+    error = belay__error_new_va(memory, code, site, format, args);
+    va_end(args);
+    return error;
+}
+
+belay_error *
+belay__error_new_group(struct belay__memory *memory,
+    const struct belay__error_site *site, size_t failures,
+    belay_error **children, size_t count)
+{
+    char message[64];
+    belay_error *error;
+
+    (void)snprintf(message, sizeof(message), "%zu task%s of the group failed",
+        failures, failures == 1 ? "" : "s");
+    error = error_alloc(memory, BELAY_EGROUP, site, message, count);
+    if (error == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        error->children[i] = children[i];
+    }
+    error->failures = failures;
+    return error;
+}
+
+void
+belay__error_set_cause(belay_error *error, belay_error *cause)
+{
+    assert(error->refs == 1 && error->cause == NULL);
+    error->cause = cause;
+}
+
+void
+belay__error_set_foreign(
+    belay_error *error, const char *domain, int foreign_code)
+{
+    assert(error->refs == 1);
+    error->domain = domain;
+    error->foreign_code = foreign_code;
+}
+
+/* A copy that nobody else has seen, sharing what hangs below. */
+static belay_error *
+error_copy(struct belay__memory *memory, const belay_error *from)
+{
+    const struct belay__error_site site = {
+        from->task_name, from->file, from->line};
+    belay_error *copy = error_alloc(
+        memory, from->code, &site, from->message, from->child_count);
+
+    if (copy == NULL) {
+        return NULL;
+    }
+    copy->domain = from->domain;
+    copy->foreign_code = from->foreign_code;
+    copy->failures = from->failures;
+    copy->cause = belay_error_ref(from->cause);
+    copy->context = belay_error_ref(from->context);
+    for (size_t i = 0; i < from->child_count; i++) {
+        copy->children[i] = belay_error_ref(from->children[i]);
+    }
+    return copy;
+}
+
+static bool
+chain_holds(const belay_error *chain, const belay_error *error)
+{
+    for (; chain != NULL; chain = chain->context) {
+        if (chain == error) {
+            return true;
+        }
+    }
+    return false;
+}
+
+belay_error *
+belay__error_with_context(
+    struct belay__memory *memory, belay_error *error, belay_error *context)
+{
+    belay_error **slot = &error;
+    belay_error *copy;
+
+    /* No cycles: what is in the one chain is not hung below the other. */
+    if (chain_holds(error, context) || chain_holds(context, error)) {
+        belay_error_unref(context);
+        return error;
+    }
+    while (*slot != NULL) {
+        if ((*slot)->refs > 1) {
+            copy = error_copy(memory, *slot);
+            if (copy == NULL) {
+                belay_error_unref(context);
+                return error;
+            }
+            belay_error_unref(*slot);
+            *slot = copy;
+        }
+        slot = &(*slot)->context;
+    }
+    *slot = context;
+    return error;
+}
+
+belay_error *
+belay__error_of(struct belay__memory *memory,
+    const struct belay_result *result, const char *task_name)
+{
+    const struct belay__error_site site = {task_name, NULL, 0};
+
+    if (result->error != NULL) {
+        return belay_error_ref(result->error);
+    }
+    return belay__error_new(
+        memory, result->code, &site, "%s", belay_code_text(result->code));
+}
+
+belay_error *
+belay_error_ref(belay_error *error)
+{
+    if (error != NULL) {
+        error->refs++;
+    }
+    return error;
+}
+
+/* Frees one object, and gives what hangs below it to the list `dead`, linked
+ * through `context`: trees of any depth are freed in constant native stack.
+ */
+static void
+drop(belay_error *error, belay_error **dead)
+{
+    if (error != NULL && --error->refs == 0) {
+        /* The context joins the list by itself: walk to the end of what dies
+         * with this one. */
+        belay_error *last = error;
+
+        while (last->context != NULL && last->context->refs == 1) {
+            last = last->context;
+            last->refs = 0;
+        }
+        if (last->context != NULL) {
+            last->context->refs--;
+        }
+        last->context = *dead;
+        *dead = error;
+    }
+}
+
+void
+belay_error_unref(belay_error *error)
+{
+    belay_error *dead = NULL;
+    struct belay__memory *memory;
+
+    drop(error, &dead);
+    while (dead != NULL) {
+        error = dead;
+        dead = error->context;
+        drop(error->cause, &dead);
+        for (size_t i = 0; i < error->child_count; i++) {
+            drop(error->children[i], &dead);
+        }
+        memory = error->memory;
+        belay__free(memory, error, error->bytes);
+        belay__memory_unref(memory);
+    }
+}
+
+int
+belay_error_code(const belay_error *error)
+{
+    return error->code;
+}
+
+const char *
+belay_error_message(const belay_error *error)
+{
+    return error->message;
+}
+
+const char *
+belay_error_task(const belay_error *error)
+{
+    return error->task_name;
+}
+
+const char *
+belay_error_place(const belay_error *error, int *ret_line)
+{
+    if (ret_line != NULL) {
+        *ret_line = error->line;
+    }
+    return error->file;
+}
+
+const char *
+belay_error_foreign(const belay_error *error, int *ret_code)
+{
+    if (error->domain != NULL && ret_code != NULL) {
+        *ret_code = error->foreign_code;
+    }
+    return error->domain;
+}
+
+belay_error *
+belay_error_cause(const belay_error *error)
+{
+    return error->cause;
+}
+
+belay_error *
+belay_error_context(const belay_error *error)
+{
+    return error->context;
+}
+
+belay_error *
+belay_error_child(const belay_error *error, size_t index)
+{
+    return index < error->child_count ? error->children[index] : NULL;
+}
+
+size_t
+belay_error_failures(const belay_error *error)
+{
+    return error->failures;
+}
+
+/* Where belay_result_format() writes; counts on when the buffer is full. */
+struct text {
+    char *buffer;
+    size_t size;
+    size_t len;
+};
+
+static void
+text_add(struct text *text, const char *format, ...) BELAY_PRINTF(2, 3);
+
+static void
+text_add(struct text *text, const char *format, ...)
+{
+    const bool room = text->len < text->size;
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(room ? text->buffer + text->len : NULL,
+        room ? text->size - text->len : 0, format, args);
+    va_end(args);
+    if (n > 0) {
+        text->len += (size_t)n;
+    }
+}
+
+static void
+text_error(struct text *text, const belay_error *error, const char *label,
+    int depth)
+{
+    if (depth > DEPTH_MAX) {
+        text_add(text, "%*s...\n", depth * 2, "");
+        return;
+    }
+    text_add(text, "%*s%s%s (%s", depth * 2, "", label, error->message,
+        belay_code_name(error->code));
+    if (error->domain != NULL) {
+        text_add(text, ", %s %d", error->domain, error->foreign_code);
+    }
+    text_add(text, ")");
+    if (error->task_name[0] != '\0') {
+        text_add(text, ", in task %s", error->task_name);
+    }
+    if (error->file[0] != '\0') {
+        text_add(text, ", at %s:%d", error->file, error->line);
+    }
+    text_add(text, "\n");
+    for (size_t i = 0; i < error->child_count; i++) {
+        text_error(text, error->children[i], "- ", depth + 1);
+    }
+    if (error->child_count > 0 && error->failures > error->child_count) {
+        text_add(text, "%*s- and %zu more\n", depth * 2 + 2, "",
+            error->failures - error->child_count);
+    }
+    if (error->cause != NULL) {
+        text_error(text, error->cause, "caused by: ", depth + 1);
+    }
+    if (error->context != NULL) {
+        text_error(text, error->context, "while handling: ", depth + 1);
+    }
+}
+
+size_t
+belay_result_format(
+    const struct belay_result *result, char *buffer, size_t size)
+{
+    struct text text = {buffer, size, 0};
+
+    if (size > 0) {
+        buffer[0] = '\0';
+    }
+    if (result->error != NULL) {
+        text_error(&text, result->error, "", 0);
+    } else {
+        text_add(&text, "%s (%s)%s\n", belay_code_text(result->code),
+            belay_code_name(result->code),
+            result->cancelled ? ", by the runtime" : "");
+    }
+    return text.len;
+}
+
+void
+belay__broken(const char *where, const char *format, ...)
+{
+    va_list args;
+
+    (void)fprintf(stderr, "belay: broken contract in %s: ", where);
+    va_start(args, format);
+    (void)vfprintf(stderr, format, args);
+    va_end(args);
+    (void)fputc('\n', stderr);
+    abort();
+}

@@ -1,0 +1,80 @@
+/* op.c - the bridge by which callback-style APIs become operations.
+ *
+ *   idle -> pending -> idle            done, or aborted at once
+ *                  \-> aborting -> idle   the hook has said "later"
+ */
+#include "runtime/internal.h"
+
+enum {
+    OP_IDLE,
+    OP_PENDING,
+    OP_ABORTING,
+};
+
+static enum belay_abort
+abort_op(belay_task *task)
+{
+    struct belay_op *op = task->wait.object;
+    enum belay_abort answer;
+
+    if (op->abort == NULL) {
+        return BELAY_ABORT_REFUSED;
+    }
+    op->state = OP_ABORTING; /* the hook may call belay_op_done() */
+    answer = op->abort(op);
+    if (answer == BELAY_ABORT_DONE) {
+        BELAY__REQUIRE(op->state == OP_ABORTING,
+            "%s: done, and aborted as if it was not", op->name);
+        op->state = OP_IDLE;
+        task->runtime->pending_ops--;
+    } else if (answer == BELAY_ABORT_REFUSED && op->state == OP_ABORTING) {
+        op->state = OP_PENDING;
+    }
+    return answer;
+}
+
+static const struct belay__wait_kind op_wait = {"operation", abort_op};
+
+int
+belay_op_begin(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
+{
+    BELAY__REQUIRE(op->state == OP_IDLE, "%s: still pending",
+        op->name != NULL ? op->name : "operation");
+    op->task = task;
+    op->abort = abort;
+    op->name = op_wait.name;
+    if (!belay__wait_begin(task, &op_wait)) {
+        return BELAY_ECANCELED;
+    }
+    task->wait.object = op;
+    op->state = OP_PENDING;
+    task->runtime->pending_ops++;
+    return 0;
+}
+
+belay_next
+belay_op_wait(struct belay_op *op)
+{
+    (void)op;
+    return belay__next(BELAY__HOW_WAIT);
+}
+
+void
+belay_op_done(struct belay_op *op, int code, void *value)
+{
+    belay_task *task = op->task;
+    const bool aborted = op->state == OP_ABORTING && code == BELAY_ECANCELED;
+
+    BELAY__REQUIRE(op->state != OP_IDLE, "%s: done twice",
+        op->name != NULL ? op->name : "operation");
+    op->state = OP_IDLE;
+    task->runtime->pending_ops--;
+    belay__wake(task, code, value);
+    task->result.cancelled = aborted;
+}
+
+bool
+belay_op_pending(const struct belay_op *op)
+{
+    return op->state != OP_IDLE;
+}

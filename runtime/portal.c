@@ -1,0 +1,201 @@
+/* portal.c - the one door for other threads.
+ *
+ * A runtime has at most one portal, shared by all who open one and counted.
+ * Its memory comes from malloc, since a runtime's allocator is for one thread
+ * and the portal may outlive the runtime. The lock guards every field; the
+ * async handle is used under it, so a post cannot race with the close.
+ */
+#include "runtime/internal.h"
+
+#include <stdlib.h>
+
+struct post {
+    struct post *next;
+    belay_post_fn *fn;
+    void *arg;
+};
+
+struct belay_portal {
+    uv_mutex_t lock;
+    belay_runtime *runtime; /* NULL once it is closed */
+    struct post *first;
+    struct post *last;
+    uint32_t refs; /* the runtime's own included */
+};
+
+static void
+unref_locked(belay_portal *portal)
+{
+    const bool gone = --portal->refs == 0;
+
+    uv_mutex_unlock(&portal->lock);
+    if (gone) {
+        uv_mutex_destroy(&portal->lock);
+        free(portal);
+    }
+}
+
+int
+belay_portal_open(belay_runtime *runtime, belay_portal **ret)
+{
+    belay_portal *portal = runtime->portal;
+
+    if (portal == NULL) {
+        portal = calloc(1, sizeof(*portal));
+        if (portal == NULL) {
+            return BELAY_ENOMEM;
+        }
+        if (uv_mutex_init(&portal->lock) < 0) {
+            free(portal);
+            return BELAY_ENOMEM;
+        }
+        portal->runtime = runtime;
+        portal->refs = 1;
+        runtime->portal = portal;
+    }
+    *ret = belay_portal_ref(portal);
+    belay__portal_update_ref(runtime);
+    return 0;
+}
+
+belay_portal *
+belay_portal_ref(belay_portal *portal)
+{
+    uv_mutex_lock(&portal->lock);
+    portal->refs++;
+    uv_mutex_unlock(&portal->lock);
+    return portal;
+}
+
+void
+belay_portal_unref(belay_portal *portal)
+{
+    if (portal == NULL) {
+        return;
+    }
+    uv_mutex_lock(&portal->lock);
+    if (portal->runtime != NULL) {
+        /* The loop may not have to stay alive for it any more. */
+        (void)uv_async_send(&portal->runtime->async);
+    }
+    unref_locked(portal);
+}
+
+int
+belay_portal_post(belay_portal *portal, belay_post_fn *fn, void *arg)
+{
+    struct post *post = malloc(sizeof(*post));
+    int code = 0;
+
+    if (post == NULL) {
+        return BELAY_ENOMEM;
+    }
+    *post = (struct post){NULL, fn, arg};
+    uv_mutex_lock(&portal->lock);
+    if (portal->runtime == NULL) {
+        code = BELAY_ESTATE;
+    } else {
+        if (portal->last != NULL) {
+            portal->last->next = post;
+        } else {
+            portal->first = post;
+        }
+        portal->last = post;
+        (void)uv_async_send(&portal->runtime->async);
+    }
+    uv_mutex_unlock(&portal->lock);
+    if (code < 0) {
+        free(post);
+    }
+    return code;
+}
+
+struct cancel {
+    uint64_t task_id;
+    const char *text;
+};
+
+static void
+cancel_task(belay_runtime *runtime, void *arg)
+{
+    struct cancel *cancel = arg;
+    belay_task *task = belay__task_find(runtime, cancel->task_id);
+
+    if (task != NULL) {
+        (void)belay_task_cancel(task, cancel->text);
+    }
+    free(cancel);
+}
+
+int
+belay_portal_cancel(belay_portal *portal, uint64_t task_id, const char *text)
+{
+    struct cancel *cancel = malloc(sizeof(*cancel));
+    int code;
+
+    if (cancel == NULL) {
+        return BELAY_ENOMEM;
+    }
+    *cancel = (struct cancel){task_id, text};
+    code = belay_portal_post(portal, cancel_task, cancel);
+    if (code < 0) {
+        free(cancel);
+    }
+    return code;
+}
+
+void
+belay__portal_drain(belay_runtime *runtime)
+{
+    belay_portal *portal = runtime->portal;
+    struct post *post = NULL;
+    struct post *next;
+
+    if (portal == NULL) {
+        return;
+    }
+    uv_mutex_lock(&portal->lock);
+    post = portal->first;
+    portal->first = NULL;
+    portal->last = NULL;
+    uv_mutex_unlock(&portal->lock);
+    for (; post != NULL; post = next) {
+        next = post->next;
+        post->fn(runtime, post->arg);
+        free(post);
+    }
+    belay__portal_update_ref(runtime);
+}
+
+void
+belay__portal_shut(belay_runtime *runtime)
+{
+    belay_portal *portal = runtime->portal;
+
+    if (portal == NULL) {
+        return;
+    }
+    belay__portal_drain(runtime);
+    uv_mutex_lock(&portal->lock);
+    portal->runtime = NULL;
+    runtime->portal = NULL;
+    unref_locked(portal);
+}
+
+void
+belay__portal_update_ref(belay_runtime *runtime)
+{
+    uv_handle_t *handle = (uv_handle_t *)&runtime->async;
+    uint32_t refs = 0;
+
+    if (runtime->portal != NULL && runtime->tasks_alive > 0) {
+        uv_mutex_lock(&runtime->portal->lock);
+        refs = runtime->portal->refs;
+        uv_mutex_unlock(&runtime->portal->lock);
+    }
+    if (refs > 1) {
+        uv_ref(handle);
+    } else {
+        uv_unref(handle);
+    }
+}

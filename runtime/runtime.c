@@ -1,0 +1,498 @@
+/* runtime.c - a runtime on a loop: its four handles, its passes, its end.
+ *
+ * Tasks run in one place only, the check handle, after I/O was polled. While
+ * tasks are ready the idle handle is on, which makes the loop poll without
+ * waiting; else the timer is set to the earliest deadline. A pass runs the
+ * tasks that were ready when it began, and goes on with what they made ready
+ * until PASS_TASKS have run, so that a poll is paid for by some work.
+ */
+#include <belay/runtime.h>
+
+#include "runtime/internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define PASS_TASKS 64
+#define STEP_BUDGET 128
+#define GRACE_NS 5000000000
+#define NS_PER_MS 1000000
+
+/* This thread is inside a pass or a belay_run(). */
+static _Thread_local bool inside_run;
+
+/* The uv timer counts the loop's own milliseconds; rounding up means never
+ * early.
+ */
+static void
+arm_timer(belay_runtime *runtime, int64_t due_ns)
+{
+    const uint64_t loop_ms = uv_now(runtime->loop);
+    uint64_t due_ms;
+
+    if (due_ns == runtime->armed_ns) {
+        return;
+    }
+    runtime->armed_ns = due_ns;
+    if (due_ns == INT64_MAX) {
+        (void)uv_timer_stop(&runtime->timer);
+        return;
+    }
+    due_ms = ((uint64_t)due_ns + NS_PER_MS - 1) / NS_PER_MS;
+    (void)uv_timer_start(&runtime->timer, runtime->timer.timer_cb,
+        due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
+}
+
+static void
+update(belay_runtime *runtime)
+{
+    const int64_t next = belay__deadline_next(runtime);
+    const bool virtual_due =
+        runtime->clock != NULL && next <= runtime->clock->now_ns;
+    const bool idle = runtime->ready_first != NULL || virtual_due;
+
+    if (idle != runtime->idle_on) {
+        runtime->idle_on = idle;
+        if (idle) {
+            (void)uv_idle_start(&runtime->idle, runtime->idle.idle_cb);
+        } else {
+            (void)uv_idle_stop(&runtime->idle);
+        }
+    }
+    if (runtime->clock == NULL && !idle) {
+        arm_timer(runtime, next);
+    }
+}
+
+void
+belay__runtime_kick(belay_runtime *runtime)
+{
+    if (!runtime->in_pass && runtime->handles_open > 0) {
+        update(runtime);
+    }
+}
+
+static belay_task *
+next_ready(belay_runtime *runtime)
+{
+    belay_task *task = runtime->ready_first;
+
+    runtime->ready_first = task->ready_next;
+    if (runtime->ready_first == NULL) {
+        runtime->ready_last = NULL;
+    }
+    task->queued = false;
+    return task;
+}
+
+static void
+run_ready(belay_runtime *runtime)
+{
+    uint32_t ran = 0;
+    const belay_task *last;
+    belay_task *task;
+    bool more;
+
+    while (runtime->ready_first != NULL && ran < PASS_TASKS) {
+        last = runtime->ready_last;
+        do {
+            task = next_ready(runtime);
+            more = task != last; /* the task may be gone afterwards */
+            belay__task_run(task);
+            ran++;
+        } while (more);
+    }
+}
+
+/* A virtual clock jumps when all that tasks wait for is time. */
+static void
+jump(belay_runtime *runtime)
+{
+    const int64_t next = belay__deadline_next(runtime);
+
+    if (runtime->clock != NULL && runtime->clock->autojump
+        && runtime->ready_first == NULL && runtime->pending_ops == 0
+        && next != INT64_MAX && next > runtime->clock->now_ns) {
+        runtime->clock->now_ns = next;
+    }
+}
+
+static void
+pass(belay_runtime *runtime)
+{
+    const bool was_inside = inside_run;
+
+    inside_run = true;
+    runtime->in_pass = true;
+    if (belay__deadline_next(runtime) != INT64_MAX) {
+        belay__deadline_expire(runtime);
+    }
+    run_ready(runtime);
+    jump(runtime);
+    runtime->in_pass = false;
+    inside_run = was_inside;
+    if (runtime->handles_open > 0) {
+        update(runtime);
+    }
+}
+
+static void
+on_check(uv_check_t *check)
+{
+    pass(check->data);
+}
+
+static void
+on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* it is on so that the poll does not wait */
+}
+
+static void
+on_timer(uv_timer_t *timer)
+{
+    belay_runtime *runtime = timer->data;
+
+    runtime->armed_ns = INT64_MAX;
+    belay__deadline_expire(runtime);
+    update(runtime);
+}
+
+static void
+on_async(uv_async_t *async)
+{
+    belay__portal_drain(async->data);
+}
+
+static int
+check_opts(const struct belay_runtime_opts *opts)
+{
+    return opts->size == sizeof(*opts) ? 0 : BELAY_EINVAL;
+}
+
+static int
+open_handles(belay_runtime *runtime)
+{
+    int code = uv_async_init(runtime->loop, &runtime->async, on_async);
+
+    if (code < 0) {
+        return code;
+    }
+    (void)uv_timer_init(runtime->loop, &runtime->timer);
+    (void)uv_check_init(runtime->loop, &runtime->check);
+    (void)uv_idle_init(runtime->loop, &runtime->idle);
+    runtime->async.data = runtime;
+    runtime->timer.data = runtime;
+    runtime->check.data = runtime;
+    runtime->idle.data = runtime;
+    runtime->timer.timer_cb = on_timer;
+    runtime->idle.idle_cb = on_idle;
+    (void)uv_check_start(&runtime->check, on_check);
+    uv_unref((uv_handle_t *)&runtime->async);
+    uv_unref((uv_handle_t *)&runtime->check);
+    runtime->handles_open = 4;
+    return 0;
+}
+
+static void
+set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
+{
+    runtime->grace_ns = opts->grace.ns == 0 ? GRACE_NS : opts->grace.ns;
+    if (runtime->grace_ns < 0) {
+        runtime->grace_ns = 0;
+    }
+    runtime->step_budget =
+        opts->step_budget == 0 ? STEP_BUDGET : opts->step_budget;
+    runtime->clock = opts->clock;
+    runtime->armed_ns = INT64_MAX;
+    if (runtime->clock != NULL) {
+        BELAY__REQUIRE(runtime->clock->runtime == NULL,
+            "a clock is for one runtime at a time");
+        runtime->clock->runtime = runtime;
+    }
+    belay__scope_init(runtime, &runtime->root, INT64_MAX, -1);
+}
+
+static void
+runtime_free(belay_runtime *runtime)
+{
+    struct belay__memory *memory = runtime->memory;
+
+    if (runtime->clock != NULL) {
+        runtime->clock->runtime = NULL;
+    }
+    belay__blocks_fini(runtime);
+    belay__free(memory, (void *)runtime->deadlines.slots,
+        runtime->deadlines.room * sizeof(*runtime->deadlines.slots));
+    belay__free(memory, runtime, sizeof(*runtime));
+    belay__memory_unref(memory);
+}
+
+int
+belay_runtime_attach(uv_loop_t *loop, const struct belay_runtime_opts *opts,
+    belay_runtime **ret)
+{
+    static const struct belay_runtime_opts defaults = {
+        .size = sizeof(defaults)};
+    struct belay__memory *memory;
+    belay_runtime *runtime;
+    int code;
+
+    opts = opts != NULL ? opts : &defaults;
+    code = check_opts(opts);
+    if (code < 0) {
+        return code;
+    }
+    memory = belay__memory_new(opts->allocator);
+    if (memory == NULL) {
+        return BELAY_ENOMEM;
+    }
+    runtime = belay__alloc_zero(memory, sizeof(*runtime));
+    if (runtime == NULL) {
+        belay__memory_unref(memory);
+        return BELAY_ENOMEM;
+    }
+    runtime->memory = memory;
+    runtime->loop = loop;
+    set_options(runtime, opts);
+    /* One place for the root scope's grace. */
+    code = belay__deadline_reserve(runtime, 1);
+    if (code == 0) {
+        code = open_handles(runtime);
+    }
+    if (code < 0) {
+        runtime_free(runtime);
+        return code;
+    }
+    *ret = runtime;
+    return 0;
+}
+
+uv_loop_t *
+belay_runtime_loop(belay_runtime *runtime)
+{
+    return runtime->loop;
+}
+
+/* ---- root tasks ---- */
+
+struct root {
+    struct belay__owner owner;
+    belay_ended_fn *fn;
+    void *arg;
+};
+
+static void
+root_ended(struct belay__owner *owner, belay_task *task)
+{
+    struct root *root = BELAY__CONTAINER(owner, struct root, owner);
+
+    if (root->fn != NULL) {
+        root->fn(&task->result, root->arg);
+    }
+    belay__free(task->runtime->memory, root, sizeof(*root));
+}
+
+int
+belay_runtime_spawn(belay_runtime *runtime, const belay_function *function,
+    const void *arguments, belay_ended_fn *ended, void *arg, belay_task **ret)
+{
+    struct root *root;
+    belay_task *task;
+    int code;
+
+    if (runtime->closing) {
+        return BELAY_ESTATE;
+    }
+    root = belay__alloc(runtime->memory, sizeof(*root));
+    if (root == NULL) {
+        return BELAY_ENOMEM;
+    }
+    *root = (struct root){{root_ended}, ended, arg};
+    code = belay__task_new(runtime, &runtime->root, &root->owner, function,
+        arguments, NULL, NULL, &task);
+    if (code < 0) {
+        belay__free(runtime->memory, root, sizeof(*root));
+        return code;
+    }
+    if (ret != NULL) {
+        *ret = belay_task_ref(task);
+    }
+    belay__task_start(task);
+    belay__portal_update_ref(runtime);
+    return 0;
+}
+
+/* ---- the end ---- */
+
+static void
+on_handle_closed(uv_handle_t *handle)
+{
+    belay_runtime *runtime = handle->data;
+    void (*closed_fn)(void *arg) = runtime->closed_fn;
+    void *closed_arg = runtime->closed_arg;
+
+    if (--runtime->handles_open > 0) {
+        return;
+    }
+    runtime_free(runtime);
+    if (closed_fn != NULL) {
+        closed_fn(closed_arg);
+    }
+}
+
+static void
+close_handles(belay_runtime *runtime)
+{
+    belay__deadline_disarm(runtime, &runtime->root.deadline);
+    belay__portal_shut(runtime);
+    uv_close((uv_handle_t *)&runtime->async, on_handle_closed);
+    uv_close((uv_handle_t *)&runtime->timer, on_handle_closed);
+    uv_close((uv_handle_t *)&runtime->check, on_handle_closed);
+    uv_close((uv_handle_t *)&runtime->idle, on_handle_closed);
+}
+
+void
+belay__runtime_task_ended(belay_runtime *runtime)
+{
+    runtime->tasks_alive--;
+    if (runtime->tasks_alive > 0) {
+        return;
+    }
+    belay__portal_update_ref(runtime);
+    if (runtime->closing) {
+        close_handles(runtime);
+    }
+}
+
+void
+belay_runtime_close(
+    belay_runtime *runtime, void (*closed)(void *arg), void *arg)
+{
+    if (runtime == NULL) {
+        if (closed != NULL) {
+            closed(arg);
+        }
+        return;
+    }
+    BELAY__REQUIRE(!runtime->closing, "the runtime is closing already");
+    runtime->closing = true;
+    runtime->closed_fn = closed;
+    runtime->closed_arg = arg;
+    if (runtime->tasks_alive == 0) {
+        close_handles(runtime);
+        return;
+    }
+    belay__scope_cancel(runtime, &runtime->root, BELAY_CANCEL_SHUTDOWN,
+        "the runtime is closing", NULL);
+}
+
+int
+belay_runtime_get_stats(
+    const belay_runtime *runtime, struct belay_runtime_stats *ret)
+{
+    if (ret->size != sizeof(*ret)) {
+        return BELAY_EINVAL;
+    }
+    *ret = (struct belay_runtime_stats){
+        .size = sizeof(*ret),
+        .tasks_alive = runtime->tasks_alive,
+        .tasks_started = runtime->tasks_started,
+        .steps = runtime->steps,
+        .memory_bytes = runtime->memory->live_bytes,
+        .memory_blocks = runtime->memory->live_blocks,
+        .memory_peak_bytes = runtime->memory->peak_bytes,
+    };
+    return 0;
+}
+
+/* ---- a loop of our own ---- */
+
+struct run {
+    uv_loop_t loop;
+    struct belay_result result;
+    bool done;
+    bool closed;
+};
+
+static void
+run_ended(const struct belay_result *result, void *arg)
+{
+    struct run *run = arg;
+
+    run->result = belay__result_copy(result);
+    run->done = true;
+    uv_stop(&run->loop);
+}
+
+static void
+run_closed(void *arg)
+{
+    struct run *run = arg;
+
+    run->closed = true;
+}
+
+/* Runs until the root has ended. If nothing can happen any more and it has
+ * not, everything waits for nothing: cancel it, once.
+ */
+static void
+run_root(struct run *run, belay_runtime *runtime)
+{
+    bool stuck = false;
+
+    while (!run->done) {
+        if (uv_run(&run->loop, UV_RUN_DEFAULT) != 0 || run->done) {
+            continue;
+        }
+        BELAY__REQUIRE(!stuck, "a task waits for nothing and cannot be "
+                               "cancelled; see belay_runtime_dump()");
+        stuck = true;
+        belay__scope_cancel(runtime, &runtime->root, BELAY_CANCEL_SHUTDOWN,
+            "every task waits for nothing that could still happen", NULL);
+    }
+    if (stuck && run->result.cancelled) {
+        belay__result_clear(&run->result);
+        run->result.code = BELAY_EDEADLK;
+    }
+}
+
+int
+belay_run(const belay_function *function, const void *arguments,
+    const struct belay_runtime_opts *opts, struct belay_result *ret)
+{
+    struct run run = {.done = false};
+    belay_runtime *runtime = NULL;
+    int code;
+
+    if (inside_run) {
+        return BELAY_EBUSY;
+    }
+    code = uv_loop_init(&run.loop);
+    if (code < 0) {
+        return code;
+    }
+    inside_run = true;
+    code = belay_runtime_attach(&run.loop, opts, &runtime);
+    if (code == 0) {
+        code = belay_runtime_spawn(
+            runtime, function, arguments, run_ended, &run, NULL);
+    }
+    if (code == 0) {
+        run_root(&run, runtime);
+        code = run.result.code;
+    }
+    belay_runtime_close(runtime, run_closed, &run);
+    while (!run.closed) {
+        (void)uv_run(&run.loop, UV_RUN_DEFAULT);
+    }
+    BELAY__REQUIRE(uv_loop_close(&run.loop) == 0,
+        "handles of libuv are still open on the loop");
+    inside_run = false;
+    if (ret != NULL && run.done) {
+        *ret = run.result;
+    } else {
+        belay__result_clear(&run.result);
+    }
+    return code;
+}

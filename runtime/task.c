@@ -1,0 +1,417 @@
+/* task.c - a task from its making to its end, and how it waits.
+ *
+ * All that a cancel or an unwind may need is reserved when the task is made:
+ * two places in the deadline heap, for its wait and for its grace.
+ */
+#include <belay/task.h>
+
+#include "runtime/internal.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define FRAMES_DEFAULT 256 /* bytes of frames in a task's own block */
+#define DEADLINES 2        /* the wait's and the base scope's */
+
+static uint32_t
+block_bytes(const belay_function *function)
+{
+    size_t frames = sizeof(struct belay__frame) + belay__align16(function->size);
+
+#ifndef BELAY_ARENA_MALLOC
+    frames += function->reserve_bytes > 0 ? function->reserve_bytes
+                                          : FRAMES_DEFAULT;
+#endif
+    frames += belay__align16(sizeof(belay_task));
+    frames = (frames + BELAY__BLOCK_STEP - 1) & ~(size_t)(BELAY__BLOCK_STEP - 1);
+    return frames > UINT32_MAX ? UINT32_MAX : (uint32_t)frames;
+}
+
+void
+belay__frame_init(struct belay__frame *frame, const belay_function *function,
+    const void *arguments, uint32_t flags)
+{
+    *frame = (struct belay__frame){
+        .function = function,
+        .step = function->step,
+        .resume = {.line = 0, .flags = flags},
+    };
+    if (arguments != NULL && function->size > 0) {
+        memcpy(belay__frame_self(frame), arguments, function->size);
+    }
+}
+
+int
+belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
+    struct belay__owner *owner, const belay_function *function,
+    const void *arguments, const char *name, struct belay__binding *context,
+    belay_task **ret)
+{
+    const uint32_t bytes = block_bytes(function);
+    belay_task *task;
+    int code;
+
+    code = belay__deadline_reserve(runtime, DEADLINES);
+    if (code < 0) {
+        return code;
+    }
+    task = belay__block_alloc(runtime, bytes);
+    if (task == NULL) {
+        belay__deadline_release(runtime, DEADLINES);
+        return BELAY_ENOMEM;
+    }
+    *task = (belay_task){
+        .runtime = runtime,
+        .frames = &task->arena,
+        .context = belay__context_ref(context),
+        .owner = owner,
+        .arena = {NULL, (char *)task + belay__align16(sizeof(*task)),
+            (char *)task + bytes},
+        .name = name != NULL ? name : function->name,
+        .id = ++runtime->last_id,
+        .block_bytes = bytes,
+        .refs = 1,
+        .state = BELAY__TASK_NEW,
+    };
+    /* The block has room for the first frame: this cannot fail. */
+    task->top = belay__arena_push(runtime, &task->arena,
+        sizeof(struct belay__frame) + belay__align16(function->size));
+    belay__frame_init(task->top, function, arguments, 0);
+    belay__scope_init(runtime, &task->base, INT64_MAX, -1);
+    belay__scope_link(runtime, &task->base, parent, task);
+    task->scope = &task->base;
+    runtime->tasks_alive++;
+    runtime->tasks_started++;
+    *ret = task;
+    return 0;
+}
+
+static void
+task_release(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+
+    belay__scope_unlink(runtime, &task->base);
+    belay__deadline_release(runtime, DEADLINES);
+    belay__context_unref(runtime, task->context);
+    task->context = NULL;
+    belay__arena_reset(runtime, &task->arena);
+    task->top = NULL;
+    task->state = BELAY__TASK_ENDED;
+}
+
+void
+belay__task_discard(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+
+    assert(task->state == BELAY__TASK_NEW);
+    task_release(task);
+    runtime->tasks_alive--;
+    runtime->tasks_started--;
+    belay_task_unref(task);
+}
+
+void
+belay__task_start(belay_task *task)
+{
+    belay__task_queue(task);
+    task->state = BELAY__TASK_QUEUED;
+}
+
+void
+belay__task_queue(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+
+    if (task->queued) {
+        return;
+    }
+    task->queued = true;
+    task->ready_next = NULL;
+    if (runtime->ready_last != NULL) {
+        runtime->ready_last->ready_next = task;
+    } else {
+        runtime->ready_first = task;
+        belay__runtime_kick(runtime);
+    }
+    runtime->ready_last = task;
+}
+
+void
+belay__task_end(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+    belay_task *joiner;
+
+    BELAY__REQUIRE(task->scope == &task->base,
+        "task %s ended inside a cancel scope", task->name);
+    task_release(task);
+    while ((joiner = belay__waiters_first(&task->joiners)) != NULL) {
+        belay__wake(joiner, 0, NULL);
+    }
+    task->owner->ended(task->owner, task);
+    belay_task_unref(task);
+    belay__runtime_task_ended(runtime);
+}
+
+belay_task *
+belay_task_ref(belay_task *task)
+{
+    task->refs++;
+    return task;
+}
+
+void
+belay_task_unref(belay_task *task)
+{
+    if (task == NULL || --task->refs > 0) {
+        return;
+    }
+    assert(task->state == BELAY__TASK_ENDED && !task->queued);
+    belay__result_clear(&task->result);
+    belay__block_free(task->runtime, task, task->block_bytes);
+}
+
+const char *
+belay_task_name(const belay_task *task)
+{
+    return task->name;
+}
+
+uint64_t
+belay_task_id(const belay_task *task)
+{
+    return task->id;
+}
+
+belay_runtime *
+belay_task_runtime(const belay_task *task)
+{
+    return task->runtime;
+}
+
+const struct belay_result *
+belay_task_result(const belay_task *target)
+{
+    return target->state == BELAY__TASK_ENDED ? &target->result : NULL;
+}
+
+/* ---- results ---- */
+
+void
+belay__result_clear(struct belay_result *result)
+{
+    belay_error *error = result->error;
+
+    *result = (struct belay_result){0};
+    belay_error_unref(error);
+}
+
+struct belay_result
+belay__result_copy(const struct belay_result *result)
+{
+    (void)belay_error_ref(result->error);
+    return *result;
+}
+
+void
+belay__result_set(belay_task *task, int code, void *value, belay_error *error)
+{
+    belay_error *old = task->result.error;
+
+    task->result = (struct belay_result){code, false, value, error};
+    if (__builtin_expect(old != NULL, 0)) {
+        belay_error_unref(old);
+    }
+}
+
+void
+belay__result_cancelled(belay_task *task)
+{
+    belay__result_set(task, BELAY_ECANCELED, NULL, NULL);
+    task->result.cancelled = true;
+}
+
+/* ---- waiting ---- */
+
+bool
+belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind)
+{
+    BELAY__REQUIRE(task->waiting == NULL && task->staged == NULL
+            && task->state == BELAY__TASK_RUNNING,
+        "task %s: a step starts at most one operation", task->name);
+    if (__builtin_expect(belay__cancel_visible(task), 0)) {
+        belay__result_cancelled(task);
+        return false;
+    }
+    task->waiting = kind;
+    task->abort_asked = false;
+    return true;
+}
+
+void
+belay__wake(belay_task *task, int code, void *value)
+{
+    belay_runtime *runtime = task->runtime;
+
+    if (task->wait.queue != NULL) {
+        belay__waiters_remove(task);
+    }
+    if (task->wait.deadline.index != 0) {
+        belay__deadline_disarm(runtime, &task->wait.deadline);
+    }
+    task->waiting = NULL;
+    belay__result_set(task, code, value, NULL);
+    if (task->state == BELAY__TASK_PARKED) {
+        task->state = BELAY__TASK_QUEUED;
+        belay__task_queue(task);
+    }
+}
+
+void
+belay__wait_always(belay_task *task, const struct belay__wait_kind *kind)
+{
+    task->waiting = kind;
+    task->abort_asked = false;
+}
+
+belay_next
+belay__done_now(belay_task *task, int code, void *value)
+{
+    static const struct belay__wait_kind nothing = {"nothing", NULL};
+
+    if (belay__wait_begin(task, &nothing)) {
+        task->waiting = NULL;
+        belay__result_set(task, code, value, NULL);
+    }
+    return belay__next(BELAY__HOW_WAIT);
+}
+
+void
+belay__waiters_push(struct belay_waiters *queue, belay_task *task)
+{
+    struct belay__wait *wait = &task->wait;
+
+    wait->queue = queue;
+    wait->next = NULL;
+    wait->prev = queue->last;
+    if (queue->last != NULL) {
+        queue->last->next = wait;
+    } else {
+        queue->first = wait;
+    }
+    queue->last = wait;
+}
+
+void
+belay__waiters_remove(belay_task *task)
+{
+    struct belay__wait *wait = &task->wait;
+    struct belay_waiters *queue = wait->queue;
+
+    if (wait->prev != NULL) {
+        wait->prev->next = wait->next;
+    } else {
+        queue->first = wait->next;
+    }
+    if (wait->next != NULL) {
+        wait->next->prev = wait->prev;
+    } else {
+        queue->last = wait->prev;
+    }
+    wait->queue = NULL;
+}
+
+belay_task *
+belay__waiters_first(const struct belay_waiters *queue)
+{
+    return queue->first != NULL
+        ? BELAY__CONTAINER(queue->first, belay_task, wait)
+        : NULL;
+}
+
+/* The abort hook of every wait that is only a place in a queue or a time. */
+enum belay_abort
+belay__abort_waiter(belay_task *task)
+{
+    if (task->wait.queue != NULL) {
+        belay__waiters_remove(task);
+    }
+    if (task->wait.deadline.index != 0) {
+        belay__deadline_disarm(task->runtime, &task->wait.deadline);
+    }
+    return BELAY_ABORT_DONE;
+}
+
+belay_next
+belay_task_join(belay_task *task, belay_task *target)
+{
+    static const struct belay__wait_kind join = {
+        "task join", belay__abort_waiter};
+
+    if (target == task) {
+        return belay__done_now(task, BELAY_EDEADLK, NULL);
+    }
+    if (target->state == BELAY__TASK_ENDED) {
+        return belay__done_now(task, 0, NULL);
+    }
+    if (belay__wait_begin(task, &join)) {
+        task->wait.object = target;
+        belay__waiters_push(&target->joiners, task);
+    }
+    return belay__next(BELAY__HOW_WAIT);
+}
+
+belay_next
+belay_checkpoint(belay_task *task)
+{
+    static const struct belay__wait_kind checkpoint = {
+        "checkpoint", belay__abort_waiter};
+
+    if (belay__wait_begin(task, &checkpoint)) {
+        /* Queued behind every task that is ready now; no longer abortable,
+         * since it has as good as happened. */
+        belay__result_set(task, 0, NULL, NULL);
+        task->waiting = NULL;
+        return belay__next(BELAY__HOW_TURN);
+    }
+    return belay__next(BELAY__HOW_WAIT);
+}
+
+static belay_next
+sleep_until(belay_task *task, int64_t due_ns)
+{
+    static const struct belay__wait_kind sleep = {
+        "sleep", belay__abort_waiter};
+
+    if (belay__wait_begin(task, &sleep)) {
+        task->wait.deadline.kind = BELAY__DEADLINE_SLEEP;
+        belay__deadline_arm(task->runtime, &task->wait.deadline, due_ns);
+    }
+    return belay__next(BELAY__HOW_WAIT);
+}
+
+belay_next
+belay_sleep(belay_task *task, belay_duration span)
+{
+    if (span.ns <= 0) {
+        return belay_checkpoint(task);
+    }
+    return sleep_until(task, belay__due(task->runtime, span));
+}
+
+belay_next
+belay_sleep_until(belay_task *task, belay_time when)
+{
+    if (when.ns <= belay__clock_now(task->runtime)) {
+        return belay_checkpoint(task);
+    }
+    return sleep_until(task, when.ns);
+}
+
+belay_time
+belay_now(const belay_task *task)
+{
+    return (belay_time){belay__clock_now(task->runtime)};
+}

@@ -1,0 +1,298 @@
+/* trampoline.c - the only caller of steps.
+ *
+ * A step returns what happens next; the loop below does it. So the native
+ * stack never holds more than one step, however deep the frames and however
+ * many operations complete at once. After `step_budget` steps a task goes
+ * back to the end of the queue, so that no task starves the others.
+ */
+#include "runtime/internal.h"
+
+#include <string.h>
+
+belay_next
+belay__refuse(belay_task *task, int code)
+{
+    belay__result_set(task, code, NULL, NULL);
+    return belay__next(BELAY__HOW_WAIT);
+}
+
+static void
+require_idle(const belay_task *task)
+{
+    BELAY__REQUIRE(task->waiting == NULL && task->staged == NULL
+            && task->state == BELAY__TASK_RUNNING,
+        "task %s: a step starts at most one operation", task->name);
+}
+
+belay_next
+belay_call(
+    belay_task *task, const belay_function *function, const void *arguments)
+{
+    struct belay__frame *frame;
+
+    require_idle(task);
+    frame = belay__arena_push(task->runtime, task->frames,
+        sizeof(*frame) + belay__align16(function->size));
+    if (frame == NULL) {
+        return belay__refuse(task, BELAY_ENOMEM);
+    }
+    belay__frame_init(frame, function, arguments, 0);
+    task->staged = frame;
+    return belay__next(BELAY__HOW_CALL);
+}
+
+belay_next
+belay_enter(
+    belay_task *task, const belay_manager *manager, const void *arguments)
+{
+    struct belay__block *block;
+    struct belay__frame *frame;
+
+    require_idle(task);
+    block = belay__arena_push(task->runtime, task->frames,
+        sizeof(*block) + sizeof(*frame) + belay__align16(manager->enter.size));
+    if (block == NULL) {
+        return belay__refuse(task, BELAY_ENOMEM);
+    }
+    frame = (struct belay__frame *)(void *)(block + 1);
+    belay__frame_init(
+        frame, &manager->enter, arguments, BELAY__FRAME_MANAGER);
+    task->staged = frame;
+    return belay__next(BELAY__HOW_ENTER);
+}
+
+belay_next
+belay_then(belay_task *task, belay_step *next, belay_next op)
+{
+    task->top->step = next;
+    return op;
+}
+
+/* The staged manager gets a block of the running frame. A token that is not
+ * an enter operation's is a failure that was known at once.
+ */
+static belay_next
+open_block(belay_task *task, belay_next enter, belay_step *body,
+    int32_t body_line, belay_step *after, int32_t after_line)
+{
+    struct belay__block *block;
+
+    if (enter.how != BELAY__HOW_ENTER) {
+        BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
+                && task->result.code < 0,
+            "task %s: a block needs an enter operation", task->name);
+        return belay__next(BELAY__HOW_END);
+    }
+    block = belay__frame_block(task->staged);
+    block->u.body.step = body;
+    block->u.body.line = body_line;
+    block->after = after;
+    block->after_line = after_line;
+    return belay__next(BELAY__HOW_BLOCK);
+}
+
+belay_next
+belay_with(
+    belay_task *task, belay_next enter, belay_step *body, belay_step *after)
+{
+    return open_block(task, enter, body, 0, after, 0);
+}
+
+belay_next
+belay__with_line(belay_task *task, belay_next enter, int line)
+{
+    belay_step *step = task->top->step;
+
+    return open_block(task, enter, step, line, step, -line);
+}
+
+belay_next
+belay_leave(belay_task *task)
+{
+    require_idle(task);
+    BELAY__REQUIRE(task->top->scopes != NULL,
+        "task %s: no open block to leave", task->name);
+    return belay__next(BELAY__HOW_LEAVE);
+}
+
+belay_next
+belay_return(belay_task *task, void *value)
+{
+    require_idle(task);
+    belay__result_set(task, 0, value, NULL);
+    return belay__next(BELAY__HOW_END);
+}
+
+belay_next
+belay_pass(belay_task *task)
+{
+    require_idle(task);
+    return belay__next(BELAY__HOW_END);
+}
+
+belay_next
+belay_suppress(belay_task *task)
+{
+    require_idle(task);
+    BELAY__REQUIRE((task->top->resume.flags & BELAY__FRAME_EXITING) != 0,
+        "task %s: only an exit may suppress", task->name);
+    task->top->resume.flags |= BELAY__FRAME_SUPPRESS;
+    belay__result_set(task, 0, NULL, NULL);
+    return belay__next(BELAY__HOW_END);
+}
+
+belay_next
+belay_yield(belay_task *task, void *value)
+{
+    require_idle(task);
+    belay__result_set(task, 0, value, NULL);
+    return belay__next(BELAY__HOW_YIELD);
+}
+
+belay_next
+belay_fail_at(belay_task *task, const char *file, int line, int code,
+    const char *format, ...)
+{
+    const struct belay__error_site site = {task->name, file, line};
+    belay_error *error = NULL;
+    va_list args;
+
+    require_idle(task);
+    if (code >= 0) {
+        code = BELAY_EINVAL;
+    }
+    if (format != NULL) {
+        va_start(args, format);
+        error = belay__error_new_va(
+            task->runtime->memory, code, &site, format, args);
+        va_end(args);
+    }
+    belay__result_set(task, code, NULL, error);
+    return belay__next(BELAY__HOW_END);
+}
+
+belay_next
+belay_fail_with(belay_task *task, belay_error *error)
+{
+    require_idle(task);
+    belay__result_set(task, belay_error_code(error), NULL, error);
+    return belay__next(BELAY__HOW_END);
+}
+
+const struct belay_result *
+belay_result(const belay_task *task)
+{
+    return &task->result;
+}
+
+const struct belay_result *
+belay_outcome(const belay_task *task)
+{
+    if ((task->top->resume.flags & BELAY__FRAME_EXITING) == 0) {
+        return NULL;
+    }
+    return &belay__frame_block(task->top)->u.outcome;
+}
+
+void
+belay__lost_line(belay_task *task, const char *file)
+{
+    belay__broken("BELAY_BEGIN",
+        "task %s, %s:%d: an await inside a switch of its own", task->name,
+        file, task->top->resume.line);
+}
+
+static void
+push_staged(belay_task *task)
+{
+    struct belay__frame *frame = task->staged;
+
+    frame->caller = task->top;
+    task->staged = NULL;
+    task->top = frame;
+    belay__result_set(task, 0, NULL, NULL);
+}
+
+/* Does what the step has returned. False: the task does not go on now. */
+static bool
+follow(belay_task *task, belay_next next)
+{
+    switch ((enum belay__how)next.how) {
+    case BELAY__HOW_WAIT:
+        if (task->waiting == NULL) {
+            return true;
+        }
+        task->state = BELAY__TASK_PARKED;
+        return false;
+    case BELAY__HOW_TURN:
+        task->state = BELAY__TASK_QUEUED;
+        belay__task_queue(task);
+        return false;
+    case BELAY__HOW_CALL:
+    case BELAY__HOW_BLOCK:
+        push_staged(task);
+        return true;
+    case BELAY__HOW_EXIT:
+        return true;
+    case BELAY__HOW_END:
+        return belay__unwind(task);
+    case BELAY__HOW_LEAVE:
+        belay__result_set(task, 0, NULL, NULL);
+        belay__exit_begin(task, task->top->scopes);
+        return true;
+    case BELAY__HOW_YIELD:
+        return belay__yielded(task);
+    case BELAY__HOW_ENTER:
+        belay__broken("a step", "task %s: manager %s is entered without a block",
+            task->name, task->staged->function->name);
+    case BELAY__HOW_NONE:
+        break;
+    }
+    belay__broken("a step", "task %s, function %s: not a token of an operation",
+        task->name, task->top->function->name);
+}
+
+/* A cancel has reached a parked task. False: it stays parked. */
+static bool
+try_abort(belay_task *task)
+{
+    task->abort_queued = false;
+    if (task->state != BELAY__TASK_PARKED) {
+        return true; /* it has completed meanwhile: that result counts */
+    }
+    if (task->abort_asked || !belay__cancel_visible(task)) {
+        return false;
+    }
+    task->abort_asked = true;
+    if (task->waiting->abort(task) != BELAY_ABORT_DONE) {
+        return false; /* it is queued again when the wait is over */
+    }
+    task->waiting = NULL;
+    belay__result_cancelled(task);
+    return true;
+}
+
+void
+belay__task_run(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+    uint32_t steps = 0;
+    struct belay__frame *frame;
+
+    if (task->abort_queued && !try_abort(task)) {
+        return;
+    }
+    task->state = BELAY__TASK_RUNNING;
+    runtime->current = task;
+    do {
+        if (steps == runtime->step_budget) {
+            task->state = BELAY__TASK_QUEUED;
+            belay__task_queue(task);
+            break;
+        }
+        steps++;
+        frame = task->top;
+    } while (follow(task, frame->step(task, belay__frame_self(frame))));
+    runtime->steps += steps;
+    runtime->current = NULL;
+}

@@ -1,0 +1,224 @@
+/* unwind.c - what happens when a frame ends.
+ *
+ * However a frame ends, its scopes exit first, newest first, each seeing the
+ * outcome that the one before has left. Each is taken off its owner's list
+ * before its exit runs, so it runs exactly once. Nothing here allocates but
+ * the context of a replaced error, which may be dropped.
+ *
+ *   staged -> entering -> ENTERED -> EXITING -> gone
+ *                     \-> gone (the enter failed)
+ */
+#include "runtime/internal.h"
+
+#include <assert.h>
+
+static bool
+same_failure(const struct belay_result *a, const struct belay_result *b)
+{
+    if (a->cancelled && b->cancelled) {
+        return true;
+    }
+    return a->code == b->code && a->error == b->error
+        && a->cancelled == b->cancelled;
+}
+
+struct belay_result
+belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
+    struct belay_result answer, bool suppress)
+{
+    if (answer.code >= 0) {
+        if (suppress && outcome.code < 0) {
+            belay__result_clear(&outcome);
+        }
+        return outcome;
+    }
+    if (outcome.code >= 0) {
+        return answer;
+    }
+    /* A cancel never displaces an error, nor an error itself. */
+    if (same_failure(&outcome, &answer)
+        || (answer.cancelled && !outcome.cancelled)) {
+        belay__result_clear(&answer);
+        return outcome;
+    }
+    if (answer.error != NULL && outcome.error != NULL) {
+        answer.error = belay__error_with_context(
+            runtime->memory, answer.error, outcome.error);
+        outcome.error = NULL;
+    }
+    belay__result_clear(&outcome);
+    return answer;
+}
+
+void
+belay__exit_begin(belay_task *task, struct belay__frame *scope)
+{
+    struct belay__block *block = belay__frame_block(scope);
+    const belay_manager *manager = belay__frame_manager(scope);
+
+    if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
+        assert(task->top == scope->caller && task->top->scopes == scope);
+        scope->caller->scopes = scope->outer;
+    }
+    scope->resume.flags |= BELAY__FRAME_EXITING;
+    block->u.outcome = belay__result_copy(&task->result);
+    block->floor = task->floor;
+    task->floor = task->scope;
+    task->top = scope;
+    if (manager->exit != NULL) {
+        scope->step = manager->exit;
+        scope->resume.line = 0;
+    }
+}
+
+static void
+pop_frame(belay_task *task, struct belay__frame *frame)
+{
+    void *start = frame;
+
+    task->top = frame->caller;
+    if ((frame->resume.flags & BELAY__FRAME_STACKED) != 0) {
+        return; /* the stack frees it */
+    }
+    if ((frame->resume.flags & BELAY__FRAME_MANAGER) != 0) {
+        start = belay__frame_block(frame);
+    }
+    belay__arena_pop(task->runtime, task->frames, start);
+}
+
+/* The manager on top is open: its owner goes on in the body. */
+static void
+entered(belay_task *task)
+{
+    struct belay__frame *scope = task->top;
+    struct belay__frame *owner = scope->caller;
+    struct belay__block *block = belay__frame_block(scope);
+
+    scope->resume.flags |= BELAY__FRAME_ENTERED;
+    task->top = owner;
+    if ((scope->resume.flags & BELAY__FRAME_STACKED) != 0) {
+        return;
+    }
+    scope->outer = owner->scopes;
+    owner->scopes = scope;
+    owner->step = block->u.body.step;
+    owner->resume.line = block->u.body.line;
+}
+
+/* The exit on top is done. True: the owner's step runs next; false: the owner
+ * goes on ending with task->result.
+ */
+static bool
+exited(belay_task *task)
+{
+    struct belay__frame *scope = task->top;
+    struct belay__frame *owner = scope->caller;
+    struct belay__block *block = belay__frame_block(scope);
+    belay_step *after = block->after;
+    const int32_t after_line = block->after_line;
+    const uint32_t flags = scope->resume.flags;
+    const bool had_failed = block->u.outcome.code < 0;
+
+    task->floor = block->floor;
+    task->result = belay__outcome_merge(task->runtime, block->u.outcome,
+        task->result, (flags & BELAY__FRAME_SUPPRESS) != 0);
+    pop_frame(task, scope);
+    if ((flags & BELAY__FRAME_STACKED) != 0) {
+        return true;
+    }
+    if (task->result.code < 0) {
+        return false;
+    }
+    if (!had_failed && (owner->resume.flags & BELAY__FRAME_RETURNING) != 0) {
+        return false;
+    }
+    owner->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
+    owner->step = after;
+    owner->resume.line = after_line;
+    return true;
+}
+
+/* A generator manager has come to its end before or after its yield. */
+static void
+check_generator_end(belay_task *task, struct belay__frame *frame)
+{
+    const uint32_t flags = frame->resume.flags;
+
+    if (belay__frame_manager(frame)->exit != NULL
+        || (flags & BELAY__FRAME_YIELDED) != 0 || task->result.code < 0) {
+        return;
+    }
+    (void)belay_fail_at(task, frame->function->file, 0, BELAY_EPROTO,
+        "manager %s ended without a yield", frame->function->name);
+}
+
+/* The enter on top is done. True: a step of the owner runs next. */
+static bool
+enter_ended(belay_task *task)
+{
+    struct belay__frame *frame = task->top;
+    const bool stacked = (frame->resume.flags & BELAY__FRAME_STACKED) != 0;
+
+    check_generator_end(task, frame);
+    if (task->result.code >= 0) {
+        entered(task);
+        return true;
+    }
+    pop_frame(task, frame);
+    return stacked;
+}
+
+bool
+belay__unwind(belay_task *task)
+{
+    struct belay__frame *frame;
+
+    for (;;) {
+        frame = task->top;
+        if (frame->scopes != NULL) {
+            if (task->result.code >= 0) {
+                frame->resume.flags |= BELAY__FRAME_RETURNING;
+            } else {
+                frame->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
+            }
+            belay__exit_begin(task, frame->scopes);
+            return true;
+        }
+        if ((frame->resume.flags & BELAY__FRAME_MANAGER) == 0) {
+            pop_frame(task, frame);
+            if (task->top == NULL) {
+                belay__task_end(task);
+                return false;
+            }
+            return true;
+        }
+        if ((frame->resume.flags & BELAY__FRAME_EXITING) != 0) {
+            if (exited(task)) {
+                return true;
+            }
+        } else if (enter_ended(task)) {
+            return true;
+        }
+    }
+}
+
+bool
+belay__yielded(belay_task *task)
+{
+    struct belay__frame *frame = task->top;
+    const uint32_t flags = frame->resume.flags;
+
+    BELAY__REQUIRE((flags & BELAY__FRAME_MANAGER) != 0
+            && belay__frame_manager(frame)->exit == NULL,
+        "task %s: function %s yields but is no generator manager", task->name,
+        frame->function->name);
+    if ((flags & BELAY__FRAME_YIELDED) != 0) {
+        (void)belay_fail_at(task, frame->function->file, frame->resume.line,
+            BELAY_EPROTO, "manager %s yielded a second time",
+            frame->function->name);
+        return true; /* as the result of that await: it is driven on */
+    }
+    frame->resume.flags |= BELAY__FRAME_YIELDED;
+    entered(task);
+    return true;
+}

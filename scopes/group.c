@@ -1,0 +1,275 @@
+/* group.c - a scope that owns tasks.
+ *
+ * The children's cancel scopes hang below the group's, which is also what
+ * keeps them: the group itself only counts. Children beyond max_running wait
+ * unstarted in a queue. The exit waits for `alive` to become 0, whatever
+ * happens; nothing on that path allocates.
+ */
+#include <belay/group.h>
+
+#include "runtime/internal.h"
+
+#define MAX_ERRORS 64
+
+struct belay_group {
+    struct belay__owner owner;
+    struct belay__scope scope;
+    struct belay_group_opts opts;
+    belay_group **ret;
+    belay_runtime *runtime;
+    belay_task *host;
+    belay_task *waiting_first; /* not started, linked by ready_next */
+    belay_task *waiting_last;
+    struct belay_waiters joiner; /* the host, in the exit */
+    size_t alive;
+    size_t running;
+    size_t failures;
+    belay_error **errors; /* opts.max_errors places, from the first failure */
+    size_t error_count;
+    bool joining;
+    bool finished;
+};
+
+static enum belay_abort
+never_abort(belay_task *task)
+{
+    (void)task;
+    return BELAY_ABORT_REFUSED;
+}
+
+static const struct belay__wait_kind join_wait = {"group join", never_abort};
+
+static size_t
+errors_bytes(const belay_group *group)
+{
+    return group->opts.max_errors * sizeof(*group->errors);
+}
+
+/* Counts a failure; keeps it whole if there is room and memory. */
+static void
+add_failure(belay_group *group, const struct belay_result *result,
+    const char *task_name)
+{
+    struct belay__memory *memory = group->runtime->memory;
+    belay_error *error;
+
+    group->failures++;
+    if (group->error_count == group->opts.max_errors) {
+        return;
+    }
+    if (group->errors == NULL) {
+        group->errors = belay__alloc(memory, errors_bytes(group));
+        if (group->errors == NULL) {
+            return;
+        }
+    }
+    error = belay__error_of(memory, result, task_name);
+    if (error != NULL) {
+        group->errors[group->error_count++] = error;
+    }
+}
+
+static bool
+is_failure(const struct belay_result *result)
+{
+    return result->code < 0 && !result->cancelled;
+}
+
+static void
+start_next(belay_group *group)
+{
+    belay_task *task = group->waiting_first;
+
+    if (task == NULL) {
+        return;
+    }
+    group->waiting_first = task->ready_next;
+    if (group->waiting_first == NULL) {
+        group->waiting_last = NULL;
+    }
+    group->running++;
+    belay__task_start(task);
+}
+
+static void
+child_ended(struct belay__owner *owner, belay_task *child)
+{
+    belay_group *group = BELAY__CONTAINER(owner, belay_group, owner);
+
+    if (group->opts.on_child != NULL) {
+        group->opts.on_child(child, &child->result, group->opts.arg);
+    }
+    if (is_failure(&child->result)
+        && group->opts.policy == BELAY_FAIL_FAST) {
+        add_failure(group, &child->result, child->name);
+        belay__scope_cancel(group->runtime, &group->scope,
+            BELAY_CANCEL_SIBLING, "another task of the group failed", child);
+    }
+    group->alive--;
+    group->running--;
+    start_next(group);
+    if (group->alive == 0 && group->joining) {
+        group->finished = true;
+        belay__wake(group->host, 0, NULL);
+    }
+}
+
+static belay_next
+group_enter(belay_task *task, void *self)
+{
+    belay_group *group = self;
+    int code;
+
+    group->owner.ended = child_ended;
+    group->runtime = task->runtime;
+    group->host = task;
+    belay__scope_init(task->runtime, &group->scope, INT64_MAX, -1);
+    code = belay__scope_push(task, &group->scope);
+    if (code < 0) {
+        return belay_fail(task, code, NULL);
+    }
+    if (group->ret != NULL) {
+        *group->ret = group;
+    }
+    return belay_return(task, group);
+}
+
+/* The group's failures as one error, which takes the kept ones over. */
+static belay_next
+group_fail(belay_task *task, belay_group *group)
+{
+    const struct belay__error_site site = {task->name, NULL, 0};
+    struct belay__memory *memory = group->runtime->memory;
+    belay_error *error = belay__error_new_group(
+        memory, &site, group->failures, group->errors, group->error_count);
+
+    if (error == NULL) {
+        for (size_t i = 0; i < group->error_count; i++) {
+            belay_error_unref(group->errors[i]);
+        }
+    }
+    belay__free(memory, group->errors, errors_bytes(group));
+    /* The body's failure is among them: it is not also their context. */
+    belay__result_clear(belay__exit_outcome(task));
+    belay__result_set(task, BELAY_EGROUP, NULL, error);
+    return belay__next(BELAY__HOW_END);
+}
+
+static belay_next
+group_joined(belay_task *task, void *self)
+{
+    belay_group *group = self;
+    bool absorbed;
+
+    group->finished = true;
+    absorbed = belay__scope_absorb(&group->scope, belay_outcome(task));
+    belay__scope_pop(task, &group->scope);
+    if (group->failures > 0) {
+        return group_fail(task, group);
+    }
+    return absorbed ? belay_suppress(task) : belay_return(task, NULL);
+}
+
+static belay_next
+group_exit(belay_task *task, void *self)
+{
+    belay_group *group = self;
+    const struct belay_result *outcome = belay_outcome(task);
+
+    if (is_failure(outcome)) {
+        add_failure(group, outcome, task->name);
+        belay__scope_cancel(group->runtime, &group->scope,
+            BELAY_CANCEL_PARENT, "the body of the group failed", task);
+    }
+    group->joining = true;
+    if (group->alive == 0) {
+        return group_joined(task, self);
+    }
+    belay__wait_always(task, &join_wait);
+    return belay_then(task, group_joined, belay__next(BELAY__HOW_WAIT));
+}
+
+belay_next
+belay_group_open(
+    belay_task *task, const struct belay_group_opts *opts, belay_group **ret)
+{
+    static const belay_manager manager = {
+        {"group", __FILE__, sizeof(belay_group), group_enter, 0}, group_exit};
+    belay_group group = {.ret = ret};
+
+    if (opts != NULL && opts->size != sizeof(*opts)) {
+        return belay__refuse(task, BELAY_EINVAL);
+    }
+    if (opts != NULL) {
+        group.opts = *opts;
+    }
+    if (group.opts.max_errors == 0) {
+        group.opts.max_errors = MAX_ERRORS;
+    }
+    return belay_enter(task, &manager, &group);
+}
+
+static bool
+may_start(const belay_group *group)
+{
+    return group->opts.max_running == 0
+        || group->running < group->opts.max_running;
+}
+
+static void
+start_or_queue(belay_group *group, belay_task *task)
+{
+    group->alive++;
+    if (may_start(group)) {
+        group->running++;
+        belay__task_start(task);
+        return;
+    }
+    task->ready_next = NULL;
+    if (group->waiting_last != NULL) {
+        group->waiting_last->ready_next = task;
+    } else {
+        group->waiting_first = task;
+    }
+    group->waiting_last = task;
+}
+
+int
+belay_group_spawn(belay_group *group, const belay_function *function,
+    const void *arguments, const struct belay_spawn_opts *opts)
+{
+    const belay_task *spawner = group->runtime->current;
+    belay_task *task;
+    int code;
+
+    if (opts != NULL && opts->size != sizeof(*opts)) {
+        return BELAY_EINVAL;
+    }
+    if (group->finished) {
+        return BELAY_ESTATE;
+    }
+    code = belay__task_new(group->runtime, &group->scope, &group->owner,
+        function, arguments, opts != NULL ? opts->name : NULL,
+        spawner != NULL ? spawner->context : group->host->context, &task);
+    if (code < 0) {
+        return code;
+    }
+    if (opts != NULL && opts->task != NULL) {
+        *opts->task = belay_task_ref(task);
+    }
+    start_or_queue(group, task);
+    return 0;
+}
+
+void
+belay_group_cancel(belay_group *group, const char *text)
+{
+    belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_EXPLICIT,
+        text, group->runtime->current);
+}
+
+size_t
+belay_group_count(const belay_group *group)
+{
+    return group->alive;
+}

@@ -1,0 +1,485 @@
+/* stack.c - the async exit stack.
+ *
+ * An entry is one block on the heap that holds the manager's frame, so it can
+ * outlive the frame that entered it and move to another stack. A generator
+ * manager's entry has an arena of its own for what stays open inside it. The
+ * entry is allocated before the enter runs and unlinked before its exit runs;
+ * unwinding allocates nothing.
+ */
+#include <belay/stack.h>
+
+#include "runtime/internal.h"
+
+#include <string.h>
+
+struct belay_stack_entry {
+    belay_stack_entry *older;
+    belay_stack_entry *newer;
+    size_t bytes;
+    void (*fn)(void *arg); /* a plain callback, or NULL: a manager */
+    void *arg;
+    struct belay__scope *scope; /* what it made the task's innermost scope */
+    struct belay__frame *frame;
+    struct belay__arena arena;
+};
+
+struct belay_stack {
+    belay_stack **ret;
+    belay_task *task;
+    belay_stack_entry *newest;
+    size_t count;
+    size_t pinned;
+    struct belay_result outcome; /* while unwinding */
+    belay_stack_entry *running;
+    struct belay__arena *frames; /* the task's, while an entry runs */
+    bool unwinding;
+    bool closed;
+};
+
+static belay_stack_entry *
+entry_new(belay_runtime *runtime, size_t frame_bytes)
+{
+    const size_t head = belay__align16(sizeof(belay_stack_entry));
+    belay_stack_entry *entry =
+        belay__alloc_zero(runtime->memory, head + frame_bytes);
+
+    if (entry == NULL) {
+        return NULL;
+    }
+    entry->bytes = head + frame_bytes;
+    if (frame_bytes > 0) {
+        entry->frame = (struct belay__frame *)(void *)((char *)entry + head
+            + sizeof(struct belay__block));
+    }
+    return entry;
+}
+
+static void
+entry_free(belay_runtime *runtime, belay_stack_entry *entry)
+{
+    belay__arena_reset(runtime, &entry->arena);
+    belay__free(runtime->memory, entry, entry->bytes);
+}
+
+static void
+link_newest(belay_stack *stack, belay_stack_entry *entry)
+{
+    entry->newer = NULL;
+    entry->older = stack->newest;
+    if (stack->newest != NULL) {
+        stack->newest->newer = entry;
+    }
+    stack->newest = entry;
+    stack->count++;
+    stack->pinned += entry->scope != NULL;
+}
+
+static void
+unlink_entry(belay_stack *stack, belay_stack_entry *entry)
+{
+    if (entry->newer != NULL) {
+        entry->newer->older = entry->older;
+    } else {
+        stack->newest = entry->older;
+    }
+    if (entry->older != NULL) {
+        entry->older->newer = entry->newer;
+    }
+    stack->count--;
+    stack->pinned -= entry->scope != NULL;
+}
+
+/* Frames of a generator manager go into its own arena while it runs. */
+static void
+switch_frames(belay_task *task, belay_stack *stack, belay_stack_entry *entry)
+{
+    stack->frames = task->frames;
+    if (belay__frame_manager(entry->frame)->exit == NULL) {
+        task->frames = &entry->arena;
+    }
+}
+
+/* ---- unwinding ---- */
+
+static belay_next unwind_next(belay_task *task, belay_stack *stack);
+
+/* Takes task->result, what an entry's exit has left, as the new outcome. */
+static void
+entry_exited(belay_task *task, belay_stack *stack)
+{
+    belay_stack_entry *entry = stack->running;
+
+    task->frames = stack->frames;
+    stack->running = NULL;
+    stack->outcome = task->result;
+    task->result = (struct belay_result){0};
+    entry_free(task->runtime, entry);
+}
+
+static belay_next
+run_exit(belay_task *task, belay_stack *stack, belay_stack_entry *entry)
+{
+    stack->running = entry;
+    switch_frames(task, stack, entry);
+    belay__result_clear(&task->result);
+    task->result = stack->outcome;
+    stack->outcome = (struct belay_result){0};
+    entry->frame->caller = task->top;
+    belay__exit_begin(task, entry->frame);
+    return belay__next(BELAY__HOW_EXIT);
+}
+
+/* Runs the newest entry; when there is none left, the frame ends with the
+ * outcome as its result.
+ */
+static belay_next
+unwind_next(belay_task *task, belay_stack *stack)
+{
+    belay_stack_entry *entry;
+
+    while ((entry = stack->newest) != NULL) {
+        unlink_entry(stack, entry);
+        if (entry->fn == NULL) {
+            return run_exit(task, stack, entry);
+        }
+        entry->fn(entry->arg);
+        entry_free(task->runtime, entry);
+    }
+    stack->unwinding = false;
+    stack->closed = true;
+    belay__result_clear(&task->result);
+    task->result = stack->outcome;
+    stack->outcome = (struct belay_result){0};
+    return belay_pass(task);
+}
+
+static void
+unwind_begin(belay_stack *stack, const struct belay_result *outcome)
+{
+    stack->unwinding = true;
+    if (outcome != NULL) {
+        stack->outcome = belay__result_copy(outcome);
+    }
+}
+
+/* ---- the manager ---- */
+
+static belay_next
+stack_enter(belay_task *task, void *self)
+{
+    belay_stack *stack = self;
+
+    stack->task = task;
+    if (stack->ret != NULL) {
+        *stack->ret = stack;
+    }
+    return belay_return(task, stack);
+}
+
+/* The exits have made of the outcome what task->result says; it replaces the
+ * outcome of this exit as it is. */
+static belay_next
+stack_exit_end(belay_task *task, belay_next end)
+{
+    struct belay_result *outcome = belay__exit_outcome(task);
+
+    if (outcome->code < 0) {
+        belay__result_clear(outcome);
+    }
+    return end;
+}
+
+static belay_next
+stack_exit_on(belay_task *task, void *self)
+{
+    belay_stack *stack = self;
+    belay_next next;
+
+    if (stack->running != NULL) {
+        entry_exited(task, stack);
+    }
+    next = unwind_next(task, stack);
+    if (next.how == BELAY__HOW_END) {
+        return stack_exit_end(task, next);
+    }
+    return next;
+}
+
+static belay_next
+stack_exit(belay_task *task, void *self)
+{
+    belay_stack *stack = self;
+
+    if (stack->newest == NULL) {
+        return belay_return(task, NULL);
+    }
+    unwind_begin(stack, belay_outcome(task));
+    task->top->step = stack_exit_on;
+    return stack_exit_on(task, self);
+}
+
+belay_next
+belay_stack_open(belay_task *task, belay_stack **ret)
+{
+    static const belay_manager manager = {
+        {"exit stack", __FILE__, sizeof(belay_stack), stack_enter, 0},
+        stack_exit};
+
+    return belay_enter(task, &manager, &(const belay_stack){.ret = ret});
+}
+
+/* ---- entering ---- */
+
+struct enter_call {
+    belay_stack *stack;
+    belay_stack_entry *entry;
+    belay_stack_entry **ret;
+    struct belay__scope *scope; /* before the enter */
+    struct belay__arena *frames;
+};
+
+static belay_next
+enter_done(belay_task *task, void *self)
+{
+    struct enter_call *call = self;
+
+    task->frames = call->frames;
+    if (task->result.code < 0) {
+        entry_free(task->runtime, call->entry);
+        return belay_pass(task);
+    }
+    if (task->scope != call->scope) {
+        call->entry->scope = task->scope;
+    }
+    link_newest(call->stack, call->entry);
+    if (call->ret != NULL) {
+        *call->ret = call->entry;
+    }
+    return belay_pass(task);
+}
+
+static belay_next
+enter_start(belay_task *task, void *self)
+{
+    struct enter_call *call = self;
+
+    call->scope = task->scope;
+    call->frames = task->frames;
+    if (belay__frame_manager(call->entry->frame)->exit == NULL) {
+        task->frames = &call->entry->arena;
+    }
+    task->staged = call->entry->frame;
+    return belay_then(task, enter_done, belay__next(BELAY__HOW_CALL));
+}
+
+static int
+check_push(const belay_stack *stack)
+{
+    return stack->closed ? BELAY_ESTATE : 0;
+}
+
+/* Takes the staged manager out of the task's arena. */
+static void
+unstage(belay_task *task)
+{
+    belay__arena_pop(
+        task->runtime, task->frames, belay__frame_block(task->staged));
+    task->staged = NULL;
+}
+
+static belay_stack_entry *
+entry_from_staged(belay_task *task)
+{
+    const size_t bytes = sizeof(struct belay__block)
+        + sizeof(struct belay__frame) + task->staged->function->size;
+    belay_stack_entry *entry = entry_new(task->runtime, bytes);
+
+    if (entry != NULL) {
+        memcpy(belay__frame_block(entry->frame),
+            belay__frame_block(task->staged), bytes);
+        entry->frame->resume.flags |= BELAY__FRAME_STACKED;
+    }
+    return entry;
+}
+
+belay_next
+belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
+    belay_stack_entry **ret_entry)
+{
+    static const belay_function function = {"exit stack enter", __FILE__,
+        sizeof(struct enter_call), enter_start, 0};
+    struct enter_call call = {.stack = stack, .ret = ret_entry};
+    int code = check_push(stack);
+    belay_next next;
+
+    if (enter.how != BELAY__HOW_ENTER) {
+        return enter; /* it has failed already */
+    }
+    if (code == 0 && stack->task != task) {
+        code = BELAY_EOWNER;
+    }
+    call.entry = code == 0 ? entry_from_staged(task) : NULL;
+    unstage(task);
+    if (call.entry == NULL) {
+        return belay__refuse(task, code < 0 ? code : BELAY_ENOMEM);
+    }
+    next = belay_call(task, &function, &call);
+    if (next.how != BELAY__HOW_CALL) {
+        entry_free(task->runtime, call.entry);
+    }
+    return next;
+}
+
+int
+belay_stack_push(belay_stack *stack, const belay_manager *manager,
+    const void *arguments, belay_stack_entry **ret_entry)
+{
+    int code = check_push(stack);
+    belay_stack_entry *entry;
+
+    if (manager->exit == NULL) {
+        return BELAY_EINVAL;
+    }
+    if (code < 0) {
+        return code;
+    }
+    entry = entry_new(stack->task->runtime, sizeof(struct belay__block)
+            + sizeof(struct belay__frame) + manager->enter.size);
+    if (entry == NULL) {
+        return BELAY_ENOMEM;
+    }
+    belay__frame_init(entry->frame, &manager->enter, arguments,
+        BELAY__FRAME_MANAGER | BELAY__FRAME_STACKED | BELAY__FRAME_ENTERED);
+    link_newest(stack, entry);
+    if (ret_entry != NULL) {
+        *ret_entry = entry;
+    }
+    return 0;
+}
+
+int
+belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
+    belay_stack_entry **ret_entry)
+{
+    int code = check_push(stack);
+    belay_stack_entry *entry;
+
+    if (code < 0) {
+        return code;
+    }
+    entry = entry_new(stack->task->runtime, 0);
+    if (entry == NULL) {
+        return BELAY_ENOMEM;
+    }
+    entry->fn = fn;
+    entry->arg = arg;
+    link_newest(stack, entry);
+    if (ret_entry != NULL) {
+        *ret_entry = entry;
+    }
+    return 0;
+}
+
+int
+belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
+{
+    if (stack->running == entry) {
+        return BELAY_EBUSY;
+    }
+    unlink_entry(stack, entry);
+    entry_free(stack->task->runtime, entry);
+    return 0;
+}
+
+int
+belay_stack_move(belay_stack *from, belay_stack *to)
+{
+    belay_stack_entry *oldest = from->newest;
+
+    if (from->unwinding) {
+        return BELAY_EBUSY;
+    }
+    if (to->closed) {
+        return BELAY_ESTATE;
+    }
+    if (from->pinned > 0 && from->task != to->task) {
+        return BELAY_EPINNED;
+    }
+    if (oldest == NULL || from == to) {
+        return 0;
+    }
+    while (oldest->older != NULL) {
+        oldest = oldest->older;
+    }
+    oldest->older = to->newest;
+    if (to->newest != NULL) {
+        to->newest->newer = oldest;
+    }
+    to->newest = from->newest;
+    to->count += from->count;
+    to->pinned += from->pinned;
+    from->newest = NULL;
+    from->count = 0;
+    from->pinned = 0;
+    return 0;
+}
+
+struct close_call {
+    belay_stack *stack;
+};
+
+static belay_next
+close_on(belay_task *task, void *self)
+{
+    struct close_call *call = self;
+
+    if (call->stack->running != NULL) {
+        entry_exited(task, call->stack);
+    }
+    return unwind_next(task, call->stack);
+}
+
+static int
+check_close(const belay_task *task, const belay_stack *stack)
+{
+    const belay_stack_entry *entry = stack->newest;
+
+    if (stack->task != task) {
+        return BELAY_EOWNER;
+    }
+    if (stack->unwinding) {
+        return BELAY_EBUSY;
+    }
+    while (entry != NULL && entry->scope == NULL) {
+        entry = entry->older;
+    }
+    if (entry != NULL && entry->scope != task->scope) {
+        return BELAY_EMISNEST;
+    }
+    return 0;
+}
+
+belay_next
+belay_stack_close(belay_task *task, belay_stack *stack,
+    const struct belay_result *outcome)
+{
+    static const belay_function function = {"exit stack close", __FILE__,
+        sizeof(struct close_call), close_on, 0};
+    int code = check_close(task, stack);
+    belay_next next;
+
+    if (code < 0) {
+        return belay__refuse(task, code);
+    }
+    next = belay_call(task, &function, &(const struct close_call){stack});
+    if (next.how == BELAY__HOW_CALL) {
+        unwind_begin(stack, outcome);
+    }
+    return next;
+}
+
+size_t
+belay_stack_count(const belay_stack *stack)
+{
+    return stack->count;
+}

@@ -1,0 +1,217 @@
+/* timeout.c - cancel scopes as managers: timeout, move-on, shield.
+ *
+ * One manager serves all four openers; they differ in their options only. The
+ * exit decides, from the marks on the scopes alone, whether a cancel that
+ * arrives ends here.
+ */
+#include <belay/timeout.h>
+
+#include "runtime/internal.h"
+
+struct belay_cancel_scope {
+    struct belay__scope scope;
+    struct belay_cancel_scope_opts opts;
+    belay_cancel_scope **ret;
+    belay_runtime *runtime;
+};
+
+static int64_t
+deadline_of(
+    const belay_runtime *runtime, const struct belay_cancel_scope_opts *opts)
+{
+    int64_t due = INT64_MAX;
+
+    if (opts->timeout.ns != 0) {
+        due = belay__due(runtime, opts->timeout);
+    }
+    if (opts->deadline.ns != 0 && opts->deadline.ns < due) {
+        due = opts->deadline.ns;
+    }
+    return due;
+}
+
+static int64_t
+grace_of(const struct belay_cancel_scope_opts *opts)
+{
+    if (opts->grace.ns != 0) {
+        return opts->grace.ns > 0 ? opts->grace.ns : 0;
+    }
+    return opts->shield ? INT64_MAX : -1;
+}
+
+static belay_next
+scope_enter(belay_task *task, void *self)
+{
+    belay_cancel_scope *scope = self;
+    int code;
+
+    scope->runtime = task->runtime;
+    belay__scope_init(task->runtime, &scope->scope,
+        deadline_of(task->runtime, &scope->opts), grace_of(&scope->opts));
+    if (scope->opts.shield) {
+        scope->scope.flags |= BELAY__SCOPE_SHIELD;
+    }
+    code = belay__scope_push(task, &scope->scope);
+    if (code < 0) {
+        return belay_fail(task, code, NULL);
+    }
+    if (scope->scope.deadline_ns <= belay__clock_now(task->runtime)) {
+        belay__scope_due(task->runtime, &scope->scope);
+    }
+    if (scope->ret != NULL) {
+        *scope->ret = scope;
+    }
+    return belay_return(task, scope);
+}
+
+/* "timed out", caused by the cancel; NULL without memory. */
+static belay_error *
+timeout_error(const belay_task *task)
+{
+    const struct belay__error_site site = {task->name, NULL, 0};
+    struct belay__memory *memory = task->runtime->memory;
+    belay_error *error =
+        belay__error_new(memory, BELAY_ETIMEDOUT, &site, "timed out");
+    belay_error *cancel;
+
+    if (error == NULL) {
+        return NULL;
+    }
+    cancel = belay__error_new(
+        memory, BELAY_ECANCELED, &site, "cancelled: the deadline passed");
+    if (cancel != NULL) {
+        belay__error_set_cause(error, cancel);
+    }
+    return error;
+}
+
+/* An error of the body goes on, with the timeout in its context. */
+static void
+note_timeout(belay_task *task)
+{
+    struct belay_result *outcome = belay__exit_outcome(task);
+    belay_error *error;
+
+    if (outcome->error == NULL || outcome->cancelled) {
+        return;
+    }
+    error = timeout_error(task);
+    if (error != NULL) {
+        outcome->error = belay__error_with_context(
+            task->runtime->memory, outcome->error, error);
+    }
+}
+
+static belay_next
+scope_exit(belay_task *task, void *self)
+{
+    belay_cancel_scope *scope = self;
+    const bool absorbed =
+        belay__scope_absorb(&scope->scope, belay_outcome(task));
+    const bool by_deadline = scope->scope.source == BELAY_CANCEL_DEADLINE;
+
+    if (scope->opts.status != NULL) {
+        *scope->opts.status = belay_cancel_scope_status(scope);
+    }
+    belay__scope_pop(task, &scope->scope);
+    if (!scope->opts.fail_on_timeout || !by_deadline) {
+        return absorbed ? belay_suppress(task) : belay_return(task, NULL);
+    }
+    if (!absorbed) {
+        note_timeout(task);
+        return belay_return(task, NULL);
+    }
+    belay__result_set(task, BELAY_ETIMEDOUT, NULL, timeout_error(task));
+    return belay_pass(task);
+}
+
+belay_next
+belay_cancel_scope_open(belay_task *task,
+    const struct belay_cancel_scope_opts *opts, belay_cancel_scope **ret)
+{
+    static const belay_manager manager = {
+        {"cancel scope", __FILE__, sizeof(belay_cancel_scope), scope_enter, 0},
+        scope_exit};
+    belay_cancel_scope scope = {.ret = ret};
+
+    if (opts != NULL && opts->size != sizeof(*opts)) {
+        return belay__refuse(task, BELAY_EINVAL);
+    }
+    if (opts != NULL) {
+        scope.opts = *opts;
+    }
+    return belay_enter(task, &manager, &scope);
+}
+
+/* In the options zero means none; here it means at once. */
+static belay_duration
+span_or_now(belay_duration span)
+{
+    return span.ns <= 0 ? belay_nanoseconds(-1) : span;
+}
+
+belay_next
+belay_timeout(belay_task *task, belay_duration span)
+{
+    return belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(
+                .timeout = span_or_now(span), .fail_on_timeout = true),
+        NULL);
+}
+
+belay_next
+belay_timeout_at(belay_task *task, belay_time when)
+{
+    const belay_time deadline = {when.ns == 0 ? -1 : when.ns};
+
+    return belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.deadline = deadline, .fail_on_timeout = true),
+        NULL);
+}
+
+belay_next
+belay_move_on(belay_task *task, belay_duration span,
+    struct belay_cancel_status *ret_status)
+{
+    return belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(
+            .timeout = span_or_now(span), .status = ret_status),
+        NULL);
+}
+
+belay_next
+belay_shield(belay_task *task, belay_duration grace)
+{
+    return belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.shield = true, .grace = span_or_now(grace)),
+        NULL);
+}
+
+void
+belay_cancel_scope_cancel(belay_cancel_scope *scope, const char *text)
+{
+    belay__scope_cancel(scope->runtime, &scope->scope, BELAY_CANCEL_EXPLICIT,
+        text, scope->runtime->current);
+}
+
+int
+belay_cancel_scope_move(belay_cancel_scope *scope, belay_time when)
+{
+    return belay__scope_move(scope->runtime, &scope->scope, when.ns);
+}
+
+void
+belay_cancel_scope_set_shield(belay_cancel_scope *scope, bool shield)
+{
+    belay__scope_set_shield(scope->runtime, &scope->scope, shield);
+}
+
+struct belay_cancel_status
+belay_cancel_scope_status(const belay_cancel_scope *scope)
+{
+    return (struct belay_cancel_status){
+        .caught = (scope->scope.flags & BELAY__SCOPE_CAUGHT) != 0,
+        .cancelled = (scope->scope.flags & BELAY__SCOPE_CANCELLED) != 0,
+        .expired = (scope->scope.flags & BELAY__SCOPE_EXPIRED) != 0,
+    };
+}
