@@ -89,4 +89,41 @@ belay__json_plain_end(const char *at, const char *end)
     return at;
 }
 
+/* Copies plain bytes to *to, which has room for end - at bytes, and moves it
+ * behind them. Gives the first byte that is not plain, or end.
+ */
+static inline const char *
+belay__json_copy_plain(const char *at, const char *end, char **to)
+{
+    char *out = *to;
+
+#if defined(__SSE2__)
+    for (; end - at >= 16; at += 16, out += 16) {
+        unsigned special = belay__json_mark_special_16(at);
+
+        memcpy(out, at, 16);
+        if (special != 0) {
+            *to = out + __builtin_ctz(special);
+            return at + __builtin_ctz(special);
+        }
+    }
+#endif
+    for (; end - at >= 8; at += 8, out += 8) {
+        uint64_t special = belay__json_mark_special(belay__json_load(at));
+
+        memcpy(out, at, 8);
+        if (special != 0) {
+            unsigned count = (unsigned)__builtin_ctzll(special) >> 3;
+
+            *to = out + count;
+            return at + count;
+        }
+    }
+    while (at < end && belay__json_is_plain(*at)) {
+        *out++ = *at++;
+    }
+    *to = out;
+    return at;
+}
+
 #endif

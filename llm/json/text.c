@@ -248,11 +248,9 @@ split_decimal(struct belay_slice number)
     return decimal;
 }
 
-/* Shifts the digits into *value; false if it no longer fits. Zeroes at the
- * end that a negative exponent takes away again are not shifted in.
- */
+/* Appends digits to *value; false if it no longer fits. */
 static bool
-shift_in(struct belay_slice digits, int64_t sign, int64_t *value)
+append_digits(struct belay_slice digits, int64_t sign, int64_t *value)
 {
     for (size_t i = 0; i < digits.len; i++) {
         if (__builtin_mul_overflow(*value, 10, value)
@@ -271,6 +269,7 @@ belay__json_integer(struct belay_slice number, int64_t *ret)
     int64_t sign = decimal.negative ? -1 : 1;
     int64_t value = 0;
 
+    /* 1500e-2 is 15: zeroes that the exponent takes away again. */
     while (decimal.exponent < 0 && decimal.fraction.len == 0
            && decimal.whole.len > 0
            && decimal.whole.data[decimal.whole.len - 1] == '0') {
@@ -284,8 +283,8 @@ belay__json_integer(struct belay_slice number, int64_t *ret)
     if (decimal.exponent < 0) {
         return BELAY_EINVAL;
     }
-    if (!shift_in(decimal.whole, sign, &value)
-        || !shift_in(decimal.fraction, sign, &value)) {
+    if (!append_digits(decimal.whole, sign, &value)
+        || !append_digits(decimal.fraction, sign, &value)) {
         return BELAY_ETOOLARGE;
     }
     for (; decimal.exponent > 0 && value != 0; decimal.exponent--) {

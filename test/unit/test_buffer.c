@@ -1,0 +1,111 @@
+/* test_buffer.c - bytes that grow at the end, up to a stated maximum. */
+#include "runtime/buffer.h"
+#include "test/support/alloc.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+
+static struct belay__memory *memory;
+
+static void
+set_up(void)
+{
+    memory = belay__memory_new(&test_allocator);
+}
+
+static void
+tear_down(void)
+{
+    belay__memory_unref(memory);
+    check_clean();
+}
+
+TestSuite(buffer, .init = set_up, .fini = tear_down, .timeout = 5);
+
+Test(buffer, init_allocates_nothing_and_fini_takes_anything)
+{
+    struct belay__buffer buffer;
+    struct belay__buffer zeroed = {0};
+
+    belay__buffer_init(&buffer, memory, 100);
+    cr_expect(zero(sz, memory->live_blocks));
+    belay__buffer_fini(&buffer);
+    belay__buffer_fini(&buffer);
+    belay__buffer_fini(&zeroed);
+    belay__buffer_fini(NULL);
+}
+
+Test(buffer, bytes_are_kept_while_it_grows_to_its_maximum)
+{
+    struct belay__buffer buffer;
+
+    belay__buffer_init(&buffer, memory, 1000);
+    for (size_t i = 0; i < 1000; i++) {
+        char byte = (char)i;
+
+        cr_assert(zero(int, belay__buffer_append(&buffer, &byte, 1)));
+    }
+    cr_expect(eq(sz, buffer.len, 1000));
+    cr_expect(eq(sz, buffer.room, 1000));
+    for (size_t i = 0; i < 1000; i++) {
+        cr_assert(eq(int, buffer.data[i], (char)i));
+    }
+    cr_expect(eq(int, belay__buffer_append(&buffer, "x", 1), BELAY_ETOOLARGE));
+    cr_expect(zero(int, belay__buffer_append(&buffer, NULL, 0)));
+    cr_expect(eq(sz, buffer.len, 1000));
+    belay__buffer_fini(&buffer);
+}
+
+Test(buffer, room_of_any_size_is_refused_or_given)
+{
+    struct belay__buffer buffer;
+
+    belay__buffer_init(&buffer, memory, SIZE_MAX);
+    cr_assert(zero(int, belay__buffer_append(&buffer, "ab", 2)));
+    cr_expect(
+        eq(int, belay__buffer_reserve(&buffer, SIZE_MAX - 1), BELAY_ETOOLARGE));
+    cr_expect(
+        eq(int, belay__buffer_reserve(&buffer, SIZE_MAX - 2), BELAY_ENOMEM));
+    cr_expect(zero(int, belay__buffer_reserve(&buffer, 5000)));
+    cr_expect(eq(sz, buffer.room, 5002));
+    cr_expect(zero(memcmp(buffer.data, "ab", 2)));
+    belay__buffer_fini(&buffer);
+    belay__buffer_init(&buffer, memory, 3);
+    cr_expect(zero(int, belay__buffer_append(&buffer, "abc", 3)));
+    cr_expect(eq(int, belay__buffer_reserve(&buffer, 1), BELAY_ETOOLARGE));
+    belay__buffer_fini(&buffer);
+}
+
+Test(buffer, failed_reserve_changes_nothing)
+{
+    struct belay__buffer buffer;
+    struct belay__buffer before;
+
+    belay__buffer_init(&buffer, memory, 1000);
+    cr_assert(zero(int, belay__buffer_append(&buffer, "abc", 3)));
+    before = buffer;
+    test_alloc_fail_at(0);
+    cr_expect(eq(int, belay__buffer_reserve(&buffer, 500), BELAY_ENOMEM));
+    cr_expect(zero(memcmp(&before, &buffer, sizeof(buffer))));
+    cr_expect(zero(int, belay__buffer_reserve(&buffer, 500)));
+    belay__buffer_fini(&buffer);
+}
+
+Test(buffer, taken_bytes_belong_to_the_caller)
+{
+    struct belay__buffer buffer;
+    char *data;
+    size_t size;
+
+    belay__buffer_init(&buffer, memory, 1000);
+    cr_assert(zero(int, belay__buffer_append(&buffer, "abc", 3)));
+    belay__buffer_take(&buffer, &data, &size);
+    cr_expect(zero(memcmp(data, "abc", 3)));
+    cr_expect(zero(sz, buffer.len));
+    cr_expect(zero(sz, buffer.room));
+    belay__buffer_fini(&buffer);
+    belay__free(memory, data, size);
+    belay__buffer_take(&buffer, &data, &size);
+    cr_expect(eq(ptr, data, NULL));
+    cr_expect(zero(sz, size));
+}
