@@ -185,6 +185,10 @@ struct belay__block {
 
 _Static_assert(sizeof(struct belay__frame) % 16 == 0, "self is aligned");
 _Static_assert(sizeof(struct belay__block) % 16 == 0, "frames are aligned");
+_Static_assert(BELAY_CALL_BYTES(char) == sizeof(struct belay__frame) + 16
+        && BELAY_ENTER_BYTES(char)
+            == BELAY_CALL_BYTES(char) + sizeof(struct belay__block),
+    "as async.h says");
 
 struct belay__chunk {
     struct belay__chunk *below;

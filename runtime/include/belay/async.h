@@ -43,11 +43,22 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
  *         BELAY_END;
  *     }
  */
-#define BELAY_ASYNC(name) \
+#define BELAY_ASYNC(name) BELAY_ASYNC_SIZED(name, 0)
+
+/* The same with a hint for belay_function.reserve_bytes: a task made for it
+ * has so many bytes for what it calls and opens, all in one block of memory.
+ */
+#define BELAY_ASYNC_SIZED(name, bytes) \
     BELAY__STEP(name) \
     static const belay_function name = { \
-        #name, __FILE__, sizeof(struct name), name##__step, 0}; \
+        #name, __FILE__, sizeof(struct name), name##__step, (bytes)}; \
     BELAY__BODY(name)
+
+/* For that hint: what a call takes until it ends, and a manager until it is
+ * left, whose argument struct has this type.
+ */
+#define BELAY_CALL_BYTES(type) (48 + (sizeof(type) + 15) / 16 * 16)
+#define BELAY_ENTER_BYTES(type) (96 + (sizeof(type) + 15) / 16 * 16)
 
 /* The same for a manager in generator style: the body yields once. */
 #define BELAY_MANAGER(name) \
