@@ -1,0 +1,406 @@
+/* llm.h - calls to model servers that speak Chat Completions.
+ *
+ * A client is a scope: it owns the connections to one server, the key and the
+ * rules for retries. Any number of tasks call it at once. belay_llm_send()
+ * sends given bytes and delivers whatever the server answers;
+ * belay_llm_complete() builds the request, and an answer that is of no use
+ * is its failure. The deadline of a call is that of the scopes around it
+ * (belay_timeout()); it covers the attempts and the waits between them.
+ * Rules: L1, L5, L8, L9, L29-L47, L91-L97.
+ */
+#ifndef BELAY_LLM_H
+#define BELAY_LLM_H
+
+#include <belay/task.h>
+
+BELAY_BEGIN_DECLS
+
+typedef struct belay_llm_client belay_llm_client; /* opaque; its block's */
+typedef struct belay_llm_reply belay_llm_reply;   /* opaque; the caller's */
+
+/* What the defaults of a client are for. */
+enum belay_llm_profile {
+    BELAY_LLM_INTERACTIVE, /* somebody waits: short delays, a retry budget */
+    BELAY_LLM_BATCH,       /* nobody does: long ones, scattered more widely */
+};
+
+#define BELAY_LLM_NO_RETRIES (-1) /* for max_retries, whose 0 is a default */
+
+/* Options for belay_llm_client_open(). A zero field means its default. */
+struct belay_llm_client_opts {
+    size_t size;          /* of this struct; BELAY_LLM_CLIENT_OPTS() fills it */
+    const char *base_url; /* required; with its path, as ".../v1", and even
+                               a query; no "/chat/completions" */
+    const char *api_key;  /* sent as a bearer token; default none */
+    const char *user_agent;         /* default "belay/" and the version */
+    enum belay_llm_profile profile; /* default BELAY_LLM_INTERACTIVE */
+    int32_t max_retries;            /* of a call; default 2 */
+    belay_duration retry_base;      /* first delay; default 0.5 s */
+    belay_duration retry_cap;       /* longest one; default 8 s, batch 60 s */
+    belay_duration retry_after_cap; /* a server that asks for more ends the
+                                       call; default 120 s, batch 600 s */
+    uint64_t seed;                  /* of the jitter; default random */
+    belay_duration connect_timeout; /* TLS included; default 5 s, TLS 10 s */
+    belay_duration first_byte_timeout; /* of an attempt; default 600 s */
+    belay_duration idle_timeout; /* without a byte of the body; default 120 s */
+    size_t max_reply_bytes;      /* unpacked; default 64 MiB */
+    const char *ca_file;         /* PEM; default the system's authorities */
+    const char *proxy;           /* URL; default none. The key goes through a
+                                    tunnel, never to the proxy */
+    const char *no_proxy;        /* hosts reached without it, with commas */
+    bool proxy_from_env;   /* without .proxy: http_proxy and its kin count */
+    bool allow_plain_http; /* http:// to other machines than this one */
+    bool insecure;         /* any certificate will do */
+};
+#define BELAY_LLM_CLIENT_OPTS(...)          \
+    (&(const struct belay_llm_client_opts){ \
+        .size = sizeof(struct belay_llm_client_opts), __VA_ARGS__})
+
+/* Has the server charged for an attempt? */
+enum belay_llm_billed {
+    BELAY_LLM_BILLED_NO,      /* it refused, or never had the request */
+    BELAY_LLM_BILLED_YES,     /* it answered 2xx */
+    BELAY_LLM_BILLED_UNKNOWN, /* it had the request; no answer came back */
+};
+
+/* How one attempt of a call went. */
+struct belay_llm_attempt {
+    uint32_t number;       /* from 1 */
+    int status;            /* of HTTP; 0: no whole answer */
+    int code;              /* 0, or why there is none */
+    belay_time started;    /* on the runtime's clock */
+    belay_time first_byte; /* 0: none came */
+    belay_time ended;
+    uint64_t sent_bytes; /* of the body */
+    enum belay_llm_billed billed;
+    bool retryable;       /* trying again may help (L30, L31) */
+    bool will_retry;      /* … and it will be, `delay` from now */
+    belay_duration delay; /* if retryable: what the server asked for, else the
+                             back-off; 0 if not */
+};
+
+/* Called on the loop as each attempt ends, in the step of the calling task;
+ * the attempt is valid during the call. It may not cancel or close the call.
+ */
+typedef void belay_llm_attempt_fn(
+    const struct belay_llm_attempt *attempt, void *arg);
+
+/* A request as it stands, for belay_llm_send(). A zero field means its
+ * default.
+ */
+struct belay_llm_request {
+    size_t size;             /* of this struct; BELAY_LLM_REQUEST() fills it */
+    const char *path;        /* behind the base; default "/chat/completions" */
+    struct belay_slice body; /* JSON, sent byte for byte */
+    int32_t max_retries;     /* default the client's */
+    belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
+    void *arg;                        /* for on_attempt */
+};
+#define BELAY_LLM_REQUEST(...)          \
+    (&(const struct belay_llm_request){ \
+        .size = sizeof(struct belay_llm_request), __VA_ARGS__})
+
+struct belay_llm_message {
+    const char *role;           /* "system", "user", "assistant" … */
+    struct belay_slice content; /* UTF-8 */
+};
+
+/* A message from a NUL-terminated text, borrowed. */
+static inline struct belay_llm_message
+belay_llm_message(const char *role, const char *text)
+{
+    struct belay_llm_message message = {
+        role, {text, text != NULL ? __builtin_strlen(text) : 0}};
+
+    return message;
+}
+
+/* A request in parts, for belay_llm_complete(). A zero field is not sent. */
+struct belay_llm_chat {
+    size_t size;       /* of this struct; BELAY_LLM_CHAT() fills it */
+    const char *model; /* required */
+    const struct belay_llm_message *messages;
+    size_t message_count;      /* at least 1 */
+    int64_t max_tokens;        /* of the answer */
+    bool old_max_tokens;       /* named max_tokens, as older servers want,
+                                        not max_completion_tokens */
+    const double *temperature; /* finite */
+    const int64_t *seed;
+    const struct belay_slice *stop; /* texts that end the answer */
+    size_t stop_count;
+    struct belay_slice extra; /* more members of the object, as JSON without
+                                 the braces: "\"top_p\":0.5,\"n\":1" */
+    int32_t max_retries;      /* default the client's */
+    belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
+    void *arg;                        /* for on_attempt */
+};
+#define BELAY_LLM_CHAT(...)          \
+    (&(const struct belay_llm_chat){ \
+        .size = sizeof(struct belay_llm_chat), __VA_ARGS__})
+
+/**
+ * belay_llm_client_open - enter a client; use it in BELAY_WITH
+ *
+ *   opts  not NULL; copied before the call returns, texts included
+ *   ret   receives the client once entered; untouched on failure
+ *
+ * Makes no connection. The exit ends calls that still run, as of tasks in an
+ * outer block, with BELAY_ECLOSED, closes every connection, waits until that
+ * is done, and wipes the key.
+ *
+ * Owner:   the block.
+ * Errors:  BELAY_EINVAL  no base_url, one that cannot be used or is plain http
+ *                        to another machine; a key with control characters;
+ *                        a negative number; an opts->size that is unknown
+ *          BELAY_ENOSYS  libcurl lacks what opts ask for
+ *          BELAY_ENOMEM  no memory
+ *          In each case nothing has changed.
+ * Threads: loop thread. Entering is not a checkpoint; the exit may be one.
+ * Since:   0.1. Source: contract S1-S11, L8.
+ */
+BELAY_API belay_next belay_llm_client_open(belay_task *task,
+    const struct belay_llm_client_opts *opts, belay_llm_client **ret);
+
+/**
+ * belay_llm_send - send a body as it is and deliver the server's answer
+ *
+ *   request  the struct is copied; what it points to is borrowed until the end
+ *   ret      receives the reply; untouched on failure
+ *
+ * Every answer is a success, 4xx and 5xx too, once the retries are used up;
+ * see belay_llm_reply_status(). It fails only if there was no answer; the
+ * error's cause is then that of the connection. A delay that would outlive
+ * the deadline is not begun: the call ends at once with what it has.
+ *
+ * Owner:   *ret is the caller's, for belay_llm_reply_free().
+ * Errors:  BELAY_ECONNECT   no address, refused, unreachable
+ *          BELAY_ETLS       handshake or certificate
+ *          BELAY_ERESET     the connection broke, or closed without an answer
+ *          BELAY_ETRUNCATED the answer ended too early
+ *          BELAY_ETIMEDOUT  a timeout of the client's options
+ *          BELAY_ETOOLARGE  the answer is above max_reply_bytes
+ *          BELAY_EREPLY     the answer is not HTTP
+ *          BELAY_EINVAL     the path or a number cannot be used; nothing sent
+ *          BELAY_ECLOSED    the client was left
+ *          BELAY_ENOMEM     no memory; the request may have been sent
+ *          BELAY_ECANCELED  flagged: cancelled; the connection is closed
+ * Threads: loop thread. Cancellation point.
+ * Since:   0.1. Source: contract L5, L29-L37, B3.
+ */
+BELAY_API belay_next belay_llm_send(belay_task *task, belay_llm_client *client,
+    const struct belay_llm_request *request, belay_llm_reply **ret);
+
+/**
+ * belay_llm_complete - ask for a completion and deliver a usable answer
+ *
+ *   chat  the struct is copied; what it points to is borrowed until the end
+ *   ret   receives the reply; untouched on failure
+ *
+ * The reply has been parsed; its accessors cannot fail. belay_error_foreign()
+ * of an error that the server answered with is "HTTP" and the status.
+ *
+ * Owner:   *ret is the caller's, for belay_llm_reply_free().
+ * Errors:  BELAY_EAUTH   status 401 or 403
+ *          BELAY_EQUOTA  the account has run out; retries are of no use
+ *          BELAY_EHTTP   any other status but 2xx; the message quotes the
+ *                        server's
+ *          BELAY_EREPLY  2xx, but not a completion, twice
+ *          BELAY_EINVAL  no model or message, a temperature that is not
+ *                        finite, extra that is not JSON; nothing was sent
+ *          BELAY_ETOOLARGE  also: the request is above 64 MiB; nothing sent
+ *          else as belay_llm_send().
+ * Threads: loop thread. Cancellation point.
+ * Since:   0.1. Source: contract L1, L9, L31; api.md.
+ */
+BELAY_API belay_next belay_llm_complete(belay_task *task,
+    belay_llm_client *client, const struct belay_llm_chat *chat,
+    belay_llm_reply **ret);
+
+/**
+ * belay_llm_reply_free - the end of a reply
+ *
+ *   reply  NULL is legal
+ *
+ * Owner:   the reply is gone, with all that its accessors gave.
+ * Errors:  none.
+ * Threads: loop thread; also after the client's or the runtime's end.
+ * Since:   0.1. Source: style.md 2.2.
+ */
+BELAY_API void belay_llm_reply_free(belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_status - the HTTP status of the answer
+ *
+ *   reply  not NULL
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  none; at least 100.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1.
+ */
+BELAY_API int belay_llm_reply_status(const belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_body - the bytes of the answer, as the server sent them
+ *
+ *   reply  not NULL
+ *
+ * Owner:   lives as long as the reply.
+ * Errors:  none; may be empty.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1, L93.
+ */
+BELAY_API struct belay_slice belay_llm_reply_body(const belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_header - the value of one header of the answer
+ *
+ *   reply  not NULL
+ *   name   in any case; "x-request-id" is the request's id
+ *
+ * Owner:   lives as long as the reply.
+ * Errors:  none; {NULL, 0} if there is none. Of several it is the first.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1, L63.
+ */
+BELAY_API struct belay_slice belay_llm_reply_header(
+    const belay_llm_reply *reply, const char *name);
+
+/**
+ * belay_llm_reply_attempt - the attempt that brought the answer
+ *
+ *   reply  not NULL
+ *
+ * Its number is the count of attempts.
+ *
+ * Owner:   lives as long as the reply.
+ * Errors:  none; never NULL.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L29.
+ */
+BELAY_API const struct belay_llm_attempt *belay_llm_reply_attempt(
+    const belay_llm_reply *reply);
+
+/* Why the answer ends (L1). */
+enum belay_llm_end {
+    BELAY_LLM_END_UNKNOWN, /* not said, or not known here */
+    BELAY_LLM_END_STOP,
+    BELAY_LLM_END_LENGTH, /* the limit of tokens was reached */
+    BELAY_LLM_END_TOOL,   /* it wants a tool called */
+    BELAY_LLM_END_FILTER,
+    BELAY_LLM_END_REFUSAL,
+    BELAY_LLM_END_PAUSE,
+    BELAY_LLM_END_CONTEXT_FULL,
+};
+
+/* Tokens, as the server counts them; -1: it did not say (L45, L47). */
+struct belay_llm_usage {
+    int64_t in_total; /* what follows with in_ included */
+    int64_t in_cache_read;
+    int64_t in_cache_write_5m;
+    int64_t in_cache_write_1h;
+    int64_t in_audio;
+    int64_t out_total; /* what follows with out_ included */
+    int64_t out_reasoning;
+    int64_t out_audio;
+    int64_t requests;       /* 1, or 0 if the answer holds no usage */
+    struct belay_slice raw; /* the usage object as JSON; lives with the reply */
+};
+
+/**
+ * belay_llm_reply_parse - is the answer a completion?
+ *
+ *   reply  not NULL
+ *
+ * Parses on the first call and remembers; the accessors below do so too.
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  BELAY_EREPLY  it is not JSON, or has no choices; the usage may be
+ *                        known all the same
+ *          BELAY_ENOMEM  no memory for the text; a later call tries again
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L9, L91-L96.
+ */
+BELAY_API int belay_llm_reply_parse(belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_text - the content of the first choice, decoded
+ *
+ *   reply  not NULL
+ *
+ * Owner:   lives as long as the reply; also NUL-terminated, and may hold NULs.
+ * Errors:  none; {NULL, 0} if there is none or parsing failed.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1, L92.
+ */
+BELAY_API struct belay_slice belay_llm_reply_text(belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_refusal - what the model said instead of an answer, decoded
+ *
+ *   reply  not NULL
+ *
+ * Owner:   as belay_llm_reply_text().
+ * Errors:  none; {NULL, 0} if there is none or parsing failed.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1.
+ */
+BELAY_API struct belay_slice belay_llm_reply_refusal(belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_end - why the first choice ends
+ *
+ *   reply     not NULL
+ *   ret_text  NULL, or receives the server's word for it, as it stands in
+ *             the JSON, without quotes; {NULL, 0} if there is none
+ *
+ * Owner:   *ret_text lives as long as the reply.
+ * Errors:  none.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1.
+ */
+BELAY_API enum belay_llm_end belay_llm_reply_end(
+    belay_llm_reply *reply, struct belay_slice *ret_text);
+
+/**
+ * belay_llm_reply_usage - the tokens that the answer has cost
+ *
+ *   reply  not NULL
+ *
+ * Owner:   lives as long as the reply.
+ * Errors:  none; never NULL. All -1 if the answer does not say.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L45, L47.
+ */
+BELAY_API const struct belay_llm_usage *belay_llm_reply_usage(
+    belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_take_text - keep the text, free the reply
+ *
+ *   reply  NULL is legal and gives NULL
+ *
+ * Owner:   the text, NUL-terminated, is the caller's, for
+ *          belay_llm_text_free(); the reply is gone in any case.
+ * Errors:  NULL if there is no text or parsing failed; cannot be after
+ *          belay_llm_complete() unless the answer has none.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: api.md.
+ */
+BELAY_API char *belay_llm_reply_take_text(belay_llm_reply *reply);
+
+/**
+ * belay_llm_text_free - the end of a text from belay_llm_reply_take_text()
+ *
+ *   text  NULL is legal
+ *
+ * Owner:   the text is gone.
+ * Errors:  none.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: style.md 2.6.
+ */
+BELAY_API void belay_llm_text_free(char *text);
+
+BELAY_END_DECLS
+
+#endif
