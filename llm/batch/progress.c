@@ -1,0 +1,205 @@
+/* progress.c - a running batch in one line. */
+#include "llm/batch/progress.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BAR_CELLS 20
+#define NS_PER_S 1e9
+#define SMOOTHING_S 3.0 /* a rate forgets what is older, gradually */
+
+void
+belay__batch_rates_update(struct belay__batch_rates *rates,
+    const struct belay__batch_stats *stats, int64_t now_ns)
+{
+    const uint64_t done = stats->ok + stats->failed;
+    const uint64_t tokens = stats->tokens_in + stats->tokens_out;
+    const int64_t since = rates->at_ns != 0 ? rates->at_ns : stats->started_ns;
+    const double seconds = (double)(now_ns - since) / NS_PER_S;
+    double weight;
+
+    if (seconds <= 0) {
+        return;
+    }
+    weight = rates->at_ns == 0 ? 1 : 1 - exp(-seconds / SMOOTHING_S);
+    rates->done_per_s +=
+        weight * ((double)(done - rates->done) / seconds - rates->done_per_s);
+    rates->tokens_per_s += weight
+        * ((double)(tokens - rates->tokens) / seconds - rates->tokens_per_s);
+    rates->at_ns = now_ns;
+    rates->done = done;
+    rates->tokens = tokens;
+}
+
+void
+belay__format_count(double value, char *ret, size_t size)
+{
+    static const char units[] = "kMGT";
+    size_t unit = 0;
+
+    if (value < 999.5) {
+        (void)snprintf(ret, size, value < 9.95 && value != floor(value)
+                ? "%.1f" : "%.0f", value);
+        return;
+    }
+    value /= 1000;
+    while (value >= 999.5 && unit + 2 < sizeof(units)) {
+        value /= 1000;
+        unit++;
+    }
+    (void)snprintf(
+        ret, size, value < 99.95 ? "%.1f%c" : "%.0f%c", value, units[unit]);
+}
+
+void
+belay__format_span(double seconds, char *ret, size_t size)
+{
+    const uint64_t whole = seconds > 0 && seconds < 1e9 ? (uint64_t)seconds : 0;
+
+    if (whole >= 3600) {
+        (void)snprintf(ret, size, "%" PRIu64 ":%02" PRIu64 ":%02" PRIu64,
+            whole / 3600, whole / 60 % 60, whole % 60);
+    } else {
+        (void)snprintf(
+            ret, size, "%" PRIu64 ":%02" PRIu64, whole / 60, whole % 60);
+    }
+}
+
+/* How much of the input is done, from 0 to 1; negative: unknown. Lines that
+ * were read and wait are not done, so their share is taken off.
+ */
+static double
+fraction(const struct belay__batch_stats *stats)
+{
+    const uint64_t done = stats->ok + stats->failed;
+    double share;
+
+    if (stats->input_size == 0 || stats->lines == 0) {
+        return -1;
+    }
+    share = (double)stats->input_bytes / (double)stats->input_size
+        * ((double)done / (double)stats->lines);
+    return share > 1 ? 1 : share;
+}
+
+/* Seconds to go; negative: unknown. */
+static double
+seconds_left(const struct belay__batch_stats *stats,
+    const struct belay__batch_rates *rates)
+{
+    const double share = fraction(stats);
+    const double done = (double)(stats->ok + stats->failed);
+
+    if (share <= 0 || rates->done_per_s <= 0) {
+        return -1;
+    }
+    return done * (1 - share) / share / rates->done_per_s;
+}
+
+struct line {
+    char *text;
+    size_t size;
+    size_t len;
+};
+
+static void
+add(struct line *line, const char *format, ...) BELAY_PRINTF(2, 3);
+
+static void
+add(struct line *line, const char *format, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(
+        line->text + line->len, line->size - line->len, format, args);
+    va_end(args);
+    if (n > 0) {
+        line->len += (size_t)n;
+    }
+    if (line->len >= line->size) {
+        line->len = line->size - 1;
+    }
+}
+
+static void
+add_bar(struct line *line, double share)
+{
+    const int full = (int)(share * BAR_CELLS);
+    char bar[BAR_CELLS + 1];
+
+    memset(bar, ' ', BAR_CELLS);
+    memset(bar, '=', (size_t)full);
+    if (full < BAR_CELLS) {
+        bar[full] = '>';
+    }
+    bar[BAR_CELLS] = '\0';
+    add(line, "[%s] %3.0f%%  ", bar, floor(share * 100));
+}
+
+void
+belay__batch_progress_line(const struct belay__batch_stats *stats,
+    const struct belay__batch_rates *rates, unsigned columns, char *ret,
+    size_t size)
+{
+    struct line line = {ret, size, 0};
+    const double share = fraction(stats);
+    const double left = seconds_left(stats, rates);
+    char requests[16];
+    char tokens[16];
+    char eta[24];
+
+    ret[0] = '\0';
+    if (share >= 0) {
+        add_bar(&line, share);
+    }
+    belay__format_count(rates->done_per_s, requests, sizeof(requests));
+    belay__format_count(rates->tokens_per_s, tokens, sizeof(tokens));
+    add(&line, "%" PRIu64 " ok", stats->ok);
+    if (stats->failed > 0) {
+        add(&line, "  %" PRIu64 " failed", stats->failed);
+    }
+    add(&line, "  %" PRIu32 " in flight", stats->in_flight);
+    if (stats->retrying > 0) {
+        add(&line, " (%" PRIu32 " retrying)", stats->retrying);
+    }
+    add(&line, "  %s req/s  %s tok/s", requests, tokens);
+    if (left >= 0) {
+        belay__format_span(left, eta, sizeof(eta));
+        add(&line, "  ETA %s", eta);
+    }
+    if (columns > 0 && columns < line.len) {
+        ret[columns] = '\0';
+    }
+}
+
+void
+belay__batch_progress_json(const struct belay__batch_stats *stats,
+    const struct belay__batch_rates *rates, int64_t now_ns, char *ret,
+    size_t size)
+{
+    struct line line = {ret, size, 0};
+    const double left = seconds_left(stats, rates);
+
+    add(&line,
+        "{\"elapsed_s\":%.3f,\"lines\":%" PRIu64 ",\"ok\":%" PRIu64
+        ",\"failed\":%" PRIu64 ",\"in_flight\":%" PRIu32
+        ",\"retrying\":%" PRIu32 ",\"retries\":%" PRIu64
+        ",\"input_bytes\":%" PRIu64 ",\"requests_per_s\":%.1f"
+        ",\"tokens_per_s\":%.1f",
+        (double)(now_ns - stats->started_ns) / NS_PER_S, stats->lines,
+        stats->ok, stats->failed, stats->in_flight, stats->retrying,
+        stats->retries, stats->input_bytes, rates->done_per_s,
+        rates->tokens_per_s);
+    if (stats->input_size > 0) {
+        add(&line, ",\"input_size\":%" PRIu64, stats->input_size);
+    }
+    if (left >= 0) {
+        add(&line, ",\"eta_s\":%.0f", left);
+    }
+    add(&line, "}");
+}

@@ -1,0 +1,226 @@
+/* report.c - what a batch has done, at its end. */
+#include "llm/batch/report.h"
+
+#include "llm/batch/progress.h"
+#include "llm/json/write.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#define LINE_MAX_BYTES 256
+#define NS_PER_S 1e9
+#define US_PER_S 1e6
+
+static double
+elapsed_s(const struct belay__batch_stats *stats)
+{
+    return (double)(stats->ended_ns - stats->started_ns) / NS_PER_S;
+}
+
+static double
+per_second(uint64_t count, double seconds)
+{
+    return seconds > 0 ? (double)count / seconds : 0;
+}
+
+static int
+add(struct belay__buffer *buffer, const char *format, ...) BELAY_PRINTF(2, 3);
+
+static int
+add(struct belay__buffer *buffer, const char *format, ...)
+{
+    char line[LINE_MAX_BYTES];
+    va_list args;
+    int n;
+
+    va_start(args, format);
+    n = vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    if (n < 0) {
+        return BELAY_EINVAL;
+    }
+    return belay__buffer_append(buffer, line,
+        (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+}
+
+static int
+add_failures(
+    struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < BELAY__STATUS_COUNT && code == 0; i++) {
+        if (stats->statuses[i] > 0 && (i < 200 || i > 299)) {
+            code = add(buffer, "    HTTP %zu%*s%12" PRIu64 "\n", i, 17, "",
+                stats->statuses[i]);
+        }
+    }
+    for (int i = 1; i < BELAY__LINE_ERROR_COUNT && code == 0; i++) {
+        if (stats->errors[i] > 0) {
+            code = add(buffer, "    %-25s%12" PRIu64 "\n",
+                belay__line_error_code((enum belay__line_error)i),
+                stats->errors[i]);
+        }
+    }
+    return code;
+}
+
+static int
+add_tokens(
+    struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+{
+    int code = add(buffer,
+        "  tokens in                  %12" PRIu64 "  (%" PRIu64 " cached)\n"
+        "  tokens out                 %12" PRIu64 "  (%" PRIu64
+        " reasoning)\n",
+        stats->tokens_in, stats->tokens_cached, stats->tokens_out,
+        stats->tokens_reasoning);
+
+    if (code == 0 && stats->without_usage > 0) {
+        code = add(buffer,
+            "  replies without usage      %12" PRIu64
+            "  (not in the tokens)\n",
+            stats->without_usage);
+    }
+    return code;
+}
+
+static int
+add_speed(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+{
+    const struct belay__histogram *latency = &stats->latency_us;
+    const double seconds = elapsed_s(stats);
+    char span[24];
+
+    belay__format_span(seconds, span, sizeof(span));
+    return add(buffer,
+        "  time                       %12s  (%.1f requests/s, %.0f tokens/s)\n"
+        "  latency p50 / p90 / p99    %.3f / %.3f / %.3f s, most %.3f s\n",
+        span, per_second(stats->ok + stats->failed, seconds),
+        per_second(stats->tokens_in + stats->tokens_out, seconds),
+        (double)belay__histogram_percentile(latency, 50) / US_PER_S,
+        (double)belay__histogram_percentile(latency, 90) / US_PER_S,
+        (double)belay__histogram_percentile(latency, 99) / US_PER_S,
+        (double)latency->max / US_PER_S);
+}
+
+int
+belay__batch_report_text(
+    struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+{
+    int code = add(buffer,
+        "  lines read                 %12" PRIu64 "\n"
+        "  succeeded                  %12" PRIu64 "\n"
+        "  failed                     %12" PRIu64 "\n",
+        stats->lines, stats->ok, stats->failed);
+
+    if (code == 0) {
+        code = add_failures(buffer, stats);
+    }
+    if (code == 0 && stats->dropped > 0) {
+        code = add(buffer, "  not tried                  %12" PRIu64 "\n",
+            stats->dropped);
+    }
+    if (code == 0 && stats->retries > 0) {
+        code = add(buffer, "  retries                    %12" PRIu64 "\n",
+            stats->retries);
+    }
+    if (code == 0) {
+        code = add_tokens(buffer, stats);
+    }
+    return code == 0 ? add_speed(buffer, stats) : code;
+}
+
+static void
+json_count(struct belay__json_writer *writer, const char *key, uint64_t value)
+{
+    belay__json_key(writer, key);
+    belay__json_int(writer, (int64_t)value);
+}
+
+static void
+json_real(struct belay__json_writer *writer, const char *key, double value)
+{
+    char text[32];
+    const int n = snprintf(text, sizeof(text), "%.6f", value);
+
+    belay__json_key(writer, key);
+    belay__json_raw(writer, (struct belay_slice){text, (size_t)n});
+}
+
+static void
+json_failures(
+    struct belay__json_writer *writer, const struct belay__batch_stats *stats)
+{
+    char key[16];
+
+    belay__json_key(writer, "status");
+    belay__json_open_object(writer);
+    for (unsigned i = 0; i < BELAY__STATUS_COUNT; i++) {
+        if (stats->statuses[i] > 0) {
+            (void)snprintf(key, sizeof(key), "%u", i);
+            json_count(writer, key, stats->statuses[i]);
+        }
+    }
+    belay__json_close_object(writer);
+    belay__json_key(writer, "errors");
+    belay__json_open_object(writer);
+    for (int i = 1; i < BELAY__LINE_ERROR_COUNT; i++) {
+        if (stats->errors[i] > 0) {
+            json_count(writer,
+                belay__line_error_code((enum belay__line_error)i),
+                stats->errors[i]);
+        }
+    }
+    belay__json_close_object(writer);
+}
+
+static void
+json_latency(
+    struct belay__json_writer *writer, const struct belay__histogram *latency)
+{
+    belay__json_key(writer, "latency_s");
+    belay__json_open_object(writer);
+    json_real(writer, "p50",
+        (double)belay__histogram_percentile(latency, 50) / US_PER_S);
+    json_real(writer, "p90",
+        (double)belay__histogram_percentile(latency, 90) / US_PER_S);
+    json_real(writer, "p99",
+        (double)belay__histogram_percentile(latency, 99) / US_PER_S);
+    json_real(writer, "max", (double)latency->max / US_PER_S);
+    belay__json_close_object(writer);
+}
+
+int
+belay__batch_report_json(
+    struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+{
+    struct belay__json_writer writer;
+    int code;
+
+    belay__json_begin(&writer, buffer);
+    belay__json_open_object(&writer);
+    json_count(&writer, "lines", stats->lines);
+    json_count(&writer, "ok", stats->ok);
+    json_count(&writer, "failed", stats->failed);
+    json_count(&writer, "not_tried", stats->dropped);
+    json_count(&writer, "sent", stats->sent);
+    json_count(&writer, "retries", stats->retries);
+    json_failures(&writer, stats);
+    json_count(&writer, "tokens_in", stats->tokens_in);
+    json_count(&writer, "tokens_in_cached", stats->tokens_cached);
+    json_count(&writer, "tokens_out", stats->tokens_out);
+    json_count(&writer, "tokens_out_reasoning", stats->tokens_reasoning);
+    json_count(&writer, "replies_without_usage", stats->without_usage);
+    json_count(&writer, "input_bytes", stats->input_bytes);
+    json_count(&writer, "sent_bytes", stats->sent_bytes);
+    json_count(&writer, "received_bytes", stats->received_bytes);
+    json_real(&writer, "elapsed_s", elapsed_s(stats));
+    json_real(&writer, "requests_per_s",
+        per_second(stats->ok + stats->failed, elapsed_s(stats)));
+    json_latency(&writer, &stats->latency_us);
+    belay__json_close_object(&writer);
+    code = belay__json_end(&writer);
+    return code == 0 ? belay__buffer_append(buffer, "\n", 1) : code;
+}

@@ -1,0 +1,82 @@
+/* stats.h - what a batch has done so far, in numbers (private).
+ *
+ * Fixed size however long the batch: latencies go into a histogram whose
+ * buckets are 1/16 of a power of two wide, so a percentile read from it is
+ * at most 6 % too high and never too low.
+ */
+#ifndef BELAY_LLM_BATCH_STATS_H
+#define BELAY_LLM_BATCH_STATS_H
+
+#include <belay/base.h>
+
+#define BELAY__HISTOGRAM_BUCKETS 1024
+#define BELAY__STATUS_COUNT 600
+
+struct belay__histogram {
+    uint64_t count;
+    uint64_t max;
+    uint64_t buckets[BELAY__HISTOGRAM_BUCKETS];
+};
+
+void belay__histogram_add(struct belay__histogram *histogram, uint64_t value);
+
+/* The value that `percent` (0 to 100) of all are not above; 0 if empty. */
+uint64_t belay__histogram_percentile(
+    const struct belay__histogram *histogram, double percent);
+
+/* Why a line failed without an answer of the server; the codes of B2 and B5. */
+#define BELAY__LINE_ERROR_MAP(X) \
+    X(INVALID_JSON, "invalid_json_line") \
+    X(MISSING_ID, "missing_custom_id") \
+    X(DUPLICATE_ID, "duplicate_custom_id") \
+    X(URL_MISMATCH, "url_mismatch") \
+    X(UNSUPPORTED_URL, "unsupported_url") \
+    X(METHOD, "unsupported_method") \
+    X(MISSING_BODY, "missing_body") \
+    X(STREAM, "stream_not_allowed") \
+    X(LINE_TOO_LARGE, "line_too_large") \
+    X(CONNECTION, "connection_error") \
+    X(TIMEOUT, "timeout") \
+    X(TRUNCATED, "stream_truncated") \
+    X(REPLY_TOO_LARGE, "response_too_large") \
+    X(INVALID_REPLY, "invalid_response") \
+    X(NO_MEMORY, "out_of_memory") \
+    X(CANCELLED, "batch_cancelled")
+
+enum belay__line_error {
+    BELAY__LINE_OK,
+#define BELAY__ENUM(name, text) BELAY__LINE_##name,
+    BELAY__LINE_ERROR_MAP(BELAY__ENUM)
+#undef BELAY__ENUM
+    BELAY__LINE_ERROR_COUNT,
+};
+
+/* The code as it stands in the output files. */
+const char *belay__line_error_code(enum belay__line_error error);
+
+struct belay__batch_stats {
+    uint64_t lines;    /* read, blank ones not counted */
+    uint64_t sent;     /* handed to the client */
+    uint64_t ok;       /* success lines written */
+    uint64_t failed;   /* error lines written */
+    uint64_t dropped;  /* read but not tried: neither */
+    uint64_t retries;
+    uint32_t in_flight;
+    uint32_t retrying; /* of them, asleep before the next attempt */
+    uint64_t input_bytes; /* read so far */
+    uint64_t input_size;  /* 0: unknown */
+    uint64_t tokens_in;
+    uint64_t tokens_cached; /* of tokens_in */
+    uint64_t tokens_out;
+    uint64_t tokens_reasoning; /* of tokens_out */
+    uint64_t without_usage;    /* successes that told no usage */
+    uint64_t sent_bytes;
+    uint64_t received_bytes;
+    uint64_t statuses[BELAY__STATUS_COUNT]; /* of final answers */
+    uint64_t errors[BELAY__LINE_ERROR_COUNT];
+    struct belay__histogram latency_us; /* first attempt to final answer */
+    int64_t started_ns;
+    int64_t ended_ns; /* 0: running */
+};
+
+#endif

@@ -1,0 +1,310 @@
+/* writer.c - the two files that a batch writes. */
+#include "llm/batch/writer.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Says whether a file at path stands in the way. */
+static int
+check_path(const char *path, bool overwrite)
+{
+    struct stat info;
+
+    if (strcmp(path, "-") == 0) {
+        return 0;
+    }
+    if (stat(path, &info) < 0) {
+        return errno == ENOENT ? 0 : -errno;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return -EISDIR;
+    }
+    return S_ISREG(info.st_mode) && info.st_size > 0 && !overwrite
+        ? BELAY_EBUSY
+        : 0;
+}
+
+static int
+sink_open(struct belay__batch_sink *sink)
+{
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_TRUNC | O_CLOEXEC;
+    struct stat info;
+
+    if (strcmp(sink->path, "-") == 0) {
+        sink->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
+    } else {
+        sink->fd = open(sink->path, flags, 0600);
+    }
+    if (sink->fd < 0) {
+        return -errno;
+    }
+    if (fstat(sink->fd, &info) == 0 && S_ISREG(info.st_mode)) {
+        sink->regular = true;
+        sink->end = info.st_size;
+    }
+    return 0;
+}
+
+static void
+sink_close(struct belay__batch_sink *sink)
+{
+    if (sink->fd >= 0) {
+        (void)close(sink->fd);
+        sink->fd = -1;
+    }
+}
+
+static int
+early_init(struct belay__batch_writer *writer, size_t window)
+{
+    if (window == 0) {
+        return 0;
+    }
+    if (window > SIZE_MAX / sizeof(*writer->early)) {
+        return BELAY_ENOMEM;
+    }
+    writer->early =
+        belay__alloc_zero(writer->memory, window * sizeof(*writer->early));
+    if (writer->early == NULL) {
+        return BELAY_ENOMEM;
+    }
+    writer->window = window;
+    return 0;
+}
+
+int
+belay__batch_writer_open(struct belay__batch_writer *writer,
+    struct belay__memory *memory, const struct belay__batch_writer_opts *opts,
+    const char **ret_path)
+{
+    int code;
+
+    *writer = (struct belay__batch_writer){
+        .memory = memory,
+        .output = {.path = opts->output_path, .fd = -1},
+        .errors = {.path = opts->errors_path, .fd = -1},
+    };
+    *ret_path = opts->output_path;
+    code = check_path(opts->output_path, opts->overwrite);
+    if (code == 0 && opts->errors_path != NULL) {
+        *ret_path = opts->errors_path;
+        code = check_path(opts->errors_path, opts->overwrite);
+        if (code == 0 && opts->overwrite && unlink(opts->errors_path) < 0
+            && errno != ENOENT) {
+            code = -errno;
+        }
+    }
+    if (code == 0) {
+        code = early_init(writer, opts->window);
+    }
+    if (code == 0) {
+        *ret_path = opts->output_path;
+        code = sink_open(&writer->output);
+    }
+    if (code < 0) {
+        belay__batch_writer_close(writer);
+    }
+    return code;
+}
+
+void
+belay__batch_writer_close(struct belay__batch_writer *writer)
+{
+    for (size_t i = 0; i < writer->window; i++) {
+        belay__free(
+            writer->memory, writer->early[i].line, writer->early[i].len + 1);
+    }
+    belay__free(writer->memory, writer->early,
+        writer->window * sizeof(*writer->early));
+    writer->early = NULL;
+    writer->window = 0;
+    sink_close(&writer->output);
+    sink_close(&writer->errors);
+}
+
+/* Waits until a pipe that somebody made non-blocking takes more. */
+static void
+wait_writable(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
+
+    (void)poll(&poll_fd, 1, -1);
+}
+
+/* Back to the last whole line. If even that fails, nothing more can be done:
+ * the resumed run finds the torn line.
+ */
+static void
+cut_back(struct belay__batch_sink *sink)
+{
+    if (sink->regular) {
+        (void)!ftruncate(sink->fd, sink->end);
+    }
+}
+
+/* Regular files take a line whole or not at all; pipes may take it in parts. */
+static int
+sink_write(struct belay__batch_sink *sink, const char *data, size_t len)
+{
+    size_t done = 0;
+    ssize_t n;
+
+    while (done < len) {
+        n = write(sink->fd, data + done, len - done);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && errno == EAGAIN) {
+            wait_writable(sink->fd);
+            continue;
+        }
+        if (n <= 0) {
+            const int code = n < 0 ? -errno : BELAY_EIO;
+
+            cut_back(sink);
+            return code;
+        }
+        done += (size_t)n;
+    }
+    sink->end += (int64_t)len;
+    sink->dirty = true;
+    return 0;
+}
+
+/* The line ends with its newline. */
+static int
+write_line(struct belay__batch_writer *writer, enum belay__batch_file file,
+    const char *line, size_t len)
+{
+    struct belay__batch_sink *sink = &writer->output;
+    int code = 0;
+
+    if (writer->code < 0) {
+        return writer->code;
+    }
+    if (file == BELAY__BATCH_ERRORS && writer->errors.path != NULL) {
+        sink = &writer->errors;
+    }
+    if (sink->fd < 0) {
+        code = sink_open(sink);
+    }
+    if (code == 0) {
+        code = sink_write(sink, line, len);
+    }
+    if (code < 0) {
+        writer->code = code;
+        writer->failed_path = sink->path;
+        return code;
+    }
+    writer->lines++;
+    return 0;
+}
+
+/* Writes the early lines that have become due. */
+static int
+write_due(struct belay__batch_writer *writer)
+{
+    struct belay__batch_early *early =
+        &writer->early[writer->next % writer->window];
+    int code = 0;
+
+    while (early->line != NULL) {
+        if (early->len > 0 && code == 0) {
+            code = write_line(writer, early->file, early->line, early->len);
+        }
+        belay__free(writer->memory, early->line, early->len + 1);
+        *early = (struct belay__batch_early){0};
+        writer->next++;
+        early = &writer->early[writer->next % writer->window];
+    }
+    return code;
+}
+
+static int
+put_early(struct belay__batch_writer *writer, uint64_t sequence,
+    enum belay__batch_file file, const char *line, size_t len)
+{
+    struct belay__batch_early *early =
+        &writer->early[sequence % writer->window];
+    char *copy;
+
+    assert(belay__batch_writer_has_room(writer, sequence));
+    assert(early->line == NULL);
+    copy = belay__alloc(writer->memory, len + 1);
+    if (copy == NULL) {
+        return BELAY_ENOMEM;
+    }
+    memcpy(copy, line, len);
+    *early = (struct belay__batch_early){copy, len, file};
+    return 0;
+}
+
+int
+belay__batch_writer_put(struct belay__batch_writer *writer, uint64_t sequence,
+    enum belay__batch_file file, char *line, size_t len)
+{
+    int code;
+
+    line[len] = '\n';
+    if (writer->window == 0) {
+        return write_line(writer, file, line, len + 1);
+    }
+    if (sequence != writer->next) {
+        return put_early(writer, sequence, file, line, len + 1);
+    }
+    code = write_line(writer, file, line, len + 1);
+    writer->next++;
+    return code < 0 ? code : write_due(writer);
+}
+
+int
+belay__batch_writer_skip(struct belay__batch_writer *writer, uint64_t sequence)
+{
+    if (writer->window == 0) {
+        return 0;
+    }
+    if (sequence != writer->next) {
+        return put_early(writer, sequence, BELAY__BATCH_OUTPUT, "", 0);
+    }
+    writer->next++;
+    return write_due(writer);
+}
+
+static int
+take_dirty(struct belay__batch_sink *sink)
+{
+    if (!sink->regular || sink->fd < 0 || !sink->dirty) {
+        return -1;
+    }
+    sink->dirty = false;
+    return sink->fd;
+}
+
+struct belay__batch_sync
+belay__batch_writer_sync(struct belay__batch_writer *writer)
+{
+    return (struct belay__batch_sync){
+        .output_fd = take_dirty(&writer->output),
+        .errors_fd = take_dirty(&writer->errors),
+    };
+}
+
+static int
+sync_fd(int fd)
+{
+    return fd >= 0 && fdatasync(fd) < 0 ? -errno : 0;
+}
+
+int
+belay__batch_sync_run(void *sync)
+{
+    const struct belay__batch_sync *self = sync;
+    const int code = sync_fd(self->output_fd);
+    const int errors_code = sync_fd(self->errors_fd);
+
+    return code < 0 ? code : errors_code;
+}
