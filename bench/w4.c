@@ -21,7 +21,7 @@ struct user {
     long request;
 };
 
-BELAY_ASYNC(user)
+BELAY_ASYNC_SIZED(user, BELAY_ENTER_BYTES(struct belay_semaphore *))
 {
     BELAY_BEGIN;
     self->request = fifo_ask(self->pool->fifo);

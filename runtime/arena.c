@@ -7,8 +7,6 @@
  */
 #include "runtime/internal.h"
 
-#include <assert.h>
-#include <string.h>
 
 #define CHUNK_MIN 512
 #define CHUNK_MAX ((size_t)64 * 1024)
@@ -93,8 +91,9 @@ chunk_size(const struct belay__arena *arena, size_t size)
 #endif
 }
 
-static void *
-push_chunk(belay_runtime *runtime, struct belay__arena *arena, size_t size)
+void *
+belay__arena_push_chunk(
+    belay_runtime *runtime, struct belay__arena *arena, size_t size)
 {
     const size_t total = chunk_size(arena, size);
     struct belay__chunk *chunk = belay__block_alloc(runtime, total);
@@ -110,22 +109,8 @@ push_chunk(belay_runtime *runtime, struct belay__arena *arena, size_t size)
     return chunk + 1;
 }
 
-void *
-belay__arena_push(
-    belay_runtime *runtime, struct belay__arena *arena, size_t size)
-{
-    void *ptr = arena->cursor;
-
-    assert(size % 16 == 0);
-    if (__builtin_expect(size > (size_t)(arena->end - arena->cursor), 0)) {
-        return push_chunk(runtime, arena, size);
-    }
-    arena->cursor += size;
-    return ptr;
-}
-
-static void
-pop_chunk(belay_runtime *runtime, struct belay__arena *arena)
+void
+belay__arena_pop_chunk(belay_runtime *runtime, struct belay__arena *arena)
 {
     struct belay__chunk *chunk = arena->chunk;
 
@@ -136,21 +121,9 @@ pop_chunk(belay_runtime *runtime, struct belay__arena *arena)
 }
 
 void
-belay__arena_pop(
-    belay_runtime *runtime, struct belay__arena *arena, void *ptr)
-{
-    if (arena->chunk != NULL && ptr == (void *)(arena->chunk + 1)) {
-        pop_chunk(runtime, arena);
-        return;
-    }
-    assert((char *)ptr <= arena->cursor);
-    arena->cursor = ptr;
-}
-
-void
 belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena)
 {
     while (arena->chunk != NULL) {
-        pop_chunk(runtime, arena);
+        belay__arena_pop_chunk(runtime, arena);
     }
 }

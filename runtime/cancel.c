@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-#define MARKS (uint32_t)(BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT)
+#define MARKS (uint32_t)BELAY__SCOPE_MARKS
 
 void
 belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
@@ -49,17 +49,6 @@ inherited_marks(const struct belay__scope *scope)
         return (above & BELAY__SCOPE_CUT) != 0 ? MARKS : 0;
     }
     return above;
-}
-
-bool
-belay__cancel_visible(const belay_task *task)
-{
-    const struct belay__scope *scope = task->scope;
-
-    if ((scope->flags & MARKS) == 0) {
-        return false;
-    }
-    return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope != task->floor;
 }
 
 /* The task may see a cancel that it did not see before. */

@@ -43,6 +43,7 @@ state_name(const belay_task *task)
     case BELAY__TASK_QUEUED:
         return "ready";
     case BELAY__TASK_RUNNING:
+    case BELAY__TASK_STARTED:
         return "running";
     case BELAY__TASK_PARKED:
         return "waiting";

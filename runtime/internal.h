@@ -11,7 +11,9 @@
 #ifndef BELAY_RUNTIME_INTERNAL_H
 #define BELAY_RUNTIME_INTERNAL_H
 
+#include <assert.h>
 #include <stdarg.h>
+#include <string.h>
 
 #include <belay/async.h>
 #include <belay/context.h>
@@ -102,6 +104,7 @@ enum {
     BELAY__SCOPE_CAUGHT = 64,   /* it absorbed a cancel */
     BELAY__SCOPE_GRACE = 128,   /* grace_ns is now a point in time */
     BELAY__SCOPE_OVER = 256,    /* … which has passed */
+    BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
 };
 
 struct belay__scope {
@@ -146,7 +149,6 @@ void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
 /* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
 bool belay__scope_absorb(
     struct belay__scope *scope, const struct belay_result *outcome);
-bool belay__cancel_visible(const belay_task *task);
 
 /* ---- frames and arenas (arena.c) ---- */
 
@@ -204,10 +206,10 @@ struct belay__arena {
     char *end;
 };
 
-void *belay__arena_push(
+void *belay__arena_push_chunk(
     belay_runtime *runtime, struct belay__arena *arena, size_t size);
-void belay__arena_pop(
-    belay_runtime *runtime, struct belay__arena *arena, void *ptr);
+void belay__arena_pop_chunk(
+    belay_runtime *runtime, struct belay__arena *arena);
 /* Frees all chunks; only what was in the first room remains valid. */
 void belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena);
 
@@ -215,6 +217,35 @@ void belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena);
 void *belay__block_alloc(belay_runtime *runtime, size_t size);
 void belay__block_free(belay_runtime *runtime, void *ptr, size_t size);
 void belay__blocks_fini(belay_runtime *runtime);
+
+/* `size` is a multiple of 16; NULL when out of memory. */
+static inline void *
+belay__arena_push(
+    belay_runtime *runtime, struct belay__arena *arena, size_t size)
+{
+    void *ptr = arena->cursor;
+
+    assert(size % 16 == 0);
+    if (__builtin_expect(size > (size_t)(arena->end - arena->cursor), 0)) {
+        return belay__arena_push_chunk(runtime, arena, size);
+    }
+    arena->cursor += size;
+    return ptr;
+}
+
+/* `ptr` is what was pushed last. */
+static inline void
+belay__arena_pop(
+    belay_runtime *runtime, struct belay__arena *arena, void *ptr)
+{
+    if (__builtin_expect(arena->chunk != NULL, 0)
+        && ptr == (void *)(arena->chunk + 1)) {
+        belay__arena_pop_chunk(runtime, arena);
+        return;
+    }
+    assert((char *)ptr <= arena->cursor);
+    arena->cursor = ptr;
+}
 
 static inline void *
 belay__frame_self(struct belay__frame *frame)
@@ -280,6 +311,7 @@ enum belay__task_state {
     BELAY__TASK_NEW,
     BELAY__TASK_QUEUED,
     BELAY__TASK_RUNNING,
+    BELAY__TASK_STARTED, /* running; its step has started an operation */
     BELAY__TASK_PARKED,
     BELAY__TASK_ENDED,
 };
@@ -322,7 +354,6 @@ void belay__task_discard(belay_task *task);
 void belay__task_start(belay_task *task);
 void belay__task_run(belay_task *task);
 void belay__task_end(belay_task *task);
-void belay__task_queue(belay_task *task);
 
 /* How a step's token looks inside. */
 enum belay__how {
@@ -344,16 +375,9 @@ belay__next(enum belay__how how)
     return (belay_next){(int)how};
 }
 
-/* Takes over the reference on error. */
-void belay__result_set(
-    belay_task *task, int code, void *value, belay_error *error);
 void belay__result_cancelled(belay_task *task);
-/* Copies with a reference more. */
-struct belay_result belay__result_copy(const struct belay_result *result);
 void belay__result_clear(struct belay_result *result);
 
-void belay__frame_init(struct belay__frame *frame,
-    const belay_function *function, const void *arguments, uint32_t flags);
 /* The top frame is done with task->result. False: the task has ended. */
 bool belay__unwind(belay_task *task);
 void belay__exit_begin(belay_task *task, struct belay__frame *scope);
@@ -409,8 +433,8 @@ void belay__context_unref(
 
 /* ---- the runtime (runtime.c, clock.c, portal.c) ---- */
 
-#define BELAY__BLOCK_STEP 64
-#define BELAY__BLOCK_CLASSES 17 /* up to 1 KiB */
+#define BELAY__BLOCK_STEP 16
+#define BELAY__BLOCK_CLASSES 65 /* up to 1 KiB */
 
 struct belay__free_block {
     struct belay__free_block *next;
@@ -446,6 +470,8 @@ struct belay_runtime {
     uint64_t tasks_alive;
     uint64_t tasks_started;
     uint64_t last_id;
+    uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */
+    bool cancel_late;   /* … or when it just has; 0 at first: never */
     belay_portal *portal; /* the one that all openers share */
     uint32_t handles_open;
     bool in_pass;
@@ -472,5 +498,84 @@ belay_task *belay__task_find(const belay_runtime *runtime, uint64_t id);
 /* Next scope in the tree, parents before children; adds to *depth. */
 const struct belay__scope *belay__scope_next(
     const struct belay__scope *scope, int *depth);
+
+/* ---- what runs at every suspension, inline ---- */
+
+/* Would the task's next checkpoint be cancelled? Looks at one scope only. */
+static inline bool
+belay__cancel_visible(const belay_task *task)
+{
+    const struct belay__scope *scope = task->scope;
+
+    if (__builtin_expect((scope->flags & BELAY__SCOPE_MARKS) == 0, 1)) {
+        return false;
+    }
+    return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope != task->floor;
+}
+
+/* Before a step starts an operation, or ends its frame. */
+static inline void
+belay__require_idle(const belay_task *task)
+{
+    BELAY__REQUIRE(task->state == BELAY__TASK_RUNNING,
+        "task %s: a step starts at most one operation", task->name);
+}
+
+/* Takes over the reference on error. */
+static inline void
+belay__result_set(belay_task *task, int code, void *value, belay_error *error)
+{
+    belay_error *old = task->result.error;
+
+    task->result = (struct belay_result){code, false, value, error};
+    if (__builtin_expect(old != NULL, 0)) {
+        belay_error_unref(old);
+    }
+}
+
+/* Copies with a reference more. */
+static inline struct belay_result
+belay__result_copy(const struct belay_result *result)
+{
+    if (__builtin_expect(result->error != NULL, 0)) {
+        (void)belay_error_ref(result->error);
+    }
+    return *result;
+}
+
+/* To the end of the ready queue, unless it is in there. */
+static inline void
+belay__task_queue(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+
+    if (task->queued) {
+        return;
+    }
+    task->queued = true;
+    task->ready_next = NULL;
+    if (runtime->ready_last != NULL) {
+        runtime->ready_last->ready_next = task;
+        runtime->ready_last = task;
+        return;
+    }
+    runtime->ready_first = task;
+    runtime->ready_last = task;
+    belay__runtime_kick(runtime);
+}
+
+static inline void
+belay__frame_init(struct belay__frame *frame, const belay_function *function,
+    const void *arguments, uint32_t flags)
+{
+    *frame = (struct belay__frame){
+        .function = function,
+        .step = function->step,
+        .resume = {.line = 0, .flags = flags},
+    };
+    if (arguments != NULL) {
+        memcpy(belay__frame_self(frame), arguments, function->size);
+    }
+}
 
 #endif

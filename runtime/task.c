@@ -27,20 +27,6 @@ block_bytes(const belay_function *function)
     return frames > UINT32_MAX ? UINT32_MAX : (uint32_t)frames;
 }
 
-void
-belay__frame_init(struct belay__frame *frame, const belay_function *function,
-    const void *arguments, uint32_t flags)
-{
-    *frame = (struct belay__frame){
-        .function = function,
-        .step = function->step,
-        .resume = {.line = 0, .flags = flags},
-    };
-    if (arguments != NULL && function->size > 0) {
-        memcpy(belay__frame_self(frame), arguments, function->size);
-    }
-}
-
 int
 belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     struct belay__owner *owner, const belay_function *function,
@@ -120,25 +106,6 @@ belay__task_start(belay_task *task)
 }
 
 void
-belay__task_queue(belay_task *task)
-{
-    belay_runtime *runtime = task->runtime;
-
-    if (task->queued) {
-        return;
-    }
-    task->queued = true;
-    task->ready_next = NULL;
-    if (runtime->ready_last != NULL) {
-        runtime->ready_last->ready_next = task;
-    } else {
-        runtime->ready_first = task;
-        belay__runtime_kick(runtime);
-    }
-    runtime->ready_last = task;
-}
-
-void
 belay__task_end(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
@@ -208,24 +175,6 @@ belay__result_clear(struct belay_result *result)
     belay_error_unref(error);
 }
 
-struct belay_result
-belay__result_copy(const struct belay_result *result)
-{
-    (void)belay_error_ref(result->error);
-    return *result;
-}
-
-void
-belay__result_set(belay_task *task, int code, void *value, belay_error *error)
-{
-    belay_error *old = task->result.error;
-
-    task->result = (struct belay_result){code, false, value, error};
-    if (__builtin_expect(old != NULL, 0)) {
-        belay_error_unref(old);
-    }
-}
-
 void
 belay__result_cancelled(belay_task *task)
 {
@@ -235,19 +184,34 @@ belay__result_cancelled(belay_task *task)
 
 /* ---- waiting ---- */
 
-bool
-belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind)
+/* False: the task is cancelled, and the result says so. */
+static inline bool
+may_wait(belay_task *task)
 {
-    BELAY__REQUIRE(task->waiting == NULL && task->staged == NULL
-            && task->state == BELAY__TASK_RUNNING,
-        "task %s: a step starts at most one operation", task->name);
+    belay__require_idle(task);
     if (__builtin_expect(belay__cancel_visible(task), 0)) {
         belay__result_cancelled(task);
         return false;
     }
+    return true;
+}
+
+bool
+belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind)
+{
+    if (!may_wait(task)) {
+        return false;
+    }
+    belay__wait_always(task, kind);
+    return true;
+}
+
+void
+belay__wait_always(belay_task *task, const struct belay__wait_kind *kind)
+{
+    task->state = BELAY__TASK_STARTED;
     task->waiting = kind;
     task->abort_asked = false;
-    return true;
 }
 
 void
@@ -266,23 +230,15 @@ belay__wake(belay_task *task, int code, void *value)
     if (task->state == BELAY__TASK_PARKED) {
         task->state = BELAY__TASK_QUEUED;
         belay__task_queue(task);
+    } else {
+        task->state = BELAY__TASK_RUNNING; /* still in its step */
     }
-}
-
-void
-belay__wait_always(belay_task *task, const struct belay__wait_kind *kind)
-{
-    task->waiting = kind;
-    task->abort_asked = false;
 }
 
 belay_next
 belay__done_now(belay_task *task, int code, void *value)
 {
-    static const struct belay__wait_kind nothing = {"nothing", NULL};
-
-    if (belay__wait_begin(task, &nothing)) {
-        task->waiting = NULL;
+    if (may_wait(task)) {
         belay__result_set(task, code, value, NULL);
     }
     return belay__next(BELAY__HOW_WAIT);
@@ -366,17 +322,13 @@ belay_task_join(belay_task *task, belay_task *target)
 belay_next
 belay_checkpoint(belay_task *task)
 {
-    static const struct belay__wait_kind checkpoint = {
-        "checkpoint", belay__abort_waiter};
-
-    if (belay__wait_begin(task, &checkpoint)) {
-        /* Queued behind every task that is ready now; no longer abortable,
-         * since it has as good as happened. */
-        belay__result_set(task, 0, NULL, NULL);
-        task->waiting = NULL;
-        return belay__next(BELAY__HOW_TURN);
+    if (!may_wait(task)) {
+        return belay__next(BELAY__HOW_WAIT);
     }
-    return belay__next(BELAY__HOW_WAIT);
+    /* Queued behind every task that is ready now; not abortable, since it has
+     * as good as happened. */
+    belay__result_set(task, 0, NULL, NULL);
+    return belay__next(BELAY__HOW_TURN);
 }
 
 static belay_next

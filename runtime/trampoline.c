@@ -7,7 +7,6 @@
  */
 #include "runtime/internal.h"
 
-#include <string.h>
 
 belay_next
 belay__refuse(belay_task *task, int code)
@@ -16,21 +15,13 @@ belay__refuse(belay_task *task, int code)
     return belay__next(BELAY__HOW_WAIT);
 }
 
-static void
-require_idle(const belay_task *task)
-{
-    BELAY__REQUIRE(task->waiting == NULL && task->staged == NULL
-            && task->state == BELAY__TASK_RUNNING,
-        "task %s: a step starts at most one operation", task->name);
-}
-
 belay_next
 belay_call(
     belay_task *task, const belay_function *function, const void *arguments)
 {
     struct belay__frame *frame;
 
-    require_idle(task);
+    belay__require_idle(task);
     frame = belay__arena_push(task->runtime, task->frames,
         sizeof(*frame) + belay__align16(function->size));
     if (frame == NULL) {
@@ -38,6 +29,7 @@ belay_call(
     }
     belay__frame_init(frame, function, arguments, 0);
     task->staged = frame;
+    task->state = BELAY__TASK_STARTED;
     return belay__next(BELAY__HOW_CALL);
 }
 
@@ -48,7 +40,7 @@ belay_enter(
     struct belay__block *block;
     struct belay__frame *frame;
 
-    require_idle(task);
+    belay__require_idle(task);
     block = belay__arena_push(task->runtime, task->frames,
         sizeof(*block) + sizeof(*frame) + belay__align16(manager->enter.size));
     if (block == NULL) {
@@ -58,6 +50,7 @@ belay_enter(
     belay__frame_init(
         frame, &manager->enter, arguments, BELAY__FRAME_MANAGER);
     task->staged = frame;
+    task->state = BELAY__TASK_STARTED;
     return belay__next(BELAY__HOW_ENTER);
 }
 
@@ -109,7 +102,7 @@ belay__with_line(belay_task *task, belay_next enter, int line)
 belay_next
 belay_leave(belay_task *task)
 {
-    require_idle(task);
+    belay__require_idle(task);
     BELAY__REQUIRE(task->top->scopes != NULL,
         "task %s: no open block to leave", task->name);
     return belay__next(BELAY__HOW_LEAVE);
@@ -118,7 +111,7 @@ belay_leave(belay_task *task)
 belay_next
 belay_return(belay_task *task, void *value)
 {
-    require_idle(task);
+    belay__require_idle(task);
     belay__result_set(task, 0, value, NULL);
     return belay__next(BELAY__HOW_END);
 }
@@ -126,14 +119,14 @@ belay_return(belay_task *task, void *value)
 belay_next
 belay_pass(belay_task *task)
 {
-    require_idle(task);
+    belay__require_idle(task);
     return belay__next(BELAY__HOW_END);
 }
 
 belay_next
 belay_suppress(belay_task *task)
 {
-    require_idle(task);
+    belay__require_idle(task);
     BELAY__REQUIRE((task->top->resume.flags & BELAY__FRAME_EXITING) != 0,
         "task %s: only an exit may suppress", task->name);
     task->top->resume.flags |= BELAY__FRAME_SUPPRESS;
@@ -144,7 +137,7 @@ belay_suppress(belay_task *task)
 belay_next
 belay_yield(belay_task *task, void *value)
 {
-    require_idle(task);
+    belay__require_idle(task);
     belay__result_set(task, 0, value, NULL);
     return belay__next(BELAY__HOW_YIELD);
 }
@@ -157,7 +150,7 @@ belay_fail_at(belay_task *task, const char *file, int line, int code,
     belay_error *error = NULL;
     va_list args;
 
-    require_idle(task);
+    belay__require_idle(task);
     if (code >= 0) {
         code = BELAY_EINVAL;
     }
@@ -174,7 +167,7 @@ belay_fail_at(belay_task *task, const char *file, int line, int code,
 belay_next
 belay_fail_with(belay_task *task, belay_error *error)
 {
-    require_idle(task);
+    belay__require_idle(task);
     belay__result_set(task, belay_error_code(error), NULL, error);
     return belay__next(BELAY__HOW_END);
 }
@@ -209,6 +202,7 @@ push_staged(belay_task *task)
 
     frame->caller = task->top;
     task->staged = NULL;
+    task->state = BELAY__TASK_RUNNING;
     task->top = frame;
     belay__result_set(task, 0, NULL, NULL);
 }
@@ -276,7 +270,7 @@ void
 belay__task_run(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
-    uint32_t steps = 0;
+    uint32_t left = runtime->step_budget;
     struct belay__frame *frame;
 
     if (task->abort_queued && !try_abort(task)) {
@@ -285,14 +279,14 @@ belay__task_run(belay_task *task)
     task->state = BELAY__TASK_RUNNING;
     runtime->current = task;
     do {
-        if (steps == runtime->step_budget) {
+        if (left == 0) {
             task->state = BELAY__TASK_QUEUED;
             belay__task_queue(task);
             break;
         }
-        steps++;
+        left--;
         frame = task->top;
     } while (follow(task, frame->step(task, belay__frame_self(frame))));
-    runtime->steps += steps;
+    runtime->steps += runtime->step_budget - left;
     runtime->current = NULL;
 }

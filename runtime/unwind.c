@@ -105,6 +105,17 @@ entered(belay_task *task)
     owner->resume.line = block->u.body.line;
 }
 
+/* The exit's answer is not just *pass* after a success. Not inlined: the way
+ * that nearly every exit takes must stay short.
+ */
+__attribute__((noinline)) static void
+merge_answer(belay_task *task, const struct belay__frame *scope,
+    const struct belay_result *outcome)
+{
+    task->result = belay__outcome_merge(task->runtime, *outcome, task->result,
+        (scope->resume.flags & BELAY__FRAME_SUPPRESS) != 0);
+}
+
 /* The exit on top is done. True: the owner's step runs next; false: the owner
  * goes on ending with task->result.
  */
@@ -113,28 +124,29 @@ exited(belay_task *task)
 {
     struct belay__frame *scope = task->top;
     struct belay__frame *owner = scope->caller;
-    struct belay__block *block = belay__frame_block(scope);
-    belay_step *after = block->after;
-    const int32_t after_line = block->after_line;
-    const uint32_t flags = scope->resume.flags;
+    const struct belay__block *block = belay__frame_block(scope);
     const bool had_failed = block->u.outcome.code < 0;
 
     task->floor = block->floor;
-    task->result = belay__outcome_merge(task->runtime, block->u.outcome,
-        task->result, (flags & BELAY__FRAME_SUPPRESS) != 0);
-    pop_frame(task, scope);
-    if ((flags & BELAY__FRAME_STACKED) != 0) {
+    if (!had_failed && task->result.code >= 0) {
+        task->result = block->u.outcome;
+    } else {
+        merge_answer(task, scope, &block->u.outcome);
+    }
+    if ((scope->resume.flags & BELAY__FRAME_STACKED) != 0) {
+        pop_frame(task, scope);
         return true;
     }
-    if (task->result.code < 0) {
-        return false;
-    }
-    if (!had_failed && (owner->resume.flags & BELAY__FRAME_RETURNING) != 0) {
+    if (task->result.code < 0
+        || (!had_failed
+            && (owner->resume.flags & BELAY__FRAME_RETURNING) != 0)) {
+        pop_frame(task, scope);
         return false;
     }
     owner->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
-    owner->step = after;
-    owner->resume.line = after_line;
+    owner->step = block->after;
+    owner->resume.line = block->after_line;
+    pop_frame(task, scope);
     return true;
 }
 

@@ -285,6 +285,7 @@ unstage(belay_task *task)
     belay__arena_pop(
         task->runtime, task->frames, belay__frame_block(task->staged));
     task->staged = NULL;
+    task->state = BELAY__TASK_RUNNING;
 }
 
 static belay_stack_entry *
