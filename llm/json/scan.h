@@ -77,6 +77,24 @@ void belay__json_open(struct belay__json *json, struct belay_slice text);
  */
 enum belay__json_type belay__json_type_ahead(const struct belay__json *json);
 
+/* How far the cursor is: at the first byte of the value before it, or behind
+ * the last one of what was consumed or left.
+ */
+static inline size_t
+belay__json_offset(const struct belay__json *json)
+{
+    return (size_t)(json->at - json->begin);
+}
+
+/* The text from that far on up to the cursor. */
+static inline struct belay_slice
+belay__json_since(const struct belay__json *json, size_t offset)
+{
+    const char *start = json->begin + offset;
+
+    return (struct belay_slice){start, (size_t)(json->at - start)};
+}
+
 /* Goes into the value before the cursor. False, and nothing has changed, if
  * it is of another type. The container ends when next gives false, or with
  * belay__json_leave(), and must be ended before its parent is asked again.
