@@ -35,21 +35,41 @@ abort_op(belay_task *task)
 
 static const struct belay__wait_kind op_wait = {"operation", abort_op};
 
-int
-belay_op_begin(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
+static void
+op_init(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
 {
     BELAY__REQUIRE(op->state == OP_IDLE, "%s: still pending",
         op->name != NULL ? op->name : "operation");
     op->task = task;
     op->abort = abort;
     op->name = op_wait.name;
-    if (!belay__wait_begin(task, &op_wait)) {
-        return BELAY_ECANCELED;
-    }
+}
+
+static void
+op_start(belay_task *task, struct belay_op *op)
+{
     task->wait.object = op;
     op->state = OP_PENDING;
     task->runtime->pending_ops++;
+}
+
+int
+belay_op_begin(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
+{
+    op_init(task, op, abort);
+    if (!belay__wait_begin(task, &op_wait)) {
+        return BELAY_ECANCELED;
+    }
+    op_start(task, op);
     return 0;
+}
+
+void
+belay_op_begin_shielded(belay_task *task, struct belay_op *op)
+{
+    op_init(task, op, NULL);
+    belay__wait_always(task, &op_wait);
+    op_start(task, op);
 }
 
 belay_next

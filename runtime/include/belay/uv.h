@@ -100,6 +100,21 @@ BELAY_API int belay_op_begin(
     belay_task *task, struct belay_op *op, belay_abort_fn *abort);
 
 /**
+ * belay_op_begin_shielded - start a wait that nothing cuts short
+ *
+ *   op  the caller's memory, zeroed or used before; must live until done
+ *
+ * For what has to be waited for also when an exit's grace is over: the close
+ * callback of a handle that lies in the frame.
+ *
+ * Owner:   op stays the caller's.
+ * Errors:  none.
+ * Threads: loop thread, inside a step.
+ * Since:   0.1. Source: contract S128.
+ */
+BELAY_API void belay_op_begin_shielded(belay_task *task, struct belay_op *op);
+
+/**
  * belay_op_wait - the token of a wait that was begun
  *
  *   op  as given to belay_op_begin()
