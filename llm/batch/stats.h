@@ -27,12 +27,9 @@ uint64_t belay__histogram_percentile(
 /* Why a line failed without an answer of the server; the codes of B2 and B5. */
 #define BELAY__LINE_ERROR_MAP(X) \
     X(INVALID_JSON, "invalid_json_line") \
-    X(MISSING_ID, "missing_custom_id") \
     X(DUPLICATE_ID, "duplicate_custom_id") \
     X(URL_MISMATCH, "url_mismatch") \
     X(UNSUPPORTED_URL, "unsupported_url") \
-    X(METHOD, "unsupported_method") \
-    X(MISSING_BODY, "missing_body") \
     X(STREAM, "stream_not_allowed") \
     X(LINE_TOO_LARGE, "line_too_large") \
     X(CONNECTION, "connection_error") \

@@ -284,27 +284,10 @@ take_dirty(struct belay__batch_sink *sink)
     return sink->fd;
 }
 
-struct belay__batch_sync
-belay__batch_writer_sync(struct belay__batch_writer *writer)
-{
-    return (struct belay__batch_sync){
-        .output_fd = take_dirty(&writer->output),
-        .errors_fd = take_dirty(&writer->errors),
-    };
-}
-
-static int
-sync_fd(int fd)
-{
-    return fd >= 0 && fdatasync(fd) < 0 ? -errno : 0;
-}
-
 int
-belay__batch_sync_run(void *sync)
+belay__batch_writer_take_dirty(struct belay__batch_writer *writer)
 {
-    const struct belay__batch_sync *self = sync;
-    const int code = sync_fd(self->output_fd);
-    const int errors_code = sync_fd(self->errors_fd);
+    const int fd = take_dirty(&writer->output);
 
-    return code < 0 ? code : errors_code;
+    return fd >= 0 ? fd : take_dirty(&writer->errors);
 }

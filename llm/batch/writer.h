@@ -86,19 +86,9 @@ belay__batch_writer_has_room(
     return writer->window == 0 || sequence - writer->next < writer->window;
 }
 
-/* What has to be made safe against a power loss: the files written to since
- * the last time. Made on the loop, done on a thread, while the writer stays
- * open.
+/* A file written to since it was last taken here, to be synced by the caller
+ * while the writer stays open; -1 if there is none (any more).
  */
-struct belay__batch_sync {
-    int output_fd; /* -1: nothing to do */
-    int errors_fd;
-};
-
-struct belay__batch_sync belay__batch_writer_sync(
-    struct belay__batch_writer *writer);
-
-/* Blocks; for a thread. 0, or the code of the system. */
-int belay__batch_sync_run(void *sync);
+int belay__batch_writer_take_dirty(struct belay__batch_writer *writer);
 
 #endif

@@ -1,0 +1,94 @@
+/* batch.h - a file of requests in, a file of replies out (private).
+ *
+ * reader -> ready queue -> workers -> writer. Everything between is bounded:
+ * the reader stops while 2 x concurrency lines, or BELAY__BATCH_READY_BYTES,
+ * are waiting, or while the reorder window is full. A bad line is an error
+ * line of its own and stops nothing. Rules: B1-B11, B20, B21, B23.
+ */
+#ifndef BELAY_LLM_BATCH_BATCH_H
+#define BELAY_LLM_BATCH_BATCH_H
+
+#include <belay/task.h>
+
+#include "llm/batch/stats.h"
+
+#define BELAY__BATCH_READY_BYTES ((size_t)16 * 1024 * 1024)
+
+struct belay__batch; /* opaque; valid while it runs */
+
+enum belay__batch_sync_policy {
+    BELAY__BATCH_SYNC_INTERVAL, /* every 64 lines or 200 ms */
+    BELAY__BATCH_SYNC_NEVER,
+    BELAY__BATCH_SYNC_LINE, /* before a line counts as done */
+};
+
+/* Called on the loop: at the start, every `progress_interval`, at the end. */
+typedef void belay__batch_progress_fn(
+    const struct belay__batch_stats *stats, int64_t now_ns, void *arg);
+
+/* A zero field means its default. Texts are borrowed while the batch runs. */
+struct belay__batch_opts {
+    const char *input_path;  /* "-": standard input */
+    const char *output_path; /* "-": standard output */
+    const char *errors_path; /* default: error lines go into the output */
+    const char *base_url;    /* ends with /v1, as a rule */
+    const char *api_key;     /* default none */
+    const char *model;       /* put in place of the lines' models */
+    uint32_t concurrency;    /* default 64 */
+    int32_t max_retries;     /* of a line; default 5; negative: none */
+    belay_duration timeout;  /* of a line, all attempts; default none */
+    uint64_t seed;           /* of the retries' jitter; default random */
+    size_t window;           /* not 0: output in the order of the input, with
+                                at most so many lines out of order */
+    enum belay__batch_sync_policy sync;
+    size_t max_line_bytes;  /* default 64 MiB */
+    size_t max_reply_bytes; /* default 64 MiB */
+    bool no_id_check;       /* duplicate ids are not looked for */
+    bool overwrite;         /* existing output files are emptied */
+    bool allow_plain_http;
+    bool insecure;
+    const char *ca_file;
+    bool proxy_from_env;
+    belay__batch_progress_fn *progress; /* default none */
+    belay_duration progress_interval;   /* default 250 ms */
+    void *arg;                          /* for progress */
+    struct belay__batch **running;      /* set while it runs, then NULL */
+};
+
+/* Why a batch ended before its input did. */
+enum belay__batch_stop {
+    BELAY__BATCH_DONE,        /* it did not */
+    BELAY__BATCH_INTERRUPTED, /* belay__batch_interrupt() */
+    BELAY__BATCH_REFUSED,     /* the key or the account was refused */
+    BELAY__BATCH_NO_INPUT,    /* reading failed */
+    BELAY__BATCH_NO_OUTPUT,   /* writing failed */
+    BELAY__BATCH_NO_MEMORY,
+};
+
+struct belay__batch_result {
+    struct belay__batch_stats stats;
+    enum belay__batch_stop stop;
+    int stop_code;         /* of the failure behind stop, or 0 */
+    const char *stop_path; /* the file concerned, or NULL */
+    char job[17];          /* hexadecimal; part of each line's id */
+};
+
+/* Runs a batch to its end.
+ *
+ *   opts  copied
+ *   ret   filled in, also on a cancel; not NULL; zeroed by the caller
+ *
+ * Owner:   ret stays the caller's.
+ * Errors:  what keeps it from starting, with a sentence: files that cannot be
+ *          opened, options of the client; nothing has been sent. A batch that
+ *          has started succeeds; see ret->stop and the counts.
+ *          BELAY_ECANCELED  flagged; what was written stays
+ * Threads: loop thread. Cancellation point.
+ */
+belay_next belay__batch_run(belay_task *task,
+    const struct belay__batch_opts *opts, struct belay__batch_result *ret);
+
+/* No more lines are started; what is in flight ends. Legal in callbacks. */
+void belay__batch_interrupt(struct belay__batch *batch);
+
+#endif

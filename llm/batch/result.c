@@ -1,0 +1,168 @@
+/* result.c - the lines that a batch writes.
+ *
+ * Success (B4):  {id, custom_id, response: {status_code, request_id, body},
+ *                 error: null}
+ * HTTP failure (B5): the same in the error file; inline (B6) error is set too.
+ * No answer (B5): response null, error {code, message}.
+ *
+ * The server's body goes in byte for byte, without the line breaks between
+ * its tokens. A line that cannot be made or written stops the batch; it is
+ * then in no file, as if it had not been tried.
+ */
+#include "llm/batch/pipeline.h"
+#include "llm/json/write.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool
+is_success(int status)
+{
+    return status >= 200 && status < 300;
+}
+
+static void
+begin_line(struct belay__json_writer *writer, struct belay__batch *batch,
+    const struct belay__line_ref *ref)
+{
+    char id[64];
+
+    (void)snprintf(id, sizeof(id), "batch_req_%s_%" PRIu64, batch->result->job,
+        ref->number);
+    belay__buffer_clear(&batch->out);
+    belay__json_begin(writer, &batch->out);
+    belay__json_open_object(writer);
+    belay__json_key(writer, "id");
+    belay__json_text(writer, id);
+    belay__json_key(writer, "custom_id");
+    if (ref->custom_id.len > 0) {
+        belay__json_raw(writer, ref->custom_id);
+    } else {
+        belay__json_null(writer);
+    }
+}
+
+static void
+write_error_object(
+    struct belay__json_writer *writer, const char *code, const char *message)
+{
+    belay__json_key(writer, "error");
+    belay__json_open_object(writer);
+    belay__json_key(writer, "code");
+    belay__json_text(writer, code);
+    belay__json_key(writer, "message");
+    belay__json_text(writer, message);
+    belay__json_close_object(writer);
+}
+
+/* Ends the line and writes it; says whether it is in the file. */
+static bool
+end_line(struct belay__json_writer *writer, struct belay__batch *batch,
+    const struct belay__line_ref *ref, enum belay__batch_file file)
+{
+    enum belay__batch_stop why = BELAY__BATCH_NO_OUTPUT;
+    int code;
+
+    belay__json_close_object(writer);
+    code = belay__json_end(writer);
+    if (code == 0) {
+        code = belay__buffer_reserve(&batch->out, 1); /* for the newline */
+    }
+    if (code == 0) {
+        code = belay__batch_writer_put(&batch->writer, ref->sequence, file,
+            batch->out.data, batch->out.len);
+    }
+    if (code == 0) {
+        return true;
+    }
+    if (code == BELAY_ENOMEM) {
+        why = BELAY__BATCH_NO_MEMORY;
+    }
+    belay__batch_stop(batch, why, code, batch->writer.failed_path);
+    return false;
+}
+
+static void
+count_failed(struct belay__batch *batch, bool written)
+{
+    if (written) {
+        batch->stats->failed++;
+    } else {
+        batch->stats->dropped++;
+    }
+}
+
+void
+belay__batch_write_error(struct belay__batch *batch,
+    const struct belay__line_ref *ref, enum belay__line_error error,
+    const char *message)
+{
+    struct belay__json_writer writer;
+    bool written;
+
+    begin_line(&writer, batch, ref);
+    belay__json_key(&writer, "response");
+    belay__json_null(&writer);
+    write_error_object(&writer, belay__line_error_code(error), message);
+    written = end_line(&writer, batch, ref, BELAY__BATCH_ERRORS);
+    count_failed(batch, written);
+    batch->stats->errors[error] += written;
+}
+
+static void
+write_response(struct belay__json_writer *writer,
+    const belay_llm_reply *reply, bool json)
+{
+    const struct belay_slice id =
+        belay_llm_reply_header(reply, "x-request-id");
+
+    belay__json_key(writer, "response");
+    belay__json_open_object(writer);
+    belay__json_key(writer, "status_code");
+    belay__json_int(writer, belay_llm_reply_status(reply));
+    belay__json_key(writer, "request_id");
+    if (id.len > 0) {
+        belay__json_string(writer, id);
+    } else {
+        belay__json_null(writer);
+    }
+    belay__json_key(writer, "body");
+    if (json) {
+        belay__json_raw_line(writer, belay_llm_reply_body(reply));
+    } else {
+        belay__json_string(writer, belay_llm_reply_body(reply));
+    }
+    belay__json_close_object(writer);
+}
+
+void
+belay__batch_write_reply(struct belay__batch *batch,
+    const struct belay__line_ref *ref, const belay_llm_reply *reply, bool json)
+{
+    const int status = belay_llm_reply_status(reply);
+    struct belay__json_writer writer;
+    char message[64];
+    bool written;
+
+    begin_line(&writer, batch, ref);
+    write_response(&writer, reply, json);
+    if (!is_success(status) && batch->opts.errors_path == NULL) {
+        (void)snprintf(message, sizeof(message),
+            "the server answered with status %d", status);
+        write_error_object(&writer, "http_error", message);
+    } else {
+        belay__json_key(&writer, "error");
+        belay__json_null(&writer);
+    }
+    written = end_line(&writer, batch, ref,
+        is_success(status) ? BELAY__BATCH_OUTPUT : BELAY__BATCH_ERRORS);
+    if (written && is_success(status)) {
+        batch->stats->ok++;
+    } else {
+        count_failed(batch, written);
+    }
+    if (written && status < BELAY__STATUS_COUNT) {
+        batch->stats->statuses[status]++;
+    }
+}

@@ -1,0 +1,408 @@
+/* run.c - a batch as a scope: what it opens, its tasks, its end. */
+#include "llm/batch/batch.h"
+
+#include "llm/batch/file.h"
+#include "llm/batch/pipeline.h"
+
+#include <belay/timeout.h>
+#include <belay/uv.h>
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/internal.h"
+
+#define CONCURRENCY 64
+#define MAX_RETRIES 5
+#define LINE_ROOM 65536 /* of an output line, besides the reply */
+#define SYNC_INTERVAL_MS 200
+#define PROGRESS_INTERVAL_MS 250
+
+/* ---- lists ---- */
+
+void
+belay__item_list_push(struct belay__item_list *list, struct belay__item *item)
+{
+    item->next = NULL;
+    item->prev = list->last;
+    if (list->last != NULL) {
+        list->last->next = item;
+    } else {
+        list->first = item;
+    }
+    list->last = item;
+    list->count++;
+}
+
+void
+belay__item_list_remove(
+    struct belay__item_list *list, struct belay__item *item)
+{
+    if (item->prev != NULL) {
+        item->prev->next = item->next;
+    } else {
+        list->first = item->next;
+    }
+    if (item->next != NULL) {
+        item->next->prev = item->prev;
+    } else {
+        list->last = item->prev;
+    }
+    list->count--;
+}
+
+static void
+free_items(struct belay__batch *batch, struct belay__item_list *list)
+{
+    struct belay__item *item;
+
+    while ((item = list->first) != NULL) {
+        belay__item_list_remove(list, item);
+        belay__free(batch->memory, item, item->bytes);
+        batch->stats->dropped++;
+    }
+}
+
+/* ---- opening and closing ---- */
+
+static void
+set_defaults(struct belay__batch_opts *opts)
+{
+    if (opts->concurrency == 0) {
+        opts->concurrency = CONCURRENCY;
+    }
+    if (opts->max_retries == 0) {
+        opts->max_retries = MAX_RETRIES;
+    }
+    if (opts->max_line_bytes == 0) {
+        opts->max_line_bytes = (size_t)64 << 20;
+    }
+    if (opts->max_reply_bytes == 0) {
+        opts->max_reply_bytes = (size_t)64 << 20;
+    }
+    if (opts->timeout.ns == 0) {
+        opts->timeout = BELAY_FOREVER;
+    }
+    if (opts->progress_interval.ns == 0) {
+        opts->progress_interval = belay_milliseconds(PROGRESS_INTERVAL_MS);
+    }
+}
+
+static void
+make_job_id(char job[17])
+{
+    uint64_t bits = 0;
+
+    if (getrandom(&bits, sizeof(bits), 0) != (ssize_t)sizeof(bits)) {
+        bits = uv_hrtime(); /* only has to differ from run to run */
+    }
+    (void)snprintf(job, 17, "%016" PRIx64, bits);
+}
+
+static int
+open_input(struct belay__batch *batch)
+{
+    const char *path = batch->opts.input_path;
+    struct stat info;
+
+    if (strcmp(path, "-") == 0) {
+        batch->input_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+    } else {
+        batch->input_fd = open(path, O_RDONLY | O_CLOEXEC);
+    }
+    if (batch->input_fd < 0 || fstat(batch->input_fd, &info) < 0) {
+        return -errno;
+    }
+    if (S_ISDIR(info.st_mode)) {
+        return -EISDIR;
+    }
+    if (S_ISREG(info.st_mode)) {
+        batch->stats->input_size = (uint64_t)info.st_size;
+    }
+    batch->input_flags = fcntl(batch->input_fd, F_GETFL);
+    return 0;
+}
+
+static void
+batch_close(struct belay__batch *batch)
+{
+    free_items(batch, &batch->ready);
+    free_items(batch, &batch->active);
+    belay__batch_writer_close(&batch->writer);
+    belay__buffer_fini(&batch->out);
+    belay__buffer_fini(&batch->body);
+    belay__buffer_fini(&batch->scratch);
+    belay__ids_fini(&batch->ids);
+    belay__lines_fini(&batch->lines);
+    belay__free(batch->memory, batch->chunk, BELAY__BATCH_CHUNK_BYTES);
+    if (batch->input_fd >= 0) {
+        /* Polling has made it non-blocking, also for whom it is shared with. */
+        (void)fcntl(batch->input_fd, F_SETFL, batch->input_flags);
+        (void)close(batch->input_fd);
+    }
+    if (batch->opts.running != NULL) {
+        *batch->opts.running = NULL;
+    }
+}
+
+static int
+open_buffers(struct belay__batch *batch)
+{
+    const struct belay__batch_opts *opts = &batch->opts;
+
+    belay__lines_init(&batch->lines, batch->memory, opts->max_line_bytes);
+    belay__buffer_init(&batch->out, batch->memory,
+        6 * opts->max_reply_bytes + opts->max_line_bytes + LINE_ROOM);
+    belay__buffer_init(
+        &batch->body, batch->memory, opts->max_line_bytes + LINE_ROOM);
+    belay__buffer_init(
+        &batch->scratch, batch->memory, opts->max_line_bytes + LINE_ROOM);
+    batch->chunk = belay__alloc(batch->memory, BELAY__BATCH_CHUNK_BYTES);
+    if (batch->chunk == NULL) {
+        return BELAY_ENOMEM;
+    }
+    return belay__ids_init(&batch->ids, batch->memory, NULL);
+}
+
+static belay_next
+open_failed(belay_task *task, struct belay__batch *batch, int code,
+    const char *path)
+{
+    batch_close(batch);
+    if (path == NULL) {
+        return belay_fail(task, code, NULL);
+    }
+    if (code == BELAY_EBUSY) {
+        return belay_fail(task, code, "'%s' is there and not empty", path);
+    }
+    return belay_fail(
+        task, code, "cannot open '%s': %s", path, belay_code_text(code));
+}
+
+static belay_next
+batch_enter(belay_task *task, void *self)
+{
+    struct belay__batch *batch = self;
+    struct belay__batch_writer_opts writer = {
+        .output_path = batch->opts.output_path,
+        .errors_path = batch->opts.errors_path,
+        .window = batch->opts.window,
+        .overwrite = batch->opts.overwrite,
+    };
+    const char *path = batch->opts.input_path;
+    int code;
+
+    batch->runtime = belay_task_runtime(task);
+    batch->memory = batch->runtime->memory;
+    batch->stats = &batch->result->stats;
+    batch->input_fd = -1;
+    batch->writer = (struct belay__batch_writer){
+        .memory = batch->memory, .output = {.fd = -1}, .errors = {.fd = -1}};
+    code = open_buffers(batch);
+    if (code < 0) {
+        return open_failed(task, batch, code, NULL);
+    }
+    code = open_input(batch);
+    if (code == 0) {
+        code = belay__batch_writer_open(
+            &batch->writer, batch->memory, &writer, &path);
+    }
+    if (code < 0) {
+        return open_failed(task, batch, code, path);
+    }
+    belay_semaphore_init(&batch->ready_items, 0);
+    belay_semaphore_init(&batch->room, 2 * batch->opts.concurrency);
+    make_job_id(batch->result->job);
+    batch->stats->started_ns = belay_now(task).ns;
+    if (batch->opts.running != NULL) {
+        *batch->opts.running = batch;
+    }
+    return belay_return(task, batch);
+}
+
+static belay_next
+batch_exit(belay_task *task, void *self)
+{
+    struct belay__batch *batch = self;
+
+    batch_close(batch);
+    batch->stats->ended_ns = belay_now(task).ns;
+    if (batch->opts.progress != NULL) {
+        batch->opts.progress(
+            batch->stats, batch->stats->ended_ns, batch->opts.arg);
+    }
+    return belay_return(task, NULL);
+}
+
+static const belay_manager batch_manager = {
+    {"batch", __FILE__, sizeof(struct belay__batch), batch_enter, 0},
+    batch_exit};
+
+/* ---- stopping ---- */
+
+void
+belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
+    int code, const char *path)
+{
+    if (batch->stopping) {
+        return;
+    }
+    batch->stopping = true;
+    batch->result->stop = why;
+    batch->result->stop_code = code;
+    batch->result->stop_path = path;
+    if (batch->reader != NULL) {
+        (void)belay_task_cancel(batch->reader, "the batch takes no more lines");
+    }
+}
+
+void
+belay__batch_interrupt(struct belay__batch *batch)
+{
+    belay__batch_stop(batch, BELAY__BATCH_INTERRUPTED, 0, NULL);
+}
+
+/* ---- helpers that run beside ---- */
+
+struct ticker {
+    struct belay__batch *batch;
+};
+
+BELAY_ASYNC(ticker)
+{
+    struct belay__batch *batch = self->batch;
+
+    BELAY_BEGIN;
+    while (batch->opts.progress != NULL) {
+        batch->opts.progress(
+            batch->stats, belay_now(task).ns, batch->opts.arg);
+        BELAY_AWAIT(belay_sleep(task, batch->opts.progress_interval));
+    }
+    BELAY_END;
+}
+
+struct sync_files {
+    struct belay__batch *batch;
+    int fd;
+};
+
+/* Makes safe what was written; a file that cannot be synced ends the batch. */
+BELAY_ASYNC(sync_files)
+{
+    BELAY_BEGIN;
+    self->batch->synced_lines = self->batch->writer.lines;
+    while ((self->fd = belay__batch_writer_take_dirty(&self->batch->writer))
+           >= 0) {
+        BELAY_TRY(belay__file_sync(task, self->fd));
+        if (belay_result(task)->cancelled) {
+            return belay_pass(task);
+        }
+        if (belay_result(task)->code < 0) {
+            belay__batch_stop(self->batch, BELAY__BATCH_NO_OUTPUT,
+                belay_result(task)->code, self->batch->opts.output_path);
+        }
+    }
+    BELAY_END;
+}
+
+struct syncer {
+    struct belay__batch *batch;
+};
+
+BELAY_ASYNC(syncer)
+{
+    BELAY_BEGIN;
+    while (self->batch->opts.sync == BELAY__BATCH_SYNC_INTERVAL) {
+        BELAY_WITH (belay_move_on(
+                        task, belay_milliseconds(SYNC_INTERVAL_MS), NULL)) {
+            BELAY_AWAIT(belay_event_wait(task, &self->batch->sync_due));
+        }
+        belay_event_clear(&self->batch->sync_due);
+        BELAY_AWAIT(BELAY_CALL(sync_files, .batch = self->batch));
+    }
+    BELAY_END;
+}
+
+/* ---- the whole ---- */
+
+struct run_call {
+    struct belay__batch_opts opts;
+    struct belay__batch_result *ret;
+    struct belay__batch *batch;
+};
+
+static belay_next
+open_client(belay_task *task, struct belay__batch *batch)
+{
+    const struct belay__batch_opts *opts = &batch->opts;
+
+    return belay_llm_client_open(task,
+        BELAY_LLM_CLIENT_OPTS(.base_url = opts->base_url,
+            .api_key = opts->api_key, .profile = BELAY_LLM_BATCH,
+            .max_retries = opts->max_retries, .seed = opts->seed,
+            .max_reply_bytes = opts->max_reply_bytes, .ca_file = opts->ca_file,
+            .proxy_from_env = opts->proxy_from_env,
+            .allow_plain_http = opts->allow_plain_http,
+            .insecure = opts->insecure),
+        &batch->client);
+}
+
+static int
+start_tasks(struct belay__batch *batch)
+{
+    const struct belay__batch_worker worker = {.batch = batch};
+    const struct belay__batch_reader reader = {batch};
+    int code = belay_group_spawn(batch->group, &belay__batch_reader, &reader,
+        BELAY_SPAWN_OPTS(.task = &batch->reader));
+
+    for (uint32_t i = 0; i < batch->opts.concurrency && code == 0; i++) {
+        code = belay_group_spawn(
+            batch->group, &belay__batch_worker, &worker, NULL);
+    }
+    return code;
+}
+
+BELAY_ASYNC(run_call)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_enter(task, &batch_manager,
+                    &(const struct belay__batch){
+                        .opts = self->opts, .result = self->ret})) {
+        self->batch = belay_result(task)->value;
+        BELAY_WITH (open_client(task, self->batch)) {
+            BELAY_WITH (belay_group_open(task,
+                            BELAY_GROUP_OPTS(.name = "batch helpers"),
+                            &self->batch->helpers)) {
+                BELAY_CHECK(belay_spawn(
+                    self->batch->helpers, ticker, .batch = self->batch));
+                BELAY_CHECK(belay_spawn(
+                    self->batch->helpers, syncer, .batch = self->batch));
+                BELAY_WITH (belay_group_open(task,
+                                BELAY_GROUP_OPTS(.name = "batch"),
+                                &self->batch->group)) {
+                    BELAY_CHECK(start_tasks(self->batch));
+                }
+                belay_group_cancel(self->batch->helpers, "the batch is done");
+            }
+        }
+        if (self->batch->opts.sync != BELAY__BATCH_SYNC_NEVER) {
+            BELAY_AWAIT(BELAY_CALL(sync_files, .batch = self->batch));
+        }
+    }
+    BELAY_END;
+}
+
+belay_next
+belay__batch_run(belay_task *task, const struct belay__batch_opts *opts,
+    struct belay__batch_result *ret)
+{
+    struct run_call call = {.opts = *opts, .ret = ret};
+
+    set_defaults(&call.opts);
+    return belay_call(task, &run_call, &call);
+}
