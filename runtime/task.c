@@ -184,11 +184,25 @@ belay__result_cancelled(belay_task *task)
 
 /* ---- waiting ---- */
 
+/* For tests that cancel at every wait in turn. */
+__attribute__((noinline, cold)) static void
+cancel_all(belay_runtime *runtime)
+{
+    belay__scope_cancel(
+        runtime, &runtime->root, BELAY_CANCEL_EXPLICIT, "by the test", NULL);
+}
+
 /* False: the task is cancelled, and the result says so. */
 static inline bool
 may_wait(belay_task *task)
 {
+    belay_runtime *runtime = task->runtime;
+
     belay__require_idle(task);
+    if (__builtin_expect(--runtime->cancel_in == 0, 0)
+        && !runtime->cancel_late) {
+        cancel_all(runtime);
+    }
     if (__builtin_expect(belay__cancel_visible(task), 0)) {
         belay__result_cancelled(task);
         return false;
@@ -203,6 +217,9 @@ belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind)
         return false;
     }
     belay__wait_always(task, kind);
+    if (__builtin_expect(task->runtime->cancel_in == 0, 0)) {
+        cancel_all(task->runtime);
+    }
     return true;
 }
 

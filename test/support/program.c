@@ -1,0 +1,353 @@
+/* program.c - run an async function under watch, once or in a sweep. */
+#include "test/support/program.h"
+
+#include "runtime/internal.h"
+
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RUNS_MAX 20000
+#define OPEN_MAX 256
+
+/* ---- the trace ---- */
+
+static struct {
+    char text[16384];
+    size_t len;
+} log_;
+
+void
+trace(const char *format, ...)
+{
+    const size_t room = sizeof(log_.text) - log_.len;
+    va_list args;
+    int n;
+
+    n = snprintf(log_.text + log_.len, room, "%s", log_.len > 0 ? "; " : "");
+    cr_assert(n >= 0 && (size_t)n < room, "the trace is full");
+    log_.len += (size_t)n;
+    va_start(args, format);
+    n = vsnprintf(log_.text + log_.len, sizeof(log_.text) - log_.len, format,
+        args);
+    va_end(args);
+    cr_assert(n >= 0 && (size_t)n < sizeof(log_.text) - log_.len,
+        "the trace is full");
+    log_.len += (size_t)n;
+}
+
+const char *
+trace_result(const struct belay_result *result)
+{
+    if (result->code >= 0) {
+        return "ok";
+    }
+    return result->cancelled ? "cancel" : belay_code_name(result->code);
+}
+
+char *
+trace_text(void)
+{
+    return log_.text;
+}
+
+void
+trace_clear(void)
+{
+    log_.len = 0;
+    log_.text[0] = '\0';
+}
+
+/* ---- probes ---- */
+
+/* The probes that are open, oldest first; for each task a stack. */
+static struct {
+    struct {
+        uint64_t task_id;
+        const void *self;
+    } open[OPEN_MAX];
+    size_t count;
+} probes;
+
+static void
+probe_opened(const belay_task *task, const struct probe *self)
+{
+    cr_assert(probes.count < OPEN_MAX, "too many probes");
+    probes.open[probes.count].task_id = belay_task_id(task);
+    probes.open[probes.count].self = self;
+    probes.count++;
+}
+
+static void
+probe_closed(const belay_task *task, const struct probe *self)
+{
+    size_t i = probes.count;
+
+    while (i > 0 && probes.open[i - 1].task_id != belay_task_id(task)) {
+        i--;
+    }
+    cr_assert(i > 0 && probes.open[i - 1].self == self,
+        "exit %s out of turn; trace: %s", self->name, trace_text());
+    memmove(&probes.open[i - 1], &probes.open[i],
+        (probes.count - i) * sizeof(probes.open[0]));
+    probes.count--;
+}
+
+static belay_next
+probe_enter(belay_task *task, void *arg)
+{
+    struct probe *self = arg;
+
+    if (self->waits > 0 && belay_result(task)->code < 0) {
+        trace("no %s/%s", self->name, trace_result(belay_result(task)));
+        return belay_pass(task);
+    }
+    if (self->waits++ < self->enter_waits) {
+        return belay_then(task, probe_enter, belay_checkpoint(task));
+    }
+    if (self->enter_code < 0) {
+        trace("no %s", self->name);
+        return belay_fail(task, self->enter_code, "no %s", self->name);
+    }
+    trace("enter %s", self->name);
+    probe_opened(task, self);
+    return belay_return(task, self);
+}
+
+static belay_next
+probe_end(belay_task *task, void *arg)
+{
+    struct probe *self = arg;
+
+    if (belay_result(task)->code < 0) {
+        trace("cut %s", self->name);
+    }
+    if (self->exit_suppress) {
+        return belay_suppress(task);
+    }
+    if (self->exit_code < 0) {
+        return belay_fail(task, self->exit_code, "exit of %s", self->name);
+    }
+    return belay_return(task, NULL);
+}
+
+static belay_next
+probe_wait(belay_task *task, void *arg)
+{
+    struct probe *self = arg;
+
+    if (self->waits > 0 && belay_result(task)->code < 0) {
+        return probe_end(task, arg);
+    }
+    if (self->waits++ < self->exit_waits) {
+        return belay_then(task, probe_wait, belay_checkpoint(task));
+    }
+    if (self->exit_sleep.ns > 0) {
+        return belay_then(
+            task, probe_end, belay_sleep(task, self->exit_sleep));
+    }
+    return probe_end(task, arg);
+}
+
+static belay_next
+probe_exit(belay_task *task, void *arg)
+{
+    struct probe *self = arg;
+    const struct belay_result *outcome = belay_outcome(task);
+
+    if (outcome->code < 0) {
+        trace("exit %s/%s", self->name, trace_result(outcome));
+    } else {
+        trace("exit %s", self->name);
+    }
+    probe_closed(task, self);
+    self->waits = 0;
+    if (self->exit_waits == 0 && self->exit_sleep.ns <= 0) {
+        belay__result_set(task, 0, NULL, NULL);
+    }
+    return probe_wait(task, arg);
+}
+
+const belay_manager probe = {
+    {"probe", __FILE__, sizeof(struct probe), probe_enter, 0}, probe_exit};
+
+/* ---- programs ---- */
+
+size_t
+count_fds(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    size_t count = 0;
+
+    if (dir == NULL) {
+        return 0;
+    }
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    (void)closedir(dir);
+    return count;
+}
+
+struct root {
+    const struct program *program;
+    uint64_t cancel_in;
+    bool cancel_late;
+    uint64_t *ret_left;
+};
+
+static belay_next
+root_end(belay_task *task, void *arg)
+{
+    struct root *self = arg;
+
+    *self->ret_left = belay_task_runtime(task)->cancel_in;
+    belay_task_runtime(task)->cancel_in = 0;
+    return belay_pass(task);
+}
+
+static belay_next
+root_step(belay_task *task, void *arg)
+{
+    struct root *self = arg;
+    belay_runtime *runtime = belay_task_runtime(task);
+
+    runtime->cancel_in = self->cancel_in;
+    runtime->cancel_late = self->cancel_late;
+    return belay_then(task, root_end,
+        belay_call(task, self->program->function, self->program->arguments));
+}
+
+static int
+run(const struct program *program, uint64_t cancel_in, bool late,
+    uint64_t *ret_left, struct belay_result *ret)
+{
+    static const belay_function function = {
+        "program", NULL, sizeof(struct root), root_step, 0};
+    const struct root root = {program, cancel_in, late, ret_left};
+    belay_clock *clock = belay_clock_new(true);
+    int code;
+
+    cr_assert(ne(ptr, clock, NULL));
+    *ret_left = cancel_in;
+    *ret = (struct belay_result){0};
+    code = belay_run(&function, &root,
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock,
+            .grace = program->grace),
+        ret);
+    if (code < 0 && ret->code == 0) {
+        ret->code = code; /* nothing has run */
+    }
+    belay_clock_free(clock);
+    return code;
+}
+
+static void
+look_for_leftovers(const char *what, size_t k, size_t blocks, size_t fds)
+{
+    cr_assert(test_alloc_live_blocks() == blocks,
+        "%s %zu: %zu blocks are left; trace: %s", what, k,
+        test_alloc_live_blocks() - blocks, trace_text());
+    cr_assert(count_fds() == fds, "%s %zu: a file descriptor is left; %s",
+        what, k, trace_text());
+    cr_assert(probes.count == 0, "%s %zu: %zu probes have not exited; %s",
+        what, k, probes.count, trace_text());
+}
+
+int
+program_run(const struct program *program, struct belay_result *ret)
+{
+    const size_t blocks = test_alloc_live_blocks();
+    const size_t fds = count_fds();
+    struct belay_result result;
+    uint64_t left;
+    int code = run(program, 0, false, &left, &result);
+
+    if (ret != NULL) {
+        *ret = result;
+        cr_assert(probes.count == 0, "%zu probes have not exited; %s",
+            probes.count, trace_text());
+        return code;
+    }
+    belay_error_unref(result.error);
+    look_for_leftovers("run", 0, blocks, fds);
+    return code;
+}
+
+static size_t
+sweep_cancels_once(const struct program *program, bool late)
+{
+    const char *what = late ? "cancel during wait" : "cancel before wait";
+    const size_t blocks = test_alloc_live_blocks();
+    const size_t fds = count_fds();
+    struct belay_result result;
+    bool disturbed = true;
+    uint64_t left;
+    size_t k;
+
+    for (k = 1; disturbed; k++) {
+        cr_assert(k < RUNS_MAX, "the program does not end");
+        trace_clear();
+        (void)run(program, k, late, &left, &result);
+        disturbed = left == 0 || left > k; /* it has counted through zero */
+        if (program->check != NULL) {
+            program->check(&result, disturbed);
+        }
+        belay_error_unref(result.error);
+        look_for_leftovers(what, k, blocks, fds);
+    }
+    return k;
+}
+
+size_t
+sweep_cancels(const struct program *program)
+{
+    return sweep_cancels_once(program, false)
+        + sweep_cancels_once(program, true);
+}
+
+static size_t
+sweep_allocs_once(const struct program *program, bool rest)
+{
+    const char *what = rest ? "no memory from" : "no memory at";
+    const size_t blocks = test_alloc_live_blocks();
+    const size_t fds = count_fds();
+    struct belay_result result;
+    bool disturbed = true;
+    uint64_t left;
+    size_t k;
+
+    for (k = 0; disturbed; k++) {
+        cr_assert(k < RUNS_MAX, "the program does not end");
+        trace_clear();
+        if (rest) {
+            test_alloc_fail_after(k);
+        } else {
+            test_alloc_fail_at(k);
+        }
+        (void)run(program, 0, false, &left, &result);
+        disturbed = test_alloc_failures() > 0;
+        test_alloc_never_fail();
+        if (program->check != NULL) {
+            program->check(&result, disturbed);
+        }
+        belay_error_unref(result.error);
+        look_for_leftovers(what, k, blocks, fds);
+    }
+    return k;
+}
+
+size_t
+sweep_allocs(const struct program *program)
+{
+    return sweep_allocs_once(program, false)
+        + sweep_allocs_once(program, true);
+}
+
+void
+sweep(const struct program *program)
+{
+    (void)sweep_cancels(program);
+    (void)sweep_allocs(program);
+}

@@ -1,0 +1,100 @@
+/* program.h - run an async function under watch, once or in a sweep.
+ *
+ * A program runs under belay_run() with a virtual clock that jumps and with
+ * test_allocator. When it has ended nothing may be left: no block, no file
+ * descriptor, no probe without its exit. What happened is in the trace:
+ *
+ *     BELAY_WITH (BELAY_ENTER(probe, .name = "a")) {
+ *         trace("body");
+ *     }
+ *     ...
+ *     expect_trace("enter a; body; exit a");
+ *
+ * The sweeps run a program again and again: cancelled at its first wait, at
+ * its second and so on; with its first allocation refused, its second, ...
+ */
+#ifndef BELAY_TEST_SUPPORT_PROGRAM_H
+#define BELAY_TEST_SUPPORT_PROGRAM_H
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+
+#include <belay/belay.h>
+
+#include "test/support/alloc.h"
+
+/* ---- the trace: what happened, separated by "; " ---- */
+
+void trace(const char *format, ...) BELAY_PRINTF(1, 2);
+/* How a result looks in a trace: "ok", "cancel", or its code's name. */
+const char *trace_result(const struct belay_result *result);
+char *trace_text(void);
+void trace_clear(void);
+
+#define expect_trace(text) cr_expect(eq(str, trace_text(), (char *)(text)))
+
+/* ---- a manager that traces its enter and its exit ---- */
+
+/* Enter: `enter_waits` checkpoints, then `enter_code`. Exit: "exit NAME", or
+ * "exit NAME/ERROR" if the block has failed; `exit_waits` checkpoints, then a
+ * sleep; a wait that is cancelled adds "cut NAME" and ends the waiting.
+ */
+struct probe {
+    const char *name;
+    int enter_waits;
+    int enter_code;
+    int exit_waits;
+    belay_duration exit_sleep;
+    int exit_code;
+    bool exit_suppress;
+    int waits; /* private */
+};
+extern const belay_manager probe;
+
+/* ---- programs ---- */
+
+struct program {
+    const belay_function *function;
+    const void *arguments;
+    /* NULL, or looks at the end of each run; `disturbed`: the sweep has
+     * cancelled or refused something.
+     */
+    void (*check)(const struct belay_result *result, bool disturbed);
+    belay_duration grace; /* as in belay_runtime_opts */
+};
+
+/* Runs it once and looks for what is left. Gives the code; *ret, if not
+ * NULL, has a reference on its error.
+ */
+int program_run(const struct program *program, struct belay_result *ret);
+
+/* Runs `name` with these arguments, gives the code. */
+#define RUN(name, ...) \
+    program_run( \
+        &(const struct program){.function = &(name), \
+            .arguments = &(const struct name){__VA_ARGS__}}, \
+        NULL)
+/* The same, with the result. */
+#define RUN_RESULT(ret, name, ...) \
+    program_run( \
+        &(const struct program){.function = &(name), \
+            .arguments = &(const struct name){__VA_ARGS__}}, \
+        (ret))
+
+/* Cancels the program as its k-th wait begins, for every k; then again, just
+ * after that wait has begun. Gives the number of runs.
+ */
+size_t sweep_cancels(const struct program *program);
+
+/* Refuses the k-th allocation, for every k; then again, with all later ones
+ * refused too. Gives the number of runs.
+ */
+size_t sweep_allocs(const struct program *program);
+
+/* Both. */
+void sweep(const struct program *program);
+
+/* Open file descriptors of this process. */
+size_t count_fds(void);
+
+#endif
