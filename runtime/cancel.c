@@ -23,6 +23,7 @@ belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
         .deadline = {0, 0, BELAY__DEADLINE_SCOPE},
         .deadline_ns = deadline_ns,
         .grace_ns = grace_ns < 0 ? runtime->grace_ns : grace_ns,
+        .shield_ns = INT64_MAX,
     };
 }
 
@@ -36,13 +37,20 @@ own_marks(const struct belay__scope *scope)
                                                         : 0;
 }
 
+static bool
+shields(const struct belay__scope *scope)
+{
+    return (scope->flags & (BELAY__SCOPE_SHIELD | BELAY__SCOPE_PIERCED))
+        == BELAY__SCOPE_SHIELD;
+}
+
 static uint32_t
 inherited_marks(const struct belay__scope *scope)
 {
     const uint32_t above =
         scope->parent != NULL ? scope->parent->flags & MARKS : 0;
 
-    if ((scope->flags & BELAY__SCOPE_SHIELD) != 0) {
+    if (shields(scope)) {
         return 0;
     }
     if ((scope->flags & BELAY__SCOPE_IN_EXIT) != 0) {
@@ -51,9 +59,8 @@ inherited_marks(const struct belay__scope *scope)
     return above;
 }
 
-/* The task may see a cancel that it did not see before. */
-static void
-notice(belay_task *task)
+void
+belay__cancel_notice(belay_task *task)
 {
     if (task->state == BELAY__TASK_PARKED && !task->abort_asked
         && belay__cancel_visible(task)) {
@@ -73,6 +80,10 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
     if ((scope->flags & BELAY__SCOPE_GRACE) != 0
         && (scope->flags & BELAY__SCOPE_OVER) == 0 && scope->grace_ns < due) {
         due = scope->grace_ns;
+    }
+    if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
+        && scope->shield_ns < due) {
+        due = scope->shield_ns;
     }
     belay__deadline_arm(runtime, &scope->deadline, due);
 }
@@ -95,9 +106,24 @@ start_grace(belay_runtime *runtime, struct belay__scope *scope)
 static bool
 waits_behind_shield(const struct belay__scope *scope)
 {
-    return (scope->flags & BELAY__SCOPE_SHIELD) != 0 && scope->parent != NULL
+    return shields(scope) && scope->parent != NULL
         && (scope->parent->flags & MARKS) != 0
-        && (scope->flags & BELAY__SCOPE_GRACE) == 0;
+        && (scope->flags & BELAY__SCOPE_HELD) == 0;
+}
+
+/* From now on the time of the shield runs, if it has an end. When it is over
+ * the cancel comes in as it is: what remains of its grace is for the exits.
+ */
+static void
+hold(belay_runtime *runtime, struct belay__scope *scope)
+{
+    scope->flags |= BELAY__SCOPE_HELD;
+    if (scope->shield_ns == 0) {
+        scope->flags |= BELAY__SCOPE_PIERCED;
+    }
+    scope->shield_ns =
+        belay__due(runtime, belay_nanoseconds(scope->shield_ns));
+    rearm(runtime, scope);
 }
 
 /* Brings one scope's marks up to date; says whether they have changed. */
@@ -107,7 +133,7 @@ mark_one(belay_runtime *runtime, struct belay__scope *scope)
     uint32_t marks;
 
     if (waits_behind_shield(scope)) {
-        start_grace(runtime, scope);
+        hold(runtime, scope);
     }
     marks = own_marks(scope) | inherited_marks(scope);
     if (marks == (scope->flags & MARKS)) {
@@ -115,7 +141,7 @@ mark_one(belay_runtime *runtime, struct belay__scope *scope)
     }
     scope->flags = (scope->flags & ~MARKS) | marks;
     if (scope->task != NULL && scope->task->scope == scope) {
-        notice(scope->task);
+        belay__cancel_notice(scope->task);
     }
     return true;
 }
@@ -146,6 +172,7 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
 {
     scope->task = task;
     scope->parent = parent;
+    scope->depth = parent->depth + 1;
     scope->prev = NULL;
     scope->next = parent->child;
     if (scope->next != NULL) {
@@ -185,7 +212,7 @@ belay__scope_push(belay_task *task, struct belay__scope *scope)
     if (code < 0) {
         return code;
     }
-    if (task->scope == task->floor) {
+    if (task->scope->depth <= task->floor) {
         scope->flags |= BELAY__SCOPE_IN_EXIT;
     }
     belay__scope_link(task->runtime, scope, task->scope, task);
@@ -236,6 +263,10 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
         scope->flags |= BELAY__SCOPE_OVER;
         mark(runtime, scope);
     }
+    if ((scope->flags & BELAY__SCOPE_HELD) != 0 && scope->shield_ns <= now) {
+        scope->flags |= BELAY__SCOPE_PIERCED;
+        mark(runtime, scope);
+    }
     rearm(runtime, scope);
 }
 
@@ -248,6 +279,7 @@ belay__scope_set_shield(
     } else {
         scope->flags &= ~(uint32_t)BELAY__SCOPE_SHIELD;
     }
+    rearm(runtime, scope);
     mark(runtime, scope);
 }
 
@@ -264,6 +296,12 @@ belay__scope_move(
 }
 
 bool
+belay__scope_reached(const struct belay__scope *scope)
+{
+    return inherited_marks(scope) != 0;
+}
+
+bool
 belay__scope_absorb(struct belay__scope *scope,
     const struct belay_result *outcome)
 {
@@ -275,21 +313,27 @@ belay__scope_absorb(struct belay__scope *scope,
     return true;
 }
 
-/* The outermost cancelled scope whose cancel reaches the task. */
+/* The outermost cancelled scope whose cancel reaches the task; and whether it
+ * has come into an exit because the grace is over.
+ */
 static const struct belay__scope *
-cancelled_by(const belay_task *task)
+cancelled_by(const belay_task *task, bool *ret_by_grace)
 {
     const struct belay__scope *found = NULL;
+    bool in_exit = task->scope->depth <= task->floor;
+
+    *ret_by_grace = false;
 
     for (const struct belay__scope *scope = task->scope; scope != NULL;
          scope = scope->parent) {
         if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
             found = scope;
+            *ret_by_grace = in_exit;
         }
-        if ((scope->flags & BELAY__SCOPE_OVER) == 0
-            && inherited_marks(scope) == 0) {
+        if (inherited_marks(scope) == 0) {
             break;
         }
+        in_exit |= (scope->flags & BELAY__SCOPE_IN_EXIT) != 0;
     }
     return found;
 }
@@ -305,17 +349,17 @@ belay_cancel_pending(
     const belay_task *task, struct belay_cancel_reason *ret_reason)
 {
     const struct belay__scope *scope;
+    bool by_grace;
 
     if (!belay__cancel_visible(task)) {
         return false;
     }
-    scope = cancelled_by(task);
+    scope = cancelled_by(task, &by_grace);
     if (ret_reason == NULL || scope == NULL) {
         return true;
     }
     *ret_reason = (struct belay_cancel_reason){
-        .source =
-            task->scope == task->floor ? BELAY_CANCEL_GRACE : scope->source,
+        .source = by_grace ? BELAY_CANCEL_GRACE : scope->source,
         .text = text_or_empty(scope->reason_text),
         .task_name = text_or_empty(scope->reason_task_name),
         .task_id = scope->reason_task_id,
@@ -323,24 +367,36 @@ belay_cancel_pending(
     return true;
 }
 
+static int64_t
+earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 belay_time
 belay_effective_deadline(const belay_task *task)
 {
     int64_t due = INT64_MAX;
+    bool in_exit = false; /* from here on only the end of the grace counts */
 
     if (belay__cancel_visible(task)) {
         return (belay_time){INT64_MIN};
     }
-    for (const struct belay__scope *scope = task->scope;
-         scope != NULL && scope != task->floor; scope = scope->parent) {
-        if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0
-            && scope->deadline_ns < due) {
-            due = scope->deadline_ns;
+    for (const struct belay__scope *scope = task->scope; scope != NULL;
+         scope = scope->parent) {
+        in_exit |= scope->depth <= task->floor;
+        if (!in_exit && (scope->flags & BELAY__SCOPE_CANCELLED) == 0) {
+            due = earlier(due, scope->deadline_ns);
         }
-        if ((scope->flags & (BELAY__SCOPE_SHIELD | BELAY__SCOPE_IN_EXIT))
-            != 0) {
-            break;
+        if (in_exit && (scope->flags & BELAY__SCOPE_GRACE) != 0) {
+            due = earlier(due, scope->grace_ns);
         }
+        if (shields(scope)) {
+            return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0
+                    ? earlier(due, scope->shield_ns)
+                    : due};
+        }
+        in_exit |= (scope->flags & BELAY__SCOPE_IN_EXIT) != 0;
     }
     return (belay_time){due};
 }

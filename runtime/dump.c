@@ -80,11 +80,11 @@ awaited(const belay_task *task)
 {
     const struct belay_op *op;
 
-    if (task->waiting->abort == belay__abort_waiter) {
+    if (task->waiting != &belay__wait_op) {
         return task->waiting->name;
     }
     op = task->wait.object;
-    return op != NULL && op->name != NULL ? op->name : task->waiting->name;
+    return op->name != NULL ? op->name : task->waiting->name;
 }
 
 static void
@@ -113,7 +113,7 @@ dump_task(const belay_task *task, int depth, FILE *out)
 {
     const int64_t now = belay__clock_now(task->runtime);
     const int64_t due = belay_effective_deadline(task).ns;
-    struct belay_cancel_reason reason;
+    struct belay_cancel_reason reason = {.text = ""};
 
     fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->name, task->id,
         state_name(task));

@@ -174,8 +174,10 @@ belay__error_with_context(
     belay_error **slot = &error;
     belay_error *copy;
 
-    /* No cycles: what is in the one chain is not hung below the other. */
-    if (chain_holds(error, context) || chain_holds(context, error)) {
+    /* No cycles: what is in the one chain is not hung below the other. An
+     * object with one reference is in no chain but its own. */
+    if ((context->refs > 1 && chain_holds(error, context))
+        || (error->refs > 1 && chain_holds(context, error))) {
         belay_error_unref(context);
         return error;
     }

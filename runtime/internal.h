@@ -104,6 +104,9 @@ enum {
     BELAY__SCOPE_CAUGHT = 64,   /* it absorbed a cancel */
     BELAY__SCOPE_GRACE = 128,   /* grace_ns is now a point in time */
     BELAY__SCOPE_OVER = 256,    /* … which has passed */
+    BELAY__SCOPE_HELD = 512,    /* a cancel waits behind the shield; shield_ns
+                                   is now a point in time */
+    BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
 };
 
@@ -116,14 +119,16 @@ struct belay__scope {
     struct belay__deadline deadline; /* armed for what comes first of … */
     int64_t deadline_ns; /* INT64_MAX: none */
     int64_t grace_ns;    /* a span; once GRACE is set, a point in time */
+    int64_t shield_ns;   /* the same for the shield, with HELD */
     uint32_t flags;
     enum belay_cancel_source source;
+    int64_t depth; /* scopes above it */
     const char *reason_text;
     const char *reason_task_name;
     uint64_t reason_task_id;
 };
 
-/* An empty scope; grace_ns < 0 means the runtime's. */
+/* An empty scope; grace_ns < 0 means the runtime's. A shield has no end. */
 void belay__scope_init(const belay_runtime *runtime,
     struct belay__scope *scope, int64_t deadline_ns, int64_t grace_ns);
 /* Links a scope below parent; room for its deadline is reserved by the caller.
@@ -146,6 +151,10 @@ void belay__scope_set_shield(
 int belay__scope_move(
     belay_runtime *runtime, struct belay__scope *scope, int64_t deadline_ns);
 void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
+/* Does a cancel from outside reach the scope? */
+bool belay__scope_reached(const struct belay__scope *scope);
+/* Queues a parked task that sees a cancel, for its abort hook to be asked. */
+void belay__cancel_notice(belay_task *task);
 /* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
 bool belay__scope_absorb(
     struct belay__scope *scope, const struct belay_result *outcome);
@@ -160,6 +169,8 @@ enum {
     BELAY__FRAME_SUPPRESS = 16, /* the exit has answered suppress */
     BELAY__FRAME_STACKED = 32,  /* an entry of an exit stack, on the heap */
     BELAY__FRAME_YIELDED = 64,  /* a generator manager behind its yield */
+    BELAY__FRAME_AROUND = 128,  /* a scope of one, opened before the yield */
+    BELAY__FRAME_TWICE = 256,   /* one that has yielded again */
 };
 
 struct belay__frame {
@@ -182,7 +193,7 @@ struct belay__block {
         } body;                      /* the owner's step once entered */
         struct belay_result outcome; /* while exiting */
     } u;
-    struct belay__scope *floor; /* task->floor outside this exit */
+    int64_t floor; /* task->floor outside this exit */
 };
 
 _Static_assert(sizeof(struct belay__frame) % 16 == 0, "self is aligned");
@@ -272,6 +283,7 @@ struct belay__wait_kind {
     const char *name;
     enum belay_abort (*abort)(belay_task *task);
 };
+extern const struct belay__wait_kind belay__wait_op; /* object: belay_op */
 
 /* In the task: its place in a queue of waiters, and its deadline. */
 struct belay__wait {
@@ -307,6 +319,8 @@ struct belay__owner {
     void (*ended)(struct belay__owner *owner, belay_task *task);
 };
 
+#define BELAY__NO_FLOOR INT64_C(-1)
+
 enum belay__task_state {
     BELAY__TASK_NEW,
     BELAY__TASK_QUEUED,
@@ -322,7 +336,8 @@ struct belay_task {
     struct belay__frame *staged;
     struct belay__arena *frames; /* where frames go: own, or a stack entry's */
     struct belay__scope *scope; /* innermost */
-    struct belay__scope *floor; /* masked while an exit runs, or NULL */
+    int64_t floor; /* while an exit runs: scopes down to this depth are
+                      masked; else BELAY__NO_FLOOR */
     struct belay__binding *context;
     const struct belay__wait_kind *waiting;
     struct belay_result result;
@@ -389,6 +404,11 @@ belay__exit_outcome(const belay_task *task)
     return &belay__frame_block(task->top)->u.outcome;
 }
 
+/* Gives the bare code of an error an object, so that it can be in a chain;
+ * without memory it stays bare.
+ */
+void belay__result_enrich(
+    belay_runtime *runtime, struct belay_result *result);
 /* What an exit's answer makes of the outcome; takes both over. */
 struct belay_result belay__outcome_merge(belay_runtime *runtime,
     struct belay_result outcome, struct belay_result answer, bool suppress);
@@ -510,7 +530,8 @@ belay__cancel_visible(const belay_task *task)
     if (__builtin_expect((scope->flags & BELAY__SCOPE_MARKS) == 0, 1)) {
         return false;
     }
-    return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope != task->floor;
+    return (scope->flags & BELAY__SCOPE_CUT) != 0
+        || scope->depth > task->floor;
 }
 
 /* Before a step starts an operation, or ends its frame. */

@@ -33,7 +33,7 @@ abort_op(belay_task *task)
     return answer;
 }
 
-static const struct belay__wait_kind op_wait = {"operation", abort_op};
+const struct belay__wait_kind belay__wait_op = {"operation", abort_op};
 
 static void
 op_init(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
@@ -42,7 +42,7 @@ op_init(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
         op->name != NULL ? op->name : "operation");
     op->task = task;
     op->abort = abort;
-    op->name = op_wait.name;
+    op->name = belay__wait_op.name;
 }
 
 static void
@@ -57,7 +57,7 @@ int
 belay_op_begin(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
 {
     op_init(task, op, abort);
-    if (!belay__wait_begin(task, &op_wait)) {
+    if (!belay__wait_begin(task, &belay__wait_op)) {
         return BELAY_ECANCELED;
     }
     op_start(task, op);
@@ -68,7 +68,7 @@ void
 belay_op_begin_shielded(belay_task *task, struct belay_op *op)
 {
     op_init(task, op, NULL);
-    belay__wait_always(task, &op_wait);
+    belay__wait_always(task, &belay__wait_op);
     op_start(task, op);
 }
 

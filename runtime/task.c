@@ -49,6 +49,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     *task = (belay_task){
         .runtime = runtime,
         .frames = &task->arena,
+        .floor = BELAY__NO_FLOOR,
         .context = belay__context_ref(context),
         .owner = owner,
         .arena = {NULL, (char *)task + belay__align16(sizeof(*task)),
@@ -114,6 +115,7 @@ belay__task_end(belay_task *task)
     BELAY__REQUIRE(task->scope == &task->base,
         "task %s ended inside a cancel scope", task->name);
     task_release(task);
+    runtime->current = NULL; /* what is called now belongs to no task */
     while ((joiner = belay__waiters_first(&task->joiners)) != NULL) {
         belay__wake(joiner, 0, NULL);
     }
@@ -317,17 +319,30 @@ belay__abort_waiter(belay_task *task)
     return BELAY_ABORT_DONE;
 }
 
+/* A task waits for those below it before it ends. */
+static bool
+is_below(const belay_task *task, const belay_task *other)
+{
+    for (const struct belay__scope *scope = &task->base; scope != NULL;
+         scope = scope->parent) {
+        if (scope->task == other) {
+            return true;
+        }
+    }
+    return false;
+}
+
 belay_next
 belay_task_join(belay_task *task, belay_task *target)
 {
     static const struct belay__wait_kind join = {
         "task join", belay__abort_waiter};
 
-    if (target == task) {
-        return belay__done_now(task, BELAY_EDEADLK, NULL);
-    }
     if (target->state == BELAY__TASK_ENDED) {
         return belay__done_now(task, 0, NULL);
+    }
+    if (is_below(task, target)) {
+        return belay__done_now(task, BELAY_EDEADLK, NULL);
     }
     if (belay__wait_begin(task, &join)) {
         task->wait.object = target;

@@ -217,6 +217,9 @@ follow(belay_task *task, belay_next next)
             return true;
         }
         task->state = BELAY__TASK_PARKED;
+        if (__builtin_expect(belay__cancel_visible(task), 0)) {
+            belay__cancel_notice(task); /* cancelled in the step itself */
+        }
         return false;
     case BELAY__HOW_TURN:
         task->state = BELAY__TASK_QUEUED;

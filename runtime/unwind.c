@@ -22,6 +22,17 @@ same_failure(const struct belay_result *a, const struct belay_result *b)
         && a->cancelled == b->cancelled;
 }
 
+void
+belay__result_enrich(belay_runtime *runtime, struct belay_result *result)
+{
+    const belay_task *task = runtime->current;
+
+    if (result->code < 0 && !result->cancelled && result->error == NULL) {
+        result->error = belay__error_of(
+            runtime->memory, result, task != NULL ? task->name : NULL);
+    }
+}
+
 struct belay_result
 belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
     struct belay_result answer, bool suppress)
@@ -32,6 +43,9 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
         }
         return outcome;
     }
+    if (suppress) {
+        belay__result_clear(&outcome); /* a failure after it starts afresh */
+    }
     if (outcome.code >= 0) {
         return answer;
     }
@@ -40,6 +54,10 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
         || (answer.cancelled && !outcome.cancelled)) {
         belay__result_clear(&answer);
         return outcome;
+    }
+    belay__result_enrich(runtime, &outcome);
+    if (outcome.error != NULL) {
+        belay__result_enrich(runtime, &answer);
     }
     if (answer.error != NULL && outcome.error != NULL) {
         answer.error = belay__error_with_context(
@@ -63,7 +81,7 @@ belay__exit_begin(belay_task *task, struct belay__frame *scope)
     scope->resume.flags |= BELAY__FRAME_EXITING;
     block->u.outcome = belay__result_copy(&task->result);
     block->floor = task->floor;
-    task->floor = task->scope;
+    task->floor = task->scope->depth;
     task->top = scope;
     if (manager->exit != NULL) {
         scope->step = manager->exit;
@@ -105,6 +123,21 @@ entered(belay_task *task)
     owner->resume.line = block->u.body.line;
 }
 
+/* A block round a generator manager's yield has suppressed what the yield
+ * delivered: so does the manager, as a nested exit stack would.
+ */
+static void
+suppressed(const struct belay__frame *scope, const struct belay_result *outcome)
+{
+    struct belay__frame *owner = scope->caller;
+
+    if ((scope->resume.flags & BELAY__FRAME_AROUND) != 0
+        && (owner->resume.flags & BELAY__FRAME_EXITING) != 0
+        && same_failure(outcome, &belay__frame_block(owner)->u.outcome)) {
+        owner->resume.flags |= BELAY__FRAME_SUPPRESS;
+    }
+}
+
 /* The exit's answer is not just *pass* after a success. Not inlined: the way
  * that nearly every exit takes must stay short.
  */
@@ -112,8 +145,21 @@ __attribute__((noinline)) static void
 merge_answer(belay_task *task, const struct belay__frame *scope,
     const struct belay_result *outcome)
 {
-    task->result = belay__outcome_merge(task->runtime, *outcome, task->result,
-        (scope->resume.flags & BELAY__FRAME_SUPPRESS) != 0);
+    const bool suppress = (scope->resume.flags & BELAY__FRAME_SUPPRESS) != 0;
+
+    if (suppress && outcome->code < 0 && task->result.code >= 0) {
+        suppressed(scope, outcome);
+    }
+    task->result = belay__outcome_merge(
+        task->runtime, *outcome, task->result, suppress);
+}
+
+static void
+fail_twice(belay_task *task, const struct belay__frame *frame)
+{
+    (void)belay_fail_at(task, frame->function->file, frame->resume.line,
+        BELAY_EPROTO, "manager %s yielded a second time",
+        frame->function->name);
 }
 
 /* The exit on top is done. True: the owner's step runs next; false: the owner
@@ -127,7 +173,14 @@ exited(belay_task *task)
     const struct belay__block *block = belay__frame_block(scope);
     const bool had_failed = block->u.outcome.code < 0;
 
-    task->floor = block->floor;
+    /* The exit may have closed the scope that an exit around it masks, as
+     * that of a generator manager with a timeout round its yield. */
+    task->floor = block->floor < task->scope->depth ? block->floor
+                                                    : task->scope->depth;
+    if ((scope->resume.flags & BELAY__FRAME_TWICE) != 0
+        && task->result.code >= 0) {
+        fail_twice(task, scope);
+    }
     if (!had_failed && task->result.code >= 0) {
         task->result = block->u.outcome;
     } else {
@@ -225,12 +278,15 @@ belay__yielded(belay_task *task)
         "task %s: function %s yields but is no generator manager", task->name,
         frame->function->name);
     if ((flags & BELAY__FRAME_YIELDED) != 0) {
-        (void)belay_fail_at(task, frame->function->file, frame->resume.line,
-            BELAY_EPROTO, "manager %s yielded a second time",
-            frame->function->name);
+        frame->resume.flags |= BELAY__FRAME_TWICE;
+        fail_twice(task, frame);
         return true; /* as the result of that await: it is driven on */
     }
     frame->resume.flags |= BELAY__FRAME_YIELDED;
+    for (struct belay__frame *scope = frame->scopes; scope != NULL;
+         scope = scope->outer) {
+        scope->resume.flags |= BELAY__FRAME_AROUND;
+    }
     entered(task);
     return true;
 }

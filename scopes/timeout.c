@@ -30,13 +30,14 @@ deadline_of(
     return due;
 }
 
+/* As given in the options, where 0 means the default and below 0 none. */
 static int64_t
-grace_of(const struct belay_cancel_scope_opts *opts)
+grace_or(const struct belay_cancel_scope_opts *opts, int64_t otherwise)
 {
-    if (opts->grace.ns != 0) {
-        return opts->grace.ns > 0 ? opts->grace.ns : 0;
+    if (opts->grace.ns == 0) {
+        return otherwise;
     }
-    return opts->shield ? INT64_MAX : -1;
+    return opts->grace.ns > 0 ? opts->grace.ns : 0;
 }
 
 static belay_next
@@ -47,9 +48,11 @@ scope_enter(belay_task *task, void *self)
 
     scope->runtime = task->runtime;
     belay__scope_init(task->runtime, &scope->scope,
-        deadline_of(task->runtime, &scope->opts), grace_of(&scope->opts));
+        deadline_of(task->runtime, &scope->opts),
+        scope->opts.shield ? -1 : grace_or(&scope->opts, -1));
     if (scope->opts.shield) {
         scope->scope.flags |= BELAY__SCOPE_SHIELD;
+        scope->scope.shield_ns = grace_or(&scope->opts, INT64_MAX);
     }
     code = belay__scope_push(task, &scope->scope);
     if (code < 0) {
@@ -92,13 +95,16 @@ note_timeout(belay_task *task)
     struct belay_result *outcome = belay__exit_outcome(task);
     belay_error *error;
 
-    if (outcome->error == NULL || outcome->cancelled) {
+    if (outcome->code >= 0 || outcome->cancelled) {
         return;
     }
+    belay__result_enrich(task->runtime, outcome);
     error = timeout_error(task);
-    if (error != NULL) {
+    if (error != NULL && outcome->error != NULL) {
         outcome->error = belay__error_with_context(
             task->runtime->memory, outcome->error, error);
+    } else {
+        belay_error_unref(error);
     }
 }
 

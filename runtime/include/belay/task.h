@@ -369,7 +369,8 @@ BELAY_API int belay_task_cancel(belay_task *target, const char *text);
  *
  * Owner:   nothing changes hands.
  * Errors:  BELAY_ECANCELED  flagged: the waiting task was cancelled
- *          BELAY_EDEADLK    it is the waiting task itself
+ *          BELAY_EDEADLK    it is the waiting task itself, or one that waits
+ *                           for this one: the host of its group, and so on
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S71.
  */
