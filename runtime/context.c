@@ -40,15 +40,21 @@ belay__context_unref(belay_runtime *runtime, struct belay__binding *binding)
 }
 
 void *
-belay_var_get(const belay_task *task, const struct belay_var *var)
+belay__context_find(
+    const struct belay__binding *context, const struct belay_var *var)
 {
-    for (const struct belay__binding *binding = task->context; binding != NULL;
-         binding = binding->below) {
-        if (binding->var == var) {
-            return binding->value;
+    for (; context != NULL; context = context->below) {
+        if (context->var == var) {
+            return context->value;
         }
     }
     return NULL;
+}
+
+void *
+belay_var_get(const belay_task *task, const struct belay_var *var)
+{
+    return belay__context_find(task->context, var);
 }
 
 int

@@ -450,6 +450,9 @@ belay_error *belay__error_of(struct belay__memory *memory,
 struct belay__binding *belay__context_ref(struct belay__binding *binding);
 void belay__context_unref(
     belay_runtime *runtime, struct belay__binding *binding);
+/* The value of a variable in a snapshot, or NULL; any thread. */
+void *belay__context_find(
+    const struct belay__binding *context, const struct belay_var *var);
 
 /* ---- the runtime (runtime.c, clock.c, portal.c) ---- */
 
@@ -490,6 +493,7 @@ struct belay_runtime {
     uint64_t tasks_alive;
     uint64_t tasks_started;
     uint64_t last_id;
+    uint64_t holds;     /* reasons to stay open beside the tasks */
     uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */
     bool cancel_late;   /* … or when it just has; 0 at first: never */
     belay_portal *portal; /* the one that all openers share */
@@ -505,6 +509,9 @@ int64_t belay__clock_now(const belay_runtime *runtime);
 /* Makes the loop come back at once, or at the next deadline. */
 void belay__runtime_kick(belay_runtime *runtime);
 void belay__runtime_task_ended(belay_runtime *runtime);
+/* From hold to drop a close of the runtime waits, as it does for tasks. */
+void belay__runtime_hold(belay_runtime *runtime);
+void belay__runtime_drop(belay_runtime *runtime);
 
 /* Runs what other threads have posted. */
 void belay__portal_drain(belay_runtime *runtime);

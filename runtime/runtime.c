@@ -352,17 +352,35 @@ close_handles(belay_runtime *runtime)
     uv_close((uv_handle_t *)&runtime->idle, on_handle_closed);
 }
 
+static void
+close_if_unused(belay_runtime *runtime)
+{
+    if (runtime->closing && runtime->tasks_alive == 0 && runtime->holds == 0) {
+        close_handles(runtime);
+    }
+}
+
 void
 belay__runtime_task_ended(belay_runtime *runtime)
 {
     runtime->tasks_alive--;
-    if (runtime->tasks_alive > 0) {
-        return;
+    if (runtime->tasks_alive == 0) {
+        belay__portal_update_ref(runtime);
+        close_if_unused(runtime);
     }
-    belay__portal_update_ref(runtime);
-    if (runtime->closing) {
-        close_handles(runtime);
-    }
+}
+
+void
+belay__runtime_hold(belay_runtime *runtime)
+{
+    runtime->holds++;
+}
+
+void
+belay__runtime_drop(belay_runtime *runtime)
+{
+    runtime->holds--;
+    close_if_unused(runtime);
 }
 
 void
@@ -380,7 +398,7 @@ belay_runtime_close(
     runtime->closed_fn = closed;
     runtime->closed_arg = arg;
     if (runtime->tasks_alive == 0) {
-        close_handles(runtime);
+        close_if_unused(runtime);
         return;
     }
     belay__scope_cancel(runtime, &runtime->root, BELAY_CANCEL_SHUTDOWN,

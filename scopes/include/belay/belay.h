@@ -3,6 +3,7 @@
 #define BELAY_BELAY_H
 
 #include <belay/async.h>
+#include <belay/blocking.h>
 #include <belay/context.h>
 #include <belay/group.h>
 #include <belay/runtime.h>
