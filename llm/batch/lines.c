@@ -62,8 +62,10 @@ struct extent {
 static char
 byte_at(const struct belay__lines *lines, size_t i)
 {
-    return i < lines->held.len ? lines->held.data[i]
-                               : lines->piece.data[i - lines->held.len];
+    if (i < lines->held.len) {
+        return lines->held.data[i];
+    }
+    return lines->piece.data[i - lines->held.len];
 }
 
 static size_t

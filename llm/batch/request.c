@@ -143,7 +143,10 @@ subject(struct belay_slice text)
     for (size_t i = 0; i < len; i++) {
         const char c = text.data[i];
 
-        ret.text[i] = (unsigned char)c < 0x20 || c == 0x7f ? '?' : c;
+        ret.text[i] = '?';
+        if ((unsigned char)c >= 0x20 && c != 0x7f) {
+            ret.text[i] = c;
+        }
     }
     memcpy(ret.text + len, len < text.len ? "..." : "\0..", sizeof("..."));
     return ret;

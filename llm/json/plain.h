@@ -1,8 +1,9 @@
 /* plain.h - runs of bytes that a JSON string holds as they are (private).
  *
  * Nearly all bytes of nearly all strings are plain: ASCII, not a control
- * character, not a quote, not a backslash. Here they are passed eight at a
- * time; both the scanner and the writer stand on this.
+ * character, not a quote, not a backslash. Here they are passed sixteen at a
+ * time where the compiler may use SSE2 (every x86-64), else eight; both the
+ * scanner and the writer stand on this.
  */
 #ifndef BELAY_LLM_JSON_PLAIN_H
 #define BELAY_LLM_JSON_PLAIN_H

@@ -138,7 +138,7 @@ late_colon(struct belay__json *json, const char *at)
     return *at == ':' ? at + 1 : belay__json_fail(json, at, "expected ':'");
 }
 
-/* Passes a key, its colon and blanks; *ret may be written on an error. */
+/* Passes a key and its colon; *ret may be written on an error. */
 static inline const char *
 key(struct belay__json *json, const char *at, struct belay__json_value *ret)
 {

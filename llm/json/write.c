@@ -135,7 +135,9 @@ escape(char c, char ret[6])
         ret[1] = letters[c - '\b'];
         return 2;
     }
-    memcpy(ret + 1, "u00", 3);
+    ret[1] = 'u';
+    ret[2] = '0';
+    ret[3] = '0';
     ret[4] = hex[(unsigned char)c >> 4];
     ret[5] = hex[(unsigned char)c & 15];
     return 6;

@@ -144,6 +144,28 @@ Test(batch_ids, b21_at_most_12_bytes_for_an_id)
     cr_expect(eq(sz, memory->peak_bytes, peak_before));
 }
 
+/* Ids whose fingerprints all belong to the last slots of the last shard. */
+Test(batch_ids, ids_that_crowd_at_the_end_are_kept)
+{
+    struct belay_slice found[100];
+    char texts[100][32];
+    size_t count = 0;
+
+    for (int i = 0; count < 100; i++) {
+        int len = snprintf(texts[count], sizeof(texts[count]), "%d", i);
+
+        found[count] = (struct belay_slice){texts[count], (size_t)len};
+        count += belay__ids_hash(&ids, found[count]) >> 52 == 0xfff;
+    }
+    for (size_t i = 0; i < count; i++) {
+        cr_assert(eq(int, belay__ids_add(&ids, found[i]), 1));
+        for (size_t j = 0; j <= i; j++) {
+            cr_assert(zero(int, belay__ids_add(&ids, found[j])));
+        }
+    }
+    check_shard(&ids.shards[BELAY__IDS_SHARDS - 1]);
+}
+
 Test(batch_ids, out_of_memory_the_set_is_as_before)
 {
     int next = 0;
