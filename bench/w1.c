@@ -81,8 +81,7 @@ BELAY_ASYNC(waves)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task,
-                    BELAY_GROUP_OPTS(.on_child = on_child, .arg = self),
-                    &self->group)) {
+        BELAY_GROUP_OPTS(.on_child = on_child, .arg = self), &self->group)) {
         for (long i = 0; i < self->alive_max; i++) {
             BELAY_CHECK(spawn_next(self));
         }

@@ -72,8 +72,7 @@ note_parked(struct storm *storm)
     const struct moment now = moment_now();
     const double bytes = resident_bytes() - storm->resident;
 
-    (void)snprintf(storm->more, 128,
-        ",\"park_s\":%.6f,\"rss_per_task\":%.1f",
+    (void)snprintf(storm->more, 128, ",\"park_s\":%.6f,\"rss_per_task\":%.1f",
         now.wall_s - storm->start.wall_s, bytes / (double)storm->tasks);
 }
 

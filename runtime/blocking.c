@@ -84,8 +84,8 @@ blocking_start(belay_task *task, void *self)
     if (belay_op_begin(task, &call->op, abort_work) == 0) {
         call->op.name = "blocking call";
         call->context = task->context;
-        code = uv_queue_work(
-            task->runtime->loop, &call->work, on_work, on_worked);
+        code =
+            uv_queue_work(task->runtime->loop, &call->work, on_work, on_worked);
         if (code < 0) {
             belay_op_done(&call->op, code, NULL);
         }
@@ -96,8 +96,8 @@ blocking_start(belay_task *task, void *self)
 belay_next
 belay_blocking(belay_task *task, belay_blocking_fn *fn, void *arg)
 {
-    static const belay_function function = {"blocking call", __FILE__,
-        sizeof(struct blocking), blocking_start, 0};
+    static const belay_function function = {
+        "blocking call", __FILE__, sizeof(struct blocking), blocking_start, 0};
 
     return belay_call(
         task, &function, &(const struct blocking){.fn = fn, .arg = arg});
@@ -131,8 +131,7 @@ on_request(uv_work_t *work)
 {
     struct request *request = BELAY__CONTAINER(work, struct request, work);
 
-    request->code =
-        run_on_thread(request->fn, request->arg, request->context);
+    request->code = run_on_thread(request->fn, request->arg, request->context);
 }
 
 static void
@@ -188,8 +187,8 @@ request_start(belay_task *task, struct waiter *waiter)
         .release = waiter->release,
         .context = belay__context_ref(task->context),
     };
-    code = uv_queue_work(
-        runtime->loop, &request->work, on_request, on_requested);
+    code =
+        uv_queue_work(runtime->loop, &request->work, on_request, on_requested);
     if (code < 0) {
         belay__context_unref(runtime, request->context);
         belay__free(runtime->memory, request, sizeof(*request));
@@ -223,8 +222,8 @@ belay_next
 belay_blocking_or_abandon(belay_task *task, belay_blocking_fn *fn, void *arg,
     void (*release)(void *arg))
 {
-    static const belay_function function = {"blocking call", __FILE__,
-        sizeof(struct waiter), waiter_start, 0};
+    static const belay_function function = {
+        "blocking call", __FILE__, sizeof(struct waiter), waiter_start, 0};
     const belay_next next = belay_call(task, &function,
         &(const struct waiter){.fn = fn, .arg = arg, .release = release});
 

@@ -147,8 +147,7 @@ main(int argc, char **argv)
     (void)uv_idle_start(&run.idle, on_idle);
     (void)uv_run(run.loop, UV_RUN_DEFAULT);
     parked = moment_now();
-    (void)snprintf(more, sizeof(more),
-        ",\"park_s\":%.6f,\"rss_per_task\":%.1f",
+    (void)snprintf(more, sizeof(more), ",\"park_s\":%.6f,\"rss_per_task\":%.1f",
         parked.wall_s - start.wall_s,
         (resident_bytes() - resident) / (double)run.tasks);
 

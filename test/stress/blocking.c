@@ -90,8 +90,8 @@ BELAY_ASYNC(all)
     BELAY_CHECK(belay_var_set(task, &offset, self->offset, NULL));
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         for (int i = 0; i < TASKS; i++) {
-            BELAY_CHECK(belay_spawn(self->group, caller, .calls = CALLS,
-                .abandon = i % 3 == 0));
+            BELAY_CHECK(belay_spawn(
+                self->group, caller, .calls = CALLS, .abandon = i % 3 == 0));
         }
         BELAY_AWAIT(belay_sleep(task, belay_milliseconds(3)));
         belay_group_cancel(self->group, "enough");
@@ -103,8 +103,8 @@ int
 main(void)
 {
     long one = 1;
-    const int code = belay_run(&all, &(const struct all){NULL, &one}, NULL,
-        NULL);
+    const int code =
+        belay_run(&all, &(const struct all){NULL, &one}, NULL, NULL);
 
     if (code < 0 || count.ran + count.cancelled != (long)TASKS * CALLS
         || count.given != count.released) {

@@ -123,8 +123,7 @@ BELAY_ASYNC(meanwhile)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->pair->group)) {
-        BELAY_CHECK(
-            belay_spawn(self->pair->group, caller, .pair = self->pair));
+        BELAY_CHECK(belay_spawn(self->pair->group, caller, .pair = self->pair));
         BELAY_AWAIT(belay_checkpoint(task));
         BELAY_AWAIT(belay_checkpoint(task));
         uv_sem_wait(&started);
@@ -149,8 +148,7 @@ BELAY_ASYNC(cancel_running)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->pair->group)) {
-        BELAY_CHECK(
-            belay_spawn(self->pair->group, caller, .pair = self->pair));
+        BELAY_CHECK(belay_spawn(self->pair->group, caller, .pair = self->pair));
         BELAY_AWAIT(belay_checkpoint(task));
         BELAY_AWAIT(belay_checkpoint(task));
         uv_sem_wait(&started);
@@ -374,8 +372,8 @@ Test(blocking, s122_function_sees_the_variables_of_the_task)
     int value = 1;
     void *seen = NULL;
 
-    cr_expect(eq(
-        int, run(&snapshot, &(struct snapshot){&value, &seen}).code, 0));
+    cr_expect(
+        eq(int, run(&snapshot, &(struct snapshot){&value, &seen}).code, 0));
 }
 
 struct both {

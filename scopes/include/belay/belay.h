@@ -6,8 +6,10 @@
 #include <belay/blocking.h>
 #include <belay/context.h>
 #include <belay/group.h>
+#include <belay/process.h>
 #include <belay/runtime.h>
 #include <belay/stack.h>
+#include <belay/stream.h>
 #include <belay/sync.h>
 #include <belay/timeout.h>
 
