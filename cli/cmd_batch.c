@@ -53,6 +53,7 @@ struct command {
     bool errors_inline;
     bool in_order;
     bool sim;
+    struct belay__sim_opts sim_opts;
     bool quiet;
     bool drawn; /* a line without its newline is on the terminal */
     int signal; /* the first that came, or 0 */
@@ -79,6 +80,8 @@ static const char usage[] =
 "                         (default " DEFAULT_KEY_ENV "; may be unset)\n"
 "      --model NAME       put in place of the model of every line\n"
 "      --sim              send to a simulated server inside this program\n"
+"      --sim-latency TIME how long its answers take (default: no time)\n"
+"      --sim-faults P     share of requests that fail at first (default: 0)\n"
 "      --allow-http       plain http:// to other machines\n"
 "      --insecure         accept any TLS certificate\n"
 "      --ca-file FILE     trust these authorities (PEM)\n"
@@ -116,6 +119,8 @@ enum option_id {
     OPTION_KEY_ENV,
     OPTION_MODEL,
     OPTION_SIM,
+    OPTION_SIM_LATENCY,
+    OPTION_SIM_FAULTS,
     OPTION_ALLOW_HTTP,
     OPTION_INSECURE,
     OPTION_CA_FILE,
@@ -140,6 +145,8 @@ static const struct option options[] = {
     {"api-key-env", required_argument, NULL, OPTION_KEY_ENV},
     {"model", required_argument, NULL, OPTION_MODEL},
     {"sim", no_argument, NULL, OPTION_SIM},
+    {"sim-latency", required_argument, NULL, OPTION_SIM_LATENCY},
+    {"sim-faults", required_argument, NULL, OPTION_SIM_FAULTS},
     {"allow-http", no_argument, NULL, OPTION_ALLOW_HTTP},
     {"insecure", no_argument, NULL, OPTION_INSECURE},
     {"ca-file", required_argument, NULL, OPTION_CA_FILE},
@@ -244,16 +251,49 @@ set_number_option(struct command *command, int id, const char *text)
 }
 
 static bool
-set_timeout(struct command *command, const char *text)
+set_span(const char *name, const char *text, belay_duration *ret)
 {
-    if (belay__option_span(text, &command->opts.timeout)
-        && command->opts.timeout.ns > 0) {
+    if (belay__option_span(text, ret) && ret->ns > 0) {
         return true;
     }
     (void)fprintf(stderr,
-        "belay batch: --timeout must be a time, as 30s or 5m, not '%s'\n",
+        "belay batch: %s must be a time, as 30s or 5m, not '%s'\n", name,
         text);
     return false;
+}
+
+/* The simulator's faults: most are limits of the rate, as with real servers. */
+static bool
+set_faults(struct command *command, const char *text)
+{
+    char *end;
+    const double share = strtod(text, &end);
+
+    if (end == text || *end != '\0' || !(share >= 0 && share <= 1)) {
+        (void)fprintf(stderr,
+            "belay batch: --sim-faults must be from 0 to 1, not '%s'\n", text);
+        return false;
+    }
+    command->sim_opts.fail_429 = share / 2;
+    command->sim_opts.fail_5xx = share / 4;
+    command->sim_opts.cut = share / 4;
+    return true;
+}
+
+static bool
+set_sim_option(struct command *command, int id, const char *text)
+{
+    command->sim = true;
+    switch (id) {
+    case OPTION_SIM_LATENCY:
+        command->sim_opts.spread = BELAY__SIM_LOGNORMAL;
+        return set_span(
+            "--sim-latency", text, &command->sim_opts.latency);
+    case OPTION_SIM_FAULTS:
+        return set_faults(command, text);
+    default:
+        return true;
+    }
 }
 
 static bool
@@ -313,8 +353,9 @@ set_option(struct command *command, int id, const char *text)
         command->opts.model = text;
         return true;
     case OPTION_SIM:
-        command->sim = true;
-        return true;
+    case OPTION_SIM_LATENCY:
+    case OPTION_SIM_FAULTS:
+        return set_sim_option(command, id, text);
     case OPTION_ALLOW_HTTP:
         command->opts.allow_plain_http = true;
         return true;
@@ -331,7 +372,7 @@ set_option(struct command *command, int id, const char *text)
         command->opts.no_id_check = true;
         return true;
     case OPTION_TIMEOUT:
-        return set_timeout(command, text);
+        return set_span("--timeout", text, &command->opts.timeout);
     case 'q':
         command->quiet = true;
         return true;
@@ -544,7 +585,7 @@ BELAY_ASYNC(batch_command)
             belay__signals_open(task, on_signal, self), NULL));
         if (command->sim) {
             BELAY_AWAIT(belay_stack_enter(task, self->stack,
-                belay__sim_open(task, NULL, &self->sim), NULL));
+                belay__sim_open(task, &command->sim_opts, &self->sim), NULL));
             command->opts.base_url = belay__sim_url(self->sim);
         }
         BELAY_AWAIT(

@@ -11,6 +11,9 @@
 #define NS_PER_S 1e9
 #define SMOOTHING_S 3.0 /* a rate forgets what is older, gradually */
 
+/* A mean in which an interval counts by its length, and less the longer it is
+ * past; right from the first interval on.
+ */
 void
 belay__batch_rates_update(struct belay__batch_rates *rates,
     const struct belay__batch_stats *stats, int64_t now_ns)
@@ -19,15 +22,18 @@ belay__batch_rates_update(struct belay__batch_rates *rates,
     const uint64_t tokens = stats->tokens_in + stats->tokens_out;
     const int64_t since = rates->at_ns != 0 ? rates->at_ns : stats->started_ns;
     const double seconds = (double)(now_ns - since) / NS_PER_S;
-    double weight;
+    double fresh;
+    double share;
 
     if (seconds <= 0) {
         return;
     }
-    weight = rates->at_ns == 0 ? 1 : 1 - exp(-seconds / SMOOTHING_S);
+    fresh = 1 - exp(-seconds / SMOOTHING_S);
+    rates->weight = rates->weight * (1 - fresh) + fresh;
+    share = fresh / rates->weight;
     rates->done_per_s +=
-        weight * ((double)(done - rates->done) / seconds - rates->done_per_s);
-    rates->tokens_per_s += weight
+        share * ((double)(done - rates->done) / seconds - rates->done_per_s);
+    rates->tokens_per_s += share
         * ((double)(tokens - rates->tokens) / seconds - rates->tokens_per_s);
     rates->at_ns = now_ns;
     rates->done = done;

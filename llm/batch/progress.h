@@ -10,9 +10,10 @@
 
 /* Rates over the last few seconds; zeroed at first. */
 struct belay__batch_rates {
-    int64_t at_ns;
-    uint64_t done;
+    int64_t at_ns; /* of the last update */
+    uint64_t done; /* then */
     uint64_t tokens;
+    double weight; /* of all intervals so far, the old ones fading */
     double done_per_s;
     double tokens_per_s;
 };

@@ -112,7 +112,7 @@ admit(struct belay__batch *batch, const struct belay__line *line)
         .number = line->number, .sequence = batch->stats->lines};
     struct belay__batch_request request;
     struct belay__item *item;
-    struct belay_slice body;
+    struct belay_slice body = {NULL, 0};
     int code;
 
     code = belay__batch_read(line, &rules, &batch->scratch, &request);
