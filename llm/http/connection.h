@@ -82,8 +82,8 @@ struct belay__server {
     belay_group *group;
     char *arguments; /* of the handler: its size, zero behind the call */
     struct belay__timer accept_timer;
-    belay_task *closing; /* waits for the last handle */
-    uint32_t handles;    /* of libuv, the listener's included */
+    struct belay_op closed; /* the exit waits for the last handle */
+    uint32_t handles;       /* of libuv, the listener's included */
     uint32_t connections;
     uint16_t port;
     bool open; /* connections are welcome */
@@ -115,7 +115,7 @@ int belay__connection_begin_output(
     belay_task *task, struct belay__connection *connection);
 belay_next belay__connection_room(
     struct belay__connection *connection, size_t wanted);
-/* The whole operation with nothing to send and nothing left unsent. */
+/* The whole operation, with nothing to send: nothing is left unsent. */
 belay_next belay__connection_flush(
     belay_task *task, struct belay__connection *connection);
 /* Have bytes been sent since the last time? For the timer. */

@@ -330,6 +330,12 @@ belay__reply_send(belay_task *task, struct belay__reply *reply, int status,
 }
 
 belay_next
+belay__reply_flush(belay_task *task, struct belay__reply *reply)
+{
+    return belay__connection_flush(task, reply->connection);
+}
+
+belay_next
 belay__reply_refuse(belay_task *task, struct belay__reply *reply, int status)
 {
     struct line text = {.len = 0};

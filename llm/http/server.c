@@ -24,8 +24,8 @@ void
 belay__server_closed_one(struct belay__server *server)
 {
     server->handles--;
-    if (server->handles == 0 && server->closing != NULL) {
-        belay__wake(server->closing, 0, NULL);
+    if (server->handles == 0) {
+        belay_op_done(&server->closed, 0, NULL);
     }
     accept_held(server);
 }
@@ -206,25 +206,15 @@ free_server(struct belay__server *server)
     belay__free(memory, server, sizeof(*server));
 }
 
-static enum belay_abort
-refuse_abort(belay_task *task)
-{
-    (void)task; /* a close cannot be stopped, and it does not last */
-    return BELAY_ABORT_REFUSED;
-}
-
 /* An operation: closes the listener and waits until no handle is left. */
 static belay_next
 close_listener(belay_task *task, struct belay__server *server)
 {
-    static const struct belay__wait_kind handles = {
-        "connections to close", refuse_abort};
-
     server->open = false;
-    server->closing = task;
     uv_close((uv_handle_t *)&server->listener, on_listener_closed);
-    belay__wait_always(task, &handles);
-    return belay__next(BELAY__HOW_WAIT);
+    belay_op_begin_shielded(task, &server->closed);
+    server->closed.name = "connections to close";
+    return belay_op_wait(&server->closed);
 }
 
 static belay_next

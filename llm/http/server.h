@@ -96,7 +96,8 @@ const char *belay__request_header(
  * max_queue_bytes are unsent. All are cancellation points.
  *
  * Errors of all: BELAY_ESTATE not possible now (a second reply, a write before
- * begin, …); BELAY_ERESET the connection broke; BELAY_ENOMEM.
+ * begin, …); BELAY_ERESET the connection broke, and the handler is cancelled
+ * for it; BELAY_ENOMEM. After the last two the connection is of no use.
  */
 
 /* A header field of the reply, before send or begin. The server itself adds
@@ -136,6 +137,9 @@ belay_next belay__reply_write(
  */
 belay_next belay__reply_end(
     belay_task *task, struct belay__reply *reply, struct belay_slice data);
+
+/* Waits until all that was sent is in the kernel's hands. */
+belay_next belay__reply_flush(belay_task *task, struct belay__reply *reply);
 
 /* A plain reply of the server's own making: the status as text. */
 belay_next belay__reply_refuse(
