@@ -1,0 +1,12 @@
+/* commands.h - the words that `belay` knows (private).
+ *
+ * Each takes what follows it, with itself as argv[0], and returns the exit
+ * code. SIGPIPE is ignored by then.
+ */
+#ifndef BELAY_CLI_COMMANDS_H
+#define BELAY_CLI_COMMANDS_H
+
+int belay__cmd_batch(int argc, char **argv);
+int belay__cmd_sim(int argc, char **argv);
+
+#endif
