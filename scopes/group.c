@@ -26,6 +26,7 @@ struct belay_group {
     size_t failures;
     belay_error **errors; /* opts.max_errors places, from the first failure */
     size_t error_count;
+    bool child_cancelled; /* a child has ended with a cancel */
     bool joining;
     bool finished;
 };
@@ -105,6 +106,7 @@ child_ended(struct belay__owner *owner, belay_task *child)
         belay__scope_cancel(group->runtime, &group->scope,
             BELAY_CANCEL_SIBLING, "another task of the group failed", child);
     }
+    group->child_cancelled |= child->result.cancelled;
     group->alive--;
     group->running--;
     start_next(group);
@@ -160,12 +162,21 @@ group_joined(belay_task *task, void *self)
 {
     belay_group *group = self;
     bool absorbed;
+    bool cut_short;
 
     group->finished = true;
     absorbed = belay__scope_absorb(&group->scope, belay_outcome(task));
+    /* A cancel from outside that children saw is the group's result even if
+     * the body was through: behind the block their work would be missing. */
+    cut_short =
+        group->child_cancelled && belay__scope_reached(&group->scope);
     belay__scope_pop(task, &group->scope);
     if (group->failures > 0) {
         return group_fail(task, group);
+    }
+    if (cut_short) {
+        belay__result_cancelled(task);
+        return belay_pass(task);
     }
     return absorbed ? belay_suppress(task) : belay_return(task, NULL);
 }
