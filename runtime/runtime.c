@@ -161,7 +161,11 @@ on_timer(uv_timer_t *timer)
 static void
 on_async(uv_async_t *async)
 {
+    const bool was_inside = inside_run;
+
+    inside_run = true;
     belay__portal_drain(async->data);
+    inside_run = was_inside;
 }
 
 static int

@@ -181,10 +181,10 @@ stack_enter(belay_task *task, void *self)
 static belay_next
 stack_exit_end(belay_task *task, belay_next end)
 {
-    struct belay_result *outcome = belay__exit_outcome(task);
-
-    if (outcome->code < 0) {
-        belay__result_clear(outcome);
+    if (task->result.code >= 0) {
+        task->top->resume.flags |= BELAY__FRAME_SUPPRESS;
+    } else {
+        belay__result_clear(belay__exit_outcome(task));
     }
     return end;
 }
@@ -314,6 +314,9 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
     belay_next next;
 
     if (enter.how != BELAY__HOW_ENTER) {
+        BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
+                && task->result.code < 0,
+            "task %s: a stack needs an enter operation", task->name);
         return enter; /* it has failed already */
     }
     if (code == 0 && stack->task != task) {
@@ -387,9 +390,43 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     if (stack->running == entry) {
         return BELAY_EBUSY;
     }
+    if (entry->scope != NULL) {
+        return BELAY_EPINNED;
+    }
     unlink_entry(stack, entry);
     entry_free(stack->task->runtime, entry);
     return 0;
+}
+
+static const struct belay__scope *
+newest_scope(const belay_stack *stack)
+{
+    const belay_stack_entry *entry = stack->newest;
+
+    while (entry != NULL && entry->scope == NULL) {
+        entry = entry->older;
+    }
+    return entry != NULL ? entry->scope : NULL;
+}
+
+/* Scopes exit innermost first: those that move must lie inside of those that
+ * are on `to` already.
+ */
+static bool
+would_misnest(const belay_stack *from, const belay_stack *to)
+{
+    const struct belay__scope *outer = newest_scope(to);
+
+    if (outer == NULL || from->pinned == 0) {
+        return false;
+    }
+    for (const belay_stack_entry *entry = from->newest; entry != NULL;
+         entry = entry->older) {
+        if (entry->scope != NULL && entry->scope->depth < outer->depth) {
+            return true;
+        }
+    }
+    return false;
 }
 
 int
@@ -408,6 +445,9 @@ belay_stack_move(belay_stack *from, belay_stack *to)
     }
     if (oldest == NULL || from == to) {
         return 0;
+    }
+    if (would_misnest(from, to)) {
+        return BELAY_EMISNEST;
     }
     while (oldest->older != NULL) {
         oldest = oldest->older;
@@ -443,7 +483,7 @@ close_on(belay_task *task, void *self)
 static int
 check_close(const belay_task *task, const belay_stack *stack)
 {
-    const belay_stack_entry *entry = stack->newest;
+    const struct belay__scope *scope = newest_scope(stack);
 
     if (stack->task != task) {
         return BELAY_EOWNER;
@@ -451,13 +491,24 @@ check_close(const belay_task *task, const belay_stack *stack)
     if (stack->unwinding) {
         return BELAY_EBUSY;
     }
-    while (entry != NULL && entry->scope == NULL) {
-        entry = entry->older;
-    }
-    if (entry != NULL && entry->scope != task->scope) {
+    if (scope != NULL && scope != task->scope) {
         return BELAY_EMISNEST;
     }
     return 0;
+}
+
+/* Nothing to run: no frame, no checkpoint. */
+static belay_next
+close_empty(belay_task *task, const struct belay_result *outcome)
+{
+    struct belay_result result = {0};
+
+    if (outcome != NULL) {
+        result = belay__result_copy(outcome);
+    }
+    belay__result_clear(&task->result);
+    task->result = result;
+    return belay__next(BELAY__HOW_WAIT);
 }
 
 belay_next
@@ -471,6 +522,10 @@ belay_stack_close(belay_task *task, belay_stack *stack,
 
     if (code < 0) {
         return belay__refuse(task, code);
+    }
+    if (stack->newest == NULL) {
+        stack->closed = true;
+        return close_empty(task, outcome);
     }
     next = belay_call(task, &function, &(const struct close_call){stack});
     if (next.how == BELAY__HOW_CALL) {

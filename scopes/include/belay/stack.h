@@ -91,7 +91,9 @@ BELAY_API int belay_stack_defer(belay_stack *stack, void (*fn)(void *arg),
  *   entry  of this stack
  *
  * Owner:   the duty goes back to the caller.
- * Errors:  BELAY_EBUSY  the entry is running; nothing has changed
+ * Errors:  BELAY_EBUSY    the entry is running
+ *          BELAY_EPINNED  it holds a cancel scope or a group of the task
+ *          In each case nothing has changed.
  * Threads: loop thread.
  * Since:   0.1. Source: contract S91.
  */
@@ -108,6 +110,8 @@ BELAY_API int belay_stack_forget(belay_stack *stack, belay_stack_entry *entry);
  *                         task's
  *          BELAY_ESTATE   `to` is closed
  *          BELAY_EBUSY    `from` is unwinding
+ *          BELAY_EMISNEST  a cancel scope or group of `from` is outside one
+ *                         that is on `to` already
  *          In each case nothing has changed.
  * Threads: loop thread. Not a cancellation point.
  * Since:   0.1. Source: contract S86, S87 (ExitStack.pop_all).
@@ -127,6 +131,7 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
  *          BELAY_EOWNER  it is another task's; nothing has changed
  *          BELAY_EMISNEST  a cancel scope or group of an entry is not the
  *                          task's innermost one; nothing has changed
+ *          BELAY_ENOMEM  nothing has changed
  *          else the outcome that is left.
  * Threads: loop thread. A checkpoint if an exit is one.
  * Since:   0.1. Source: contract S85, S90 (AsyncExitStack.aclose).
