@@ -73,6 +73,7 @@ struct belay_llm_attempt {
     belay_time ended;
     uint64_t sent_bytes; /* of the body */
     enum belay_llm_billed billed;
+    bool quota;           /* the account has run out, nothing helps (L31) */
     bool retryable;       /* trying again may help (L30, L31) */
     bool will_retry;      /* … and it will be, `delay` from now */
     belay_duration delay; /* if retryable: what the server asked for, else the
@@ -120,16 +121,15 @@ struct belay_llm_chat {
     size_t size;       /* of this struct; BELAY_LLM_CHAT() fills it */
     const char *model; /* required */
     const struct belay_llm_message *messages;
-    size_t message_count;      /* at least 1 */
-    int64_t max_tokens;        /* of the answer */
-    bool old_max_tokens;       /* named max_tokens, as older servers want,
-                                        not max_completion_tokens */
+    size_t message_count; /* at least 1 */
+    int64_t max_tokens;   /* of the answer */
+    bool old_max_tokens;  /* called max_tokens, which older servers want, and
+                            not max_completion_tokens */
     const double *temperature; /* finite */
     const int64_t *seed;
     const struct belay_slice *stop; /* texts that end the answer */
     size_t stop_count;
-    struct belay_slice extra; /* more members of the object, as JSON without
-                                 the braces: "\"top_p\":0.5,\"n\":1" */
+    struct belay_slice extra; /* a JSON object: its members as they are */
     int32_t max_retries;      /* default the client's */
     belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
     void *arg;                        /* for on_attempt */
@@ -141,7 +141,7 @@ struct belay_llm_chat {
 /**
  * belay_llm_client_open - enter a client; use it in BELAY_WITH
  *
- *   opts  not NULL; copied before the call returns, texts included
+ *   opts  not NULL; the struct is copied, its texts must live until entered
  *   ret   receives the client once entered; untouched on failure
  *
  * Makes no connection. The exit ends calls that still run, as of tasks in an
@@ -206,7 +206,7 @@ BELAY_API belay_next belay_llm_send(belay_task *task, belay_llm_client *client,
  *                        server's
  *          BELAY_EREPLY  2xx, but not a completion, twice
  *          BELAY_EINVAL  no model or message, a temperature that is not
- *                        finite, extra that is not JSON; nothing was sent
+ *                        finite, extra that is no JSON object; nothing sent
  *          BELAY_ETOOLARGE  also: the request is above 64 MiB; nothing sent
  *          else as belay_llm_send().
  * Threads: loop thread. Cancellation point.

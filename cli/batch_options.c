@@ -1,0 +1,435 @@
+/* batch_options.c - the command line of `belay batch`. */
+#include "cli/batch_options.h"
+
+#include "cli/options.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_BASE_URL "https://api.openai.com/v1"
+#define DEFAULT_KEY_ENV "OPENAI_API_KEY"
+
+static const char usage[] =
+"usage: belay batch INPUT.jsonl -o OUTPUT.jsonl [option...]\n"
+"\n"
+"Sends every line of INPUT (the form of OpenAI's batch files) to a server and\n"
+"writes one line for each to OUTPUT, or to the error file. \"-\" is standard\n"
+"input or output.\n"
+"\n"
+"  -o, --output FILE      where replies go\n"
+"      --errors FILE      where failed lines go; \"inline\": into OUTPUT\n"
+"                         (default: OUTPUT with .errors before its suffix)\n"
+"      --overwrite        empty OUTPUT and the error file if they are there\n"
+"\n"
+"      --base-url URL     the server, with its /v1\n"
+"                         (default " DEFAULT_BASE_URL ")\n"
+"      --api-key-env NAME the variable that holds the key\n"
+"                         (default " DEFAULT_KEY_ENV "; may be unset)\n"
+"      --model NAME       put in place of the model of every line\n"
+"      --sim              send to a simulated server inside this program\n"
+"      --sim-latency TIME how long its answers take (default: no time)\n"
+"      --sim-faults P     share of requests that fail at first (default: 0)\n"
+"      --allow-http       plain http:// to other machines\n"
+"      --insecure         accept any TLS certificate\n"
+"      --ca-file FILE     trust these authorities (PEM)\n"
+"      --no-proxy         do not look at http_proxy and its kin\n"
+"\n"
+"  -c, --concurrency N    requests in flight (default 64)\n"
+"      --max-retries N    of one line (default 5; 0: none)\n"
+"      --timeout TIME     of one line with its retries, as 30s, 5m, 1h\n"
+"                         (default: none)\n"
+"      --order ORDER      completion (default) or input\n"
+"      --window N         lines out of order with --order input\n"
+"                         (default 4 times the concurrency)\n"
+"      --sync WHEN        make lines safe against power loss: interval\n"
+"                         (default: 64 lines or 200 ms), line, never\n"
+"      --max-line SIZE    longest line of INPUT, as 64M (default)\n"
+"      --max-reply SIZE   longest reply (default 64M)\n"
+"      --no-id-check      do not look for custom_ids that occur twice\n"
+"      --seed N           of the retries' random delays\n"
+"\n"
+"      --progress HOW     auto (default), bar, lines, json, none; to stderr\n"
+"  -q, --quiet            no progress and no report\n"
+"  -h, --help             this text\n"
+"\n"
+"Exit codes: 0 every line succeeded; 1 some failed; 2 usage or input;\n"
+"4 the key or the account was refused; 5 a file could not be read or written;\n"
+"130 interrupted, 143 terminated. Ctrl-C once: no more lines are started and\n"
+"what is in flight ends; twice: everything ends now.\n";
+
+enum option_id {
+    OPTION_ERRORS = 256,
+    OPTION_OVERWRITE,
+    OPTION_BASE_URL,
+    OPTION_KEY_ENV,
+    OPTION_MODEL,
+    OPTION_SIM,
+    OPTION_SIM_LATENCY,
+    OPTION_SIM_FAULTS,
+    OPTION_ALLOW_HTTP,
+    OPTION_INSECURE,
+    OPTION_CA_FILE,
+    OPTION_NO_PROXY,
+    OPTION_MAX_RETRIES,
+    OPTION_TIMEOUT,
+    OPTION_ORDER,
+    OPTION_WINDOW,
+    OPTION_SYNC,
+    OPTION_MAX_LINE,
+    OPTION_MAX_REPLY,
+    OPTION_NO_ID_CHECK,
+    OPTION_SEED,
+    OPTION_PROGRESS,
+};
+
+static const struct option options[] = {
+    {"output", required_argument, NULL, 'o'},
+    {"errors", required_argument, NULL, OPTION_ERRORS},
+    {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
+    {"base-url", required_argument, NULL, OPTION_BASE_URL},
+    {"api-key-env", required_argument, NULL, OPTION_KEY_ENV},
+    {"model", required_argument, NULL, OPTION_MODEL},
+    {"sim", no_argument, NULL, OPTION_SIM},
+    {"sim-latency", required_argument, NULL, OPTION_SIM_LATENCY},
+    {"sim-faults", required_argument, NULL, OPTION_SIM_FAULTS},
+    {"allow-http", no_argument, NULL, OPTION_ALLOW_HTTP},
+    {"insecure", no_argument, NULL, OPTION_INSECURE},
+    {"ca-file", required_argument, NULL, OPTION_CA_FILE},
+    {"no-proxy", no_argument, NULL, OPTION_NO_PROXY},
+    {"concurrency", required_argument, NULL, 'c'},
+    {"max-retries", required_argument, NULL, OPTION_MAX_RETRIES},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"order", required_argument, NULL, OPTION_ORDER},
+    {"window", required_argument, NULL, OPTION_WINDOW},
+    {"sync", required_argument, NULL, OPTION_SYNC},
+    {"max-line", required_argument, NULL, OPTION_MAX_LINE},
+    {"max-reply", required_argument, NULL, OPTION_MAX_REPLY},
+    {"no-id-check", no_argument, NULL, OPTION_NO_ID_CHECK},
+    {"seed", required_argument, NULL, OPTION_SEED},
+    {"progress", required_argument, NULL, OPTION_PROGRESS},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static bool
+set_count(const char *name, const char *text, uint64_t least, uint64_t most,
+    uint64_t *ret)
+{
+    if (belay__option_count(text, least, most, ret)) {
+        return true;
+    }
+    (void)fprintf(stderr,
+        "belay batch: %s must be a number from %" PRIu64 " to %" PRIu64
+        ", not '%s'\n",
+        name, least, most, text);
+    return false;
+}
+
+static bool
+set_choice(const char *name, const char *text,
+    const char *const *choices, unsigned *ret)
+{
+    for (unsigned i = 0; choices[i] != NULL; i++) {
+        if (strcmp(text, choices[i]) == 0) {
+            *ret = i;
+            return true;
+        }
+    }
+    (void)fprintf(stderr, "belay batch: %s cannot be '%s'; one of", name, text);
+    for (unsigned i = 0; choices[i] != NULL; i++) {
+        (void)fprintf(stderr, "%s %s", i > 0 ? "," : "", choices[i]);
+    }
+    (void)fprintf(stderr, "\n");
+    return false;
+}
+
+static bool
+set_size(const char *name, const char *text, size_t *ret)
+{
+    uint64_t bytes;
+
+    if (belay__option_bytes(text, &bytes) && bytes > 0
+        && bytes <= (uint64_t)1 << 30) {
+        *ret = (size_t)bytes;
+        return true;
+    }
+    (void)fprintf(stderr,
+        "belay batch: %s must be a size up to 1G, as 64M, not '%s'\n", name,
+        text);
+    return false;
+}
+
+static bool
+set_number_option(struct belay__batch_options *ret, int id, const char *text)
+{
+    uint64_t count = 0;
+    bool good = true;
+
+    switch (id) {
+    case 'c':
+        good = set_count("--concurrency", text, 1, 100000, &count);
+        ret->batch.concurrency = (uint32_t)count;
+        break;
+    case OPTION_MAX_RETRIES:
+        good = set_count("--max-retries", text, 0, 1000, &count);
+        ret->batch.max_retries = count == 0 ? -1 : (int32_t)count;
+        break;
+    case OPTION_WINDOW:
+        good = set_count("--window", text, 1, 10000000, &count);
+        ret->window = (size_t)count;
+        break;
+    case OPTION_SEED:
+        good = set_count("--seed", text, 0, UINT64_MAX, &count);
+        ret->batch.seed = count;
+        break;
+    case OPTION_MAX_LINE:
+        good = set_size("--max-line", text, &ret->batch.max_line_bytes);
+        break;
+    case OPTION_MAX_REPLY:
+        good = set_size("--max-reply", text, &ret->batch.max_reply_bytes);
+        break;
+    default:
+        return false;
+    }
+    return good;
+}
+
+static bool
+set_span(const char *name, const char *text, belay_duration *ret)
+{
+    if (belay__option_span(text, ret) && ret->ns > 0) {
+        return true;
+    }
+    (void)fprintf(stderr,
+        "belay batch: %s must be a time, as 30s or 5m, not '%s'\n", name,
+        text);
+    return false;
+}
+
+/* The simulator's faults: most are limits of the rate, as with real servers. */
+static bool
+set_faults(struct belay__batch_options *ret, const char *text)
+{
+    char *end;
+    const double share = strtod(text, &end);
+
+    if (end == text || *end != '\0' || !(share >= 0 && share <= 1)) {
+        (void)fprintf(stderr,
+            "belay batch: --sim-faults must be from 0 to 1, not '%s'\n", text);
+        return false;
+    }
+    ret->sim_opts.fail_429 = share / 2;
+    ret->sim_opts.fail_5xx = share / 4;
+    ret->sim_opts.cut = share / 4;
+    return true;
+}
+
+static bool
+set_sim_option(struct belay__batch_options *ret, int id, const char *text)
+{
+    ret->sim = true;
+    switch (id) {
+    case OPTION_SIM_LATENCY:
+        ret->sim_opts.spread = BELAY__SIM_LOGNORMAL;
+        return set_span(
+            "--sim-latency", text, &ret->sim_opts.latency);
+    case OPTION_SIM_FAULTS:
+        return set_faults(ret, text);
+    default:
+        return true;
+    }
+}
+
+static bool
+set_choice_option(struct belay__batch_options *ret, int id, const char *text)
+{
+    static const char *const orders[] = {"completion", "input", NULL};
+    static const char *const syncs[] = {"interval", "never", "line", NULL};
+    static const char *const progresses[] = {
+        "auto", "bar", "lines", "json", "none", NULL};
+    unsigned choice = 0;
+
+    switch (id) {
+    case OPTION_ORDER:
+        if (!set_choice("--order", text, orders, &choice)) {
+            return false;
+        }
+        ret->in_order = choice == 1;
+        return true;
+    case OPTION_SYNC:
+        if (!set_choice("--sync", text, syncs, &choice)) {
+            return false;
+        }
+        ret->batch.sync = (enum belay__batch_sync_policy)choice;
+        return true;
+    case OPTION_PROGRESS:
+        if (!set_choice("--progress", text, progresses, &choice)) {
+            return false;
+        }
+        ret->progress = (enum belay__progress)choice;
+        return true;
+    default:
+        return set_number_option(ret, id, text);
+    }
+}
+
+static bool
+set_option(struct belay__batch_options *ret, int id, const char *text)
+{
+    switch (id) {
+    case 'o':
+        ret->batch.output_path = text;
+        return true;
+    case OPTION_ERRORS:
+        ret->errors_inline = strcmp(text, "inline") == 0;
+        ret->batch.errors_path = ret->errors_inline ? NULL : text;
+        return true;
+    case OPTION_OVERWRITE:
+        ret->batch.overwrite = true;
+        return true;
+    case OPTION_BASE_URL:
+        ret->batch.base_url = text;
+        return true;
+    case OPTION_KEY_ENV:
+        ret->key_env = text;
+        return true;
+    case OPTION_MODEL:
+        ret->batch.model = text;
+        return true;
+    case OPTION_SIM:
+    case OPTION_SIM_LATENCY:
+    case OPTION_SIM_FAULTS:
+        return set_sim_option(ret, id, text);
+    case OPTION_ALLOW_HTTP:
+        ret->batch.allow_plain_http = true;
+        return true;
+    case OPTION_INSECURE:
+        ret->batch.insecure = true;
+        return true;
+    case OPTION_CA_FILE:
+        ret->batch.ca_file = text;
+        return true;
+    case OPTION_NO_PROXY:
+        ret->batch.proxy_from_env = false;
+        return true;
+    case OPTION_NO_ID_CHECK:
+        ret->batch.no_id_check = true;
+        return true;
+    case OPTION_TIMEOUT:
+        return set_span("--timeout", text, &ret->batch.timeout);
+    case 'q':
+        ret->quiet = true;
+        return true;
+    default:
+        return set_choice_option(ret, id, text);
+    }
+}
+
+/* "out.jsonl" gives "out.errors.jsonl", "out" gives "out.errors". */
+static char *
+default_errors_path(const char *output)
+{
+    const char *slash = strrchr(output, '/');
+    const char *dot = strrchr(slash != NULL ? slash : output, '.');
+    const size_t stem =
+        dot != NULL && dot > output ? (size_t)(dot - output) : strlen(output);
+    const size_t size = strlen(output) + sizeof(".errors");
+    char *path = malloc(size);
+
+    if (path != NULL) {
+        (void)snprintf(
+            path, size, "%.*s.errors%s", (int)stem, output, output + stem);
+    }
+    return path;
+}
+
+static bool
+complain(const char *what)
+{
+    (void)fprintf(
+        stderr, "belay batch: %s; see belay batch --help\n", what);
+    return false;
+}
+
+static bool
+is_stdio(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+static bool
+finish_options(struct belay__batch_options *ret)
+{
+    struct belay__batch_opts *opts = &ret->batch;
+
+    if (opts->input_path == NULL) {
+        return complain("no INPUT given");
+    }
+    if (opts->output_path == NULL) {
+        return complain("no OUTPUT given (-o)");
+    }
+    if (opts->errors_path == NULL && !ret->errors_inline
+        && !is_stdio(opts->output_path)) {
+        ret->errors_path = default_errors_path(opts->output_path);
+        if (ret->errors_path == NULL) {
+            return complain("out of memory");
+        }
+        opts->errors_path = ret->errors_path;
+    }
+    if (opts->errors_path != NULL
+        && strcmp(opts->errors_path, opts->output_path) == 0) {
+        return complain("OUTPUT and the error file are the same; "
+                        "--errors inline does that");
+    }
+    if (ret->window == 0) {
+        ret->window =
+            4 * (size_t)(opts->concurrency > 0 ? opts->concurrency : 64);
+    }
+    opts->window = ret->in_order ? ret->window : 0;
+    opts->api_key = getenv(ret->key_env);
+    if (opts->api_key != NULL && opts->api_key[0] == '\0') {
+        opts->api_key = NULL;
+    }
+    return true;
+}
+
+enum belay__batch_parsed
+belay__batch_options_parse(
+    struct belay__batch_options *ret, int argc, char **argv)
+{
+    int id;
+
+    *ret = (struct belay__batch_options){
+        .batch = {.base_url = DEFAULT_BASE_URL, .proxy_from_env = true},
+        .key_env = DEFAULT_KEY_ENV,
+    };
+    while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {
+        if (id == 'h') {
+            (void)fputs(usage, stdout);
+            return BELAY__BATCH_PARSED_HELP;
+        }
+        if (id == '?' || !set_option(ret, id, optarg)) {
+            return BELAY__BATCH_PARSED_USAGE;
+        }
+    }
+    if (optind < argc) {
+        ret->batch.input_path = argv[optind++];
+    }
+    if (optind < argc) {
+        (void)complain("more than one INPUT given");
+        return BELAY__BATCH_PARSED_USAGE;
+    }
+    return finish_options(ret) ? BELAY__BATCH_PARSED_RUN
+                               : BELAY__BATCH_PARSED_USAGE;
+}
+
+void
+belay__batch_options_fini(struct belay__batch_options *options_)
+{
+    free(options_->errors_path);
+    options_->errors_path = NULL;
+}

@@ -1,0 +1,40 @@
+/* batch_options.h - the command line of `belay batch` (private). */
+#ifndef BELAY_CLI_BATCH_OPTIONS_H
+#define BELAY_CLI_BATCH_OPTIONS_H
+
+#include "llm/batch/batch.h"
+#include "llm/sim/sim.h"
+
+enum belay__progress {
+    BELAY__PROGRESS_AUTO,
+    BELAY__PROGRESS_BAR,   /* one line, drawn over */
+    BELAY__PROGRESS_LINES, /* a line every ten seconds */
+    BELAY__PROGRESS_JSON,
+    BELAY__PROGRESS_NONE,
+};
+
+struct belay__batch_options {
+    struct belay__batch_opts batch; /* texts are argv's and the environment's */
+    struct belay__sim_opts sim_opts;
+    enum belay__progress progress;
+    bool sim;
+    bool quiet;
+    bool errors_inline;
+    bool in_order;
+    size_t window;
+    const char *key_env;
+    char *errors_path; /* ours to free */
+};
+
+enum belay__batch_parsed {
+    BELAY__BATCH_PARSED_RUN,
+    BELAY__BATCH_PARSED_HELP,  /* it was shown: exit 0 */
+    BELAY__BATCH_PARSED_USAGE, /* what is wrong was said: exit 2 */
+};
+
+/* Reads the command line; ret is given to fini in each case. */
+enum belay__batch_parsed belay__batch_options_parse(
+    struct belay__batch_options *ret, int argc, char **argv);
+void belay__batch_options_fini(struct belay__batch_options *options);
+
+#endif

@@ -1,0 +1,245 @@
+/* client.c - the scope around all calls to one server.
+ *
+ * A generator manager: the HTTP client is its inner block. Calls may run in
+ * tasks that outlive the block, and they use the client's memory; so leaving
+ * ends them first and waits until the last has noticed (`calls` is 0).
+ */
+#include "llm/client.h"
+
+#include "runtime/internal.h"
+
+#include <string.h>
+
+#define RETRIES 2
+#define AUTH_SCHEME "Bearer "
+
+struct client_scope {
+    belay_llm_client client; /* first: the scope is the client's memory */
+    struct belay_llm_client_opts opts;
+    belay_llm_client **ret;
+};
+
+const char *
+belay__llm_client_label(const belay_llm_client *client)
+{
+    return client->endpoint != NULL
+               ? belay__http_endpoint_label(client->endpoint)
+               : "the server";
+}
+
+struct belay_slice
+belay__llm_client_key(const belay_llm_client *client)
+{
+    const size_t scheme_len = sizeof(AUTH_SCHEME) - 1;
+
+    if (client->authorization == NULL) {
+        return (struct belay_slice){NULL, 0};
+    }
+    return (struct belay_slice){client->authorization + scheme_len,
+        client->authorization_size - 1 - scheme_len};
+}
+
+/* ---- opening ---- */
+
+static const char *
+check_opts(const struct belay_llm_client_opts *opts)
+{
+    if (opts->base_url == NULL) {
+        return "no base_url is given";
+    }
+    if (opts->max_retries < BELAY_LLM_NO_RETRIES) {
+        return "max_retries is negative";
+    }
+    if (opts->retry_base.ns < 0 || opts->retry_cap.ns < 0
+        || opts->retry_after_cap.ns < 0 || opts->connect_timeout.ns < 0
+        || opts->first_byte_timeout.ns < 0 || opts->idle_timeout.ns < 0) {
+        return "a time is negative";
+    }
+    return NULL;
+}
+
+static int
+set_key(belay_llm_client *client, const char *key)
+{
+    const size_t scheme_len = sizeof(AUTH_SCHEME) - 1;
+    size_t size;
+
+    if (key == NULL) {
+        return 0;
+    }
+    size = scheme_len + strlen(key) + 1;
+    client->authorization = belay__alloc(client->memory, size);
+    if (client->authorization == NULL) {
+        return BELAY_ENOMEM;
+    }
+    client->authorization_size = size;
+    memcpy(client->authorization, AUTH_SCHEME, scheme_len);
+    memcpy(client->authorization + scheme_len, key, size - scheme_len);
+    return 0;
+}
+
+static void
+wipe_key(belay_llm_client *client)
+{
+    if (client->authorization != NULL) {
+        explicit_bzero(client->authorization, client->authorization_size);
+        belay__free(
+            client->memory, client->authorization, client->authorization_size);
+        client->authorization = NULL;
+    }
+}
+
+static int
+set_seed(belay_llm_client *client, uint64_t seed)
+{
+    client->random = seed;
+    if (seed != 0) {
+        return 0;
+    }
+    return uv_random(
+        NULL, NULL, &client->random, sizeof(client->random), 0, NULL);
+}
+
+/* Few headers, and short ones: libcurl spends about a hundred instructions on
+ * each of their bytes.
+ */
+static int
+open_endpoint(belay_llm_client *client,
+    const struct belay_llm_client_opts *opts, const char **ret_why)
+{
+    const char *agent =
+        opts->user_agent != NULL ? opts->user_agent : "belay/0.1";
+    struct belay__http_header headers[2] = {
+        {"User-Agent", {agent, strlen(agent)}}};
+    size_t count = 1;
+
+    if (client->authorization != NULL) {
+        headers[count].name = "Authorization";
+        headers[count++].value = (struct belay_slice){
+            client->authorization, client->authorization_size - 1};
+    }
+    return belay__http_endpoint_open(client->http,
+        &(const struct belay__http_endpoint_opts){
+            .url = opts->base_url,
+            .headers = headers,
+            .header_count = count,
+            .ca_file = opts->ca_file,
+            .proxy = opts->proxy,
+            .no_proxy = opts->no_proxy,
+            .proxy_from_env = opts->proxy_from_env,
+            .allow_plain = opts->allow_plain_http,
+            .insecure = opts->insecure,
+        },
+        &client->endpoint, ret_why);
+}
+
+static int
+open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
+    const char **ret_why)
+{
+    int code = set_seed(client, opts->seed);
+
+    client->policy = belay__llm_policy_of(opts->profile, opts->retry_base,
+        opts->retry_cap, opts->retry_after_cap);
+    client->spare_server = opts->profile == BELAY_LLM_INTERACTIVE;
+    client->max_retries = opts->max_retries != 0 ? opts->max_retries : RETRIES;
+    client->connect_timeout = opts->connect_timeout;
+    client->first_byte_timeout = opts->first_byte_timeout;
+    client->idle_timeout = opts->idle_timeout;
+    client->max_reply_bytes = opts->max_reply_bytes;
+    if (code == 0) {
+        code = set_key(client, opts->api_key);
+    }
+    if (code == 0) {
+        code = open_endpoint(client, opts, ret_why);
+    }
+    if (code < 0) {
+        wipe_key(client);
+    }
+    return code;
+}
+
+/* ---- the scope ---- */
+
+/* Waits in turns, not in an operation: that could be cut off by the grace,
+ * and the calls would be left with a client that is gone. Each of them ends
+ * in its next step.
+ */
+static belay_next
+wait_for_calls(belay_task *task, void *self)
+{
+    struct client_scope *scope = self;
+
+    if (scope->client.calls > 0) {
+        return belay_then(task, wait_for_calls, belay__next(BELAY__HOW_TURN));
+    }
+    wipe_key(&scope->client);
+    return belay_return(task, NULL);
+}
+
+static belay_next
+client_left(belay_task *task, void *self)
+{
+    struct client_scope *scope = self;
+
+    scope->client.closing = true;
+    belay_event_set(&scope->client.closed);
+    belay__http_endpoint_close(scope->client.endpoint);
+    scope->client.endpoint = NULL;
+    return wait_for_calls(task, self);
+}
+
+static belay_next
+client_opened(belay_task *task, void *self)
+{
+    struct client_scope *scope = self;
+    const char *why = "an option is not valid";
+    int code = open_client(&scope->client, &scope->opts, &why);
+
+    if (code < 0) {
+        return belay_fail(task, code, "client cannot be opened: %s",
+            code == BELAY_EINVAL ? why : belay_code_text(code));
+    }
+    /* The texts may be gone from here on. */
+    scope->opts = (struct belay_llm_client_opts){.size = 0};
+    *scope->ret = &scope->client;
+    return belay_then(task, client_left, belay_yield(task, &scope->client));
+}
+
+static belay_next
+client_after(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_pass(task);
+}
+
+static belay_next
+client_enter(belay_task *task, void *self)
+{
+    struct client_scope *scope = self;
+    const char *why = check_opts(&scope->opts);
+
+    if (why != NULL) {
+        return belay_fail(
+            task, BELAY_EINVAL, "client cannot be opened: %s", why);
+    }
+    scope->client.memory = belay_task_runtime(task)->memory;
+    return belay_with(task, belay__http_open(task, NULL, &scope->client.http),
+        client_opened, client_after);
+}
+
+belay_next
+belay_llm_client_open(belay_task *task,
+    const struct belay_llm_client_opts *opts, belay_llm_client **ret)
+{
+    static const belay_manager manager = {
+        {"llm client", __FILE__, sizeof(struct client_scope), client_enter, 0},
+        NULL};
+    struct client_scope scope = {.ret = ret};
+
+    if (opts->size != sizeof(*opts)) {
+        return belay__refuse(task, BELAY_EINVAL);
+    }
+    scope.opts = *opts;
+    return belay_enter(task, &manager, &scope);
+}

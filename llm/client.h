@@ -1,0 +1,36 @@
+/* client.h - what a client holds (private to llm/). */
+#ifndef BELAY_LLM_CLIENT_H
+#define BELAY_LLM_CLIENT_H
+
+#include <belay/sync.h>
+
+#include "llm/http/client.h"
+#include "llm/retry.h"
+
+struct belay_llm_client {
+    struct belay__memory *memory;
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint; /* NULL once it is left */
+    char *authorization; /* "Bearer KEY", or NULL; wiped when freed */
+    size_t authorization_size;
+    struct belay__llm_policy policy;
+    struct belay__llm_allowance allowance;
+    uint64_t random;
+    bool spare_server; /* the allowance counts (L35) */
+    int32_t max_retries;
+    belay_duration connect_timeout;
+    belay_duration first_byte_timeout;
+    belay_duration idle_timeout;
+    size_t max_reply_bytes;
+    size_t calls; /* that still run */
+    bool closing;
+    struct belay_event closed; /* set with closing: ends waits for a retry */
+};
+
+/* The server's address for messages, without anything secret. */
+const char *belay__llm_client_label(const belay_llm_client *client);
+
+/* The key, to be kept out of texts; empty if there is none. */
+struct belay_slice belay__llm_client_key(const belay_llm_client *client);
+
+#endif

@@ -1,0 +1,165 @@
+/* error.c - the errors of calls, in words.
+ *
+ * A message names the server by its address without secrets and quotes what
+ * the server said, made printable and without the key (S2, S8, L9).
+ */
+#include "llm/error.h"
+
+#include "llm/json/text.h"
+#include "llm/printable.h"
+#include "runtime/internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define QUOTE_BYTES 512
+#define DETAIL_BYTES 96
+
+static belay_error *error_new(const belay_task *task, int line, int code,
+    const char *format, ...) BELAY_PRINTF(4, 5);
+
+static belay_error *
+error_new(const belay_task *task, int line, int code, const char *format, ...)
+{
+    const struct belay__error_site site = {task->name, __FILE__, line};
+    belay_error *error;
+    va_list args;
+
+    va_start(args, format);
+    error = belay__error_new_va(
+        belay_task_runtime(task)->memory, code, &site, format, args);
+    va_end(args);
+    return error;
+}
+
+/* " after 3 attempts", or nothing for the first one. */
+static const char *
+attempts_text(
+    const struct belay_llm_attempt *attempt, char text[static DETAIL_BYTES])
+{
+    text[0] = '\0';
+    if (attempt->number > 1) {
+        (void)snprintf(
+            text, DETAIL_BYTES, " after %" PRIu32 " attempts", attempt->number);
+    }
+    return text;
+}
+
+belay_error *
+belay__llm_error_silent(const belay_task *task, const belay_llm_client *client,
+    const belay_llm_reply *reply, int code, belay_error *cause)
+{
+    char attempts[DETAIL_BYTES];
+    belay_error *error = error_new(task, __LINE__, code,
+        "no answer from '%s'%s: %s", belay__llm_client_label(client),
+        attempts_text(&reply->attempt, attempts), belay_code_text(code));
+
+    if (error != NULL && cause != NULL) {
+        belay__error_set_cause(error, belay_error_ref(cause));
+    }
+    return error;
+}
+
+/* ---- statuses ---- */
+
+int
+belay__llm_status_code(const struct belay_llm_attempt *attempt)
+{
+    if (attempt->quota) {
+        return BELAY_EQUOTA;
+    }
+    return attempt->status == 401 || attempt->status == 403 ? BELAY_EAUTH
+                                                            : BELAY_EHTTP;
+}
+
+/* What the server says is wrong, unescaped; its whole body if there is no
+ * such text. *ret_block is to be freed with ret_size; NULL if it is not used.
+ */
+static struct belay_slice
+server_text(const belay_llm_reply *reply, char **ret_block, size_t *ret_size)
+{
+    const struct belay_slice body = belay_llm_reply_body(reply);
+    struct belay__chat_error error;
+    struct belay_slice text = {NULL, 0};
+
+    *ret_block = NULL;
+    belay__chat_parse_error(body, &error);
+    if (error.message.type != BELAY__JSON_STRING) {
+        return body;
+    }
+    *ret_size = error.message.raw.len;
+    *ret_block = belay__alloc(reply->memory, *ret_size);
+    if (*ret_block != NULL) {
+        text.data = *ret_block;
+        text.len = belay__json_decode(error.message.raw, *ret_block);
+    }
+    return text;
+}
+
+static void
+quote_server(const belay_llm_client *client, const belay_llm_reply *reply,
+    char quote[static QUOTE_BYTES])
+{
+    char *block;
+    size_t size;
+    const struct belay_slice text = server_text(reply, &block, &size);
+
+    (void)belay__printable(
+        text, belay__llm_client_key(client), quote, QUOTE_BYTES);
+    if (block != NULL) {
+        belay__free(reply->memory, block, size);
+    }
+}
+
+/* "; it asks to wait 3600 s" if that is why there was no further attempt. */
+static const char *
+asked_text(const belay_llm_client *client,
+    const struct belay_llm_attempt *attempt, char text[static DETAIL_BYTES])
+{
+    text[0] = '\0';
+    if (attempt->retryable && attempt->delay.ns > client->policy.after_cap_ns) {
+        (void)snprintf(text, DETAIL_BYTES, "; it asks to wait %" PRId64 " s",
+            attempt->delay.ns / 1000000000);
+    }
+    return text;
+}
+
+belay_error *
+belay__llm_error_status(const belay_task *task, const belay_llm_client *client,
+    const belay_llm_reply *reply)
+{
+    const struct belay_llm_attempt *attempt = &reply->attempt;
+    char quote[QUOTE_BYTES];
+    char attempts[DETAIL_BYTES];
+    char asked[DETAIL_BYTES];
+    belay_error *error;
+
+    quote_server(client, reply, quote);
+    error = error_new(task, __LINE__, belay__llm_status_code(attempt),
+        "'%s' answered %d%s%s%s%s", belay__llm_client_label(client),
+        attempt->status, attempts_text(attempt, attempts),
+        quote[0] != '\0' ? ": " : "", quote,
+        asked_text(client, attempt, asked));
+    if (error != NULL) {
+        belay__error_set_foreign(error, "HTTP", attempt->status);
+    }
+    return error;
+}
+
+belay_error *
+belay__llm_error_shape(const belay_task *task, const belay_llm_client *client,
+    const belay_llm_reply *reply)
+{
+    struct belay_slice body = belay_llm_reply_body(reply);
+    char quote[QUOTE_BYTES];
+
+    /* Only what is shown is looked at; the key may stand across the end. */
+    if (body.len > QUOTE_BYTES + belay__llm_client_key(client).len) {
+        body.len = QUOTE_BYTES + belay__llm_client_key(client).len;
+    }
+    (void)belay__printable(
+        body, belay__llm_client_key(client), quote, sizeof(quote));
+    return error_new(task, __LINE__, BELAY_EREPLY,
+        "the answer of '%s' is not a completion%s%s",
+        belay__llm_client_label(client), quote[0] != '\0' ? ": " : "", quote);
+}

@@ -1,0 +1,26 @@
+/* error.h - the errors of calls, in words (private to llm/). */
+#ifndef BELAY_LLM_ERROR_H
+#define BELAY_LLM_ERROR_H
+
+#include "llm/client.h"
+#include "llm/reply.h"
+
+/* Each gives an error object with one reference, or NULL without memory; the
+ * code alone is then the error. No text holds the key.
+ */
+
+/* There was no answer; `cause`, which may be NULL, gets a reference more. */
+belay_error *belay__llm_error_silent(const belay_task *task,
+    const belay_llm_client *client, const belay_llm_reply *reply, int code,
+    belay_error *cause);
+
+/* The answer has a status that a completion cannot have. */
+int belay__llm_status_code(const struct belay_llm_attempt *attempt);
+belay_error *belay__llm_error_status(const belay_task *task,
+    const belay_llm_client *client, const belay_llm_reply *reply);
+
+/* The answer is not a completion (L9). */
+belay_error *belay__llm_error_shape(const belay_task *task,
+    const belay_llm_client *client, const belay_llm_reply *reply);
+
+#endif

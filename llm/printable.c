@@ -1,0 +1,95 @@
+/* printable.c - a stranger's text, made fit for a message.
+ *
+ * Servers quote requests, and keys, in their errors; what they say goes to
+ * terminals and logs. So nothing of theirs is printed but through here.
+ */
+#include "llm/printable.h"
+
+#include "llm/json/utf8.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const char key_mark[] = "[key]";
+static const char cut_mark[] = "...";
+
+/* A blank too: whatever moves a cursor, breaks a line or turns the writing
+ * direction (C0, DEL, C1, U+2028 to U+202E, U+2066 to U+2069).
+ */
+static bool
+is_control(const unsigned char *at, int len)
+{
+    switch (len) {
+    case 1:
+        return at[0] <= ' ' || at[0] == 0x7f;
+    case 2:
+        return at[0] == 0xc2 && at[1] < 0xa0;
+    case 3:
+        return at[0] == 0xe2
+               && ((at[1] == 0x80 && at[2] >= 0xa8 && at[2] <= 0xae)
+                   || (at[1] == 0x81 && at[2] >= 0xa6 && at[2] <= 0xa9));
+    default:
+        return false;
+    }
+}
+
+static bool
+starts_with(const char *at, const char *end, struct belay_slice what)
+{
+    return what.len > 0 && (size_t)(end - at) >= what.len
+           && memcmp(at, what.data, what.len) == 0;
+}
+
+/* The next piece of the output, and how much of the text it stands for. */
+static size_t
+next_piece(const char *at, const char *end, struct belay_slice secret,
+    struct belay_slice *ret)
+{
+    int len;
+
+    if (starts_with(at, end, secret)) {
+        *ret = (struct belay_slice){key_mark, sizeof(key_mark) - 1};
+        return secret.len;
+    }
+    len = belay__utf8_length(at, end);
+    if (len < 0) {
+        *ret = (struct belay_slice){BELAY__UTF8_REPLACEMENT, 3};
+        return (size_t)-len;
+    }
+    *ret = is_control((const unsigned char *)at, len)
+               ? (struct belay_slice){" ", 1}
+               : (struct belay_slice){at, (size_t)len};
+    return (size_t)len;
+}
+
+size_t
+belay__printable(
+    struct belay_slice text, struct belay_slice secret, char *out, size_t size)
+{
+    const char *at = text.len > 0 ? text.data : "";
+    const char *end = at + text.len;
+    const size_t cut_len = sizeof(cut_mark) - 1;
+    struct belay_slice piece;
+    size_t len = 0;
+    size_t safe = 0; /* as far as there is room for the mark behind it */
+
+    assert(size >= 8);
+    while (at < end) {
+        at += next_piece(at, end, secret, &piece);
+        if (piece.data[0] == ' ' && (len == 0 || out[len - 1] == ' ')) {
+            continue;
+        }
+        if (piece.len > size - 1 - len) {
+            memcpy(out + safe, cut_mark, cut_len);
+            len = safe + cut_len;
+            break;
+        }
+        memcpy(out + len, piece.data, piece.len);
+        len += piece.len;
+        if (len + cut_len < size) {
+            safe = len;
+        }
+    }
+    out[len] = '\0';
+    return len;
+}

@@ -1,0 +1,16 @@
+/* printable.h - a stranger's text, made fit for a message (private). */
+#ifndef BELAY_LLM_PRINTABLE_H
+#define BELAY_LLM_PRINTABLE_H
+
+#include <belay/base.h>
+
+/* Writes `text` to out as one line of UTF-8 that no terminal obeys: control
+ * characters become blanks (runs of them one), what is not UTF-8 becomes
+ * U+FFFD, `secret` (none if empty) becomes "[key]". What does not fit in size
+ * - 1 bytes is cut between characters and ends with "...". Returns the length;
+ * out ends with a NUL. size is at least 8. Rules: S2, S8.
+ */
+size_t belay__printable(
+    struct belay_slice text, struct belay_slice secret, char *out, size_t size);
+
+#endif

@@ -1,0 +1,182 @@
+/* usage.c - token counts, in one form for all servers.
+ *
+ * The shapes differ in names, so one table reads them all; and in one rule:
+ * OpenAI's input counts include what came from a cache, Anthropic's do not.
+ * A number that is negative, not whole or too large counts as not told.
+ */
+#include "llm/provider/usage.h"
+
+#include "llm/json/text.h"
+
+const struct belay_llm_usage belay__usage_unknown = {
+    .in_total = -1,
+    .in_cache_read = -1,
+    .in_cache_write_5m = -1,
+    .in_cache_write_1h = -1,
+    .in_audio = -1,
+    .out_total = -1,
+    .out_reasoning = -1,
+    .out_audio = -1,
+};
+
+/* What the names have in common with struct belay_llm_usage, and more. */
+struct counts {
+    struct belay_llm_usage *usage;
+    int64_t total;
+    int64_t apart_read; /* Anthropic's: not part of the input count */
+    int64_t apart_write;
+};
+
+static void
+take_count(struct belay__json *json, int64_t *count)
+{
+    struct belay__json_value value;
+    int64_t number;
+
+    if (belay__json_take(json, &value) && value.type == BELAY__JSON_NUMBER
+        && belay__json_integer(value.raw, &number) == 0 && number >= 0) {
+        *count = number;
+    }
+}
+
+/* Where the member of a details object goes; NULL: nowhere. */
+static int64_t *
+input_detail(struct belay_llm_usage *usage, const struct belay__json_value *key)
+{
+    if (belay__json_key_is(key, "cached_tokens")) {
+        return &usage->in_cache_read;
+    }
+    if (belay__json_key_is(key, "cache_write_tokens")
+        || belay__json_key_is(key, "ephemeral_5m_input_tokens")) {
+        return &usage->in_cache_write_5m;
+    }
+    if (belay__json_key_is(key, "ephemeral_1h_input_tokens")) {
+        return &usage->in_cache_write_1h;
+    }
+    return belay__json_key_is(key, "audio_tokens") ? &usage->in_audio : NULL;
+}
+
+static int64_t *
+output_detail(
+    struct belay_llm_usage *usage, const struct belay__json_value *key)
+{
+    if (belay__json_key_is(key, "reasoning_tokens")) {
+        return &usage->out_reasoning;
+    }
+    return belay__json_key_is(key, "audio_tokens") ? &usage->out_audio : NULL;
+}
+
+typedef int64_t *detail_fn(
+    struct belay_llm_usage *usage, const struct belay__json_value *key);
+
+/* An object of details; null in its place is normal. */
+static void
+take_details(
+    struct belay__json *json, struct belay_llm_usage *usage, detail_fn *detail)
+{
+    struct belay__json_value key;
+    int64_t *count;
+
+    if (!belay__json_enter_object(json)) {
+        return;
+    }
+    while (belay__json_next_member(json, &key)) {
+        count = detail(usage, &key);
+        if (count != NULL) {
+            take_count(json, count);
+        }
+    }
+}
+
+static int64_t *
+count_of(struct counts *counts, const struct belay__json_value *key)
+{
+    if (belay__json_key_is(key, "prompt_tokens")
+        || belay__json_key_is(key, "input_tokens")) {
+        return &counts->usage->in_total;
+    }
+    if (belay__json_key_is(key, "completion_tokens")
+        || belay__json_key_is(key, "output_tokens")) {
+        return &counts->usage->out_total;
+    }
+    if (belay__json_key_is(key, "total_tokens")) {
+        return &counts->total;
+    }
+    if (belay__json_key_is(key, "cache_read_input_tokens")) {
+        return &counts->apart_read;
+    }
+    return belay__json_key_is(key, "cache_creation_input_tokens")
+               ? &counts->apart_write
+               : NULL;
+}
+
+static void
+take_member(struct belay__json *json, struct counts *counts,
+    const struct belay__json_value *key)
+{
+    int64_t *count = count_of(counts, key);
+
+    if (count != NULL) {
+        take_count(json, count);
+    } else if (belay__json_key_is(key, "prompt_tokens_details")
+               || belay__json_key_is(key, "input_tokens_details")
+               || belay__json_key_is(key, "cache_creation")) {
+        take_details(json, counts->usage, input_detail);
+    } else if (belay__json_key_is(key, "completion_tokens_details")
+               || belay__json_key_is(key, "output_tokens_details")) {
+        take_details(json, counts->usage, output_detail);
+    }
+}
+
+static int64_t
+sum(int64_t a, int64_t b)
+{
+    int64_t total;
+
+    if (a < 0 || b < 0) {
+        return a < 0 ? b : a;
+    }
+    return __builtin_add_overflow(a, b, &total) ? INT64_MAX : total;
+}
+
+static void
+settle(struct counts *counts)
+{
+    struct belay_llm_usage *usage = counts->usage;
+
+    if (counts->apart_read >= 0 || counts->apart_write >= 0) {
+        usage->in_cache_read = counts->apart_read;
+        usage->in_total =
+            sum(usage->in_total, sum(counts->apart_read, counts->apart_write));
+    }
+    /* Without the breakdown by lifetime it is the short one. */
+    if (counts->apart_write >= 0 && usage->in_cache_write_5m < 0
+        && usage->in_cache_write_1h < 0) {
+        usage->in_cache_write_5m = counts->apart_write;
+    }
+    /* Embeddings have no output, and say so by the total only. */
+    if (usage->out_total < 0 && counts->total >= usage->in_total
+        && usage->in_total >= 0) {
+        usage->out_total = counts->total - usage->in_total;
+    }
+}
+
+void
+belay__usage_parse(struct belay_slice raw, struct belay_llm_usage *ret)
+{
+    struct counts counts = {ret, -1, -1, -1};
+    struct belay__json_value key;
+    struct belay__json json;
+
+    *ret = belay__usage_unknown;
+    belay__json_open(&json, raw);
+    if (!belay__json_enter_object(&json)) {
+        return;
+    }
+    ret->raw = raw;
+    ret->requests = 1;
+    while (belay__json_next_member(&json, &key)) {
+        take_member(&json, &counts, &key);
+    }
+    settle(&counts);
+}
