@@ -83,8 +83,8 @@ belay__option_span(const char *text, belay_duration *ret)
     char *rest;
     double value;
 
-    if (!starts_with_digit(text)) {
-        return false;
+    if (!starts_with_digit(text) || strpbrk(text, "xX") != NULL) {
+        return false; /* strtod() reads hexadecimal too */
     }
     value = strtod(text, &rest);
     for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {

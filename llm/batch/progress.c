@@ -10,6 +10,7 @@
 #define BAR_CELLS 20
 #define NS_PER_S 1e9
 #define SMOOTHING_S 3.0 /* a rate forgets what is older, gradually */
+#define LEFT_MAX_S 1e7  /* a guess beyond four months is none */
 
 /* A mean in which an interval counts by its length, and less the longer it is
  * past; right from the first interval on.
@@ -33,7 +34,8 @@ belay__batch_rates_update(struct belay__batch_rates *rates,
     share = fresh / rates->weight;
     rates->done_per_s +=
         share * ((double)(done - rates->done) / seconds - rates->done_per_s);
-    rates->tokens_per_s += share
+    rates->tokens_per_s +=
+        share
         * ((double)(tokens - rates->tokens) / seconds - rates->tokens_per_s);
     rates->at_ns = now_ns;
     rates->done = done;
@@ -47,8 +49,8 @@ belay__format_count(double value, char *ret, size_t size)
     size_t unit = 0;
 
     if (value < 999.5) {
-        (void)snprintf(ret, size, value < 9.95 && value != floor(value)
-                ? "%.1f" : "%.0f", value);
+        (void)snprintf(ret, size,
+            value < 9.95 && value != floor(value) ? "%.1f" : "%.0f", value);
         return;
     }
     value /= 1000;
@@ -87,7 +89,7 @@ fraction(const struct belay__batch_stats *stats)
         return -1;
     }
     share = (double)stats->input_bytes / (double)stats->input_size
-        * ((double)done / (double)stats->lines);
+            * ((double)done / (double)stats->lines);
     return share > 1 ? 1 : share;
 }
 
@@ -98,11 +100,13 @@ seconds_left(const struct belay__batch_stats *stats,
 {
     const double share = fraction(stats);
     const double done = (double)(stats->ok + stats->failed);
+    double left;
 
     if (share <= 0 || rates->done_per_s <= 0) {
         return -1;
     }
-    return done * (1 - share) / share / rates->done_per_s;
+    left = done * (1 - share) / share / rates->done_per_s;
+    return left <= LEFT_MAX_S ? left : -1;
 }
 
 struct line {
@@ -111,8 +115,7 @@ struct line {
     size_t len;
 };
 
-static void
-add(struct line *line, const char *format, ...) BELAY_PRINTF(2, 3);
+static void add(struct line *line, const char *format, ...) BELAY_PRINTF(2, 3);
 
 static void
 add(struct line *line, const char *format, ...)
@@ -121,8 +124,7 @@ add(struct line *line, const char *format, ...)
     int n;
 
     va_start(args, format);
-    n = vsnprintf(
-        line->text + line->len, line->size - line->len, format, args);
+    n = vsnprintf(line->text + line->len, line->size - line->len, format, args);
     va_end(args);
     if (n > 0) {
         line->len += (size_t)n;

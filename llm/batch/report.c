@@ -24,8 +24,8 @@ per_second(uint64_t count, double seconds)
     return seconds > 0 ? (double)count / seconds : 0;
 }
 
-static int
-add(struct belay__buffer *buffer, const char *format, ...) BELAY_PRINTF(2, 3);
+static int add(struct belay__buffer *buffer, const char *format, ...)
+    BELAY_PRINTF(2, 3);
 
 static int
 add(struct belay__buffer *buffer, const char *format, ...)
@@ -40,8 +40,8 @@ add(struct belay__buffer *buffer, const char *format, ...)
     if (n < 0) {
         return BELAY_EINVAL;
     }
-    return belay__buffer_append(buffer, line,
-        (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
+    return belay__buffer_append(
+        buffer, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }
 
 static int
@@ -67,20 +67,17 @@ add_failures(
 }
 
 static int
-add_tokens(
-    struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+add_tokens(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 {
     int code = add(buffer,
         "  tokens in                  %12" PRIu64 "  (%" PRIu64 " cached)\n"
-        "  tokens out                 %12" PRIu64 "  (%" PRIu64
-        " reasoning)\n",
+        "  tokens out                 %12" PRIu64 "  (%" PRIu64 " reasoning)\n",
         stats->tokens_in, stats->tokens_cached, stats->tokens_out,
         stats->tokens_reasoning);
 
     if (code == 0 && stats->without_usage > 0) {
         code = add(buffer,
-            "  replies without usage      %12" PRIu64
-            "  (not in the tokens)\n",
+            "  replies without usage      %12" PRIu64 "  (not in the tokens)\n",
             stats->without_usage);
     }
     return code;
@@ -142,7 +139,7 @@ json_count(struct belay__json_writer *writer, const char *key, uint64_t value)
 static void
 json_real(struct belay__json_writer *writer, const char *key, double value)
 {
-    char text[32];
+    char text[64]; /* a count of 64 bits over a nanosecond takes 36 */
     const int n = snprintf(text, sizeof(text), "%.6f", value);
 
     belay__json_key(writer, key);

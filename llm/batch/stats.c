@@ -17,7 +17,7 @@ bucket_of(uint64_t value)
     }
     exponent = 63U - (uint32_t)__builtin_clzll(value);
     return (exponent - SUB_BITS + 1) * SUB_COUNT
-        + (uint32_t)((value >> (exponent - SUB_BITS)) & (SUB_COUNT - 1));
+           + (uint32_t)((value >> (exponent - SUB_BITS)) & (SUB_COUNT - 1));
 }
 
 /* The greatest value that falls into a bucket. */
@@ -70,7 +70,7 @@ belay__line_error_code(enum belay__line_error error)
     switch (error) {
     case BELAY__LINE_OK:
         return "ok";
-#define CASE(name, text) \
+#define CASE(name, text)     \
     case BELAY__LINE_##name: \
         return text;
         BELAY__LINE_ERROR_MAP(CASE)

@@ -25,19 +25,19 @@ uint64_t belay__histogram_percentile(
     const struct belay__histogram *histogram, double percent);
 
 /* Why a line failed without an answer of the server; the codes of B2 and B5. */
-#define BELAY__LINE_ERROR_MAP(X) \
-    X(INVALID_JSON, "invalid_json_line") \
-    X(DUPLICATE_ID, "duplicate_custom_id") \
-    X(URL_MISMATCH, "url_mismatch") \
-    X(UNSUPPORTED_URL, "unsupported_url") \
-    X(STREAM, "stream_not_allowed") \
-    X(LINE_TOO_LARGE, "line_too_large") \
-    X(CONNECTION, "connection_error") \
-    X(TIMEOUT, "timeout") \
-    X(TRUNCATED, "stream_truncated") \
+#define BELAY__LINE_ERROR_MAP(X)             \
+    X(INVALID_JSON, "invalid_json_line")     \
+    X(DUPLICATE_ID, "duplicate_custom_id")   \
+    X(URL_MISMATCH, "url_mismatch")          \
+    X(UNSUPPORTED_URL, "unsupported_url")    \
+    X(STREAM, "stream_not_allowed")          \
+    X(LINE_TOO_LARGE, "line_too_large")      \
+    X(CONNECTION, "connection_error")        \
+    X(TIMEOUT, "timeout")                    \
+    X(TRUNCATED, "stream_truncated")         \
     X(REPLY_TOO_LARGE, "response_too_large") \
-    X(INVALID_REPLY, "invalid_response") \
-    X(NO_MEMORY, "out_of_memory") \
+    X(INVALID_REPLY, "invalid_response")     \
+    X(NO_MEMORY, "out_of_memory")            \
     X(CANCELLED, "batch_cancelled")
 
 enum belay__line_error {
@@ -45,21 +45,21 @@ enum belay__line_error {
 #define BELAY__ENUM(name, text) BELAY__LINE_##name,
     BELAY__LINE_ERROR_MAP(BELAY__ENUM)
 #undef BELAY__ENUM
-    BELAY__LINE_ERROR_COUNT,
+        BELAY__LINE_ERROR_COUNT,
 };
 
 /* The code as it stands in the output files. */
 const char *belay__line_error_code(enum belay__line_error error);
 
 struct belay__batch_stats {
-    uint64_t lines;    /* read, blank ones not counted */
-    uint64_t sent;     /* handed to the client */
-    uint64_t ok;       /* success lines written */
-    uint64_t failed;   /* error lines written */
-    uint64_t dropped;  /* read but not tried: neither */
+    uint64_t lines;   /* read, blank ones not counted */
+    uint64_t sent;    /* handed to the client */
+    uint64_t ok;      /* success lines written */
+    uint64_t failed;  /* error lines written */
+    uint64_t dropped; /* read but not tried: neither */
     uint64_t retries;
     uint32_t in_flight;
-    uint32_t retrying; /* of them, asleep before the next attempt */
+    uint32_t retrying;    /* of them, asleep before the next attempt */
     uint64_t input_bytes; /* read so far */
     uint64_t input_size;  /* 0: unknown */
     uint64_t tokens_in;

@@ -1,0 +1,196 @@
+/* test_batch_report.c - what a batch has done, for people and as JSON. */
+#include "llm/batch/report.h"
+#include "llm/json/scan.h"
+#include "llm/json/text.h"
+#include "test/support/alloc.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECOND INT64_C(1000000000)
+
+static struct belay__memory *memory;
+static struct belay__buffer buffer;
+static struct belay__batch_stats stats;
+
+static void
+set_up(void)
+{
+    memory = belay__memory_new(&test_allocator);
+    belay__buffer_init(&buffer, memory, 65536);
+    stats = (struct belay__batch_stats){.started_ns = SECOND,
+        .ended_ns = 5 * SECOND,
+        .lines = 110,
+        .sent = 105,
+        .ok = 90,
+        .failed = 14,
+        .dropped = 6,
+        .retries = 7,
+        .input_bytes = 12345,
+        .tokens_in = 1000,
+        .tokens_cached = 100,
+        .tokens_out = 600,
+        .tokens_reasoning = 50,
+        .without_usage = 2,
+        .sent_bytes = 9999,
+        .received_bytes = 8888};
+    stats.statuses[200] = 90;
+    stats.statuses[400] = 3;
+    stats.statuses[503] = 4;
+    stats.errors[BELAY__LINE_INVALID_JSON] = 5;
+    stats.errors[BELAY__LINE_TIMEOUT] = 2;
+    for (int i = 0; i < 100; i++) {
+        belay__histogram_add(&stats.latency_us, i < 95 ? 100000 : 2000000);
+    }
+}
+
+static void
+tear_down(void)
+{
+    belay__buffer_fini(&buffer);
+    belay__memory_unref(memory);
+    check_clean();
+}
+
+TestSuite(batch_report, .init = set_up, .fini = tear_down, .timeout = 30);
+
+static char *
+text(void)
+{
+    cr_assert(eq(int, belay__buffer_append(&buffer, "", 1), 0));
+    return buffer.data;
+}
+
+Test(batch_report, b27_report_for_people)
+{
+    static const char wanted[] =
+        "  lines read                          110\n"
+        "  succeeded                            90\n"
+        "  failed                               14\n"
+        "    HTTP 400                            3\n"
+        "    HTTP 503                            4\n"
+        "    invalid_json_line                   5\n"
+        "    timeout                             2\n"
+        "  not tried                             6\n"
+        "  retries                               7\n"
+        "  tokens in                          1000  (100 cached)\n"
+        "  tokens out                          600  (50 reasoning)\n"
+        "  replies without usage                 2  (not in the tokens)\n"
+        "  time                               0:04  (26.0 requests/s, 400 "
+        "tokens/s)\n"
+        "  latency p50 / p90 / p99    0.102 / 0.102 / 2.000 s, most 2.000 s\n";
+
+    cr_assert(eq(int, belay__batch_report_text(&buffer, &stats), 0));
+    cr_expect(eq(str, text(), (char *)(uintptr_t)wanted));
+}
+
+Test(batch_report, b27_report_for_people_says_nothing_of_what_was_not)
+{
+    stats = (struct belay__batch_stats){
+        .started_ns = SECOND, .ended_ns = SECOND, .lines = 1, .ok = 1};
+    cr_assert(eq(int, belay__batch_report_text(&buffer, &stats), 0));
+    (void)text();
+    cr_expect(eq(ptr, strstr(buffer.data, "HTTP"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "retries"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "not tried"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "without usage"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "nan"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "inf"), NULL));
+}
+
+/* The number at "outer" or "outer.inner"; NAN if there is none. */
+static double
+number(const char *outer, const char *inner)
+{
+    struct belay__json json;
+    struct belay__json_value key;
+    struct belay__json_value value = {0};
+
+    belay__json_open(&json, belay__buffer_slice(&buffer));
+    cr_assert(belay__json_enter_object(&json));
+    while (belay__json_next_member(&json, &key)) {
+        if (!belay__json_key_equals(&key, outer, strlen(outer))) {
+            continue;
+        }
+        if (inner == NULL) {
+            cr_expect(belay__json_take(&json, &value));
+            continue;
+        }
+        cr_assert(belay__json_enter_object(&json));
+        while (belay__json_next_member(&json, &key)) {
+            if (belay__json_key_equals(&key, inner, strlen(inner))) {
+                cr_expect(belay__json_take(&json, &value));
+            }
+        }
+    }
+    cr_expect(eq(int, belay__json_finish(&json), 0));
+    return value.type == BELAY__JSON_NUMBER ? strtod(value.raw.data, NULL)
+                                            : (double)NAN;
+}
+
+#define expect_number(outer, inner, wanted) \
+    cr_expect(                              \
+        epsilon_eq(dbl, number(outer, inner), (wanted), 1e-6), "%s", (outer))
+
+Test(batch_report, b11_b27_report_as_json)
+{
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    cr_expect(eq(chr, buffer.data[buffer.len - 1], '\n'));
+    cr_expect(
+        eq(ptr, memchr(buffer.data, '\n', buffer.len - 1), NULL), "one line");
+    expect_number("lines", NULL, 110);
+    expect_number("ok", NULL, 90);
+    expect_number("failed", NULL, 14);
+    expect_number("retries", NULL, 7);
+    expect_number("status", "200", 90);
+    expect_number("status", "400", 3);
+    expect_number("status", "503", 4);
+    expect_number("errors", "invalid_json_line", 5);
+    expect_number("errors", "timeout", 2);
+    expect_number("tokens_in", NULL, 1000);
+    expect_number("tokens_out", NULL, 600);
+    expect_number("sent_bytes", NULL, 9999);
+    expect_number("received_bytes", NULL, 8888);
+    expect_number("input_bytes", NULL, 12345);
+    expect_number("elapsed_s", NULL, 4);
+    expect_number("requests_per_s", NULL, 26);
+    expect_number("latency_s", "max", 2);
+    expect_number("latency_s", "p99", 2);
+}
+
+Test(batch_report, b27_json_is_valid_whatever_the_numbers)
+{
+    memset(&stats, 0xff, sizeof(stats));
+    stats.started_ns = 0;
+    stats.ended_ns = 1; /* a nanosecond: the greatest rates there can be */
+    stats.ok = UINT64_MAX;
+    stats.failed = 0;
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    cr_expect(eq(
+        int, belay__json_check(belay__buffer_slice(&buffer), NULL, NULL), 0));
+    belay__buffer_clear(&buffer);
+    cr_assert(eq(int, belay__batch_report_text(&buffer, &stats), 0));
+}
+
+Test(batch_report, b27_without_memory_nothing_is_said)
+{
+    for (size_t k = 0;; k++) {
+        int codes[2];
+
+        test_alloc_fail_at(k);
+        codes[0] = belay__batch_report_json(&buffer, &stats);
+        codes[1] = belay__batch_report_text(&buffer, &stats);
+        if (test_alloc_failures() == 0) {
+            cr_expect(eq(int, codes[0], 0));
+            cr_expect(eq(int, codes[1], 0));
+            break;
+        }
+        cr_expect(eq(int, codes[0] < 0 ? codes[0] : codes[1], BELAY_ENOMEM));
+        belay__buffer_fini(&buffer);
+        cr_assert(lt(sz, k, 1000));
+    }
+    test_alloc_never_fail();
+}
