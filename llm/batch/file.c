@@ -25,7 +25,7 @@ abort_request(struct belay_op *op)
 {
     struct file_call *call =
         (struct file_call *)(void *)((char *)op
-            - offsetof(struct file_call, op));
+                                     - offsetof(struct file_call, op));
 
     return uv_cancel((uv_req_t *)&call->request) == 0 ? BELAY_ABORT_LATER
                                                       : BELAY_ABORT_REFUSED;
@@ -86,7 +86,7 @@ abort_poll(struct belay_op *op)
 {
     struct file_call *call =
         (struct file_call *)(void *)((char *)op
-            - offsetof(struct file_call, op));
+                                     - offsetof(struct file_call, op));
 
     uv_close((uv_handle_t *)&call->poll, on_poll_closed);
     return BELAY_ABORT_LATER;
@@ -164,5 +164,6 @@ belay__file_read(
 belay_next
 belay__file_sync(belay_task *task, int fd)
 {
-    return belay_call(task, &file_function, &(const struct file_call){.fd = fd});
+    return belay_call(
+        task, &file_function, &(const struct file_call){.fd = fd});
 }

@@ -3,12 +3,34 @@
 
 #include <assert.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Says whether a file at path stands in the way. */
+/* Can a file be made at path, which is not there? */
+static int
+check_directory(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t len = slash != NULL ? (size_t)(slash - path) + 1 : 0;
+    char dir[PATH_MAX] = ".";
+
+    if (path[0] == '\0') {
+        return -ENOENT;
+    }
+    if (len >= sizeof(dir)) {
+        return -ENAMETOOLONG;
+    }
+    if (len > 0) {
+        memcpy(dir, path, len);
+        dir[len] = '\0';
+    }
+    return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+/* Says whether a file at path stands in the way, or none can be made. */
 static int
 check_path(const char *path, bool overwrite)
 {
@@ -18,20 +40,19 @@ check_path(const char *path, bool overwrite)
         return 0;
     }
     if (stat(path, &info) < 0) {
-        return errno == ENOENT ? 0 : -errno;
+        return errno == ENOENT ? check_directory(path) : -errno;
     }
     if (S_ISDIR(info.st_mode)) {
         return -EISDIR;
     }
-    return S_ISREG(info.st_mode) && info.st_size > 0 && !overwrite
-        ? BELAY_EBUSY
-        : 0;
+    return S_ISREG(info.st_mode) && info.st_size > 0 && !overwrite ? BELAY_EBUSY
+                                                                   : 0;
 }
 
 static int
 sink_open(struct belay__batch_sink *sink)
 {
-    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_TRUNC | O_CLOEXEC;
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC;
     struct stat info;
 
     if (strcmp(sink->path, "-") == 0) {
@@ -45,6 +66,40 @@ sink_open(struct belay__batch_sink *sink)
     if (fstat(sink->fd, &info) == 0 && S_ISREG(info.st_mode)) {
         sink->regular = true;
         sink->end = info.st_size;
+    }
+    return 0;
+}
+
+/* Is the open output what lies at path? Devices do not count. */
+static bool
+is_output(const struct belay__batch_sink *output, const char *path)
+{
+    struct stat info;
+    struct stat other;
+
+    return output->regular && strcmp(path, "-") != 0
+           && fstat(output->fd, &info) == 0 && stat(path, &other) == 0
+           && info.st_dev == other.st_dev && info.st_ino == other.st_ino;
+}
+
+/* What earlier runs have left, once nothing else can go wrong. */
+static int
+remove_old(struct belay__batch_writer *writer, const char **ret_path)
+{
+    struct belay__batch_sink *output = &writer->output;
+    const char *errors = writer->errors.path;
+    struct stat info;
+
+    if (errors != NULL && stat(errors, &info) == 0 && S_ISREG(info.st_mode)
+        && unlink(errors) < 0 && errno != ENOENT) {
+        *ret_path = errors;
+        return -errno;
+    }
+    if (output->regular && strcmp(output->path, "-") != 0) {
+        if (ftruncate(output->fd, 0) < 0) {
+            return -errno;
+        }
+        output->end = 0;
     }
     return 0;
 }
@@ -76,6 +131,40 @@ early_init(struct belay__batch_writer *writer, size_t window)
     return 0;
 }
 
+/* Looks at all that may be wrong before anything is opened. */
+static int
+check_paths(const struct belay__batch_writer_opts *opts, const char **ret_path)
+{
+    int code;
+
+    *ret_path = opts->output_path;
+    code = check_path(opts->output_path, opts->overwrite);
+    if (code == 0 && opts->errors_path != NULL) {
+        *ret_path = opts->errors_path;
+        code = check_path(opts->errors_path, opts->overwrite);
+    }
+    return code;
+}
+
+static int
+open_output(
+    struct belay__batch_writer *writer, bool overwrite, const char **ret_path)
+{
+    int code;
+
+    *ret_path = writer->output.path;
+    code = sink_open(&writer->output);
+    if (code < 0) {
+        return code;
+    }
+    if (writer->errors.path != NULL
+        && is_output(&writer->output, writer->errors.path)) {
+        *ret_path = writer->errors.path;
+        return BELAY_EINVAL;
+    }
+    return overwrite ? remove_old(writer, ret_path) : 0;
+}
+
 int
 belay__batch_writer_open(struct belay__batch_writer *writer,
     struct belay__memory *memory, const struct belay__batch_writer_opts *opts,
@@ -88,22 +177,12 @@ belay__batch_writer_open(struct belay__batch_writer *writer,
         .output = {.path = opts->output_path, .fd = -1},
         .errors = {.path = opts->errors_path, .fd = -1},
     };
-    *ret_path = opts->output_path;
-    code = check_path(opts->output_path, opts->overwrite);
-    if (code == 0 && opts->errors_path != NULL) {
-        *ret_path = opts->errors_path;
-        code = check_path(opts->errors_path, opts->overwrite);
-        if (code == 0 && opts->overwrite && unlink(opts->errors_path) < 0
-            && errno != ENOENT) {
-            code = -errno;
-        }
-    }
+    code = check_paths(opts, ret_path);
     if (code == 0) {
         code = early_init(writer, opts->window);
     }
     if (code == 0) {
-        *ret_path = opts->output_path;
-        code = sink_open(&writer->output);
+        code = open_output(writer, opts->overwrite, ret_path);
     }
     if (code < 0) {
         belay__batch_writer_close(writer);
@@ -118,8 +197,8 @@ belay__batch_writer_close(struct belay__batch_writer *writer)
         belay__free(
             writer->memory, writer->early[i].line, writer->early[i].len + 1);
     }
-    belay__free(writer->memory, writer->early,
-        writer->window * sizeof(*writer->early));
+    belay__free(
+        writer->memory, writer->early, writer->window * sizeof(*writer->early));
     writer->early = NULL;
     writer->window = 0;
     sink_close(&writer->output);
@@ -272,6 +351,20 @@ belay__batch_writer_skip(struct belay__batch_writer *writer, uint64_t sequence)
     }
     writer->next++;
     return write_due(writer);
+}
+
+int
+belay__batch_writer_finish(struct belay__batch_writer *writer)
+{
+    int code = writer->code;
+
+    for (size_t i = 0; i < writer->window; i++) {
+        int written = write_due(writer);
+
+        code = code < 0 ? code : written;
+        writer->next++; /* nothing comes in this place any more */
+    }
+    return code;
 }
 
 static int

@@ -36,7 +36,7 @@ struct belay__batch_early {
 struct belay__batch_writer {
     struct belay__memory *memory;
     struct belay__batch_sink output;
-    struct belay__batch_sink errors; /* path NULL: inline in the output */
+    struct belay__batch_sink errors;  /* path NULL: inline in the output */
     struct belay__batch_early *early; /* window places, or NULL */
     size_t window;
     uint64_t next;  /* the sequence number whose line is due, if ordered */
@@ -56,8 +56,9 @@ struct belay__batch_writer_opts {
  * checked now. Files are made with mode 0600.
  *
  * Errors: BELAY_EBUSY an existing file is not empty and may not be emptied;
- * BELAY_ENOMEM; codes of the system. Nothing is open; *ret_path names the
- * file concerned.
+ * BELAY_EINVAL both paths lead to one file; BELAY_ENOMEM; codes of the
+ * system. Nothing is open and nothing was emptied; *ret_path names the file
+ * concerned.
  */
 int belay__batch_writer_open(struct belay__batch_writer *writer,
     struct belay__memory *memory, const struct belay__batch_writer_opts *opts,
@@ -85,6 +86,12 @@ belay__batch_writer_has_room(
 {
     return writer->window == 0 || sequence - writer->next < writer->window;
 }
+
+/* In order: no more lines will come. Those that are still early are written,
+ * in their order, without those that are missing before them. Errors: the
+ * failure that ended writing, if one has.
+ */
+int belay__batch_writer_finish(struct belay__batch_writer *writer);
 
 /* A file written to since it was last taken here, to be synced by the caller
  * while the writer stays open; -1 if there is none (any more).

@@ -1,0 +1,588 @@
+/* test_batch_writer.c - whole lines in the files, whatever the disk does. */
+#include "llm/batch/writer.h"
+#include "test/support/alloc.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static struct belay__memory *memory;
+static struct belay__batch_writer writer;
+static char dir[] = "/tmp/belay-writer-XXXXXX";
+static char output_path[64];
+static char errors_path[64];
+static const char *failed_path;
+
+static void
+set_up(void)
+{
+    memory = belay__memory_new(&test_allocator);
+    writer = (struct belay__batch_writer){
+        .output = {.fd = -1}, .errors = {.fd = -1}};
+    cr_assert(ne(ptr, mkdtemp(dir), NULL));
+    (void)snprintf(output_path, sizeof(output_path), "%s/out", dir);
+    (void)snprintf(errors_path, sizeof(errors_path), "%s/err", dir);
+    (void)signal(SIGXFSZ, SIG_IGN);
+}
+
+static void
+tear_down(void)
+{
+    belay__batch_writer_close(&writer);
+    belay__memory_unref(memory);
+    (void)chmod(dir, 0700);
+    (void)unlink(output_path);
+    (void)unlink(errors_path);
+    (void)rmdir(dir);
+    check_clean();
+}
+
+TestSuite(batch_writer, .init = set_up, .fini = tear_down, .timeout = 30);
+
+static int
+open_with(const struct belay__batch_writer_opts *opts)
+{
+    return belay__batch_writer_open(&writer, memory, opts, &failed_path);
+}
+
+static int
+open_both(size_t window)
+{
+    return open_with(&(const struct belay__batch_writer_opts){
+        .output_path = output_path,
+        .errors_path = errors_path,
+        .window = window,
+    });
+}
+
+static int
+put(uint64_t sequence, enum belay__batch_file file, const char *text)
+{
+    const size_t len = strlen(text);
+    char *line = malloc(len + 1); /* in full, so that one byte more is seen */
+    int code;
+
+    memcpy(line, text, len);
+    code = belay__batch_writer_put(&writer, sequence, file, line, len);
+    free(line);
+    return code;
+}
+
+static char *
+contents(const char *path)
+{
+    static char text[1 << 20];
+    FILE *file = fopen(path, "r");
+    size_t len = 0;
+
+    if (file == NULL) {
+        return strcpy(text, "(none)");
+    }
+    len = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[len] = '\0';
+    return text;
+}
+
+static void
+make_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+
+    cr_assert(ne(ptr, file, NULL));
+    cr_assert(ge(int, fputs(text, file), 0));
+    cr_assert(eq(int, fclose(file), 0));
+}
+
+#define expect_file(path, text) \
+    cr_expect(eq(str, contents(path), (char *)(uintptr_t)(text)))
+#define expect_code(call, code) cr_expect(eq(int, (call), (code)))
+
+static size_t
+count_fds(void)
+{
+    DIR *fds = opendir("/proc/self/fd");
+    size_t count = 0;
+
+    while (readdir(fds) != NULL) {
+        count++;
+    }
+    (void)closedir(fds);
+    return count;
+}
+
+Test(batch_writer, lines_go_to_their_file_in_the_order_they_come)
+{
+    cr_assert(eq(int, open_both(0), 0));
+    expect_file(errors_path, "(none)");
+    expect_code(put(2, BELAY__BATCH_OUTPUT, "two"), 0);
+    expect_code(put(0, BELAY__BATCH_ERRORS, "zero"), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, ""), 0);
+    expect_file(output_path, "two\n\n");
+    expect_file(errors_path, "zero\n");
+    cr_expect(eq(u64, writer.lines, 3));
+}
+
+Test(batch_writer, b6_without_an_error_file_all_go_into_the_output)
+{
+    cr_assert(eq(int,
+        open_with(&(const struct belay__batch_writer_opts){
+            .output_path = output_path}),
+        0));
+    expect_code(put(0, BELAY__BATCH_ERRORS, "bad"), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "good"), 0);
+    expect_file(output_path, "bad\ngood\n");
+}
+
+/* A socket of packets in place of standard output shows each write(2) as one
+ * packet.
+ */
+Test(batch_writer, b10_one_write_a_line_newline_last)
+{
+    const int saved = dup(STDOUT_FILENO);
+    char packet[100 * 1024 + 16];
+    char big[100 * 1024 + 1];
+    int pair[2];
+
+    cr_assert(eq(int, socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair), 0));
+    cr_assert(eq(int, dup2(pair[0], STDOUT_FILENO), STDOUT_FILENO));
+    cr_assert(eq(int,
+        open_with(&(const struct belay__batch_writer_opts){.output_path = "-"}),
+        0));
+    memset(big, 'b', sizeof(big) - 1);
+    big[sizeof(big) - 1] = '\0';
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "{\"id\":1}"), 0);
+    expect_code(put(1, BELAY__BATCH_ERRORS, big), 0);
+    expect_code(put(2, BELAY__BATCH_OUTPUT, ""), 0);
+    cr_assert(eq(int, dup2(saved, STDOUT_FILENO), STDOUT_FILENO));
+
+    cr_expect(eq(int, (int)read(pair[1], packet, sizeof(packet)), 9));
+    cr_expect(eq(int, memcmp(packet, "{\"id\":1}\n", 9), 0));
+    cr_expect(
+        eq(int, (int)read(pair[1], packet, sizeof(packet)), (int)sizeof(big)));
+    cr_expect(eq(chr, packet[sizeof(big) - 1], '\n'));
+    cr_expect(eq(int, (int)read(pair[1], packet, sizeof(packet)), 1));
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    (void)close(saved);
+}
+
+Test(batch_writer, b10_x9_files_are_appended_to_and_private)
+{
+    struct stat info;
+
+    (void)umask(0);
+    cr_assert(eq(int, open_both(0), 0));
+    expect_code(put(0, BELAY__BATCH_ERRORS, "x"), 0);
+    cr_expect(ne(int, fcntl(writer.output.fd, F_GETFL) & O_APPEND, 0));
+    cr_expect(ne(int, fcntl(writer.errors.fd, F_GETFL) & O_APPEND, 0));
+    cr_expect(ne(int, fcntl(writer.output.fd, F_GETFD) & FD_CLOEXEC, 0));
+    cr_assert(eq(int, stat(output_path, &info), 0));
+    cr_expect(eq(int, (int)(info.st_mode & 07777), 0600));
+    cr_assert(eq(int, stat(errors_path, &info), 0));
+    cr_expect(eq(int, (int)(info.st_mode & 07777), 0600));
+}
+
+static void
+limit_file_size(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    cr_assert(eq(int, getrlimit(RLIMIT_FSIZE, &limit), 0));
+    limit.rlim_cur = bytes;
+    cr_assert(eq(int, setrlimit(RLIMIT_FSIZE, &limit), 0));
+}
+
+/* For every size of the disk: what is in the file are whole lines. */
+Test(batch_writer, b10_a_full_disk_leaves_whole_lines)
+{
+    for (rlim_t size = 0; size <= 40; size++) {
+        char wanted[64] = "";
+
+        cr_assert(eq(int, open_both(0), 0));
+        limit_file_size(size);
+        for (uint64_t i = 0; i < 4; i++) {
+            const int code = put(i, BELAY__BATCH_OUTPUT, "123456789");
+
+            if (10 * (i + 1) <= size) {
+                expect_code(code, 0);
+                strcat(wanted, "123456789\n");
+            } else {
+                expect_code(code, -EFBIG);
+            }
+        }
+        expect_file(output_path, wanted);
+        cr_expect(eq(u64, writer.lines, strlen(wanted) / 10));
+        if (size < 40) {
+            cr_expect(eq(int, writer.code, -EFBIG));
+            cr_expect(
+                eq(ptr, (void *)(uintptr_t)writer.failed_path, output_path));
+            /* From then on for every call, the other file too. */
+            expect_code(put(5, BELAY__BATCH_ERRORS, ""), -EFBIG);
+            expect_file(errors_path, "(none)");
+        }
+        limit_file_size(RLIM_INFINITY);
+        belay__batch_writer_close(&writer);
+        cr_assert(eq(int, unlink(output_path), 0));
+    }
+}
+
+/* A real full disk, where one may be mounted. */
+Test(batch_writer, b10_a_full_file_system_leaves_whole_lines)
+{
+    char line[1001];
+    size_t written = 0;
+    int code = 0;
+
+    if (mount("none", dir, "tmpfs", 0, "size=16k") < 0) {
+        cr_skip_test("no tmpfs can be mounted here");
+    }
+    memset(line, 'x', sizeof(line) - 1);
+    line[sizeof(line) - 1] = '\0';
+    cr_assert(eq(int, open_both(0), 0));
+    for (uint64_t i = 0; i < 100 && code == 0; i++) {
+        code = put(i, BELAY__BATCH_OUTPUT, line);
+        written += code == 0;
+    }
+    expect_code(code, -ENOSPC);
+    cr_expect(gt(sz, written, 0));
+    cr_expect(eq(sz, strlen(contents(output_path)), written * 1001));
+    belay__batch_writer_close(&writer);
+    cr_expect(eq(int, umount(dir), 0));
+}
+
+/* /dev/full refuses every byte and is no regular file. */
+Test(batch_writer, a_device_that_is_full)
+{
+    cr_assert(eq(int,
+        open_with(&(const struct belay__batch_writer_opts){
+            .output_path = "/dev/full"}),
+        0));
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), -ENOSPC);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "x"), -ENOSPC);
+    cr_expect(eq(int, belay__batch_writer_take_dirty(&writer), -1));
+}
+
+Test(batch_writer, b9_in_input_order_lines_wait_for_those_before_them)
+{
+    cr_assert(eq(int, open_both(4), 0));
+    expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
+    expect_code(put(1, BELAY__BATCH_ERRORS, "1"), 0);
+    expect_file(output_path, "");
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), 0);
+    expect_file(output_path, "0\n");
+    expect_file(errors_path, "1\n");
+    expect_code(belay__batch_writer_skip(&writer, 2), 0);
+    expect_file(output_path, "0\n3\n");
+    cr_expect(eq(u64, writer.next, 4));
+    cr_expect(eq(u64, writer.lines, 3));
+}
+
+Test(batch_writer, b9_window_says_what_may_be_admitted)
+{
+    cr_assert(eq(int, open_both(3), 0));
+    for (uint64_t i = 0; i < 6; i++) {
+        cr_expect(eq(int, belay__batch_writer_has_room(&writer, i), i < 3),
+            "%d", (int)i);
+    }
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
+    cr_expect(not(belay__batch_writer_has_room(&writer, 3)));
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), 0);
+    cr_expect(belay__batch_writer_has_room(&writer, 4));
+    cr_expect(not(belay__batch_writer_has_room(&writer, 5)));
+}
+
+Test(batch_writer, b9_skipped_lines_leave_no_trace_wherever_they_are)
+{
+    cr_assert(eq(int, open_both(8), 0));
+    for (uint64_t round = 0; round < 4; round++) {
+        const uint64_t base = round * 8;
+
+        for (int i = 7; i >= 0; i--) {
+            if (i % 2 == 0) {
+                expect_code(
+                    belay__batch_writer_skip(&writer, base + (uint64_t)i), 0);
+            } else {
+                expect_code(
+                    put(base + (uint64_t)i, BELAY__BATCH_OUTPUT, "x"), 0);
+            }
+        }
+        cr_expect(eq(u64, writer.next, base + 8));
+    }
+    cr_expect(eq(u64, writer.lines, 16));
+}
+
+/* Every order of six lines, three of them for the other file. */
+Test(batch_writer, b9_every_order_of_arrival_gives_the_order_of_the_input)
+{
+    for (unsigned order = 0; order < 720; order++) {
+        unsigned left[] = {0, 1, 2, 3, 4, 5};
+        unsigned rest = order;
+        char text[2] = "";
+
+        cr_assert(eq(int, open_both(6), 0));
+        for (unsigned n = 6; n > 0; n--) {
+            const unsigned at = rest % n;
+
+            rest /= n;
+            text[0] = (char)('0' + left[at]);
+            expect_code(put(left[at],
+                            left[at] % 2 == 0 ? BELAY__BATCH_OUTPUT
+                                              : BELAY__BATCH_ERRORS,
+                            text),
+                0);
+            left[at] = left[n - 1];
+        }
+        expect_file(output_path, "0\n2\n4\n");
+        expect_file(errors_path, "1\n3\n5\n");
+        belay__batch_writer_close(&writer);
+        cr_assert(eq(int, unlink(output_path), 0));
+        cr_assert(eq(int, unlink(errors_path), 0));
+    }
+}
+
+/* A line that never comes (it was cancelled) must not take those behind it
+ * with it: they have their replies.
+ */
+Test(batch_writer, b8_b9_early_lines_are_written_when_no_more_will_come)
+{
+    cr_assert(eq(int, open_both(8), 0));
+    expect_code(put(5, BELAY__BATCH_OUTPUT, "5"), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
+    expect_code(put(3, BELAY__BATCH_ERRORS, "3"), 0);
+    expect_code(belay__batch_writer_skip(&writer, 4), 0);
+    expect_file(output_path, "");
+    expect_code(belay__batch_writer_finish(&writer), 0);
+    expect_file(output_path, "1\n5\n");
+    expect_file(errors_path, "3\n");
+    expect_code(belay__batch_writer_finish(&writer), 0);
+    expect_file(output_path, "1\n5\n");
+}
+
+Test(batch_writer, b9_early_lines_on_a_full_disk)
+{
+    cr_assert(eq(int, open_both(8), 0));
+    limit_file_size(4);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
+    expect_code(put(2, BELAY__BATCH_OUTPUT, "2"), 0);
+    expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), -EFBIG);
+    expect_file(output_path, "0\n1\n");
+    expect_code(belay__batch_writer_finish(&writer), -EFBIG);
+    limit_file_size(RLIM_INFINITY);
+}
+
+Test(batch_writer, an_existing_file_is_refused_and_left_alone)
+{
+    make_file(output_path, "precious");
+    expect_code(open_both(0), BELAY_EBUSY);
+    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, output_path));
+    expect_file(output_path, "precious");
+    (void)unlink(output_path);
+
+    make_file(errors_path, "precious too");
+    expect_code(open_both(0), BELAY_EBUSY);
+    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, errors_path));
+    expect_file(errors_path, "precious too");
+    expect_file(output_path, "(none)");
+}
+
+Test(batch_writer, an_existing_empty_file_is_taken)
+{
+    make_file(output_path, "");
+    make_file(errors_path, "");
+    cr_assert(eq(int, open_both(0), 0));
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
+    expect_file(output_path, "x\n");
+}
+
+static int
+open_overwriting(const char *output, const char *errors)
+{
+    return open_with(&(const struct belay__batch_writer_opts){
+        .output_path = output, .errors_path = errors, .overwrite = true});
+}
+
+Test(batch_writer, existing_files_are_emptied_on_request)
+{
+    make_file(output_path, "old output\n");
+    make_file(errors_path, "old errors\n");
+    cr_assert(eq(int, open_overwriting(output_path, errors_path), 0));
+    expect_file(output_path, "");
+    expect_file(errors_path, "(none)");
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "new"), 0);
+    expect_code(put(1, BELAY__BATCH_ERRORS, "new too"), 0);
+    expect_file(output_path, "new\n");
+    expect_file(errors_path, "new too\n");
+}
+
+/* Nothing is open after a failure, and what was there is still there. */
+Test(batch_writer, a_failed_overwrite_destroys_nothing)
+{
+    char inside[96];
+
+    (void)snprintf(inside, sizeof(inside), "%s/no/such/dir", dir);
+    make_file(errors_path, "old errors\n");
+    expect_code(open_overwriting(inside, errors_path), -ENOENT);
+    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, inside));
+    expect_file(errors_path, "old errors\n");
+
+    make_file(output_path, "old output\n");
+    expect_code(open_overwriting(output_path, inside), -ENOENT);
+    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, inside));
+    expect_file(output_path, "old output\n");
+}
+
+/* Two names of one file would empty it when the first error line comes. */
+Test(batch_writer, one_file_under_two_names_is_refused)
+{
+    char other[96];
+
+    (void)snprintf(other, sizeof(other), "%s/./out", dir);
+    expect_code(open_with(&(const struct belay__batch_writer_opts){
+                    .output_path = output_path, .errors_path = other}),
+        BELAY_EINVAL);
+    make_file(output_path, "old\n");
+    expect_code(open_overwriting(output_path, other), BELAY_EINVAL);
+    expect_file(output_path, "old\n");
+    (void)unlink(output_path);
+    make_file(output_path, "");
+    cr_assert(eq(int, symlink(output_path, errors_path), 0));
+    expect_code(open_both(0), BELAY_EINVAL);
+    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, errors_path));
+}
+
+/* The null device is nobody's loss. */
+Test(batch_writer, a_device_may_be_both_files)
+{
+    cr_assert(eq(int,
+        open_with(&(const struct belay__batch_writer_opts){
+            .output_path = "/dev/null", .errors_path = "/dev/null"}),
+        0));
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
+    expect_code(put(1, BELAY__BATCH_ERRORS, "x"), 0);
+    cr_expect(eq(int, belay__batch_writer_take_dirty(&writer), -1));
+}
+
+Test(batch_writer, directories_and_missing_ones_are_told_at_once)
+{
+    char missing[96];
+
+    (void)snprintf(missing, sizeof(missing), "%s/missing/err", dir);
+    expect_code(
+        open_with(&(const struct belay__batch_writer_opts){.output_path = dir}),
+        -EISDIR);
+    expect_code(open_with(&(const struct belay__batch_writer_opts){
+                    .output_path = output_path, .errors_path = dir}),
+        -EISDIR);
+    expect_code(open_with(&(const struct belay__batch_writer_opts){
+                    .output_path = missing}),
+        -ENOENT);
+    /* The error file is not opened yet, but it is known that it cannot be. */
+    expect_code(open_with(&(const struct belay__batch_writer_opts){
+                    .output_path = output_path, .errors_path = missing}),
+        -ENOENT);
+    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, missing));
+    expect_code(open_with(&(const struct belay__batch_writer_opts){
+                    .output_path = output_path, .errors_path = ""}),
+        -ENOENT);
+}
+
+Test(batch_writer, a_directory_without_permission_is_told_at_once)
+{
+    if (geteuid() == 0 && seteuid(65534) < 0) {
+        cr_skip_test("root may write everywhere");
+    }
+    cr_expect(ne(int, open_both(0), 0)); /* not our directory any more */
+    cr_expect(eq(int, writer.output.fd, -1));
+    (void)seteuid(0);
+}
+
+Test(batch_writer, a_closed_pipe_is_an_error)
+{
+    const int saved = dup(STDOUT_FILENO);
+    int ends[2];
+
+    (void)signal(SIGPIPE, SIG_IGN);
+    cr_assert(eq(int, pipe(ends), 0));
+    cr_assert(eq(int, dup2(ends[1], STDOUT_FILENO), STDOUT_FILENO));
+    cr_assert(eq(int,
+        open_with(&(const struct belay__batch_writer_opts){.output_path = "-"}),
+        0));
+    (void)close(ends[0]);
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), BELAY_EPIPE);
+    cr_expect(eq(str, (char *)(uintptr_t)writer.failed_path, (char[]){"-"}));
+    cr_assert(eq(int, dup2(saved, STDOUT_FILENO), STDOUT_FILENO));
+    (void)close(ends[1]);
+    (void)close(saved);
+}
+
+Test(batch_writer, each_file_is_dirty_once_after_a_write)
+{
+    int fd;
+
+    cr_assert(eq(int, open_both(0), 0));
+    cr_expect(eq(int, belay__batch_writer_take_dirty(&writer), -1));
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "x"), 0);
+    expect_code(put(2, BELAY__BATCH_ERRORS, "x"), 0);
+    fd = belay__batch_writer_take_dirty(&writer);
+    cr_expect(eq(int, fd, writer.output.fd));
+    fd = belay__batch_writer_take_dirty(&writer);
+    cr_expect(eq(int, fd, writer.errors.fd));
+    cr_expect(eq(int, belay__batch_writer_take_dirty(&writer), -1));
+}
+
+Test(batch_writer, an_absurd_window_is_out_of_memory)
+{
+    expect_code(open_both(SIZE_MAX / 2), BELAY_ENOMEM);
+    cr_expect(eq(int, writer.output.fd, -1));
+}
+
+Test(batch_writer, b9_without_memory_a_line_is_lost_but_never_torn)
+{
+    const size_t fds = count_fds();
+
+    for (size_t k = 0;; k++) {
+        int code;
+
+        test_alloc_fail_at(k);
+        code = open_both(4);
+        for (uint64_t i = 3; code == 0 && i != 0; i--) {
+            code = put(i, BELAY__BATCH_OUTPUT, "line");
+        }
+        if (code == 0) {
+            code = put(0, BELAY__BATCH_OUTPUT, "line");
+        }
+        if (test_alloc_failures() == 0) {
+            expect_code(code, 0);
+            expect_file(output_path, "line\nline\nline\nline\n");
+            break;
+        }
+        expect_code(code, BELAY_ENOMEM);
+        belay__batch_writer_close(&writer);
+        (void)unlink(output_path);
+        cr_expect(eq(sz, count_fds(), fds));
+        cr_assert(lt(sz, k, 100));
+    }
+    test_alloc_never_fail();
+}
+
+Test(batch_writer, closing_twice_or_never_opened_is_fine)
+{
+    belay__batch_writer_close(&writer);
+    cr_assert(eq(int, open_both(2), 0));
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "early"), 0);
+    belay__batch_writer_close(&writer);
+    belay__batch_writer_close(&writer);
+}
