@@ -83,7 +83,8 @@ on_progress(const struct belay__batch_stats *stats, int64_t now_ns, void *arg)
         belay__batch_progress_line(stats, &command->rates,
             terminal_columns() - 1, line, sizeof(line));
         draw(command, line);
-    } else {
+    } else if (stats->lines > 0 && stats->ended_ns == 0) {
+        /* The start says nothing, and the end has the report. */
         belay__batch_progress_line(
             stats, &command->rates, 0, line, sizeof(line));
         (void)fprintf(stderr, "belay batch: %s\n", line);
@@ -211,6 +212,12 @@ exit_code(const struct command *command)
     return command->result.stats.failed > 0 ? EXIT_LINES_FAILED : EXIT_OK;
 }
 
+static bool
+is_stdio(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
 /* The report as JSON beside the output; a failure is told, no more. */
 static void
 write_stats(const struct command *command, struct belay__buffer *buffer)
@@ -219,7 +226,7 @@ write_stats(const struct command *command, struct belay__buffer *buffer)
     FILE *file;
     bool good;
 
-    if (strcmp(command->options.batch.output_path, "-") == 0) {
+    if (is_stdio(command->options.batch.output_path)) {
         return;
     }
     (void)snprintf(
@@ -241,6 +248,21 @@ write_stats(const struct command *command, struct belay__buffer *buffer)
 }
 
 static void
+say_files(const struct command *command)
+{
+    const struct belay__batch_opts *opts = &command->options.batch;
+
+    if (!is_stdio(opts->output_path)) {
+        (void)fprintf(stderr, "  replies in                 %s\n",
+            opts->output_path);
+    }
+    if (command->result.stats.failed > 0 && opts->errors_path != NULL) {
+        (void)fprintf(stderr, "  failed lines in            %s\n",
+            opts->errors_path);
+    }
+}
+
+static void
 report(struct command *command)
 {
     struct belay__memory *memory = belay__memory_new(NULL);
@@ -255,13 +277,7 @@ report(struct command *command)
         (void)fprintf(stderr, "belay batch: %s\n%.*s",
             command->result.stop == BELAY__BATCH_DONE ? "done" : "ended early",
             (int)buffer.len, buffer.data);
-        (void)fprintf(
-            stderr, "  replies in %s\n", command->options.batch.output_path);
-        if (command->result.stats.failed > 0) {
-            (void)fprintf(stderr, "  failed lines in %s\n",
-                command->options.batch.errors_path != NULL ? command->options.batch.errors_path
-                                                  : command->options.batch.output_path);
-        }
+        say_files(command);
     }
     write_stats(command, &buffer);
     belay__buffer_fini(&buffer);

@@ -89,13 +89,18 @@ add_speed(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
     const struct belay__histogram *latency = &stats->latency_us;
     const double seconds = elapsed_s(stats);
     char span[24];
+    int code;
 
     belay__format_span(seconds, span, sizeof(span));
-    return add(buffer,
-        "  time                       %12s  (%.1f requests/s, %.0f tokens/s)\n"
-        "  latency p50 / p90 / p99    %.3f / %.3f / %.3f s, most %.3f s\n",
+    code = add(buffer,
+        "  time                       %12s  (%.1f requests/s, %.0f tokens/s)\n",
         span, per_second(stats->ok + stats->failed, seconds),
-        per_second(stats->tokens_in + stats->tokens_out, seconds),
+        per_second(stats->tokens_in + stats->tokens_out, seconds));
+    if (code < 0 || latency->count == 0) {
+        return code;
+    }
+    return add(buffer,
+        "  latency p50 / p90 / p99    %.3f / %.3f / %.3f s, most %.3f s\n",
         (double)belay__histogram_percentile(latency, 50) / US_PER_S,
         (double)belay__histogram_percentile(latency, 90) / US_PER_S,
         (double)belay__histogram_percentile(latency, 99) / US_PER_S,
