@@ -30,10 +30,10 @@ struct belay__line_ref {
 struct belay__item {
     struct belay__item *next;
     struct belay__item *prev;
-    size_t bytes;      /* of this block */
+    size_t bytes; /* of this block */
     struct belay__line_ref ref;
     struct belay_slice body; /* what is sent */
-    char path[];                  /* NUL-terminated, then the slices */
+    char path[];             /* NUL-terminated, then the slices */
 };
 
 struct belay__item_list {
@@ -49,9 +49,9 @@ struct belay__batch {
     belay_runtime *runtime;
     struct belay__memory *memory;
     belay_llm_client *client;
-    belay_group *group;    /* the reader and the workers */
-    belay_group *helpers;  /* progress and sync */
-    belay_task *reader;    /* counted; NULL once it has ended */
+    belay_group *group;   /* the reader and the workers */
+    belay_group *helpers; /* progress and sync */
+    belay_task *reader;   /* counted; NULL once it has ended */
     int input_fd;
     int input_flags; /* of fcntl, to be put back */
     char *chunk;     /* what is read goes here */
@@ -59,12 +59,12 @@ struct belay__batch {
     struct belay__lines lines;
     struct belay__ids ids;
     struct belay__batch_writer writer;
-    struct belay__buffer out; /* the line being made */
+    struct belay__buffer out;  /* the line being made */
     struct belay__buffer body; /* with another model put in */
     struct belay__item_list ready;
     struct belay__item_list active;
     size_t ready_bytes;
-    struct belay__buffer scratch; /* for reading a line */
+    struct belay__buffer scratch;       /* for reading a line */
     struct belay_semaphore ready_items; /* a permit an item, or an end */
     struct belay_semaphore room;        /* a permit a place in ready */
     struct belay_event moved; /* an item left ready, or a line was written */

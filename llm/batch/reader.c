@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-
 static enum belay__line_error
 error_of(enum belay__batch_fault fault)
 {
@@ -45,7 +44,7 @@ item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
     struct belay_slice path, struct belay_slice body)
 {
     const size_t bytes = sizeof(struct belay__item) + path.len + 1
-        + ref->custom_id.len + body.len;
+                         + ref->custom_id.len + body.len;
     struct belay__item *item = belay__alloc(batch->memory, bytes);
     char *text;
 
@@ -153,7 +152,7 @@ has_space(const struct belay__batch *batch, const struct belay__line *line)
         return false;
     }
     return batch->ready_bytes == 0
-        || batch->ready_bytes + line->text.len <= BELAY__BATCH_READY_BYTES;
+           || batch->ready_bytes + line->text.len <= BELAY__BATCH_READY_BYTES;
 }
 
 /* What a read has brought. */

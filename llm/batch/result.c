@@ -111,11 +111,10 @@ belay__batch_write_error(struct belay__batch *batch,
 }
 
 static void
-write_response(struct belay__json_writer *writer,
-    const belay_llm_reply *reply, bool json)
+write_response(
+    struct belay__json_writer *writer, const belay_llm_reply *reply, bool json)
 {
-    const struct belay_slice id =
-        belay_llm_reply_header(reply, "x-request-id");
+    const struct belay_slice id = belay_llm_reply_header(reply, "x-request-id");
 
     belay__json_key(writer, "response");
     belay__json_open_object(writer);

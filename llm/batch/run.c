@@ -40,8 +40,7 @@ belay__item_list_push(struct belay__item_list *list, struct belay__item *item)
 }
 
 void
-belay__item_list_remove(
-    struct belay__item_list *list, struct belay__item *item)
+belay__item_list_remove(struct belay__item_list *list, struct belay__item *item)
 {
     if (item->prev != NULL) {
         item->prev->next = item->next;
@@ -170,8 +169,8 @@ open_buffers(struct belay__batch *batch)
 }
 
 static belay_next
-open_failed(belay_task *task, struct belay__batch *batch, int code,
-    const char *path)
+open_failed(
+    belay_task *task, struct belay__batch *batch, int code, const char *path)
 {
     batch_close(batch);
     if (path == NULL) {
@@ -279,8 +278,7 @@ BELAY_ASYNC(ticker)
 
     BELAY_BEGIN;
     while (batch->opts.progress != NULL) {
-        batch->opts.progress(
-            batch->stats, belay_now(task).ns, batch->opts.arg);
+        batch->opts.progress(batch->stats, belay_now(task).ns, batch->opts.arg);
         BELAY_AWAIT(belay_sleep(task, batch->opts.progress_interval));
     }
     BELAY_END;
@@ -318,8 +316,8 @@ BELAY_ASYNC(syncer)
 {
     BELAY_BEGIN;
     while (self->batch->opts.sync == BELAY__BATCH_SYNC_INTERVAL) {
-        BELAY_WITH (belay_move_on(
-                        task, belay_milliseconds(SYNC_INTERVAL_MS), NULL)) {
+        BELAY_WITH (
+            belay_move_on(task, belay_milliseconds(SYNC_INTERVAL_MS), NULL)) {
             BELAY_AWAIT(belay_event_wait(task, &self->batch->sync_due));
         }
         belay_event_clear(&self->batch->sync_due);
@@ -371,20 +369,19 @@ BELAY_ASYNC(run_call)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_enter(task, &batch_manager,
-                    &(const struct belay__batch){
-                        .opts = self->opts, .result = self->ret})) {
+        &(const struct belay__batch){
+            .opts = self->opts, .result = self->ret})) {
         self->batch = belay_result(task)->value;
         BELAY_WITH (open_client(task, self->batch)) {
             BELAY_WITH (belay_group_open(task,
-                            BELAY_GROUP_OPTS(.name = "batch helpers"),
-                            &self->batch->helpers)) {
+                BELAY_GROUP_OPTS(.name = "batch helpers"),
+                &self->batch->helpers)) {
                 BELAY_CHECK(belay_spawn(
                     self->batch->helpers, ticker, .batch = self->batch));
                 BELAY_CHECK(belay_spawn(
                     self->batch->helpers, syncer, .batch = self->batch));
                 BELAY_WITH (belay_group_open(task,
-                                BELAY_GROUP_OPTS(.name = "batch"),
-                                &self->batch->group)) {
+                    BELAY_GROUP_OPTS(.name = "batch"), &self->batch->group)) {
                     BELAY_CHECK(start_tasks(self->batch));
                 }
                 belay_group_cancel(self->batch->helpers, "the batch is done");

@@ -141,7 +141,7 @@ is_refusal(const belay_llm_reply *reply)
     const int status = belay_llm_reply_status(reply);
 
     return status == 401 || status == 403
-        || is_quota(belay_llm_reply_body(reply));
+           || is_quota(belay_llm_reply_body(reply));
 }
 
 static void
@@ -158,8 +158,8 @@ take_reply(struct belay__batch_worker *worker, bool json)
     if (is_success(belay_llm_reply_status(reply))) {
         count_usage(batch->stats, reply);
     } else if (is_refusal(reply)) {
-        belay__batch_stop(batch, BELAY__BATCH_REFUSED,
-            belay_llm_reply_status(reply), NULL);
+        belay__batch_stop(
+            batch, BELAY__BATCH_REFUSED, belay_llm_reply_status(reply), NULL);
     }
     belay__batch_write_reply(batch, &worker->item->ref, reply, json);
 }
@@ -198,8 +198,8 @@ take_failure(
 
 /* What the send has brought. False: it is to be repeated. */
 static bool
-take_result(struct belay__batch_worker *worker,
-    const struct belay_result *result)
+take_result(
+    struct belay__batch_worker *worker, const struct belay_result *result)
 {
     struct belay__batch *batch = worker->batch;
     bool json;
@@ -208,8 +208,8 @@ take_result(struct belay__batch_worker *worker,
         take_failure(worker, result);
         return true;
     }
-    json = belay__json_check(belay_llm_reply_body(worker->reply), NULL, NULL)
-        == 0;
+    json =
+        belay__json_check(belay_llm_reply_body(worker->reply), NULL, NULL) == 0;
     if (!json && is_success(belay_llm_reply_status(worker->reply))
         && !worker->repeated) {
         worker->repeated = true;
@@ -226,8 +226,8 @@ end_item(struct belay__batch_worker *worker)
     struct belay__batch *batch = worker->batch;
     const int64_t now = belay__clock_now(batch->runtime);
 
-    belay__histogram_add(&batch->stats->latency_us,
-        (uint64_t)(now - worker->started_ns) / 1000);
+    belay__histogram_add(
+        &batch->stats->latency_us, (uint64_t)(now - worker->started_ns) / 1000);
     free_item(batch, worker->item);
     worker->item = NULL;
     belay_event_set(&batch->moved);
@@ -294,8 +294,8 @@ BELAY_ASYNC(work)
     end_item(worker);
     while (worker->batch->opts.sync == BELAY__BATCH_SYNC_LINE
            && (worker->sync_fd =
-                   belay__batch_writer_take_dirty(&worker->batch->writer))
-               >= 0) {
+                      belay__batch_writer_take_dirty(&worker->batch->writer))
+                  >= 0) {
         BELAY_AWAIT(belay__file_sync(task, worker->sync_fd));
     }
     BELAY_END;
