@@ -29,8 +29,8 @@ trace(const char *format, ...)
     cr_assert(n >= 0 && (size_t)n < room, "the trace is full");
     log_.len += (size_t)n;
     va_start(args, format);
-    n = vsnprintf(log_.text + log_.len, sizeof(log_.text) - log_.len, format,
-        args);
+    n = vsnprintf(
+        log_.text + log_.len, sizeof(log_.text) - log_.len, format, args);
     va_end(args);
     cr_assert(n >= 0 && (size_t)n < sizeof(log_.text) - log_.len,
         "the trace is full");
@@ -144,8 +144,7 @@ probe_wait(belay_task *task, void *arg)
         return belay_then(task, probe_wait, belay_checkpoint(task));
     }
     if (self->exit_sleep.ns > 0) {
-        return belay_then(
-            task, probe_end, belay_sleep(task, self->exit_sleep));
+        return belay_then(task, probe_end, belay_sleep(task, self->exit_sleep));
     }
     return probe_end(task, arg);
 }
@@ -260,10 +259,10 @@ look_for_leftovers(const char *what, size_t k, size_t blocks, size_t fds)
     cr_assert(test_alloc_live_blocks() == blocks,
         "%s %zu: %zu blocks are left; trace: %s", what, k,
         test_alloc_live_blocks() - blocks, trace_text());
-    cr_assert(count_fds() == fds, "%s %zu: a file descriptor is left; %s",
-        what, k, trace_text());
-    cr_assert(probes.count == 0, "%s %zu: %zu probes have not exited; %s",
-        what, k, probes.count, trace_text());
+    cr_assert(count_fds() == fds, "%s %zu: a file descriptor is left; %s", what,
+        k, trace_text());
+    cr_assert(probes.count == 0, "%s %zu: %zu probes have not exited; %s", what,
+        k, probes.count, trace_text());
 }
 
 int
@@ -315,7 +314,7 @@ size_t
 sweep_cancels(const struct program *program)
 {
     return sweep_cancels_once(program, false)
-        + sweep_cancels_once(program, true);
+           + sweep_cancels_once(program, true);
 }
 
 static size_t
@@ -352,8 +351,7 @@ sweep_allocs_once(const struct program *program, bool rest)
 size_t
 sweep_allocs(const struct program *program)
 {
-    return sweep_allocs_once(program, false)
-        + sweep_allocs_once(program, true);
+    return sweep_allocs_once(program, false) + sweep_allocs_once(program, true);
 }
 
 void

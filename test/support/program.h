@@ -69,16 +69,14 @@ struct program {
 int program_run(const struct program *program, struct belay_result *ret);
 
 /* Runs `name` with these arguments, gives the code. */
-#define RUN(name, ...) \
-    program_run( \
-        &(const struct program){.function = &(name), \
-            .arguments = &(const struct name){__VA_ARGS__}}, \
+#define RUN(name, ...)                                               \
+    program_run(&(const struct program){.function = &(name),         \
+                    .arguments = &(const struct name){__VA_ARGS__}}, \
         NULL)
 /* The same, with the result. */
-#define RUN_RESULT(ret, name, ...) \
-    program_run( \
-        &(const struct program){.function = &(name), \
-            .arguments = &(const struct name){__VA_ARGS__}}, \
+#define RUN_RESULT(ret, name, ...)                                   \
+    program_run(&(const struct program){.function = &(name),         \
+                    .arguments = &(const struct name){__VA_ARGS__}}, \
         (ret))
 
 /* Cancels the program as its k-th wait begins, for every k; then again, just

@@ -196,8 +196,7 @@ Test(cancel, s8_a_refused_abort_leaves_the_task_parked)
 {
     struct fake fake = {.answer = BELAY_ABORT_REFUSED};
 
-    cr_expect(
-        eq(int, RUN(abort_case, .fake = &fake, .complete = true), 0));
+    cr_expect(eq(int, RUN(abort_case, .fake = &fake, .complete = true), 0));
     expect_trace("begun; cancelled; asked; complete; got ok; then cancel");
 }
 
@@ -219,8 +218,7 @@ Test(cancel, s9_later_delivers_what_really_happened)
 {
     struct fake fake = {.answer = BELAY_ABORT_LATER};
 
-    cr_expect(
-        eq(int, RUN(abort_case, .fake = &fake, .complete = true), 0));
+    cr_expect(eq(int, RUN(abort_case, .fake = &fake, .complete = true), 0));
     expect_trace("begun; cancelled; asked; complete; got ok; then cancel");
     trace_clear();
     cr_expect(eq(int,
@@ -237,7 +235,8 @@ Test(cancel, s9_later_delivers_what_really_happened)
 
 Test(cancel, s9_the_hook_may_complete_it_itself)
 {
-    struct fake fake = {.answer = BELAY_ABORT_LATER, .done_inside = true,
+    struct fake fake = {.answer = BELAY_ABORT_LATER,
+        .done_inside = true,
         .inside_code = BELAY_ECANCELED};
 
     cr_expect(eq(int, RUN(abort_case, .fake = &fake), 0));
@@ -316,8 +315,8 @@ BELAY_ASYNC(deep)
             *self->outermost = self->scope;
         }
         if (self->left > 0) {
-            BELAY_AWAIT(BELAY_CALL(deep, .left = self->left - 1,
-                .outermost = self->outermost));
+            BELAY_AWAIT(BELAY_CALL(
+                deep, .left = self->left - 1, .outermost = self->outermost));
         } else {
             belay_cancel_scope_cancel(*self->outermost, NULL);
             BELAY_AWAIT(belay_checkpoint(task));
@@ -477,8 +476,7 @@ BELAY_ASYNC(absorb)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(.status = &self->outer_status),
-        &self->outer)) {
+        BELAY_CANCEL_SCOPE_OPTS(.status = &self->outer_status), &self->outer)) {
         BELAY_WITH (belay_cancel_scope_open(task,
             BELAY_CANCEL_SCOPE_OPTS(.status = &self->inner_status),
             &self->inner)) {
@@ -509,19 +507,19 @@ Test(cancel, s19_the_outermost_cancelled_scope_absorbs)
         0));
     expect_trace("inner 10 outer 11");
     trace_clear();
-    cr_expect(eq(
-        int, RUN(absorb, .cancel_inner = true, .checkpoint = true), 0));
+    cr_expect(
+        eq(int, RUN(absorb, .cancel_inner = true, .checkpoint = true), 0));
     expect_trace("between; inner 11 outer 00");
     trace_clear();
-    cr_expect(eq(
-        int, RUN(absorb, .cancel_outer = true, .checkpoint = true), 0));
+    cr_expect(
+        eq(int, RUN(absorb, .cancel_outer = true, .checkpoint = true), 0));
     expect_trace("inner 00 outer 11");
 }
 
 Test(cancel, s20_cancelled_but_unseen_is_not_caught)
 {
-    cr_expect(eq(
-        int, RUN(absorb, .cancel_outer = true, .cancel_inner = true), 0));
+    cr_expect(
+        eq(int, RUN(absorb, .cancel_outer = true, .cancel_inner = true), 0));
     expect_trace("through; between; inner 10 outer 10");
 }
 
@@ -559,8 +557,8 @@ Test(cancel, s21_the_code_without_the_flag_is_an_ordinary_error)
 
 Test(cancel, s22_another_error_in_response_to_a_cancel_goes_on)
 {
-    cr_expect(eq(
-        int, RUN(codes, .code = BELAY_EIO, .see_cancel = true), BELAY_EIO));
+    cr_expect(
+        eq(int, RUN(codes, .code = BELAY_EIO, .see_cancel = true), BELAY_EIO));
     cr_expect(eq(int, RUN(codes, .code = 0, .see_cancel = true), 0));
 }
 
@@ -577,8 +575,7 @@ BELAY_ASYNC(shielded)
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
         BELAY_WITH (belay_cancel_scope_open(task,
-            BELAY_CANCEL_SCOPE_OPTS(
-                .shield = true, .status = &self->status),
+            BELAY_CANCEL_SCOPE_OPTS(.shield = true, .status = &self->status),
             &self->shield)) {
             belay_cancel_scope_cancel(self->outer, NULL);
             BELAY_AWAIT(belay_sleep(task, belay_seconds(1000)));
@@ -693,13 +690,12 @@ BELAY_ASYNC(toggled)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(.status = &self->outer_status),
-        &self->outer)) {
+        BELAY_CANCEL_SCOPE_OPTS(.status = &self->outer_status), &self->outer)) {
         BELAY_WITH (belay_cancel_scope_open(task,
             BELAY_CANCEL_SCOPE_OPTS(.status = &self->middle_status),
             &self->middle)) {
-            BELAY_WITH (BELAY_ENTER(
-                toggling, .scope = &self->middle, .shield = true)) {
+            BELAY_WITH (
+                BELAY_ENTER(toggling, .scope = &self->middle, .shield = true)) {
                 belay_cancel_scope_cancel(self->outer, NULL);
                 BELAY_AWAIT(belay_checkpoint(task));
             }
@@ -772,11 +768,10 @@ BELAY_ASYNC(own_deadline)
     BELAY_BEGIN;
     self->from_ns = belay_now(task).ns;
     BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(
-            .shield = true, .timeout = belay_seconds(1)),
+        BELAY_CANCEL_SCOPE_OPTS(.shield = true, .timeout = belay_seconds(1)),
         NULL)) {
-        BELAY_WITH (BELAY_ENTER(
-            probe, .name = "a", .exit_sleep = BELAY_FOREVER)) {
+        BELAY_WITH (
+            BELAY_ENTER(probe, .name = "a", .exit_sleep = BELAY_FOREVER)) {
             BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
         }
     }
@@ -817,8 +812,8 @@ steps_of(const belay_task *task)
 {
     struct belay_runtime_stats stats = {.size = sizeof(stats)};
 
-    cr_assert(zero(
-        int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
+    cr_assert(
+        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
     return stats.steps;
 }
 
@@ -846,9 +841,7 @@ Test(cancel, s29_cancelling_many_waiters_of_one_event_is_linear)
     uint64_t few = 0;
     uint64_t many = 0;
 
-    cr_expect(
-        eq(int, RUN(crowd, .count = 1000, .ret_steps = &few), 0));
-    cr_expect(
-        eq(int, RUN(crowd, .count = 50000, .ret_steps = &many), 0));
+    cr_expect(eq(int, RUN(crowd, .count = 1000, .ret_steps = &few), 0));
+    cr_expect(eq(int, RUN(crowd, .count = 50000, .ret_steps = &many), 0));
     cr_expect(le(u64, many, 50 * few));
 }

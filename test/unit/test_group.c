@@ -11,8 +11,8 @@ TestSuite(group, .fini = check_clean, .timeout = 30);
 struct child {
     const char *name;
     belay_duration sleep;
-    int code;       /* after the sleep */
-    int on_cancel;  /* instead of the cancel */
+    int code;      /* after the sleep */
+    int on_cancel; /* instead of the cancel */
     belay_duration exit_sleep;
     int exit_code;
 };
@@ -46,7 +46,7 @@ children_text(const struct belay_result *result)
 
     text[0] = '\0';
     for (size_t i = 0; result->error != NULL
-         && (error = belay_error_child(result->error, i)) != NULL;
+                       && (error = belay_error_child(result->error, i)) != NULL;
          i++) {
         len += (size_t)snprintf(text + len, sizeof(text) - len, "%s ",
             belay_code_name(belay_error_code(error)));
@@ -70,13 +70,13 @@ struct two {
 BELAY_ASYNC(two)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(.status = &self->status), &self->outer)) {
+    BELAY_WITH (belay_cancel_scope_open(
+        task, BELAY_CANCEL_SCOPE_OPTS(.status = &self->status), &self->outer)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(belay_group_spawn(
-                self->group, &child, &self->first, NULL));
-            BELAY_CHECK(belay_group_spawn(
-                self->group, &child, &self->second, NULL));
+            BELAY_CHECK(
+                belay_group_spawn(self->group, &child, &self->first, NULL));
+            BELAY_CHECK(
+                belay_group_spawn(self->group, &child, &self->second, NULL));
             BELAY_TRY(belay_sleep(task, self->body_sleep));
             trace("body %s", trace_result(belay_result(task)));
             if (self->cancel_outer) {
@@ -104,7 +104,8 @@ Test(group, s46_the_exit_waits_for_every_child_and_its_exits)
 {
     cr_expect(eq(int,
         RUN(two, .first = {.name = "a", .sleep = belay_seconds(3)},
-            .second = {.name = "b", .sleep = belay_seconds(1),
+            .second = {.name = "b",
+                .sleep = belay_seconds(1),
                 .exit_sleep = belay_seconds(9)}),
         0));
     expect_trace("enter a; enter b; body ok; exit b; exit a; behind; "
@@ -116,8 +117,7 @@ Test(group, s47_the_bodys_failure_cancels_the_children)
     struct belay_result result;
 
     cr_expect(eq(int,
-        RUN_RESULT(&result, two,
-            .first = {.name = "a", .sleep = BELAY_FOREVER},
+        RUN_RESULT(&result, two, .first = {.name = "a", .sleep = BELAY_FOREVER},
             .second = {.name = "b", .sleep = BELAY_FOREVER},
             .body_code = BELAY_EIO),
         BELAY_EGROUP));
@@ -131,10 +131,10 @@ Test(group, s48_s49_s50_a_childs_failure_cancels_siblings_and_body)
     struct belay_result result;
 
     cr_expect(eq(int,
-        RUN_RESULT(&result, two,
-            .first = {.name = "a", .sleep = BELAY_FOREVER},
+        RUN_RESULT(&result, two, .first = {.name = "a", .sleep = BELAY_FOREVER},
             .second = {.name = "b",
-                .sleep = belay_seconds(1), .code = BELAY_EIO},
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO},
             .body_sleep = BELAY_FOREVER),
         BELAY_EGROUP));
     expect_trace("enter a; enter b; exit b/EIO; body cancel; exit a/cancel");
@@ -150,10 +150,13 @@ Test(group, s49_all_failures_in_the_order_of_their_ends)
 
     cr_expect(eq(int,
         RUN_RESULT(&result, two,
-            .first = {.name = "a", .sleep = BELAY_FOREVER,
-                .on_cancel = BELAY_EPIPE, .exit_sleep = belay_seconds(1)},
+            .first = {.name = "a",
+                .sleep = BELAY_FOREVER,
+                .on_cancel = BELAY_EPIPE,
+                .exit_sleep = belay_seconds(1)},
             .second = {.name = "b",
-                .sleep = belay_seconds(1), .code = BELAY_EIO},
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO},
             .body_sleep = BELAY_FOREVER, .body_code = BELAY_EBUSY),
         BELAY_EGROUP));
     cr_expect(eq(str, children_text(&result), (char *)"EIO EBUSY EPIPE "));
@@ -167,9 +170,11 @@ Test(group, s52_an_error_of_cleanup_is_added)
     cr_expect(eq(int,
         RUN_RESULT(&result, two,
             .first = {.name = "a",
-                .sleep = BELAY_FOREVER, .exit_code = BELAY_EPIPE},
+                .sleep = BELAY_FOREVER,
+                .exit_code = BELAY_EPIPE},
             .second = {.name = "b",
-                .sleep = belay_seconds(1), .code = BELAY_EIO}),
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO}),
         BELAY_EGROUP));
     cr_expect(eq(str, children_text(&result), (char *)"EIO EPIPE "));
     belay_error_unref(result.error);
@@ -195,7 +200,8 @@ Test(group, s54_errors_beat_the_cancel_from_outside)
     cr_expect(eq(int,
         RUN_RESULT(&result, two,
             .first = {.name = "a",
-                .sleep = BELAY_FOREVER, .on_cancel = BELAY_EPIPE},
+                .sleep = BELAY_FOREVER,
+                .on_cancel = BELAY_EPIPE},
             .second = {.name = "b", .sleep = BELAY_FOREVER},
             .cancel_outer = true),
         BELAY_EGROUP));
@@ -280,8 +286,7 @@ BELAY_ASYNC(eager)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(
-            belay_spawn(self->group, canceller, .group = self->group));
+        BELAY_CHECK(belay_spawn(self->group, canceller, .group = self->group));
         BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
     }
     trace("end");
@@ -354,8 +359,8 @@ BELAY_ASYNC(joining)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(
-            self->group, spawner, .group = self->group, .left = 2));
+        BELAY_CHECK(
+            belay_spawn(self->group, spawner, .group = self->group, .left = 2));
         trace("leaving");
     }
     trace("left");
@@ -381,8 +386,7 @@ BELAY_ASYNC(outsider)
     BELAY_AWAIT(belay_task_join(task, self->target));
     trace("late spawn %s",
         belay_code_name(belay_group_spawn(self->group, &nothing,
-            &(const struct nothing){0},
-            BELAY_SPAWN_OPTS(.task = &self->ref))));
+            &(const struct nothing){0}, BELAY_SPAWN_OPTS(.task = &self->ref))));
     cr_expect(zero(ptr, self->ref));
     BELAY_END;
 }
@@ -399,8 +403,7 @@ BELAY_ASYNC(finished)
     BELAY_WITH (belay_group_open(task, NULL, &self->outer)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->inner)) {
             BELAY_CHECK(belay_group_spawn(self->inner, &child,
-                &(const struct child){.name = "a",
-                    .sleep = belay_seconds(1)},
+                &(const struct child){.name = "a", .sleep = belay_seconds(1)},
                 BELAY_SPAWN_OPTS(.task = &self->child)));
             BELAY_CHECK(belay_spawn(self->outer, outsider,
                 .target = self->child, .group = self->inner));
@@ -426,8 +429,8 @@ BELAY_ASYNC(into_cancelled)
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         belay_group_cancel(self->group, NULL);
-        BELAY_CHECK(belay_spawn(self->group, child, .name = "a",
-            .sleep = BELAY_FOREVER));
+        BELAY_CHECK(belay_spawn(
+            self->group, child, .name = "a", .sleep = BELAY_FOREVER));
         trace("spawned");
     }
     BELAY_END;
@@ -464,8 +467,7 @@ BELAY_ASYNC(lacking)
         cr_expect(zero(ptr, self->ref));
         cr_expect(zero(sz, belay_group_count(self->group)));
         cr_expect(eq(int,
-            belay_group_spawn(self->group, &nothing,
-                &(const struct nothing){0},
+            belay_group_spawn(self->group, &nothing, &(const struct nothing){0},
                 &(const struct belay_spawn_opts){.size = 1}),
             BELAY_EINVAL));
         cr_expect(zero(sz, belay_group_count(self->group)));
@@ -502,8 +504,7 @@ BELAY_ASYNC(spawn_order)
 Test(group, s61_first_steps_run_in_spawn_order_on_no_spawners_stack)
 {
     cr_expect(eq(int, RUN(spawn_order, .group = NULL), 0));
-    expect_trace(
-        "body; child; child; child; child; 0; 0; 0; 0");
+    expect_trace("body; child; child; child; child; 0; 0; 0; 0");
 }
 
 struct inherits {
@@ -516,8 +517,8 @@ BELAY_ASYNC(inherits)
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
-            BELAY_CHECK(belay_spawn(self->group, child, .name = "a",
-                .sleep = belay_seconds(1)));
+            BELAY_CHECK(belay_spawn(
+                self->group, child, .name = "a", .sleep = belay_seconds(1)));
             belay_cancel_scope_cancel(self->scope, NULL);
             BELAY_AWAIT(belay_checkpoint(task));
         }
@@ -545,8 +546,8 @@ BELAY_ASYNC(inner_host)
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         BELAY_CHECK(belay_spawn(self->group, child, .name = "x",
             .sleep = belay_seconds(1), .code = self->code));
-        BELAY_CHECK(belay_spawn(self->group, child, .name = "y",
-            .sleep = BELAY_FOREVER));
+        BELAY_CHECK(belay_spawn(
+            self->group, child, .name = "y", .sleep = BELAY_FOREVER));
     }
     BELAY_END;
 }
@@ -564,8 +565,8 @@ BELAY_ASYNC(outer_host)
         BELAY_CHECK(
             belay_spawn(self->group, inner_host, .code = self->inner_code));
         BELAY_CHECK(belay_spawn(self->group, child, .name = "z",
-            .sleep = self->outer_code < 0 ? belay_milliseconds(1)
-                                          : BELAY_FOREVER,
+            .sleep =
+                self->outer_code < 0 ? belay_milliseconds(1) : BELAY_FOREVER,
             .code = self->outer_code));
     }
     BELAY_END;
@@ -575,15 +576,14 @@ Test(group, s63_an_inner_groups_failure_is_one_of_the_outers)
 {
     struct belay_result result;
 
-    cr_expect(eq(int,
-        RUN_RESULT(&result, outer_host, .inner_code = BELAY_EIO),
+    cr_expect(eq(int, RUN_RESULT(&result, outer_host, .inner_code = BELAY_EIO),
         BELAY_EGROUP));
     cr_expect(eq(str, children_text(&result), (char *)"EGROUP "));
     belay_error_unref(result.error);
     trace_clear();
-    cr_expect(eq(int,
-        RUN_RESULT(&result, outer_host, .outer_code = BELAY_EPIPE),
-        BELAY_EGROUP));
+    cr_expect(
+        eq(int, RUN_RESULT(&result, outer_host, .outer_code = BELAY_EPIPE),
+            BELAY_EGROUP));
     cr_expect(eq(str, children_text(&result), (char *)"EPIPE "));
     expect_trace("enter z; enter x; enter y; exit z/EPIPE; exit y/cancel; "
                  "exit x/cancel");
@@ -604,10 +604,10 @@ BELAY_ASYNC(head)
     ++*self->count;
     BELAY_TRY(belay_checkpoint(task));
     if (!belay_result(task)->cancelled) {
-        BELAY_CHECK(belay_spawn(self->group, head, .group = self->group,
-            .count = self->count));
-        BELAY_CHECK(belay_spawn(self->group, head, .group = self->group,
-            .count = self->count));
+        BELAY_CHECK(belay_spawn(
+            self->group, head, .group = self->group, .count = self->count));
+        BELAY_CHECK(belay_spawn(
+            self->group, head, .group = self->group, .count = self->count));
     }
     BELAY_END;
 }
@@ -643,8 +643,8 @@ memory_of(const belay_task *task)
 {
     struct belay_runtime_stats stats = {.size = sizeof(stats)};
 
-    cr_assert(zero(
-        int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
+    cr_assert(
+        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
     return stats.memory_bytes;
 }
 
@@ -737,8 +737,8 @@ BELAY_ASYNC(joined)
     BELAY_TRY(belay_task_join(task, task));
     trace("self %s", trace_result(belay_result(task)));
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(
-            self->group, joins, .target = task, .what = "host"));
+        BELAY_CHECK(
+            belay_spawn(self->group, joins, .target = task, .what = "host"));
         BELAY_CHECK(belay_group_spawn(self->group, &child,
             &(const struct child){.name = "a", .sleep = belay_seconds(1)},
             BELAY_SPAWN_OPTS(.task = &self->child)));
@@ -752,8 +752,7 @@ BELAY_ASYNC(joined)
 Test(group, s71_joining_oneself_or_ones_host_is_a_deadlock)
 {
     cr_expect(eq(int, RUN(joined, .group = NULL), 0));
-    expect_trace(
-        "self EDEADLK; host EDEADLK; enter a; exit a; sibling ok");
+    expect_trace("self EDEADLK; host EDEADLK; enter a; exit a; sibling ok");
 }
 
 struct told {
@@ -811,7 +810,9 @@ BELAY_ASYNC(limited)
         BELAY_GROUP_OPTS(.max_running = self->max_running), &self->group)) {
         for (self->i = 0; self->i < 3; self->i++) {
             BELAY_CHECK(belay_spawn(self->group, child,
-                .name = self->i == 0 ? "a" : self->i == 1 ? "b" : "c",
+                .name = self->i == 0   ? "a"
+                        : self->i == 1 ? "b"
+                                       : "c",
                 .sleep = belay_seconds(1)));
         }
         BELAY_AWAIT(belay_checkpoint(task));
@@ -857,8 +858,7 @@ Test(group, all_failures_are_counted_the_first_ones_kept)
     struct belay_result result;
     char text[2048];
 
-    cr_expect(eq(
-        int, RUN_RESULT(&result, many_errors, .i = 0), BELAY_EGROUP));
+    cr_expect(eq(int, RUN_RESULT(&result, many_errors, .i = 0), BELAY_EGROUP));
     cr_assert(ne(ptr, result.error, NULL));
     cr_expect(eq(str, children_text(&result), (char *)"EIO EIO EIO "));
     cr_expect(eq(sz, belay_error_failures(result.error), 10));
@@ -888,8 +888,7 @@ BELAY_ASYNC(respawn)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task,
-        BELAY_GROUP_OPTS(.on_child = spawn_again, .arg = self),
-        &self->group)) {
+        BELAY_GROUP_OPTS(.on_child = spawn_again, .arg = self), &self->group)) {
         BELAY_CHECK(belay_spawn(self->group, nothing, 0));
     }
     trace("end");
@@ -906,21 +905,24 @@ Test(group, s46_whatever_happens_no_child_is_left_behind)
 {
     const struct two ways[] = {
         {.first = {.name = "a", .sleep = belay_seconds(1)},
-            .second = {.name = "b", .sleep = belay_seconds(2),
+            .second = {.name = "b",
+                .sleep = belay_seconds(2),
                 .exit_sleep = belay_seconds(1)}},
         {.first = {.name = "a", .sleep = BELAY_FOREVER},
-            .second = {.name = "b", .sleep = belay_seconds(1),
-                .code = BELAY_EIO, .exit_sleep = belay_seconds(9)},
+            .second = {.name = "b",
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO,
+                .exit_sleep = belay_seconds(9)},
             .body_sleep = BELAY_FOREVER},
         {.first = {.name = "a", .sleep = BELAY_FOREVER},
-            .second = {.name = "b", .sleep = BELAY_FOREVER,
+            .second = {.name = "b",
+                .sleep = BELAY_FOREVER,
                 .on_cancel = BELAY_EIO},
             .cancel_outer = true},
     };
 
     for (size_t i = 0; i < 3; i++) {
-        sweep(&(const struct program){
-            .function = &two, .arguments = &ways[i]});
+        sweep(&(const struct program){.function = &two, .arguments = &ways[i]});
     }
     sweep(&(const struct program){.function = &outer_host,
         .arguments = &(const struct outer_host){.inner_code = BELAY_EIO}});

@@ -47,8 +47,7 @@ static const belay_manager pushed = {
     {"pushed", NULL, sizeof(struct probe), push_never, 0}, push_exit};
 
 #define PUSH(stack, ...) \
-    belay_stack_push( \
-        (stack), &pushed, &(const struct probe){__VA_ARGS__}, NULL)
+    belay_stack_push((stack), &pushed, &(const struct probe){__VA_ARGS__}, NULL)
 
 struct mixed {
     int code;
@@ -60,16 +59,14 @@ BELAY_ASYNC(mixed)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
-        BELAY_CHECK(
-            belay_stack_defer(self->stack, note, text("first"), NULL));
+        BELAY_CHECK(belay_stack_defer(self->stack, note, text("first"), NULL));
         BELAY_AWAIT(belay_stack_enter(task, self->stack,
             BELAY_ENTER(probe, .name = "a", .exit_waits = 2), NULL));
         cr_expect(ne(ptr, belay_result(task)->value, NULL));
         BELAY_CHECK(PUSH(self->stack, .name = "p"));
         BELAY_AWAIT(belay_stack_enter(task, self->stack,
             BELAY_ENTER(probe, .name = "b", .enter_waits = 1), NULL));
-        BELAY_CHECK(
-            belay_stack_defer(self->stack, note, text("last"), NULL));
+        BELAY_CHECK(belay_stack_defer(self->stack, note, text("last"), NULL));
         cr_expect(eq(sz, belay_stack_count(self->stack), 5));
         trace("body");
         if (self->code < 0) {
@@ -107,12 +104,11 @@ BELAY_ASYNC(answers)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
-        BELAY_CHECK(PUSH(
-            self->stack, .name = "bottom", .exit_code = self->bottom));
+        BELAY_CHECK(
+            PUSH(self->stack, .name = "bottom", .exit_code = self->bottom));
         BELAY_CHECK(PUSH(self->stack, .name = "middle",
             .exit_suppress = self->suppress_middle));
-        BELAY_CHECK(
-            PUSH(self->stack, .name = "top", .exit_code = self->top));
+        BELAY_CHECK(PUSH(self->stack, .name = "top", .exit_code = self->top));
         if (self->body < 0) {
             BELAY_FAIL(self->body, "body");
         }
@@ -154,8 +150,7 @@ Test(stack, s78_this_holds_after_a_good_body_too)
     struct belay_result result;
 
     cr_expect(eq(int,
-        RUN_RESULT(
-            &result, answers, .top = BELAY_EPIPE, .bottom = BELAY_EBUSY),
+        RUN_RESULT(&result, answers, .top = BELAY_EPIPE, .bottom = BELAY_EBUSY),
         BELAY_EBUSY));
     expect_trace("exit top/ok; exit middle/EPIPE; exit bottom/EPIPE");
     cr_expect(eq(str, chain_text(&result), (char *)"EBUSY EPIPE "));
@@ -166,12 +161,12 @@ Test(stack, s81_suppress_makes_the_outcome_good_for_those_below)
 {
     struct belay_result result;
 
-    cr_expect(eq(int,
-        RUN(answers, .body = BELAY_EIO, .suppress_middle = true), 0));
+    cr_expect(
+        eq(int, RUN(answers, .body = BELAY_EIO, .suppress_middle = true), 0));
     expect_trace("exit top/EIO; exit middle/EIO; exit bottom/ok; behind");
     cr_expect(eq(int,
-        RUN_RESULT(&result, answers, .body = BELAY_EIO,
-            .suppress_middle = true, .bottom = BELAY_EBUSY),
+        RUN_RESULT(&result, answers, .body = BELAY_EIO, .suppress_middle = true,
+            .bottom = BELAY_EBUSY),
         BELAY_EBUSY));
     cr_expect(eq(str, chain_text(&result), (char *)"EBUSY "));
     belay_error_unref(result.error);
@@ -186,8 +181,7 @@ static belay_next
 same_exit(belay_task *task, void *self)
 {
     (void)self;
-    return belay_fail_with(
-        task, belay_error_ref(belay_outcome(task)->error));
+    return belay_fail_with(task, belay_error_ref(belay_outcome(task)->error));
 }
 
 BELAY_ASYNC(same)
@@ -208,8 +202,7 @@ Test(stack, s79_failing_with_the_same_error_is_pass)
 {
     struct belay_result result;
 
-    cr_expect(
-        eq(int, RUN_RESULT(&result, same, .stack = NULL), BELAY_EIO));
+    cr_expect(eq(int, RUN_RESULT(&result, same, .stack = NULL), BELAY_EIO));
     cr_expect(eq(str, chain_text(&result), (char *)"EIO "));
     belay_error_unref(result.error);
 }
@@ -232,13 +225,12 @@ BELAY_ASYNC(closing)
             &(const struct belay_result){.code = self->code}));
         trace("closed %s", trace_result(belay_result(task)));
         cr_expect(zero(sz, belay_stack_count(self->stack)));
+        cr_expect(eq(int, PUSH(self->stack, .name = "late"), BELAY_ESTATE));
         cr_expect(
-            eq(int, PUSH(self->stack, .name = "late"), BELAY_ESTATE));
-        cr_expect(eq(int,
-            belay_stack_defer(self->stack, note, text("late"), NULL),
-            BELAY_ESTATE));
-        BELAY_TRY(belay_stack_enter(task, self->stack,
-            BELAY_ENTER(probe, .name = "late"), NULL));
+            eq(int, belay_stack_defer(self->stack, note, text("late"), NULL),
+                BELAY_ESTATE));
+        BELAY_TRY(belay_stack_enter(
+            task, self->stack, BELAY_ENTER(probe, .name = "late"), NULL));
         trace("enter %s", trace_result(belay_result(task)));
         BELAY_TRY(belay_stack_close(task, self->stack, NULL));
         trace("again %s", trace_result(belay_result(task)));
@@ -304,13 +296,11 @@ closes_exit(belay_task *task, void *arg)
     struct closes_itself *self = arg;
 
     trace("exit");
-    cr_expect(zero(int,
-        belay_stack_defer(
-            self->stack, note, text("pushed while unwinding"), NULL)));
-    cr_expect(eq(int, belay_stack_move(self->stack, self->stack),
-        BELAY_EBUSY));
-    return belay_then(task, closes_after,
-        belay_stack_close(task, self->stack, NULL));
+    cr_expect(zero(int, belay_stack_defer(self->stack, note,
+                            text("pushed while unwinding"), NULL)));
+    cr_expect(eq(int, belay_stack_move(self->stack, self->stack), BELAY_EBUSY));
+    return belay_then(
+        task, closes_after, belay_stack_close(task, self->stack, NULL));
 }
 
 BELAY_ASYNC(reentrant)
@@ -321,8 +311,7 @@ BELAY_ASYNC(reentrant)
 
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
-        BELAY_CHECK(
-            belay_stack_defer(self->stack, note, text("oldest"), NULL));
+        BELAY_CHECK(belay_stack_defer(self->stack, note, text("oldest"), NULL));
         BELAY_CHECK(belay_stack_push(self->stack, &closes,
             &(const struct closes_itself){self->stack}, NULL));
     }
@@ -389,8 +378,8 @@ BELAY_ASYNC(moving)
         BELAY_CHECK(PUSH(self->outer, .name = "o"));
         BELAY_WITH (belay_stack_open(task, &self->inner)) {
             BELAY_CHECK(PUSH(self->inner, .name = "i1"));
-            BELAY_AWAIT(belay_stack_enter(task, self->inner,
-                BELAY_ENTER(probe, .name = "i2"), NULL));
+            BELAY_AWAIT(belay_stack_enter(
+                task, self->inner, BELAY_ENTER(probe, .name = "i2"), NULL));
             cr_expect(zero(int, belay_stack_move(self->inner, self->outer)));
             cr_expect(zero(sz, belay_stack_count(self->inner)));
             cr_expect(eq(sz, belay_stack_count(self->outer), 3));
@@ -424,8 +413,7 @@ BELAY_ASYNC(receiver)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, self->stack)) {
-        BELAY_CHECK(
-            belay_stack_defer(*self->stack, clear, self->stack, NULL));
+        BELAY_CHECK(belay_stack_defer(*self->stack, clear, self->stack, NULL));
         belay_event_set(self->ready);
         BELAY_AWAIT(belay_event_wait(task, self->moved));
         trace("receiver has %zu", belay_stack_count(*self->stack));
@@ -534,8 +522,8 @@ BELAY_ASYNC(order)
     BELAY_WITH (belay_stack_open(task, &self->outer)) {
         BELAY_AWAIT(belay_stack_enter(task, self->outer,
             belay_timeout(task, belay_seconds(9)), &self->entry));
-        cr_expect(eq(int, belay_stack_forget(self->outer, self->entry),
-            BELAY_EPINNED));
+        cr_expect(eq(
+            int, belay_stack_forget(self->outer, self->entry), BELAY_EPINNED));
         BELAY_WITH (belay_stack_open(task, &self->inner)) {
             BELAY_AWAIT(belay_stack_enter(task, self->inner,
                 belay_timeout(task, belay_seconds(5)), NULL));
@@ -610,8 +598,8 @@ BELAY_ASYNC(entering)
         BELAY_AWAIT(belay_stack_enter(
             task, self->stack, BELAY_ENTER(probe, .name = "a"), NULL));
         BELAY_TRY(belay_stack_enter(task, self->stack,
-            BELAY_ENTER(probe, .name = "b", .enter_code = self->code,
-                .enter_waits = 1),
+            BELAY_ENTER(
+                probe, .name = "b", .enter_code = self->code, .enter_waits = 1),
             &self->entry));
         trace("%s, %zu on it", trace_result(belay_result(task)),
             belay_stack_count(self->stack));
@@ -637,8 +625,8 @@ BELAY_ASYNC(no_room)
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
         for (self->i = 0; self->i < 4; self->i++) {
             test_alloc_fail_at((size_t)self->i);
-            BELAY_TRY(belay_stack_enter(task, self->stack,
-                BELAY_ENTER(probe, .name = "a"), NULL));
+            BELAY_TRY(belay_stack_enter(
+                task, self->stack, BELAY_ENTER(probe, .name = "a"), NULL));
             test_alloc_never_fail();
             if (belay_result(task)->code < 0) {
                 cr_expect(eq(int, belay_result(task)->code, BELAY_ENOMEM));
@@ -650,8 +638,7 @@ BELAY_ASYNC(no_room)
         }
         test_alloc_fail_after(0);
         cr_expect(eq(int, PUSH(self->stack, .name = "x"), BELAY_ENOMEM));
-        cr_expect(eq(int,
-            belay_stack_defer(self->stack, note, text("x"), NULL),
+        cr_expect(eq(int, belay_stack_defer(self->stack, note, text("x"), NULL),
             BELAY_ENOMEM));
         test_alloc_never_fail();
         cr_expect(eq(sz, belay_stack_count(self->stack), 1));
@@ -674,11 +661,11 @@ BELAY_ASYNC(no_exit)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
         cr_expect(eq(int,
-            belay_stack_push(self->stack, &nested,
-                &(const struct nested){false}, NULL),
+            belay_stack_push(
+                self->stack, &nested, &(const struct nested){false}, NULL),
             BELAY_EINVAL));
-        BELAY_AWAIT(belay_stack_enter(
-            task, self->stack, belay_checkpoint(task), NULL));
+        BELAY_AWAIT(
+            belay_stack_enter(task, self->stack, belay_checkpoint(task), NULL));
     }
     BELAY_END;
 }
@@ -720,14 +707,13 @@ counts_exit(belay_task *task, void *arg)
 BELAY_ASYNC(huge)
 {
     static const belay_manager counts = {
-        {"counts", NULL, sizeof(struct counts), push_never, 0},
-        counts_exit};
+        {"counts", NULL, sizeof(struct counts), push_never, 0}, counts_exit};
 
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
         for (self->i = 0; self->i < self->count / 2; self->i++) {
-            BELAY_CHECK(belay_stack_defer(
-                self->stack, count_up, &self->ran, NULL));
+            BELAY_CHECK(
+                belay_stack_defer(self->stack, count_up, &self->ran, NULL));
             BELAY_CHECK(belay_stack_push(self->stack, &counts,
                 &(const struct counts){&self->ran}, NULL));
         }
@@ -799,8 +785,8 @@ BELAY_ASYNC(busy)
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         BELAY_WITH (belay_stack_open(task, &self->stack)) {
-            BELAY_AWAIT(belay_stack_enter(task, self->stack,
-                BELAY_ENTER(probe, .name = "b"), NULL));
+            BELAY_AWAIT(belay_stack_enter(
+                task, self->stack, BELAY_ENTER(probe, .name = "b"), NULL));
             BELAY_AWAIT(belay_stack_enter(task, self->stack,
                 BELAY_ENTER(probe, .name = "a", .exit_waits = 3), NULL));
             BELAY_CHECK(belay_spawn(self->group, ticker, 0));
@@ -829,8 +815,7 @@ BELAY_ASYNC(one_block)
     if (self->on_stack) {
         BELAY_WITH (belay_stack_open(task, &self->stack)) {
             BELAY_AWAIT(belay_stack_enter(task, self->stack,
-                BELAY_ENTER(probe, .name = "a",
-                    .exit_code = self->exit_code,
+                BELAY_ENTER(probe, .name = "a", .exit_code = self->exit_code,
                     .exit_suppress = self->suppress),
                 NULL));
             if (self->body < 0) {
@@ -839,8 +824,7 @@ BELAY_ASYNC(one_block)
         }
     } else {
         BELAY_WITH (BELAY_ENTER(probe, .name = "a",
-            .exit_code = self->exit_code,
-            .exit_suppress = self->suppress)) {
+            .exit_code = self->exit_code, .exit_suppress = self->suppress)) {
             if (self->body < 0) {
                 BELAY_FAIL(self->body, "body");
             }
@@ -873,8 +857,7 @@ Test(stack, s106_a_block_is_a_stack_of_one_entry)
         cr_expect(eq(int, on_stack.code, in_block.code));
         cr_expect_str_eq(chain_text(&on_stack), strchr(seen, '|') + 1);
         *strchr(seen, '|') = '\0';
-        cr_expect(zero(
-            int, strncmp(trace_text(), seen, strlen(seen))));
+        cr_expect(zero(int, strncmp(trace_text(), seen, strlen(seen))));
         belay_error_unref(on_stack.error);
         belay_error_unref(in_block.error);
     }
@@ -882,8 +865,8 @@ Test(stack, s106_a_block_is_a_stack_of_one_entry)
 
 Test(stack, s74_s75_each_entry_runs_once_whatever_happens)
 {
-    sweep(&(const struct program){.function = &mixed,
-        .arguments = &(const struct mixed){.code = 0}});
+    sweep(&(const struct program){
+        .function = &mixed, .arguments = &(const struct mixed){.code = 0}});
     sweep(&(const struct program){.function = &mixed,
         .arguments = &(const struct mixed){.code = BELAY_EIO}});
     sweep(&(const struct program){.function = &moving,
@@ -892,9 +875,9 @@ Test(stack, s74_s75_each_entry_runs_once_whatever_happens)
         .arguments = &(const struct across){.pinned = false}});
     sweep(&(const struct program){.function = &across,
         .arguments = &(const struct across){.pinned = true}});
-    sweep(&(const struct program){.function = &order,
-        .arguments = &(const struct order){.outer = NULL}});
+    sweep(&(const struct program){
+        .function = &order, .arguments = &(const struct order){.outer = NULL}});
     sweep(&(const struct program){.function = &answers,
-        .arguments = &(const struct answers){.body = BELAY_EIO,
-            .top = BELAY_EPIPE, .bottom = BELAY_EBUSY}});
+        .arguments = &(const struct answers){
+            .body = BELAY_EIO, .top = BELAY_EPIPE, .bottom = BELAY_EBUSY}});
 }

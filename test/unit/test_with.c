@@ -176,8 +176,8 @@ Test(with, a_return_whose_exit_failed_is_a_failure)
     cr_expect(eq(int, RUN(returning, .inner_fails = true), BELAY_EIO));
     expect_trace("enter s; enter a; exit a; exit s/EIO");
     trace_clear();
-    cr_expect(eq(int,
-        RUN(returning, .inner_fails = true, .outer_suppresses = true), 0));
+    cr_expect(eq(
+        int, RUN(returning, .inner_fails = true, .outer_suppresses = true), 0));
     expect_trace("enter s; enter a; exit a; exit s/EIO; behind");
 }
 
@@ -277,9 +277,9 @@ misuse_step(belay_task *task, void *arg)
 static const belay_function misuse = {
     "misuse", NULL, sizeof(struct misuse), misuse_step, 0};
 
-#define MISUSE(name, number) \
-    Test(with, name, .signal = SIGABRT) \
-    { \
+#define MISUSE(name, number)                  \
+    Test(with, name, .signal = SIGABRT)       \
+    {                                         \
         (void)RUN(misuse, .which = (number)); \
     }
 
@@ -396,28 +396,26 @@ run_graced(belay_duration grace, belay_duration exit_sleep)
 {
     trace_clear();
     return program_run(
-        &(const struct program){.function = &graced, .grace = grace,
-            .arguments = &(const struct graced){
-                .exit_sleep = exit_sleep, .exit_waits = 2}},
+        &(const struct program){.function = &graced,
+            .grace = grace,
+            .arguments = &(const struct graced){.exit_sleep = exit_sleep,
+                .exit_waits = 2}},
         NULL);
 }
 
 Test(with, s98_s99_exits_see_the_cancel_and_may_still_wait)
 {
-    cr_expect(eq(int,
-        run_graced(belay_seconds(5), belay_seconds(2)), 0));
+    cr_expect(eq(int, run_graced(belay_seconds(5), belay_seconds(2)), 0));
     expect_trace("enter outer; enter inner; exit inner/cancel; "
                  "exit outer/cancel; after 4000 ms");
 }
 
 Test(with, s100_s101_the_grace_is_shared_and_cuts_what_is_left)
 {
-    cr_expect(eq(int,
-        run_graced(belay_seconds(5), belay_seconds(3)), 0));
+    cr_expect(eq(int, run_graced(belay_seconds(5), belay_seconds(3)), 0));
     expect_trace("enter outer; enter inner; exit inner/cancel; "
                  "exit outer/cancel; cut outer; after 5000 ms");
-    cr_expect(eq(int,
-        run_graced(belay_seconds(5), belay_seconds(100)), 0));
+    cr_expect(eq(int, run_graced(belay_seconds(5), belay_seconds(100)), 0));
     expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
                  "exit outer/cancel; cut outer; after 5000 ms");
 }
@@ -430,8 +428,7 @@ Test(with, s102_grace_none_forever_and_default)
     cr_expect(eq(int, run_graced(BELAY_FOREVER, belay_seconds(100)), 0));
     expect_trace("enter outer; enter inner; exit inner/cancel; "
                  "exit outer/cancel; after 200000 ms");
-    cr_expect(eq(int,
-        run_graced(belay_seconds(0), belay_seconds(100)), 0));
+    cr_expect(eq(int, run_graced(belay_seconds(0), belay_seconds(100)), 0));
     expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
                  "exit outer/cancel; cut outer; after 5000 ms");
 }
@@ -446,11 +443,11 @@ BELAY_ASYNC(scope_grace)
     BELAY_BEGIN;
     self->from_ns = belay_now(task).ns;
     BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(
-            .grace = self->grace, .timeout = belay_seconds(1)),
+        BELAY_CANCEL_SCOPE_OPTS(.grace = self->grace,
+            .timeout = belay_seconds(1)),
         NULL)) {
-        BELAY_WITH (BELAY_ENTER(
-            probe, .name = "a", .exit_sleep = belay_seconds(100))) {
+        BELAY_WITH (
+            BELAY_ENTER(probe, .name = "a", .exit_sleep = belay_seconds(100))) {
             BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
         }
     }
@@ -486,14 +483,13 @@ reason_exit(belay_task *task, void *arg)
     cr_expect(not(belay_cancel_pending(task, NULL)));
     trace("deadline in %lld ms",
         (long long)((belay_effective_deadline(task).ns - belay_now(task).ns)
-            / 1000000));
+                    / 1000000));
     BELAY_WITH (belay_move_on(task, self->after, NULL)) {
         BELAY_TRY(belay_sleep(task, belay_seconds(1000)));
         trace("%s", trace_result(belay_result(task)));
         cr_assert(belay_cancel_pending(task, &reason));
         trace("source %d", (int)reason.source);
-        cr_expect(eq(
-            i64, belay_effective_deadline(task).ns, INT64_MIN));
+        cr_expect(eq(i64, belay_effective_deadline(task).ns, INT64_MIN));
         BELAY_AWAIT(belay_checkpoint(task));
     }
     trace("behind");
@@ -642,8 +638,7 @@ BELAY_MANAGER(generator)
         }
         BELAY_TRY_YIELD(&self->value);
         trace("resumed with %s", trace_result(belay_result(task)));
-        cr_expect(eq(int, belay_outcome(task)->code,
-            belay_result(task)->code));
+        cr_expect(eq(int, belay_outcome(task)->code, belay_result(task)->code));
         switch (self->style) {
         case GEN_TWICE_IGNORED:
             goto twice_ignored;
@@ -669,8 +664,7 @@ BELAY_MANAGER(generator)
             return belay_pass(task);
         }
     later:
-        BELAY_WITH (
-            BELAY_ENTER(probe, .name = "late", .exit_suppress = true)) {
+        BELAY_WITH (BELAY_ENTER(probe, .name = "late", .exit_suppress = true)) {
             BELAY_FAIL(BELAY_EBUSY, "of the exit itself");
         }
         BELAY_RETURN(NULL);
@@ -720,15 +714,13 @@ Test(with, s109_ending_without_a_yield)
 {
     cr_expect(eq(int, RUN(user, .style = GEN_NO_YIELD), BELAY_EPROTO));
     expect_trace("");
-    cr_expect(
-        eq(int, RUN(user, .style = GEN_FAIL_BEFORE), BELAY_ECONNECT));
+    cr_expect(eq(int, RUN(user, .style = GEN_FAIL_BEFORE), BELAY_ECONNECT));
     expect_trace("enter g; exit g/ECONNECT");
 }
 
 Test(with, s95_what_an_enter_had_opened_is_undone_if_it_fails)
 {
-    cr_expect(
-        eq(int, RUN(user, .style = GEN_FAIL_BEFORE), BELAY_ECONNECT));
+    cr_expect(eq(int, RUN(user, .style = GEN_FAIL_BEFORE), BELAY_ECONNECT));
     expect_trace("enter g; exit g/ECONNECT");
 }
 
@@ -746,40 +738,36 @@ Test(with, s111_s112_the_bodys_error_is_the_result_of_the_yield)
 {
     struct belay_result result;
 
-    cr_expect(eq(int,
-        RUN(user, .style = GEN_SAME_ERROR, .code = BELAY_EIO), BELAY_EIO));
+    cr_expect(eq(
+        int, RUN(user, .style = GEN_SAME_ERROR, .code = BELAY_EIO), BELAY_EIO));
     expect_trace("enter g; body; resumed with EIO; exit g/EIO");
     cr_expect(eq(int,
-        RUN_RESULT(&result, user, .style = GEN_OTHER_ERROR,
-            .code = BELAY_EIO),
+        RUN_RESULT(&result, user, .style = GEN_OTHER_ERROR, .code = BELAY_EIO),
         BELAY_EPIPE));
     cr_assert(ne(ptr, result.error, NULL));
     cr_assert(ne(ptr, belay_error_context(result.error), NULL));
-    cr_expect(eq(int, belay_error_code(belay_error_context(result.error)),
-        BELAY_EIO));
+    cr_expect(eq(
+        int, belay_error_code(belay_error_context(result.error)), BELAY_EIO));
     belay_error_unref(result.error);
 }
 
 Test(with, s113_falling_off_the_end_is_pass_suppressing_is_written)
 {
-    cr_expect(eq(int,
-        RUN(user, .style = GEN_IGNORE, .code = BELAY_EIO), BELAY_EIO));
+    cr_expect(
+        eq(int, RUN(user, .style = GEN_IGNORE, .code = BELAY_EIO), BELAY_EIO));
     expect_trace("enter g; body; resumed with EIO; exit g");
     trace_clear();
-    cr_expect(
-        eq(int, RUN(user, .style = GEN_SUPPRESS, .code = BELAY_EIO), 0));
+    cr_expect(eq(int, RUN(user, .style = GEN_SUPPRESS, .code = BELAY_EIO), 0));
     expect_trace("enter g; body; resumed with EIO; exit g; behind");
 }
 
 Test(with, s113_a_block_round_the_yield_may_suppress_one_behind_it_not)
 {
-    cr_expect(eq(int,
-        RUN(user, .style = GEN_INNER_SUPPRESS, .code = BELAY_EIO), 0));
-    expect_trace(
-        "enter g; body; resumed with EIO; exit g/EIO; behind");
+    cr_expect(
+        eq(int, RUN(user, .style = GEN_INNER_SUPPRESS, .code = BELAY_EIO), 0));
+    expect_trace("enter g; body; resumed with EIO; exit g/EIO; behind");
     trace_clear();
-    cr_expect(eq(int,
-        RUN(user, .style = GEN_LATER_SUPPRESS, .code = BELAY_EIO),
+    cr_expect(eq(int, RUN(user, .style = GEN_LATER_SUPPRESS, .code = BELAY_EIO),
         BELAY_EIO));
     expect_trace("enter g; body; resumed with EIO; enter late; "
                  "exit late/EBUSY; exit g");
@@ -807,8 +795,7 @@ BELAY_ASYNC(cancelled_user)
 
 Test(with, s99_an_exit_stays_shielded_when_it_has_closed_a_scope)
 {
-    cr_expect(
-        eq(int, RUN(cancelled_user, .style = GEN_TIMEOUT_THEN_WAIT), 0));
+    cr_expect(eq(int, RUN(cancelled_user, .style = GEN_TIMEOUT_THEN_WAIT), 0));
     expect_trace("enter g; body; wait in exit ok; exit g");
 }
 
@@ -818,8 +805,7 @@ Test(with, s114_whatever_happens_a_generator_is_driven_to_its_end)
         for (int code = BELAY_EIO; code <= 0; code -= BELAY_EIO) {
             sweep(&(const struct program){.function = &user,
                 .arguments = &(const struct user){
-                    .style = (enum style)style, .code = code,
-                    .wait = true}});
+                    .style = (enum style)style, .code = code, .wait = true}});
         }
     }
 }
@@ -932,8 +918,7 @@ Test(with, s77_a_bare_code_has_its_place_in_the_chain)
 {
     struct belay_result result;
 
-    cr_expect(
-        eq(int, RUN_RESULT(&result, bare, .op = {0}), BELAY_EBUSY));
+    cr_expect(eq(int, RUN_RESULT(&result, bare, .op = {0}), BELAY_EBUSY));
     cr_expect(eq(str, chain_text(&result), (char *)"EBUSY EPIPE "));
     belay_error_unref(result.error);
 }
@@ -954,8 +939,7 @@ static belay_next
 cut_exit(belay_task *task, void *self)
 {
     (void)self;
-    return belay_then(
-        task, cut_end, belay_sleep(task, belay_seconds(1000)));
+    return belay_then(task, cut_end, belay_sleep(task, belay_seconds(1000)));
 }
 
 BELAY_ASYNC(steadfast)
@@ -988,7 +972,8 @@ Test(with, s75_every_exit_runs_wherever_a_cancel_or_a_shortage_comes)
     }
     sweep(&(const struct program){.function = &chain,
         .arguments = &(const struct chain){.body_code = BELAY_EIO,
-            .inner_code = BELAY_EPIPE, .outer_code = BELAY_EBUSY}});
+            .inner_code = BELAY_EPIPE,
+            .outer_code = BELAY_EBUSY}});
     sweep(&(const struct program){.function = &exit_timeout,
         .arguments = &(const struct exit_timeout){belay_seconds(9)}});
 }
