@@ -191,12 +191,13 @@ shared_headers(struct belay__http_transfer *transfer)
 {
     struct belay__http_endpoint *endpoint = transfer->shard->endpoint;
     const size_t body_len = transfer->request->body.len;
+    const bool body = body_len > 0 || transfer->method == method_post;
 
     if (body_len > EXPECT_BYTES) {
         return &endpoint->expect;
     }
-    return body_len > 0 && !endpoint->own_content_type ? &endpoint->content_type
-                                                       : endpoint->plain;
+    return body && !endpoint->own_content_type ? &endpoint->content_type
+                                               : endpoint->plain;
 }
 
 static CURLcode

@@ -131,8 +131,9 @@ enum belay__http_failure {
     BELAY__HTTP_LOCAL, /* anything else; see the error */
 };
 
-/* An answer. Zeroed before its first use, then belay__http_reply_fini(). It is
- * filled in as far as the exchange came, on failure and cancel too.
+/* An answer. Zeroed before its first use, and given to
+ * belay__http_reply_fini() before its runtime ends. It is filled in as far as
+ * the exchange came, on failure and cancel too.
  */
 struct belay__http_reply {
     enum belay__http_failure failure;

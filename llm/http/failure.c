@@ -23,18 +23,36 @@ is_proxy_answer(CURL *easy)
 
 /* A line of a head that is longer than libcurl takes is "out of memory". */
 static enum belay__http_failure
-memory_or_head(const struct belay__http_reply *reply, CURL *easy)
+memory_or_head(const struct belay__http_transfer *transfer)
 {
     curl_off_t us = 0;
 
-    (void)curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &us);
-    return us > 0 && reply->body_bytes == 0 ? BELAY__HTTP_HEAD_TOO_LARGE
-                                            : BELAY__HTTP_NO_MEMORY;
+    (void)curl_easy_getinfo(
+        transfer->easy, CURLINFO_STARTTRANSFER_TIME_T, &us);
+    return us > 0 && !transfer->head_done ? BELAY__HTTP_HEAD_TOO_LARGE
+                                          : BELAY__HTTP_NO_MEMORY;
+}
+
+/* A chunk that cannot be is an error of receiving too, but not one that the
+ * system has reported. With TLS the system may not have been asked.
+ */
+static enum belay__http_failure
+reset_or_malformed(const struct belay__http_transfer *transfer)
+{
+    long os_error = 0;
+
+    if (is_proxy_answer(transfer->easy)) {
+        return BELAY__HTTP_PROXY;
+    }
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);
+    return os_error == 0 && !transfer->shard->endpoint->tls
+        ? BELAY__HTTP_MALFORMED
+        : BELAY__HTTP_RESET;
 }
 
 enum belay__http_failure
 belay__http_failure_of(
-    CURL *easy, CURLcode code, const struct belay__http_reply *reply)
+    const struct belay__http_transfer *transfer, CURLcode code)
 {
     switch ((int)code) {
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -58,9 +76,10 @@ belay__http_failure_of(
     case CURLE_SSL_CRL_BADFILE:
         return BELAY__HTTP_CERTIFICATE;
     case CURLE_SEND_ERROR:
-        return is_proxy_answer(easy) ? BELAY__HTTP_PROXY : BELAY__HTTP_SEND;
+        return is_proxy_answer(transfer->easy) ? BELAY__HTTP_PROXY
+                                               : BELAY__HTTP_SEND;
     case CURLE_RECV_ERROR:
-        return is_proxy_answer(easy) ? BELAY__HTTP_PROXY : BELAY__HTTP_RESET;
+        return reset_or_malformed(transfer);
     case CURLE_GOT_NOTHING:
         return BELAY__HTTP_EMPTY;
     case CURLE_PARTIAL_FILE:
@@ -76,7 +95,7 @@ belay__http_failure_of(
     case CURLE_OPERATION_TIMEDOUT:
         return BELAY__HTTP_TIMEOUT_CONNECT;
     case CURLE_OUT_OF_MEMORY:
-        return memory_or_head(reply, easy);
+        return memory_or_head(transfer);
     default:
         return BELAY__HTTP_LOCAL;
     }

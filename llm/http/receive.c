@@ -76,6 +76,9 @@ note_activity(struct belay__http_transfer *transfer)
     if (transfer->reply->first_byte.ns == 0) {
         transfer->reply->first_byte.ns = transfer->activity_ns;
         arm_by(transfer, idle_due(transfer));
+        if (transfer->dialled) {
+            belay__http_watch_keep(transfer);
+        }
     }
 }
 
@@ -174,30 +177,25 @@ on_body(char *data, size_t one, size_t len, void *arg)
 
 /* ---- timeouts ---- */
 
-static bool
-has_time(CURL *easy, CURLINFO info)
-{
-    curl_off_t us = 0;
-
-    return curl_easy_getinfo(easy, info, &us) == CURLE_OK && us > 0;
-}
-
 bool
 belay__http_transfer_sending(const struct belay__http_transfer *transfer)
 {
-    return has_time(transfer->easy, CURLINFO_PRETRANSFER_TIME_T);
+    curl_off_t us = 0;
+
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME_T, &us);
+    return us > 0;
 }
 
 /* The timeout that counts at the stage which the exchange has reached. The
- * stages before the first byte are asked from libcurl here, not noted as they
- * pass: most exchanges never come to this place.
+ * stages before the first byte are found out here, not noted as they pass:
+ * most exchanges never come to this place.
  */
 static int64_t
-due_now(struct belay__http_transfer *transfer, enum belay__http_failure *ret)
+due_now(
+    const struct belay__http_transfer *transfer, enum belay__http_failure *ret)
 {
     const struct belay__http_request *request = transfer->request;
     const int64_t started = transfer->reply->started.ns;
-    CURL *easy = transfer->easy;
 
     if (transfer->reply->first_byte.ns != 0) {
         *ret = BELAY__HTTP_TIMEOUT_IDLE;
@@ -209,9 +207,9 @@ due_now(struct belay__http_transfer *transfer, enum belay__http_failure *ret)
     }
     *ret = BELAY__HTTP_TIMEOUT_CONNECT;
     /* Connected; or it waits for another exchange's connection, in case that
-     * can be shared (HTTP/2). */
+     * can be shared (HTTP/2). libcurl only tells when TLS is done too. */
     if (transfer->shard->endpoint->tls
-        && (!transfer->dialled || has_time(easy, CURLINFO_CONNECT_TIME_T))) {
+        && (!transfer->dialled || belay__http_watch_connected(transfer))) {
         return after(started, request->tls_timeout, TLS_S);
     }
     return after(started, request->connect_timeout, CONNECT_S);

@@ -19,6 +19,12 @@
 /* ---- making ---- */
 
 static int
+code_of_setopt(CURLcode code)
+{
+    return code == CURLE_OUT_OF_MEMORY ? BELAY_ENOMEM : BELAY_ENOSYS;
+}
+
+static int
 transfer_new(struct belay__http_shard *shard, struct belay__http_transfer **ret)
 {
     struct belay__http *http = shard->http;
@@ -40,14 +46,14 @@ transfer_new(struct belay__http_shard *shard, struct belay__http_transfer **ret)
     }
     code = belay__http_transfer_listen(transfer);
     if (code == CURLE_OK) {
-        code = belay__http_shard_apply(transfer);
+        code = belay__http_watch_apply(transfer);
     }
     if (code == CURLE_OK) {
         code = belay__http_endpoint_apply(shard->endpoint, transfer->easy);
     }
     if (code != CURLE_OK) {
         belay__http_transfer_free(transfer);
-        return code == CURLE_OUT_OF_MEMORY ? BELAY_ENOMEM : BELAY_ENOSYS;
+        return code_of_setopt(code);
     }
     *ret = transfer;
     return 0;
@@ -80,12 +86,6 @@ belay__http_transfer_free(struct belay__http_transfer *transfer)
     belay__free(http->memory, transfer, sizeof(*transfer));
 }
 
-static int
-code_of_setopt(CURLcode code)
-{
-    return code == CURLE_OUT_OF_MEMORY ? BELAY_ENOMEM : BELAY_ENOSYS;
-}
-
 /* An idle transfer, or a new one; it is in no list. */
 static int
 take_idle(struct belay__http_shard *shard, struct belay__http_transfer **ret)
@@ -98,13 +98,20 @@ take_idle(struct belay__http_shard *shard, struct belay__http_transfer **ret)
     return 0;
 }
 
+/* Only a handle whose exchange went well is used again: libcurl keeps some of
+ * the marks of a failure.
+ */
 static void
-put_idle(struct belay__http_transfer *transfer)
+put_back(struct belay__http_transfer *transfer, bool again)
 {
     struct belay__http_shard *shard = transfer->shard;
 
     drop_extra(transfer);
     belay__http_target_put(shard->endpoint, transfer->target);
+    if (!again) {
+        belay__http_transfer_free(transfer);
+        return;
+    }
     transfer->target = NULL;
     transfer->request = NULL;
     transfer->reply = NULL;
@@ -149,7 +156,7 @@ prepare(struct belay__http_endpoint *endpoint,
 {
     struct belay__http_target *target;
     struct belay__http_shard *shard;
-    struct belay__http_transfer *transfer = NULL;
+    struct belay__http_transfer *transfer;
     CURLcode code;
     int result;
 
@@ -161,7 +168,7 @@ prepare(struct belay__http_endpoint *endpoint,
     if (result == 0) {
         result = take_idle(shard, &transfer);
     }
-    if (result < 0) {
+    if (result != 0) {
         belay__http_target_put(endpoint, target);
         return result;
     }
@@ -170,7 +177,7 @@ prepare(struct belay__http_endpoint *endpoint,
     transfer->reply = reply;
     code = belay__http_transfer_apply(transfer);
     if (code != CURLE_OK) {
-        put_idle(transfer);
+        put_back(transfer, false);
         return code_of_setopt(code);
     }
     *ret = transfer;
@@ -192,7 +199,7 @@ start(struct belay__http_transfer *transfer, belay__http_done_fn *done,
     transfer->dialled = false;
     code = curl_multi_add_handle(shard->multi, transfer->easy);
     if (code != CURLM_OK) {
-        put_idle(transfer);
+        put_back(transfer, false);
         return code == CURLM_OUT_OF_MEMORY ? BELAY_ENOMEM : BELAY_EIO;
     }
     link_running(transfer);
@@ -223,7 +230,7 @@ belay__http_transfer_start(struct belay__http_endpoint *endpoint,
     belay__http_done_fn *done, void *done_arg,
     struct belay__http_transfer **ret)
 {
-    struct belay__http_transfer *transfer = NULL;
+    struct belay__http_transfer *transfer;
     int code = 0;
 
     if (endpoint->http->closing) {
@@ -237,7 +244,7 @@ belay__http_transfer_start(struct belay__http_endpoint *endpoint,
     if (code == 0) {
         code = start(transfer, done, done_arg, ret);
     }
-    if (code < 0) {
+    if (code != 0) {
         reply->failure = failure_of_start(code);
         reply->ended = reply->started;
     }
@@ -261,7 +268,7 @@ complete_reply(struct belay__http_transfer *transfer)
     reply->ended.ns = belay__clock_now(transfer->shard->http->runtime);
 }
 
-/* To be followed by put_idle(). */
+/* To be followed by put_back(). */
 static void
 stop(struct belay__http_transfer *transfer)
 {
@@ -270,6 +277,13 @@ stop(struct belay__http_transfer *transfer)
     belay__timer_stop(shard->http->runtime, &transfer->timer);
     (void)curl_multi_remove_handle(shard->multi, transfer->easy);
     unlink_running(transfer);
+}
+
+/* libcurl calls an answer good whose head was cut off after the first line. */
+static bool
+is_whole(const struct belay__http_transfer *transfer)
+{
+    return transfer->head_done && transfer->reply->status >= 200;
 }
 
 static struct belay__http_outcome
@@ -285,10 +299,12 @@ outcome_of(struct belay__http_transfer *transfer, CURLcode curl_code)
         reply->failure = transfer->failure;
         return outcome;
     }
-    if (curl_code == CURLE_OK) {
+    if (curl_code == CURLE_OK && is_whole(transfer)) {
         return outcome;
     }
-    reply->failure = belay__http_failure_of(transfer->easy, curl_code, reply);
+    reply->failure = curl_code == CURLE_OK
+        ? BELAY__HTTP_SHORT_BODY
+        : belay__http_failure_of(transfer, curl_code);
     outcome.code = belay__http_failure_code(reply->failure);
     if (reply->failure == BELAY__HTTP_CONNECT) {
         (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);
@@ -308,7 +324,7 @@ belay__http_transfer_finish(
     complete_reply(transfer);
     outcome = outcome_of(transfer, curl_code);
     stop(transfer);
-    put_idle(transfer);
+    put_back(transfer, outcome.code == 0);
     done(done_arg, &outcome);
 }
 
@@ -321,6 +337,6 @@ belay__http_transfer_abort(
     complete_reply(transfer);
     transfer->reply->failure = failure;
     stop(transfer);
-    put_idle(transfer);
+    put_back(transfer, false);
     belay__http_shard_settle(shard);
 }

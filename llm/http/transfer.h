@@ -131,17 +131,32 @@ void belay__http_wipe(void *ptr, size_t size);
 /* Is `text` a token of HTTP, such as a method or a header's name? */
 bool belay__http_is_token(const char *text);
 
-/* ---- shards and their sockets (shard.c) ---- */
+/* ---- sockets (watch.c) ---- */
 
 struct belay__http_watch {
     uv_poll_t poll;
     struct belay__http *http;
     struct belay__http_shard *shard;
+    const struct belay__http_transfer *dialler; /* only to compare */
     curl_socket_t fd;
     int wanted; /* events libcurl asks for */
     int polled; /* events libuv polls for */
     bool kept;  /* a connection's: watched until it is closed */
 };
+
+/* Options of an easy handle that have to do with sockets; once per handle. */
+CURLcode belay__http_watch_apply(struct belay__http_transfer *transfer);
+/* CURLMOPT_SOCKETFUNCTION, with the shard. */
+int belay__http_watch_update(
+    CURL *easy, curl_socket_t fd, int what, void *shard, void *unused);
+/* The connection that the transfer has opened serves. */
+void belay__http_watch_keep(const struct belay__http_transfer *transfer);
+/* Has the transfer opened a socket that is connected by now? */
+bool belay__http_watch_connected(const struct belay__http_transfer *transfer);
+/* Closes what is left of a shard without connections. */
+void belay__http_watch_sweep(const struct belay__http_shard *shard);
+
+/* ---- shards (shard.c) ---- */
 
 struct belay__http_shard {
     struct belay__http *http;
@@ -163,10 +178,11 @@ int belay__http_shard_get(
 void belay__http_shard_close(struct belay__http_shard *shard);
 /* Lets libcurl do what it wants to do now, and collects what has ended. */
 void belay__http_shard_run(struct belay__http_shard *shard);
+/* The same when a socket is ready; flags are CURL_CSELECT_*. */
+void belay__http_shard_event(
+    struct belay__http_shard *shard, curl_socket_t fd, int flags);
 /* After a handle was removed: libcurl is called again from the loop. */
 void belay__http_shard_settle(struct belay__http_shard *shard);
-/* Options of an easy handle that have to do with sockets. */
-CURLcode belay__http_shard_apply(struct belay__http_transfer *transfer);
 
 /* ---- transfers (transfer.c) ---- */
 
@@ -182,6 +198,8 @@ struct belay__http_outcome {
  */
 typedef void belay__http_done_fn(
     void *arg, const struct belay__http_outcome *outcome);
+
+#define BELAY__HTTP_DIALLED 2
 
 struct belay__http_transfer {
     CURL *easy;
@@ -203,8 +221,9 @@ struct belay__http_transfer {
     int64_t activity_ns;              /* when something came last */
     int refused;                      /* our own failure: its code … */
     enum belay__http_failure failure; /* … and kind */
+    curl_socket_t dialled_fds[2];     /* the last sockets it has opened */
+    bool dialled;                     /* it has opened one */
     bool head_done;
-    bool dialled; /* it has opened a socket */
 };
 
 /* Sets a transfer up and starts it. On failure nothing has been sent, and
@@ -247,9 +266,9 @@ bool belay__http_transfer_sending(const struct belay__http_transfer *transfer);
 
 /* ---- failures (failure.c) ---- */
 
-/* What a code of libcurl means; `easy` tells how far the transfer came. */
+/* What a code of libcurl means, given how far the transfer came. */
 enum belay__http_failure belay__http_failure_of(
-    CURL *easy, CURLcode code, const struct belay__http_reply *reply);
+    const struct belay__http_transfer *transfer, CURLcode code);
 int belay__http_failure_code(enum belay__http_failure failure);
 /* A finished sentence; NULL without memory. */
 belay_error *belay__http_error(const belay_task *task,

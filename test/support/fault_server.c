@@ -315,6 +315,8 @@ do_step(struct connection *connection, const struct fault_step *step)
         shut(connection, step->action == FAULT_RESET);
         return false;
     case FAULT_HANG:
+        start_reading(connection); /* to see the client close */
+        break;
     case FAULT_END:
         break;
     }
@@ -447,6 +449,17 @@ take(struct connection *connection, size_t len)
     connection->in_len -= len;
 }
 
+static const char *
+end_of_head(const char *bytes, size_t len)
+{
+    for (size_t i = 0; i + 4 <= len; i++) {
+        if (memcmp(bytes + i, "\r\n\r\n", 4) == 0) {
+            return bytes + i;
+        }
+    }
+    return NULL;
+}
+
 /* Begins a script if there is a whole request, or a head and a route for
  * which that is enough.
  */
@@ -454,15 +467,13 @@ static void
 read_request(struct connection *connection)
 {
     struct fault_server *server = connection->server;
-    const char *end = NULL;
+    const char *end;
     const char *target;
     size_t head_len;
     size_t len;
     size_t route;
 
-    if (connection->in_len > 0) {
-        end = memmem(connection->in, connection->in_len, "\r\n\r\n", 4);
-    }
+    end = end_of_head(connection->in, connection->in_len);
     if (end == NULL) {
         return;
     }

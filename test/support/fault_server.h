@@ -6,14 +6,14 @@
  * in a process of its own, somebody else's library.
  *
  *     static const struct fault_route routes[] = {
- *         {"/ok", {FAULT_TEXT("HTTP/1.1 200 OK\r\n"
- *                             "Content-Length: 2\r\n\r\nhi")}},
- *         {"/twice", {FAULT_TEXT(FAULT_EMPTY_500)}},
- *         {"/twice", {FAULT_TEXT(FAULT_EMPTY_200)}}, second request and later
- *         {"/cut", {FAULT_TEXT("HTTP/1.1 200 OK\r\n"
- *                              "Content-Length: 9\r\n\r\nhalf"),
- *                   FAULT_DO_RESET}},
- *         {NULL, {FAULT_DO_CLOSE}},                  any other path
+ *         FAULT_ON("/ok", FAULT_TEXT("HTTP/1.1 200 OK\r\n"
+ *                                    "Content-Length: 2\r\n\r\nhi")),
+ *         FAULT_ON("/twice", FAULT_TEXT(FAULT_EMPTY_500)),
+ *         FAULT_ON("/twice", FAULT_TEXT(FAULT_EMPTY_200)),   from then on
+ *         FAULT_ON("/cut", FAULT_TEXT("HTTP/1.1 200 OK\r\n"
+ *                                     "Content-Length: 9\r\n\r\nhalf"),
+ *             FAULT_DO_RESET),
+ *         FAULT_ON(NULL, FAULT_DO_CLOSE),              any other path
  *     };
  *     struct fault_server *server = fault_server_start(routes, COUNT(routes));
  *
@@ -104,10 +104,23 @@ enum fault_when {
 };
 
 struct fault_route {
+    enum fault_when when;
     const char *path;            /* without the query; NULL: any other */
     struct fault_step steps[12]; /* what is left zeroed is FAULT_END */
-    enum fault_when when;
 };
+
+#define FAULT_ON(path_, ...)                      \
+    {                                             \
+        .path = (path_), .steps = { __VA_ARGS__ } \
+    }
+#define FAULT_ON_HEAD(path_, ...)                                           \
+    {                                                                       \
+        .when = FAULT_AFTER_HEAD, .path = (path_), .steps = { __VA_ARGS__ } \
+    }
+#define FAULT_ON_ACCEPT(...)                              \
+    {                                                     \
+        .when = FAULT_AT_ACCEPT, .steps = { __VA_ARGS__ } \
+    }
 
 /* One request, as it was read. */
 struct fault_request {
