@@ -24,7 +24,7 @@
 #include "runtime/memory.h"
 
 #define BELAY__CONTAINER(ptr, type, member) \
-    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+    ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 static inline size_t
 belay__align16(size_t size)
@@ -33,11 +33,11 @@ belay__align16(size_t size)
 }
 
 /* A broken contract: one line and abort, in release builds too. */
-#define BELAY__REQUIRE(condition, ...) \
-    do { \
-        if (__builtin_expect(!(condition), 0)) { \
+#define BELAY__REQUIRE(condition, ...)            \
+    do {                                          \
+        if (__builtin_expect(!(condition), 0)) {  \
             belay__broken(__func__, __VA_ARGS__); \
-        } \
+        }                                         \
     } while (0)
 
 void belay__broken(const char *where, const char *format, ...)
@@ -95,16 +95,16 @@ void belay__timer_fini(belay_runtime *runtime, struct belay__timer *timer);
 /* ---- cancel scopes (cancel.c) ---- */
 
 enum {
-    BELAY__SCOPE_CANCELLED = 1, /* its own cancel was asked for */
-    BELAY__SCOPE_VISIBLE = 2,   /* it or a visible parent is cancelled */
-    BELAY__SCOPE_CUT = 4,       /* VISIBLE, and the grace is over */
-    BELAY__SCOPE_SHIELD = 8,    /* a user's shield: blocks both */
-    BELAY__SCOPE_IN_EXIT = 16,  /* opened inside an exit: blocks VISIBLE */
-    BELAY__SCOPE_EXPIRED = 32,  /* its own deadline has passed */
-    BELAY__SCOPE_CAUGHT = 64,   /* it absorbed a cancel */
-    BELAY__SCOPE_GRACE = 128,   /* grace_ns is now a point in time */
-    BELAY__SCOPE_OVER = 256,    /* … which has passed */
-    BELAY__SCOPE_HELD = 512,    /* a cancel waits behind the shield; shield_ns
+    BELAY__SCOPE_CANCELLED = 1,  /* its own cancel was asked for */
+    BELAY__SCOPE_VISIBLE = 2,    /* it or a visible parent is cancelled */
+    BELAY__SCOPE_CUT = 4,        /* VISIBLE, and the grace is over */
+    BELAY__SCOPE_SHIELD = 8,     /* a user's shield: blocks both */
+    BELAY__SCOPE_IN_EXIT = 16,   /* opened inside an exit: blocks VISIBLE */
+    BELAY__SCOPE_EXPIRED = 32,   /* its own deadline has passed */
+    BELAY__SCOPE_CAUGHT = 64,    /* it absorbed a cancel */
+    BELAY__SCOPE_GRACE = 128,    /* grace_ns is now a point in time */
+    BELAY__SCOPE_OVER = 256,     /* … which has passed */
+    BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield; shield_ns
                                    is now a point in time */
     BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
@@ -117,9 +117,9 @@ struct belay__scope {
     struct belay__scope *prev;
     belay_task *task; /* whose stack it is on; NULL for the runtime's root */
     struct belay__deadline deadline; /* armed for what comes first of … */
-    int64_t deadline_ns; /* INT64_MAX: none */
-    int64_t grace_ns;    /* a span; once GRACE is set, a point in time */
-    int64_t shield_ns;   /* the same for the shield, with HELD */
+    int64_t deadline_ns;             /* INT64_MAX: none */
+    int64_t grace_ns;  /* a span; once GRACE is set, a point in time */
+    int64_t shield_ns; /* the same for the shield, with HELD */
     uint32_t flags;
     enum belay_cancel_source source;
     int64_t depth; /* scopes above it */
@@ -129,8 +129,8 @@ struct belay__scope {
 };
 
 /* An empty scope; grace_ns < 0 means the runtime's. A shield has no end. */
-void belay__scope_init(const belay_runtime *runtime,
-    struct belay__scope *scope, int64_t deadline_ns, int64_t grace_ns);
+void belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
+    int64_t deadline_ns, int64_t grace_ns);
 /* Links a scope below parent; room for its deadline is reserved by the caller.
  * It inherits what is in force, unless a shield flag is set.
  */
@@ -163,7 +163,7 @@ bool belay__scope_absorb(
 
 enum {
     BELAY__FRAME_MANAGER = 1,
-    BELAY__FRAME_ENTERED = 2,   /* the body may run */
+    BELAY__FRAME_ENTERED = 2, /* the body may run */
     BELAY__FRAME_EXITING = 4,
     BELAY__FRAME_RETURNING = 8, /* its scopes exit because of a return */
     BELAY__FRAME_SUPPRESS = 16, /* the exit has answered suppress */
@@ -198,9 +198,10 @@ struct belay__block {
 
 _Static_assert(sizeof(struct belay__frame) % 16 == 0, "self is aligned");
 _Static_assert(sizeof(struct belay__block) % 16 == 0, "frames are aligned");
-_Static_assert(BELAY_CALL_BYTES(char) == sizeof(struct belay__frame) + 16
+_Static_assert(
+    BELAY_CALL_BYTES(char) == sizeof(struct belay__frame) + 16
         && BELAY_ENTER_BYTES(char)
-            == BELAY_CALL_BYTES(char) + sizeof(struct belay__block),
+               == BELAY_CALL_BYTES(char) + sizeof(struct belay__block),
     "as async.h says");
 
 struct belay__chunk {
@@ -219,8 +220,7 @@ struct belay__arena {
 
 void *belay__arena_push_chunk(
     belay_runtime *runtime, struct belay__arena *arena, size_t size);
-void belay__arena_pop_chunk(
-    belay_runtime *runtime, struct belay__arena *arena);
+void belay__arena_pop_chunk(belay_runtime *runtime, struct belay__arena *arena);
 /* Frees all chunks; only what was in the first room remains valid. */
 void belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena);
 
@@ -246,8 +246,7 @@ belay__arena_push(
 
 /* `ptr` is what was pushed last. */
 static inline void
-belay__arena_pop(
-    belay_runtime *runtime, struct belay__arena *arena, void *ptr)
+belay__arena_pop(belay_runtime *runtime, struct belay__arena *arena, void *ptr)
 {
     if (__builtin_expect(arena->chunk != NULL, 0)
         && ptr == (void *)(arena->chunk + 1)) {
@@ -335,7 +334,7 @@ struct belay_task {
     struct belay__frame *top;
     struct belay__frame *staged;
     struct belay__arena *frames; /* where frames go: own, or a stack entry's */
-    struct belay__scope *scope; /* innermost */
+    struct belay__scope *scope;  /* innermost */
     int64_t floor; /* while an exit runs: scopes down to this depth are
                       masked; else BELAY__NO_FLOOR */
     struct belay__binding *context;
@@ -367,7 +366,10 @@ int belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
 /* Undoes belay__task_new() for a task that was never started. */
 void belay__task_discard(belay_task *task);
 void belay__task_start(belay_task *task);
-void belay__task_run(belay_task *task);
+/* Runs what was ready when it was called, and what that made ready, until
+ * `enough` tasks have run.
+ */
+void belay__run_ready(belay_runtime *runtime, uint32_t enough);
 void belay__task_end(belay_task *task);
 
 /* How a step's token looks inside. */
@@ -395,7 +397,6 @@ void belay__result_clear(struct belay_result *result);
 
 /* The top frame is done with task->result. False: the task has ended. */
 bool belay__unwind(belay_task *task);
-void belay__exit_begin(belay_task *task, struct belay__frame *scope);
 bool belay__yielded(belay_task *task);
 /* In a step of an exit: the outcome, to be changed or taken over. */
 static inline struct belay_result *
@@ -407,8 +408,7 @@ belay__exit_outcome(const belay_task *task)
 /* Gives the bare code of an error an object, so that it can be in a chain;
  * without memory it stays bare.
  */
-void belay__result_enrich(
-    belay_runtime *runtime, struct belay_result *result);
+void belay__result_enrich(belay_runtime *runtime, struct belay_result *result);
 /* What an exit's answer makes of the outcome; takes both over. */
 struct belay_result belay__outcome_merge(belay_runtime *runtime,
     struct belay_result outcome, struct belay_result answer, bool suppress);
@@ -537,8 +537,7 @@ belay__cancel_visible(const belay_task *task)
     if (__builtin_expect((scope->flags & BELAY__SCOPE_MARKS) == 0, 1)) {
         return false;
     }
-    return (scope->flags & BELAY__SCOPE_CUT) != 0
-        || scope->depth > task->floor;
+    return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope->depth > task->floor;
 }
 
 /* Before a step starts an operation, or ends its frame. */
@@ -601,9 +600,74 @@ belay__frame_init(struct belay__frame *frame, const belay_function *function,
         .step = function->step,
         .resume = {.line = 0, .flags = flags},
     };
-    if (arguments != NULL) {
+    if (arguments == NULL) {
+        return;
+    }
+    if (function->size == sizeof(void *)) { /* as for many: one pointer */
+        memcpy(belay__frame_self(frame), arguments, sizeof(void *));
+    } else {
         memcpy(belay__frame_self(frame), arguments, function->size);
     }
+}
+
+/* A manager is open: its owner goes on in the body. */
+static inline void
+belay__frame_entered(belay_task *task, struct belay__frame *scope)
+{
+    const struct belay__block *block = belay__frame_block(scope);
+    struct belay__frame *owner = scope->caller;
+
+    scope->resume.flags |= BELAY__FRAME_ENTERED;
+    scope->outer = owner->scopes;
+    owner->scopes = scope;
+    owner->step = block->u.body.step;
+    owner->resume.line = block->u.body.line;
+    task->top = owner;
+}
+
+/* An exit is done, all is well: its owner goes on behind the block. */
+static inline void
+belay__frame_left(belay_task *task, struct belay__frame *scope)
+{
+    struct belay__block *block = belay__frame_block(scope);
+    struct belay__frame *owner = scope->caller;
+
+    owner->step = block->after;
+    owner->resume.line = block->after_line;
+    task->top = owner;
+    belay__arena_pop(task->runtime, task->frames, block);
+}
+
+/* Takes a scope off its owner's list and on top: its exit runs next. */
+static inline void
+belay__exit_begin(belay_task *task, struct belay__frame *scope)
+{
+    struct belay__block *block = belay__frame_block(scope);
+    const belay_manager *manager = belay__frame_manager(scope);
+
+    if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
+        assert(task->top == scope->caller && task->top->scopes == scope);
+        scope->caller->scopes = scope->outer;
+    }
+    scope->resume.flags |= BELAY__FRAME_EXITING;
+    block->u.outcome = belay__result_copy(&task->result);
+    block->floor = task->floor;
+    task->floor = task->scope->depth;
+    task->top = scope;
+    if (manager->exit != NULL) {
+        scope->step = manager->exit;
+        scope->resume.line = 0;
+    }
+}
+
+/* The exit may have closed the scope that an exit around it masks, as that of
+ * a generator manager with a timeout round its yield.
+ */
+static inline void
+belay__floor_restore(belay_task *task, const struct belay__block *block)
+{
+    task->floor =
+        block->floor < task->scope->depth ? block->floor : task->scope->depth;
 }
 
 #endif

@@ -72,38 +72,6 @@ belay__runtime_kick(belay_runtime *runtime)
     }
 }
 
-static belay_task *
-next_ready(belay_runtime *runtime)
-{
-    belay_task *task = runtime->ready_first;
-
-    runtime->ready_first = task->ready_next;
-    if (runtime->ready_first == NULL) {
-        runtime->ready_last = NULL;
-    }
-    task->queued = false;
-    return task;
-}
-
-static void
-run_ready(belay_runtime *runtime)
-{
-    uint32_t ran = 0;
-    const belay_task *last;
-    belay_task *task;
-    bool more;
-
-    while (runtime->ready_first != NULL && ran < PASS_TASKS) {
-        last = runtime->ready_last;
-        do {
-            task = next_ready(runtime);
-            more = task != last; /* the task may be gone afterwards */
-            belay__task_run(task);
-            ran++;
-        } while (more);
-    }
-}
-
 /* A virtual clock jumps when all that tasks wait for is time. */
 static void
 jump(belay_runtime *runtime)
@@ -127,7 +95,7 @@ pass(belay_runtime *runtime)
     if (belay__deadline_next(runtime) != INT64_MAX) {
         belay__deadline_expire(runtime);
     }
-    run_ready(runtime);
+    belay__run_ready(runtime, PASS_TASKS);
     jump(runtime);
     runtime->in_pass = false;
     inside_run = was_inside;

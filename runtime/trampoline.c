@@ -7,7 +7,6 @@
  */
 #include "runtime/internal.h"
 
-
 belay_next
 belay__refuse(belay_task *task, int code)
 {
@@ -47,8 +46,7 @@ belay_enter(
         return belay__refuse(task, BELAY_ENOMEM);
     }
     frame = (struct belay__frame *)(void *)(block + 1);
-    belay__frame_init(
-        frame, &manager->enter, arguments, BELAY__FRAME_MANAGER);
+    belay__frame_init(frame, &manager->enter, arguments, BELAY__FRAME_MANAGER);
     task->staged = frame;
     task->state = BELAY__TASK_STARTED;
     return belay__next(BELAY__HOW_ENTER);
@@ -72,7 +70,7 @@ open_block(belay_task *task, belay_next enter, belay_step *body,
 
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
-                && task->result.code < 0,
+                           && task->result.code < 0,
             "task %s: a block needs an enter operation", task->name);
         return belay__next(BELAY__HOW_END);
     }
@@ -103,8 +101,8 @@ belay_next
 belay_leave(belay_task *task)
 {
     belay__require_idle(task);
-    BELAY__REQUIRE(task->top->scopes != NULL,
-        "task %s: no open block to leave", task->name);
+    BELAY__REQUIRE(task->top->scopes != NULL, "task %s: no open block to leave",
+        task->name);
     return belay__next(BELAY__HOW_LEAVE);
 }
 
@@ -191,8 +189,8 @@ void
 belay__lost_line(belay_task *task, const char *file)
 {
     belay__broken("BELAY_BEGIN",
-        "task %s, %s:%d: an await inside a switch of its own", task->name,
-        file, task->top->resume.line);
+        "task %s, %s:%d: an await inside a switch of its own", task->name, file,
+        task->top->resume.line);
 }
 
 static void
@@ -207,8 +205,41 @@ push_staged(belay_task *task)
     belay__result_set(task, 0, NULL, NULL);
 }
 
+/* The frame on top is done. The two ways that nearly every manager takes, an
+ * enter and an exit in which all is well, are short; unwind.c has the others.
+ */
+static inline bool
+end_frame(belay_task *task)
+{
+    struct belay__frame *frame = task->top;
+    const uint32_t flags = frame->resume.flags;
+    struct belay__block *block;
+
+    if (task->result.code < 0 || frame->scopes != NULL) {
+        return belay__unwind(task);
+    }
+    if (flags == BELAY__FRAME_MANAGER
+        && belay__frame_manager(frame)->exit != NULL) {
+        belay__frame_entered(task, frame);
+        return true;
+    }
+    if (flags
+        == (BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED
+            | BELAY__FRAME_EXITING)) {
+        block = belay__frame_block(frame);
+        if (block->u.outcome.code >= 0
+            && (frame->caller->resume.flags & BELAY__FRAME_RETURNING) == 0) {
+            belay__floor_restore(task, block);
+            task->result = block->u.outcome;
+            belay__frame_left(task, frame);
+            return true;
+        }
+    }
+    return belay__unwind(task);
+}
+
 /* Does what the step has returned. False: the task does not go on now. */
-static bool
+static inline bool
 follow(belay_task *task, belay_next next)
 {
     switch ((enum belay__how)next.how) {
@@ -232,7 +263,7 @@ follow(belay_task *task, belay_next next)
     case BELAY__HOW_EXIT:
         return true;
     case BELAY__HOW_END:
-        return belay__unwind(task);
+        return end_frame(task);
     case BELAY__HOW_LEAVE:
         belay__result_set(task, 0, NULL, NULL);
         belay__exit_begin(task, task->top->scopes);
@@ -240,8 +271,9 @@ follow(belay_task *task, belay_next next)
     case BELAY__HOW_YIELD:
         return belay__yielded(task);
     case BELAY__HOW_ENTER:
-        belay__broken("a step", "task %s: manager %s is entered without a block",
-            task->name, task->staged->function->name);
+        belay__broken("a step",
+            "task %s: manager %s is entered without a block", task->name,
+            task->staged->function->name);
     case BELAY__HOW_NONE:
         break;
     }
@@ -269,14 +301,13 @@ try_abort(belay_task *task)
     return true;
 }
 
-void
-belay__task_run(belay_task *task)
+static inline void
+run(belay_runtime *runtime, belay_task *task)
 {
-    belay_runtime *runtime = task->runtime;
     uint32_t left = runtime->step_budget;
     struct belay__frame *frame;
 
-    if (task->abort_queued && !try_abort(task)) {
+    if (__builtin_expect(task->abort_queued, 0) && !try_abort(task)) {
         return;
     }
     task->state = BELAY__TASK_RUNNING;
@@ -292,4 +323,36 @@ belay__task_run(belay_task *task)
     } while (follow(task, frame->step(task, belay__frame_self(frame))));
     runtime->steps += runtime->step_budget - left;
     runtime->current = NULL;
+}
+
+static inline belay_task *
+next_ready(belay_runtime *runtime)
+{
+    belay_task *task = runtime->ready_first;
+
+    runtime->ready_first = task->ready_next;
+    if (runtime->ready_first == NULL) {
+        runtime->ready_last = NULL;
+    }
+    task->queued = false;
+    return task;
+}
+
+void
+belay__run_ready(belay_runtime *runtime, uint32_t enough)
+{
+    uint32_t ran = 0;
+    const belay_task *last;
+    belay_task *task;
+    bool more;
+
+    while (runtime->ready_first != NULL && ran < enough) {
+        last = runtime->ready_last;
+        do {
+            task = next_ready(runtime);
+            more = task != last; /* the task may be gone afterwards */
+            run(runtime, task);
+            ran++;
+        } while (more);
+    }
 }

@@ -19,7 +19,7 @@ same_failure(const struct belay_result *a, const struct belay_result *b)
         return true;
     }
     return a->code == b->code && a->error == b->error
-        && a->cancelled == b->cancelled;
+           && a->cancelled == b->cancelled;
 }
 
 void
@@ -68,27 +68,6 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
     return answer;
 }
 
-void
-belay__exit_begin(belay_task *task, struct belay__frame *scope)
-{
-    struct belay__block *block = belay__frame_block(scope);
-    const belay_manager *manager = belay__frame_manager(scope);
-
-    if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
-        assert(task->top == scope->caller && task->top->scopes == scope);
-        scope->caller->scopes = scope->outer;
-    }
-    scope->resume.flags |= BELAY__FRAME_EXITING;
-    block->u.outcome = belay__result_copy(&task->result);
-    block->floor = task->floor;
-    task->floor = task->scope->depth;
-    task->top = scope;
-    if (manager->exit != NULL) {
-        scope->step = manager->exit;
-        scope->resume.line = 0;
-    }
-}
-
 static void
 pop_frame(belay_task *task, struct belay__frame *frame)
 {
@@ -104,23 +83,17 @@ pop_frame(belay_task *task, struct belay__frame *frame)
     belay__arena_pop(task->runtime, task->frames, start);
 }
 
-/* The manager on top is open: its owner goes on in the body. */
 static void
 entered(belay_task *task)
 {
     struct belay__frame *scope = task->top;
-    struct belay__frame *owner = scope->caller;
-    struct belay__block *block = belay__frame_block(scope);
 
-    scope->resume.flags |= BELAY__FRAME_ENTERED;
-    task->top = owner;
-    if ((scope->resume.flags & BELAY__FRAME_STACKED) != 0) {
+    if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
+        belay__frame_entered(task, scope);
         return;
     }
-    scope->outer = owner->scopes;
-    owner->scopes = scope;
-    owner->step = block->u.body.step;
-    owner->resume.line = block->u.body.line;
+    scope->resume.flags |= BELAY__FRAME_ENTERED;
+    task->top = scope->caller; /* the stack links it */
 }
 
 /* A block round a generator manager's yield has suppressed what the yield
@@ -150,8 +123,8 @@ merge_answer(belay_task *task, const struct belay__frame *scope,
     if (suppress && outcome->code < 0 && task->result.code >= 0) {
         suppressed(scope, outcome);
     }
-    task->result = belay__outcome_merge(
-        task->runtime, *outcome, task->result, suppress);
+    task->result =
+        belay__outcome_merge(task->runtime, *outcome, task->result, suppress);
 }
 
 static void
@@ -173,10 +146,7 @@ exited(belay_task *task)
     const struct belay__block *block = belay__frame_block(scope);
     const bool had_failed = block->u.outcome.code < 0;
 
-    /* The exit may have closed the scope that an exit around it masks, as
-     * that of a generator manager with a timeout round its yield. */
-    task->floor = block->floor < task->scope->depth ? block->floor
-                                                    : task->scope->depth;
+    belay__floor_restore(task, block);
     if ((scope->resume.flags & BELAY__FRAME_TWICE) != 0
         && task->result.code >= 0) {
         fail_twice(task, scope);
@@ -197,9 +167,7 @@ exited(belay_task *task)
         return false;
     }
     owner->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
-    owner->step = block->after;
-    owner->resume.line = block->after_line;
-    pop_frame(task, scope);
+    belay__frame_left(task, scope);
     return true;
 }
 
@@ -274,7 +242,7 @@ belay__yielded(belay_task *task)
     const uint32_t flags = frame->resume.flags;
 
     BELAY__REQUIRE((flags & BELAY__FRAME_MANAGER) != 0
-            && belay__frame_manager(frame)->exit == NULL,
+                       && belay__frame_manager(frame)->exit == NULL,
         "task %s: function %s yields but is no generator manager", task->name,
         frame->function->name);
     if ((flags & BELAY__FRAME_YIELDED) != 0) {
