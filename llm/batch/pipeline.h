@@ -11,6 +11,7 @@
 #include <belay/group.h>
 #include <belay/llm.h>
 #include <belay/sync.h>
+#include <belay/timeout.h>
 
 #include "llm/batch/batch.h"
 #include "llm/batch/ids.h"
@@ -70,7 +71,9 @@ struct belay__batch {
     struct belay_event moved; /* an item left ready, or a line was written */
     struct belay_event sync_due;
     uint64_t synced_lines;
-    bool stopping; /* no line is started any more */
+    struct belay__batch_worker *retrying; /* those between two attempts */
+    struct belay_event drop_due; /* stopping, and there may be some of these */
+    bool stopping;               /* no line is started any more */
 };
 
 /* ---- run.c ---- */
@@ -94,12 +97,20 @@ struct belay__batch_worker {
     struct belay__batch *batch;
     struct belay__item *item;
     belay_llm_reply *reply;
+    belay_cancel_scope *scope; /* around the send, while there is one */
     int64_t started_ns;
+    belay_time deadline; /* of the line */
     int sync_fd;
-    bool repeated; /* the reply was no JSON, and it was asked again */
-    bool asleep;   /* between two attempts */
+    bool repeated;    /* the reply was no JSON, and it was asked again */
+    bool retrying;    /* an attempt has failed, another follows */
+    int64_t wakes_ns; /* when that begins */
+    struct belay__batch_worker *next; /* in the batch's list of these */
+    struct belay__batch_worker *prev;
 };
 extern const belay_function belay__batch_worker;
+
+/* Lines that wait for another attempt are given up, as if never tried. */
+void belay__batch_drop_sleepers(struct belay__batch *batch);
 
 /* ---- result.c: the lines of B4 to B7 ---- */
 

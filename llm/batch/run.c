@@ -67,6 +67,20 @@ free_items(struct belay__batch *batch, struct belay__item_list *list)
     }
 }
 
+/* Lines that were tried and have no answer when the batch is cancelled. */
+static void
+end_active(struct belay__batch *batch)
+{
+    struct belay__item *item;
+
+    while ((item = batch->active.first) != NULL) {
+        belay__item_list_remove(&batch->active, item);
+        belay__batch_write_error(batch, &item->ref, BELAY__LINE_CANCELLED,
+            "the batch was cancelled before there was an answer");
+        belay__free(batch->memory, item, item->bytes);
+    }
+}
+
 /* ---- opening and closing ---- */
 
 static void
@@ -112,7 +126,8 @@ open_input(struct belay__batch *batch)
     if (strcmp(path, "-") == 0) {
         batch->input_fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
     } else {
-        batch->input_fd = open(path, O_RDONLY | O_CLOEXEC);
+        /* A FIFO is opened without waiting for whoever writes to it. */
+        batch->input_fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     }
     if (batch->input_fd < 0 || fstat(batch->input_fd, &info) < 0) {
         return -errno;
@@ -127,11 +142,23 @@ open_input(struct belay__batch *batch)
     return 0;
 }
 
+/* Would writing to this path destroy the input? */
+static bool
+is_input(const struct belay__batch *batch, const char *path)
+{
+    struct stat input;
+    struct stat other;
+
+    return path != NULL && strcmp(path, "-") != 0
+           && fstat(batch->input_fd, &input) == 0 && stat(path, &other) == 0
+           && S_ISREG(input.st_mode) && input.st_dev == other.st_dev
+           && input.st_ino == other.st_ino;
+}
+
 static void
 batch_close(struct belay__batch *batch)
 {
     free_items(batch, &batch->ready);
-    free_items(batch, &batch->active);
     belay__batch_writer_close(&batch->writer);
     belay__buffer_fini(&batch->out);
     belay__buffer_fini(&batch->body);
@@ -179,21 +206,49 @@ open_failed(
     if (code == BELAY_EBUSY) {
         return belay_fail(task, code, "'%s' is there and not empty", path);
     }
+    if (code == BELAY_EINVAL) {
+        return belay_fail(
+            task, code, "'%s' is the input or the other output too", path);
+    }
     return belay_fail(
         task, code, "cannot open '%s': %s", path, belay_code_text(code));
+}
+
+/* The input, then the outputs. *ret_path names the one that failed. */
+static int
+open_files(struct belay__batch *batch, const char **ret_path)
+{
+    const struct belay__batch_opts *opts = &batch->opts;
+    const struct belay__batch_writer_opts writer = {
+        .output_path = opts->output_path,
+        .errors_path = opts->errors_path,
+        .window = opts->window,
+        .overwrite = opts->overwrite,
+    };
+    int code;
+
+    *ret_path = opts->input_path;
+    code = open_input(batch);
+    if (code < 0) {
+        return code;
+    }
+    *ret_path = opts->output_path;
+    if (is_input(batch, opts->output_path)) {
+        return BELAY_EINVAL;
+    }
+    *ret_path = opts->errors_path;
+    if (is_input(batch, opts->errors_path)) {
+        return BELAY_EINVAL;
+    }
+    return belay__batch_writer_open(
+        &batch->writer, batch->memory, &writer, ret_path);
 }
 
 static belay_next
 batch_enter(belay_task *task, void *self)
 {
     struct belay__batch *batch = self;
-    struct belay__batch_writer_opts writer = {
-        .output_path = batch->opts.output_path,
-        .errors_path = batch->opts.errors_path,
-        .window = batch->opts.window,
-        .overwrite = batch->opts.overwrite,
-    };
-    const char *path = batch->opts.input_path;
+    const char *path = NULL;
     int code;
 
     batch->runtime = belay_task_runtime(task);
@@ -203,13 +258,8 @@ batch_enter(belay_task *task, void *self)
     batch->writer = (struct belay__batch_writer){
         .memory = batch->memory, .output = {.fd = -1}, .errors = {.fd = -1}};
     code = open_buffers(batch);
-    if (code < 0) {
-        return open_failed(task, batch, code, NULL);
-    }
-    code = open_input(batch);
     if (code == 0) {
-        code = belay__batch_writer_open(
-            &batch->writer, batch->memory, &writer, &path);
+        code = open_files(batch, &path);
     }
     if (code < 0) {
         return open_failed(task, batch, code, path);
@@ -228,7 +278,14 @@ static belay_next
 batch_exit(belay_task *task, void *self)
 {
     struct belay__batch *batch = self;
+    int code;
 
+    end_active(batch);
+    code = belay__batch_writer_finish(&batch->writer);
+    if (code < 0) {
+        belay__batch_stop(
+            batch, BELAY__BATCH_NO_OUTPUT, code, batch->writer.failed_path);
+    }
     batch_close(batch);
     batch->stats->ended_ns = belay_now(task).ns;
     if (batch->opts.progress != NULL) {
@@ -252,6 +309,7 @@ belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
         return;
     }
     batch->stopping = true;
+    belay_event_set(&batch->drop_due);
     batch->result->stop = why;
     batch->result->stop_code = code;
     batch->result->stop_path = path;
@@ -280,6 +338,24 @@ BELAY_ASYNC(ticker)
     while (batch->opts.progress != NULL) {
         batch->opts.progress(batch->stats, belay_now(task).ns, batch->opts.arg);
         BELAY_AWAIT(belay_sleep(task, batch->opts.progress_interval));
+    }
+    BELAY_END;
+}
+
+struct dropper {
+    struct belay__batch *batch;
+};
+
+/* Once the batch stops, no line waits for another attempt (B29). */
+BELAY_ASYNC(dropper)
+{
+    struct belay__batch *batch = self->batch;
+
+    BELAY_BEGIN;
+    for (;;) {
+        BELAY_AWAIT(belay_event_wait(task, &batch->drop_due));
+        belay_event_clear(&batch->drop_due);
+        belay__batch_drop_sleepers(batch);
     }
     BELAY_END;
 }
@@ -380,6 +456,8 @@ BELAY_ASYNC(run_call)
                     self->batch->helpers, ticker, .batch = self->batch));
                 BELAY_CHECK(belay_spawn(
                     self->batch->helpers, syncer, .batch = self->batch));
+                BELAY_CHECK(belay_spawn(
+                    self->batch->helpers, dropper, .batch = self->batch));
                 BELAY_WITH (belay_group_open(task,
                     BELAY_GROUP_OPTS(.name = "batch"), &self->batch->group)) {
                     BELAY_CHECK(start_tasks(self->batch));

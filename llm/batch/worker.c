@@ -34,33 +34,93 @@ next_item(struct belay__batch *batch)
     return item;
 }
 
+/* The line was not tried: it is in no file. That there may be no memory to
+ * remember so matters not, since no line is admitted any more.
+ */
 static void
-drop_item(struct belay__batch *batch, struct belay__item *item)
+drop_item(struct belay__batch_worker *worker)
 {
-    (void)belay__batch_writer_skip(&batch->writer, item->ref.sequence);
+    struct belay__batch *batch = worker->batch;
+
+    (void)belay__batch_writer_skip(&batch->writer, worker->item->ref.sequence);
     batch->stats->dropped++;
-    free_item(batch, item);
+    free_item(batch, worker->item);
+    worker->item = NULL;
+}
+
+/* ---- lines between two attempts ---- */
+
+static void
+end_retrying(struct belay__batch_worker *worker)
+{
+    struct belay__batch *batch = worker->batch;
+
+    if (!worker->retrying) {
+        return;
+    }
+    if (worker->prev != NULL) {
+        worker->prev->next = worker->next;
+    } else {
+        batch->retrying = worker->next;
+    }
+    if (worker->next != NULL) {
+        worker->next->prev = worker->prev;
+    }
+    worker->retrying = false;
+    batch->stats->retrying--;
+}
+
+static void
+begin_retrying(struct belay__batch_worker *worker, belay_duration delay)
+{
+    struct belay__batch *batch = worker->batch;
+
+    worker->wakes_ns = belay__clock_now(batch->runtime) + delay.ns;
+    worker->prev = NULL;
+    worker->next = batch->retrying;
+    if (worker->next != NULL) {
+        worker->next->prev = worker;
+    }
+    batch->retrying = worker;
+    worker->retrying = true;
+    batch->stats->retrying++;
+    batch->stats->retries++;
+    if (batch->stopping) {
+        belay_event_set(&batch->drop_due);
+    }
+}
+
+void
+belay__batch_drop_sleepers(struct belay__batch *batch)
+{
+    const int64_t now = belay__clock_now(batch->runtime);
+    struct belay__batch_worker *worker = batch->retrying;
+
+    for (; worker != NULL; worker = worker->next) {
+        if (now < worker->wakes_ns) {
+            belay_cancel_scope_cancel(
+                worker->scope, "the batch starts no more attempts");
+        }
+    }
 }
 
 static void
 on_attempt(const struct belay_llm_attempt *attempt, void *arg)
 {
     struct belay__batch_worker *worker = arg;
-    struct belay__batch_stats *stats = worker->batch->stats;
 
-    stats->sent_bytes += attempt->sent_bytes;
-    if (worker->asleep) {
-        stats->retrying--;
-        worker->asleep = false;
-    }
+    worker->batch->stats->sent_bytes += attempt->sent_bytes;
+    end_retrying(worker);
     if (attempt->will_retry) {
-        stats->retries++;
-        stats->retrying++;
-        worker->asleep = true;
+        begin_retrying(worker, attempt->delay);
     }
 }
 
-/* One call with the line's own deadline. */
+/* ---- sending ---- */
+
+/* One call with the line's own deadline. Ends without a reply and without a
+ * failure if it was given up.
+ */
 struct send_line {
     struct belay__batch_worker *worker;
 };
@@ -71,12 +131,19 @@ BELAY_ASYNC(send_line)
     struct belay__batch *batch = worker->batch;
 
     BELAY_BEGIN;
-    BELAY_WITH (belay_timeout(task, batch->opts.timeout)) {
-        BELAY_AWAIT(belay_llm_send(task, batch->client,
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.name = "line", .deadline = worker->deadline,
+            .fail_on_timeout = true),
+        &worker->scope)) {
+        BELAY_TRY(belay_llm_send(task, batch->client,
             BELAY_LLM_REQUEST(.path = worker->item->path,
                 .body = worker->item->body, .on_attempt = on_attempt,
                 .arg = worker),
             &worker->reply));
+        end_retrying(worker); /* before the scope goes */
+        if (belay_result(task)->code < 0) {
+            return belay_pass(task);
+        }
     }
     BELAY_END;
 }
@@ -211,7 +278,7 @@ take_result(
     json =
         belay__json_check(belay_llm_reply_body(worker->reply), NULL, NULL) == 0;
     if (!json && is_success(belay_llm_reply_status(worker->reply))
-        && !worker->repeated) {
+        && !worker->repeated && batch->opts.max_retries > 0) {
         worker->repeated = true;
         batch->stats->retries++;
         return false;
@@ -239,21 +306,17 @@ end_item(struct belay__batch_worker *worker)
 static void
 begin_item(struct belay__batch_worker *worker)
 {
-    worker->started_ns = belay__clock_now(worker->batch->runtime);
-    worker->repeated = false;
-    worker->asleep = false;
-    worker->batch->stats->in_flight++;
-    worker->batch->stats->sent++;
-}
+    struct belay__batch *batch = worker->batch;
 
-static void
-end_send(struct belay__batch_worker *worker)
-{
-    worker->batch->stats->in_flight--;
-    if (worker->asleep) {
-        worker->batch->stats->retrying--;
-        worker->asleep = false;
+    worker->started_ns = belay__clock_now(batch->runtime);
+    if (__builtin_add_overflow(
+            worker->started_ns, batch->opts.timeout.ns, &worker->deadline.ns)) {
+        worker->deadline.ns = INT64_MAX;
     }
+    worker->repeated = false;
+    worker->retrying = false;
+    batch->stats->in_flight++;
+    batch->stats->sent++;
 }
 
 static void
@@ -284,13 +347,18 @@ BELAY_ASYNC(work)
     do {
         BELAY_TRY(BELAY_CALL(send_line, .worker = worker));
         if (belay_result(task)->cancelled) {
-            end_send(worker);
+            worker->batch->stats->in_flight--;
             return belay_pass(task);
+        }
+        if (belay_result(task)->code == 0 && worker->reply == NULL) {
+            worker->batch->stats->in_flight--;
+            drop_item(worker);
+            BELAY_RETURN(NULL);
         }
         done = take_result(worker, belay_result(task));
         free_reply(worker);
     } while (!done);
-    end_send(worker);
+    worker->batch->stats->in_flight--;
     end_item(worker);
     while (worker->batch->opts.sync == BELAY__BATCH_SYNC_LINE
            && (worker->sync_fd =
@@ -312,7 +380,11 @@ worker_worked(belay_task *task, void *self)
     if (result->cancelled) {
         return belay_pass(task);
     }
-    if (result->code < 0) {
+    if (result->code < 0 && worker->item != NULL) {
+        belay__batch_stop(
+            worker->batch, BELAY__BATCH_NO_MEMORY, result->code, NULL);
+        drop_item(worker); /* there was no room even to begin it */
+    } else if (result->code < 0) {
         belay__batch_stop(worker->batch, BELAY__BATCH_NO_OUTPUT, result->code,
             worker->batch->opts.output_path);
     }
@@ -333,7 +405,7 @@ worker_next(belay_task *task, void *self)
         return belay_return(task, NULL);
     }
     if (worker->batch->stopping) {
-        drop_item(worker->batch, worker->item);
+        drop_item(worker);
         return worker_worked(task, self);
     }
     return belay_then(task, worker_worked, BELAY_CALL(work, .worker = worker));
