@@ -1,0 +1,255 @@
+/* test_error.c - error objects and how they print: contract S77-S79. */
+#include "test/support/program.h"
+
+#include "runtime/internal.h"
+
+#include <string.h>
+
+TestSuite(error, .fini = check_clean, .timeout = 30);
+
+static const struct belay__error_site nowhere = {NULL, NULL, 0};
+
+static belay_error *
+new_error(struct belay__memory *memory, int code, const char *message)
+{
+    const struct belay__error_site site = {"a task", "file.c", 12};
+
+    return belay__error_new(memory, code, &site, "%s", message);
+}
+
+static char *
+formatted(belay_error *error)
+{
+    static char text[4096];
+    const struct belay_result result = {
+        .code = belay_error_code(error), .error = error};
+    const size_t len = belay_result_format(&result, text, sizeof(text));
+
+    cr_expect(eq(sz, len, strlen(text)));
+    return text;
+}
+
+Test(error, an_error_tells_what_where_and_why)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    belay_error *error = new_error(memory, BELAY_EIO, "disk 'a' failed");
+    int number = 0;
+
+    belay__error_set_foreign(error, "system", 5);
+    belay__error_set_cause(
+        error, belay__error_new(memory, BELAY_EPIPE, &nowhere, "pipe broke"));
+    cr_expect(eq(int, belay_error_code(error), BELAY_EIO));
+    cr_expect_str_eq(belay_error_message(error), "disk 'a' failed");
+    cr_expect_str_eq(belay_error_task(error), "a task");
+    cr_expect_str_eq(belay_error_place(error, &number), "file.c");
+    cr_expect(eq(int, number, 12));
+    cr_expect_str_eq(belay_error_foreign(error, &number), "system");
+    cr_expect(eq(int, number, 5));
+    cr_expect(eq(sz, belay_error_failures(error), 1));
+    cr_expect(zero(ptr, belay_error_child(error, 0)));
+    cr_expect_str_eq(formatted(error),
+        "disk 'a' failed (EIO, system 5), in task a task, at file.c:12\n"
+        "  caused by: pipe broke (EPIPE)\n");
+    cr_expect(zero(ptr, (void *)(uintptr_t)belay_error_foreign(
+                            belay_error_cause(error), &number)));
+    cr_expect(eq(int, number, 5));
+    belay_error_unref(error);
+    belay_error_unref(NULL);
+    cr_expect(zero(ptr, belay_error_ref(NULL)));
+    belay__memory_unref(memory);
+}
+
+Test(error, a_long_message_is_cut)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    char longest[5000];
+    belay_error *error;
+
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = '\0';
+    error = new_error(memory, BELAY_EIO, longest);
+    cr_expect(eq(sz, strlen(belay_error_message(error)), 1023));
+    belay_error_unref(error);
+    belay__memory_unref(memory);
+}
+
+Test(error, formatting_cuts_and_says_how_long_it_would_be)
+{
+    const struct belay_result bare = {.code = BELAY_ETIMEDOUT};
+    const struct belay_result cancel = {
+        .code = BELAY_ECANCELED, .cancelled = true};
+    char small[8] = "zzzzzzz";
+    char large[64];
+    const size_t len = belay_result_format(&bare, large, sizeof(large));
+
+    cr_expect_str_eq(large, "timed out (ETIMEDOUT)\n");
+    cr_expect(eq(sz, belay_result_format(&bare, small, sizeof(small)), len));
+    cr_expect_str_eq(small, "timed o");
+    cr_expect(eq(sz, belay_result_format(&bare, NULL, 0), len));
+    (void)belay_result_format(&cancel, large, sizeof(large));
+    cr_expect_str_eq(
+        large, "operation cancelled (ECANCELED), by the runtime\n");
+}
+
+Test(error, s79_a_context_never_makes_a_cycle)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    belay_error *a = new_error(memory, BELAY_EIO, "a");
+    belay_error *b = new_error(memory, BELAY_EPIPE, "b");
+    belay_error *c;
+
+    /* a while handling b */
+    a = belay__error_with_context(memory, a, belay_error_ref(b));
+    cr_expect(eq(ptr, belay_error_context(a), b));
+    /* b while handling a: b is in a's chain already */
+    c = belay__error_with_context(
+        memory, belay_error_ref(b), belay_error_ref(a));
+    cr_expect(zero(ptr, belay_error_context(b)));
+    belay_error_unref(c);
+    /* a while handling a */
+    c = belay__error_with_context(
+        memory, belay_error_ref(a), belay_error_ref(a));
+    cr_expect(eq(ptr, c, a));
+    belay_error_unref(c);
+    /* a while handling b, once more */
+    c = belay__error_with_context(
+        memory, belay_error_ref(a), belay_error_ref(b));
+    cr_expect(eq(ptr, belay_error_context(c), b));
+    cr_expect(zero(ptr, belay_error_context(belay_error_context(c))));
+    belay_error_unref(c);
+    belay_error_unref(a);
+    belay_error_unref(b);
+    belay__memory_unref(memory);
+}
+
+Test(error, s77_the_old_error_goes_to_the_end_and_shared_ones_stay_as_they_are)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    belay_error *shared = new_error(memory, BELAY_EIO, "shared");
+    belay_error *top = new_error(memory, BELAY_EBUSY, "top");
+    belay_error *old = new_error(memory, BELAY_EPIPE, "old");
+
+    top = belay__error_with_context(memory, top, belay_error_ref(shared));
+    top = belay__error_with_context(memory, top, old);
+    cr_expect_str_eq(formatted(top),
+        "top (EBUSY), in task a task, at file.c:12\n"
+        "  while handling: shared (EIO), in task a task, at file.c:12\n"
+        "    while handling: old (EPIPE), in task a task, at file.c:12\n");
+    cr_expect(zero(ptr, belay_error_context(shared)));
+    belay_error_unref(top);
+    belay_error_unref(shared);
+    belay__memory_unref(memory);
+}
+
+Test(error, a_deep_chain_is_freed_in_constant_stack)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    belay_error *contexts = new_error(memory, BELAY_EIO, "end");
+    belay_error *causes = new_error(memory, BELAY_EIO, "end");
+    belay_error *groups = new_error(memory, BELAY_EIO, "end");
+    belay_error *kept;
+    char text[16];
+
+    for (int i = 0; i < 200000; i++) {
+        belay_error *error = new_error(memory, BELAY_EIO, "x");
+
+        contexts = belay__error_with_context(memory, error, contexts);
+        error = new_error(memory, BELAY_EIO, "x");
+        belay__error_set_cause(error, causes);
+        causes = error;
+        groups = belay__error_new_group(memory, &nowhere, 1, &groups, 1);
+    }
+    kept = belay_error_ref(belay_error_context(contexts));
+    cr_expect(gt(sz,
+        belay_result_format(
+            &(const struct belay_result){.code = -1, .error = groups}, text,
+            sizeof(text)),
+        sizeof(text)));
+    belay_error_unref(contexts);
+    cr_expect_str_eq(belay_error_message(kept), "x");
+    belay_error_unref(kept);
+    belay_error_unref(causes);
+    belay_error_unref(groups);
+    belay__memory_unref(memory);
+}
+
+Test(error, a_group_error_shares_its_children)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    belay_error *children[2] = {new_error(memory, BELAY_EIO, "one"),
+        new_error(memory, BELAY_EPIPE, "two")};
+    belay_error *one = belay_error_ref(children[0]);
+    belay_error *group =
+        belay__error_new_group(memory, &nowhere, 5, children, 2);
+
+    cr_expect(eq(int, belay_error_code(group), BELAY_EGROUP));
+    cr_expect(eq(sz, belay_error_failures(group), 5));
+    cr_expect(eq(ptr, belay_error_child(group, 0), one));
+    cr_expect(zero(ptr, belay_error_child(group, 2)));
+    cr_expect_str_eq(formatted(group),
+        "5 tasks of the group failed (EGROUP)\n"
+        "  - one (EIO), in task a task, at file.c:12\n"
+        "  - two (EPIPE), in task a task, at file.c:12\n"
+        "  - and 3 more\n");
+    belay_error_unref(group);
+    cr_expect_str_eq(belay_error_message(one), "one");
+    belay_error_unref(one);
+    belay__memory_unref(memory);
+}
+
+Test(error, without_memory_the_context_is_dropped_and_nothing_leaks)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    belay_error *shared = new_error(memory, BELAY_EIO, "shared");
+    belay_error *old = new_error(memory, BELAY_EPIPE, "old");
+    belay_error *same;
+
+    test_alloc_fail_after(0);
+    same = belay__error_with_context(memory, belay_error_ref(shared), old);
+    cr_expect(zero(ptr, new_error(memory, BELAY_EIO, "none")));
+    test_alloc_never_fail();
+    cr_expect(eq(ptr, same, shared));
+    cr_expect(zero(ptr, belay_error_context(same)));
+    belay_error_unref(same);
+    belay_error_unref(shared);
+    belay__memory_unref(memory);
+}
+
+struct places {
+    int which;
+};
+
+BELAY_ASYNC(places)
+{
+    BELAY_BEGIN;
+    if (self->which == 0) {
+        BELAY_FAIL(BELAY_EIO, "number %d", 7);
+    }
+    if (self->which == 1) {
+        BELAY_FAIL(BELAY_EIO, NULL);
+    }
+    BELAY_CHECK(self->which);
+    BELAY_END;
+}
+
+Test(error, a_failing_frame_names_its_place_and_task)
+{
+    struct belay_result result;
+    int line = 0;
+
+    (void)RUN_RESULT(&result, places, .which = 0);
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect_str_eq(belay_error_message(result.error), "number 7");
+    cr_expect_str_eq(belay_error_task(result.error), "program");
+    cr_expect(ne(ptr,
+        strstr(belay_error_place(result.error, &line), "test_error.c"), NULL));
+    cr_expect(gt(int, line, 0));
+    belay_error_unref(result.error);
+    cr_expect(eq(int, RUN_RESULT(&result, places, .which = 1), BELAY_EIO));
+    cr_expect(zero(ptr, result.error));
+    cr_expect(eq(
+        int, RUN_RESULT(&result, places, .which = BELAY_EBUSY), BELAY_EBUSY));
+    cr_expect_str_eq(
+        belay_error_message(result.error), "self->which failed: busy");
+    belay_error_unref(result.error);
+}
