@@ -5,7 +5,7 @@
 #ifndef BELAY_BENCH_FIFO_H
 #define BELAY_BENCH_FIFO_H
 
-#include "bench.h"
+#include "bench/bench.h"
 
 struct fifo {
     long asked;

@@ -6,7 +6,7 @@
  */
 #include <belay/belay.h>
 
-#include "bench.h"
+#include "bench/bench.h"
 
 static uint64_t passages; /* enters and exits that have run */
 

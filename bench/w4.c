@@ -5,8 +5,8 @@
  */
 #include <belay/belay.h>
 
-#include "bench.h"
-#include "fifo.h"
+#include "bench/bench.h"
+#include "bench/fifo.h"
 
 struct pool {
     long tasks;

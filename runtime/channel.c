@@ -123,7 +123,7 @@ belay_channel_send(belay_task *task, belay_channel *channel, const void *item)
         belay__wake(task, 0, NULL);
     } else {
         task->wait.object = channel;
-        task->wait.data = (void *)(uintptr_t)item; /* only read */
+        task->wait.data = belay__without_const(item);
         belay__waiters_push(&channel->senders, task);
     }
     return belay__next(BELAY__HOW_WAIT);

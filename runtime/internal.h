@@ -32,6 +32,18 @@ belay__align16(size_t size)
     return (size + 15) & ~(size_t)15;
 }
 
+/* For an interface that only reads but does not say so. */
+static inline void *
+belay__without_const(const void *ptr)
+{
+    union {
+        const void *from;
+        void *to;
+    } pointer = {ptr};
+
+    return pointer.to;
+}
+
 /* A broken contract: one line and abort, in release builds too. */
 #define BELAY__REQUIRE(condition, ...)            \
     do {                                          \

@@ -193,13 +193,6 @@ open_stream(belay_process *process, int index, uv_stdio_container_t *ret)
     return 0;
 }
 
-/* libuv does not write to the vectors, it only says so nowhere. */
-static char **
-plain(const char *const *vector)
-{
-    return (char **)(uintptr_t)vector;
-}
-
 /* If it fails, some handles may be open. */
 static int
 start(belay_process *process)
@@ -208,8 +201,8 @@ start(belay_process *process)
     const uv_process_options_t options = {
         .exit_cb = on_exit,
         .file = process->opts.args[0],
-        .args = plain(process->opts.args),
-        .env = plain(process->opts.env),
+        .args = belay__without_const((const void *)process->opts.args),
+        .env = belay__without_const((const void *)process->opts.env),
         .cwd = process->opts.cwd,
         .stdio_count = STREAMS,
         .stdio = stdio,

@@ -193,8 +193,7 @@ belay_next
 belay_stream_write(
     belay_task *task, belay_stream *stream, const void *data, size_t len)
 {
-    /* libuv only reads what the buffer points to. */
-    const uv_buf_t buffer = {.base = (char *)(uintptr_t)data, .len = len};
+    const uv_buf_t buffer = {.base = belay__without_const(data), .len = len};
     int code = check_write(stream);
 
     if (code < 0 || len == 0) {

@@ -6,7 +6,7 @@
  */
 #include <uv.h>
 
-#include "../bench.h"
+#include "bench/bench.h"
 
 #define LEVELS 3
 

@@ -5,7 +5,7 @@
  */
 #include <uv.h>
 
-#include "../bench.h"
+#include "bench/bench.h"
 
 /* The turns of a sleeper: what it has behind it when it runs. */
 enum {

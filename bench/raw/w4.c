@@ -6,8 +6,8 @@
  */
 #include <uv.h>
 
-#include "../bench.h"
-#include "../fifo.h"
+#include "bench/bench.h"
+#include "bench/fifo.h"
 
 #define TURN_STEPS 64
 
