@@ -17,12 +17,16 @@ static const char usage[] =
 "\n"
 "Sends every line of INPUT (the form of OpenAI's batch files) to a server and\n"
 "writes one line for each to OUTPUT, or to the error file. \"-\" is standard\n"
-"input or output.\n"
+"input or output. If OUTPUT is there, of a run that has not come to its end,\n"
+"the same command goes on with it.\n"
 "\n"
 "  -o, --output FILE      where replies go\n"
 "      --errors FILE      where failed lines go; \"inline\": into OUTPUT\n"
 "                         (default: OUTPUT with .errors before its suffix)\n"
-"      --overwrite        empty OUTPUT and the error file if they are there\n"
+"      --overwrite        begin anew, if OUTPUT is there\n"
+"      --force            go on with OUTPUT although INPUT has changed\n"
+"      --in-doubt HOW     lines sent by a run that left no result: retry\n"
+"                         (default), skip, fail\n"
 "\n"
 "      --base-url URL     the server, with its /v1\n"
 "                         (default " DEFAULT_BASE_URL ")\n"
@@ -63,6 +67,8 @@ static const char usage[] =
 enum option_id {
     OPTION_ERRORS = 256,
     OPTION_OVERWRITE,
+    OPTION_FORCE,
+    OPTION_IN_DOUBT,
     OPTION_BASE_URL,
     OPTION_KEY_ENV,
     OPTION_MODEL,
@@ -89,6 +95,8 @@ static const struct option options[] = {
     {"output", required_argument, NULL, 'o'},
     {"errors", required_argument, NULL, OPTION_ERRORS},
     {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
+    {"force", no_argument, NULL, OPTION_FORCE},
+    {"in-doubt", required_argument, NULL, OPTION_IN_DOUBT},
     {"base-url", required_argument, NULL, OPTION_BASE_URL},
     {"api-key-env", required_argument, NULL, OPTION_KEY_ENV},
     {"model", required_argument, NULL, OPTION_MODEL},
@@ -249,6 +257,7 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
 {
     static const char *const orders[] = {"completion", "input", NULL};
     static const char *const syncs[] = {"interval", "never", "line", NULL};
+    static const char *const doubts[] = {"retry", "skip", "fail", NULL};
     static const char *const progresses[] = {
         "auto", "bar", "lines", "json", "none", NULL};
     unsigned choice = 0;
@@ -265,6 +274,12 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
             return false;
         }
         ret->batch.sync = (enum belay__batch_sync_policy)choice;
+        return true;
+    case OPTION_IN_DOUBT:
+        if (!set_choice("--in-doubt", text, doubts, &choice)) {
+            return false;
+        }
+        ret->batch.in_doubt = (enum belay__batch_doubt)choice;
         return true;
     case OPTION_PROGRESS:
         if (!set_choice("--progress", text, progresses, &choice)) {
@@ -290,6 +305,9 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
         return true;
     case OPTION_OVERWRITE:
         ret->batch.overwrite = true;
+        return true;
+    case OPTION_FORCE:
+        ret->batch.force = true;
         return true;
     case OPTION_BASE_URL:
         ret->batch.base_url = text;

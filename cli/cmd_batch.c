@@ -209,7 +209,10 @@ exit_code(const struct command *command)
     case BELAY__BATCH_INTERRUPTED:
         break;
     }
-    return command->result.stats.failed > 0 ? EXIT_LINES_FAILED : EXIT_OK;
+    return command->result.stats.failed + command->result.stats.resumed_failed
+                   > 0
+               ? EXIT_LINES_FAILED
+               : EXIT_OK;
 }
 
 static bool
@@ -300,8 +303,7 @@ run(struct command *command)
         if (result.error != NULL) {
             message = belay_error_message(result.error);
         }
-        (void)fprintf(stderr, "belay batch: %s%s\n", message,
-            code == BELAY_EBUSY ? "; --overwrite empties it" : "");
+        (void)fprintf(stderr, "belay batch: %s\n", message);
         belay_error_unref(result.error);
         return command->result.stats.sent > 0 ? EXIT_IO : EXIT_USAGE;
     }

@@ -22,6 +22,15 @@ enum belay__batch_sync_policy {
     BELAY__BATCH_SYNC_LINE, /* before a line counts as done */
 };
 
+/* What to do with lines that an earlier run has sent and has no result of: the
+ * server may have charged for them.
+ */
+enum belay__batch_doubt {
+    BELAY__BATCH_DOUBT_RETRY,
+    BELAY__BATCH_DOUBT_SKIP, /* they stay without a result */
+    BELAY__BATCH_DOUBT_FAIL, /* an error line each */
+};
+
 /* Called on the loop: at the start, every `progress_interval`, at the end. */
 typedef void belay__batch_progress_fn(
     const struct belay__batch_stats *stats, int64_t now_ns, void *arg);
@@ -44,7 +53,9 @@ struct belay__batch_opts {
     size_t max_line_bytes;  /* default 64 MiB */
     size_t max_reply_bytes; /* default 64 MiB */
     bool no_id_check;       /* duplicate ids are not looked for */
-    bool overwrite;         /* existing output files are emptied */
+    bool overwrite;         /* begin anew: existing output files are emptied */
+    bool force; /* go on although the input is not the earlier run's */
+    enum belay__batch_doubt in_doubt;
     bool allow_plain_http;
     bool insecure;
     const char *ca_file;
@@ -73,7 +84,8 @@ struct belay__batch_result {
     char job[17];          /* hexadecimal; part of each line's id */
 };
 
-/* Runs a batch to its end.
+/* Runs a batch to its end. Where the output files are there, with the state
+ * of an earlier run on the same input, it goes on where that has ended.
  *
  *   opts  copied
  *   ret   filled in, also on a cancel; not NULL; zeroed by the caller

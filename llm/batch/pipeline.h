@@ -17,6 +17,7 @@
 #include "llm/batch/ids.h"
 #include "llm/batch/lines.h"
 #include "llm/batch/request.h"
+#include "llm/batch/state.h"
 #include "llm/batch/writer.h"
 #include "runtime/buffer.h"
 
@@ -59,6 +60,7 @@ struct belay__batch {
     bool input_ended;
     struct belay__lines lines;
     struct belay__ids ids;
+    struct belay__batch_state state;
     struct belay__batch_writer writer;
     struct belay__buffer out;  /* the line being made */
     struct belay__buffer body; /* with another model put in */

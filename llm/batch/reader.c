@@ -100,6 +100,50 @@ check_id(struct belay__batch *batch, struct belay__batch_request *request)
     return added < 0 ? added : 0;
 }
 
+static void
+reject(struct belay__batch *batch, const struct belay__line_ref *ref,
+    enum belay__line_error error, const char *message)
+{
+    batch->stats->lines++;
+    belay__batch_write_error(batch, ref, error, message);
+    belay_semaphore_release(&batch->room);
+}
+
+static void
+pass_over(struct belay__batch *batch, const struct belay__line_ref *ref)
+{
+    batch->stats->lines++;
+    (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
+    belay_semaphore_release(&batch->room);
+}
+
+/* Lines that an earlier run has begun. True: nothing more is to be done. */
+static bool
+was_begun(struct belay__batch *batch, const struct belay__line_ref *ref)
+{
+    if (belay__line_set_has(&batch->state.done, ref->number)) {
+        batch->stats->resumed++;
+        pass_over(batch, ref);
+        return true;
+    }
+    if (!belay__line_set_has(&batch->state.in_doubt, ref->number)) {
+        return false;
+    }
+    batch->stats->in_doubt++;
+    switch (batch->opts.in_doubt) {
+    case BELAY__BATCH_DOUBT_RETRY:
+        return false;
+    case BELAY__BATCH_DOUBT_SKIP:
+        pass_over(batch, ref);
+        return true;
+    case BELAY__BATCH_DOUBT_FAIL:
+        reject(batch, ref, BELAY__LINE_IN_DOUBT,
+            "an earlier run has sent this line and has no result of it");
+        return true;
+    }
+    return false;
+}
+
 /* Puts a line into the ready queue, or an error line into the file. Errors:
  * BELAY_ENOMEM; the line is neither.
  */
@@ -122,11 +166,11 @@ admit(struct belay__batch *batch, const struct belay__line *line)
         return code;
     }
     ref.custom_id = request.custom_id_raw;
+    if (was_begun(batch, &ref)) {
+        return 0;
+    }
     if (request.fault != BELAY__BATCH_NONE) {
-        batch->stats->lines++;
-        belay__batch_write_error(
-            batch, &ref, error_of(request.fault), request.message);
-        belay_semaphore_release(&batch->room);
+        reject(batch, &ref, error_of(request.fault), request.message);
         return 0;
     }
     code = body_of(batch, &request, &body);

@@ -120,6 +120,18 @@ belay__batch_report_text(
     if (code == 0) {
         code = add_failures(buffer, stats);
     }
+    if (code == 0 && stats->resumed > 0) {
+        code = add(buffer,
+            "  done before                %12" PRIu64 "  (%" PRIu64
+            " of them failed)\n",
+            stats->resumed, stats->resumed_failed);
+    }
+    if (code == 0 && stats->in_doubt > 0) {
+        code = add(buffer,
+            "  in doubt                   %12" PRIu64
+            "  (sent before, without a result: may be billed twice)\n",
+            stats->in_doubt);
+    }
     if (code == 0 && stats->dropped > 0) {
         code = add(buffer, "  not tried                  %12" PRIu64 "\n",
             stats->dropped);
@@ -207,6 +219,9 @@ belay__batch_report_json(
     json_count(&writer, "ok", stats->ok);
     json_count(&writer, "failed", stats->failed);
     json_count(&writer, "not_tried", stats->dropped);
+    json_count(&writer, "done_before", stats->resumed);
+    json_count(&writer, "done_before_failed", stats->resumed_failed);
+    json_count(&writer, "in_doubt", stats->in_doubt);
     json_count(&writer, "sent", stats->sent);
     json_count(&writer, "retries", stats->retries);
     json_failures(&writer, stats);

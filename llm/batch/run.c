@@ -8,10 +8,7 @@
 #include <belay/uv.h>
 
 #include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,17 +103,6 @@ set_defaults(struct belay__batch_opts *opts)
     }
 }
 
-static void
-make_job_id(char job[17])
-{
-    uint64_t bits = 0;
-
-    if (getrandom(&bits, sizeof(bits), 0) != (ssize_t)sizeof(bits)) {
-        bits = uv_hrtime(); /* only has to differ from run to run */
-    }
-    (void)snprintf(job, 17, "%016" PRIx64, bits);
-}
-
 static int
 open_input(struct belay__batch *batch)
 {
@@ -160,6 +146,7 @@ batch_close(struct belay__batch *batch)
 {
     free_items(batch, &batch->ready);
     belay__batch_writer_close(&batch->writer);
+    belay__batch_state_close(&batch->state);
     belay__buffer_fini(&batch->out);
     belay__buffer_fini(&batch->body);
     belay__buffer_fini(&batch->scratch);
@@ -197,14 +184,18 @@ open_buffers(struct belay__batch *batch)
 
 static belay_next
 open_failed(
-    belay_task *task, struct belay__batch *batch, int code, const char *path)
+    belay_task *task, struct belay__batch *batch, int code, const char *path,
+    const char *why)
 {
     batch_close(batch);
+    if (why[0] != '\0') {
+        return belay_fail(task, code, "%s", why);
+    }
     if (path == NULL) {
         return belay_fail(task, code, NULL);
     }
     if (code == BELAY_EBUSY) {
-        return belay_fail(task, code, "'%s' is there and not empty", path);
+        return belay_fail(task, code, "'%s' is there and not empty; --overwrite empties it", path);
     }
     if (code == BELAY_EINVAL) {
         return belay_fail(
@@ -214,9 +205,44 @@ open_failed(
         task, code, "cannot open '%s': %s", path, belay_code_text(code));
 }
 
-/* The input, then the outputs. *ret_path names the one that failed. */
+/* A file in and a file out: what was done can be found again. */
+static bool
+is_resumable(const struct belay__batch *batch)
+{
+    struct stat info;
+
+    return strcmp(batch->opts.output_path, "-") != 0
+           && strcmp(batch->opts.input_path, "-") != 0
+           && stat(batch->opts.input_path, &info) == 0
+           && S_ISREG(info.st_mode);
+}
+
 static int
-open_files(struct belay__batch *batch, const char **ret_path)
+open_state(struct belay__batch *batch, char *why)
+{
+    const struct belay__batch_opts *opts = &batch->opts;
+
+    if (!is_resumable(batch)) {
+        return belay__batch_state_none(&batch->state, batch->memory);
+    }
+    return belay__batch_state_open(&batch->state, batch->memory,
+        &(const struct belay__batch_state_opts){
+            .output_path = opts->output_path,
+            .errors_path = opts->errors_path,
+            .model = opts->model,
+            .input_fd = batch->input_fd,
+            .input_size = batch->stats->input_size,
+            .overwrite = opts->overwrite,
+            .force = opts->force,
+        },
+        why);
+}
+
+/* The input, then the outputs. *ret_path names the one that failed; NULL, and
+ * a sentence in `why`, if it was the state.
+ */
+static int
+open_files(struct belay__batch *batch, const char **ret_path, char *why)
 {
     const struct belay__batch_opts *opts = &batch->opts;
     const struct belay__batch_writer_opts writer = {
@@ -224,6 +250,7 @@ open_files(struct belay__batch *batch, const char **ret_path)
         .errors_path = opts->errors_path,
         .window = opts->window,
         .overwrite = opts->overwrite,
+        .append = is_resumable(batch),
     };
     int code;
 
@@ -240,6 +267,11 @@ open_files(struct belay__batch *batch, const char **ret_path)
     if (is_input(batch, opts->errors_path)) {
         return BELAY_EINVAL;
     }
+    *ret_path = NULL;
+    code = open_state(batch, why);
+    if (code < 0) {
+        return code;
+    }
     return belay__batch_writer_open(
         &batch->writer, batch->memory, &writer, ret_path);
 }
@@ -248,6 +280,7 @@ static belay_next
 batch_enter(belay_task *task, void *self)
 {
     struct belay__batch *batch = self;
+    char why[BELAY__BATCH_WHY] = "";
     const char *path = NULL;
     int code;
 
@@ -255,18 +288,20 @@ batch_enter(belay_task *task, void *self)
     batch->memory = batch->runtime->memory;
     batch->stats = &batch->result->stats;
     batch->input_fd = -1;
+    batch->state.fd = -1;
     batch->writer = (struct belay__batch_writer){
         .memory = batch->memory, .output = {.fd = -1}, .errors = {.fd = -1}};
     code = open_buffers(batch);
     if (code == 0) {
-        code = open_files(batch, &path);
+        code = open_files(batch, &path, why);
     }
     if (code < 0) {
-        return open_failed(task, batch, code, path);
+        return open_failed(task, batch, code, path, why);
     }
     belay_semaphore_init(&batch->ready_items, 0);
     belay_semaphore_init(&batch->room, 2 * batch->opts.concurrency);
-    make_job_id(batch->result->job);
+    memcpy(batch->result->job, batch->state.job, sizeof(batch->result->job));
+    batch->stats->resumed_failed = batch->state.failed;
     batch->stats->started_ns = belay_now(task).ns;
     if (batch->opts.running != NULL) {
         *batch->opts.running = batch;

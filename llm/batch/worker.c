@@ -293,6 +293,7 @@ end_item(struct belay__batch_worker *worker)
     struct belay__batch *batch = worker->batch;
     const int64_t now = belay__clock_now(batch->runtime);
 
+    belay__batch_state_done(&batch->state, worker->item->ref.number);
     belay__histogram_add(
         &batch->stats->latency_us, (uint64_t)(now - worker->started_ns) / 1000);
     free_item(batch, worker->item);
@@ -369,6 +370,23 @@ BELAY_ASYNC(work)
     BELAY_END;
 }
 
+/* In the journal first: a line that is sent is never forgotten. */
+static bool
+note_sent(struct belay__batch_worker *worker)
+{
+    struct belay__batch *batch = worker->batch;
+    const int code =
+        belay__batch_state_sent(&batch->state, worker->item->ref.number);
+
+    if (code < 0) {
+        belay__batch_stop(batch,
+            code == BELAY_ENOMEM ? BELAY__BATCH_NO_MEMORY
+                                 : BELAY__BATCH_NO_OUTPUT,
+            code, batch->opts.output_path);
+    }
+    return code == 0;
+}
+
 static belay_next worker_next(belay_task *task, void *self);
 
 static belay_next
@@ -404,7 +422,7 @@ worker_next(belay_task *task, void *self)
     if (worker->item == NULL) {
         return belay_return(task, NULL);
     }
-    if (worker->batch->stopping) {
+    if (worker->batch->stopping || !note_sent(worker)) {
         drop_item(worker);
         return worker_worked(task, self);
     }

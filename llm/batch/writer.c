@@ -32,7 +32,7 @@ check_directory(const char *path)
 
 /* Says whether a file at path stands in the way, or none can be made. */
 static int
-check_path(const char *path, bool overwrite)
+check_path(const char *path, bool may_exist)
 {
     struct stat info;
 
@@ -45,7 +45,7 @@ check_path(const char *path, bool overwrite)
     if (S_ISDIR(info.st_mode)) {
         return -EISDIR;
     }
-    return S_ISREG(info.st_mode) && info.st_size > 0 && !overwrite ? BELAY_EBUSY
+    return S_ISREG(info.st_mode) && info.st_size > 0 && !may_exist ? BELAY_EBUSY
                                                                    : 0;
 }
 
@@ -138,10 +138,11 @@ check_paths(const struct belay__batch_writer_opts *opts, const char **ret_path)
     int code;
 
     *ret_path = opts->output_path;
-    code = check_path(opts->output_path, opts->overwrite);
+    code = check_path(opts->output_path, opts->overwrite || opts->append);
     if (code == 0 && opts->errors_path != NULL) {
         *ret_path = opts->errors_path;
-        code = check_path(opts->errors_path, opts->overwrite);
+        code = check_path(
+            opts->errors_path, opts->overwrite || opts->append);
     }
     return code;
 }

@@ -50,6 +50,7 @@ struct belay__batch_writer_opts {
     const char *errors_path; /* NULL: error lines go into the output */
     size_t window;           /* 0: lines are written as they come */
     bool overwrite;          /* existing files are emptied */
+    bool append;             /* existing files are written on */
 };
 
 /* Opens the output; the error file is opened when its first line comes, but

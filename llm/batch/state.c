@@ -1,0 +1,464 @@
+/* state.c - what a batch has done, kept beside its output.
+ *
+ * Order of the writes: "s N", then the request, then the result line, then
+ * "d N". So a line is done exactly when its result is in a file, and a line
+ * that was sent without one is found in the journal.
+ */
+#include "llm/batch/state.h"
+
+#include "llm/batch/resume.h"
+#include "llm/json/text.h"
+#include "llm/json/write.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VERSION 1
+#define HEADER_MAX 1024
+#define HASHED_BYTES ((size_t)1024 * 1024) /* at the start, and at the end */
+#define JOURNAL_MAX ((size_t)64 * 1024 * 1024)
+#define RECORD_MAX 24
+
+static int
+fail(char *why, int code, const char *format, ...) BELAY_PRINTF(3, 4);
+
+static int
+fail(char *why, int code, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(why, BELAY__BATCH_WHY, format, args);
+    va_end(args);
+    return code;
+}
+
+/* ---- what a state is for ---- */
+
+static uint64_t
+fnv1a(uint64_t hash, const void *data, size_t len)
+{
+    const unsigned char *bytes = data;
+
+    for (size_t i = 0; i < len; i++) {
+        hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+    }
+    return hash;
+}
+
+static int
+hash_range(int fd, uint64_t from, uint64_t to, uint64_t *hash)
+{
+    char buffer[16384];
+    ssize_t n;
+
+    while (from < to) {
+        const size_t want =
+            to - from < sizeof(buffer) ? (size_t)(to - from) : sizeof(buffer);
+
+        n = pread(fd, buffer, want, (off_t)from);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : 0;
+        }
+        *hash = fnv1a(*hash, buffer, (size_t)n);
+        from += (uint64_t)n;
+    }
+    return 0;
+}
+
+/* Enough of the input to see that it is another one. */
+static int
+hash_input(int fd, uint64_t size, uint64_t *ret)
+{
+    const uint64_t head = size < HASHED_BYTES ? size : HASHED_BYTES;
+    const uint64_t tail = size - head < HASHED_BYTES ? head : size - HASHED_BYTES;
+    int code;
+
+    *ret = UINT64_C(0xcbf29ce484222325);
+    code = hash_range(fd, 0, head, ret);
+    return code == 0 ? hash_range(fd, tail, size, ret) : code;
+}
+
+/* What makes the results of two runs differ in kind. */
+static uint64_t
+hash_config(const struct belay__batch_state_opts *opts)
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    if (opts->model != NULL) {
+        hash = fnv1a(hash, opts->model, strlen(opts->model));
+    }
+    return fnv1a(hash, opts->errors_path == NULL ? "inline" : "apart", 6);
+}
+
+struct header {
+    char job[BELAY__BATCH_JOB_SIZE];
+    int64_t version;
+    int64_t input_size;
+    uint64_t input_hash;
+    uint64_t config;
+};
+
+static int
+make_header(
+    const struct belay__batch_state_opts *opts, struct header *ret, char *why)
+{
+    int code;
+
+    *ret = (struct header){
+        .version = VERSION,
+        .input_size = (int64_t)opts->input_size,
+        .config = hash_config(opts),
+    };
+    code = hash_input(opts->input_fd, opts->input_size, &ret->input_hash);
+    return code < 0
+        ? fail(why, code, "cannot read the input: %s", belay_code_text(code))
+        : 0;
+}
+
+static void
+json_hex(struct belay__json_writer *writer, const char *key, uint64_t value)
+{
+    char text[BELAY__BATCH_JOB_SIZE];
+
+    (void)snprintf(text, sizeof(text), "%016" PRIx64, value);
+    belay__json_key(writer, key);
+    belay__json_text(writer, text);
+}
+
+static int
+write_header(struct belay__batch_state *state, const struct header *header)
+{
+    struct belay__json_writer writer;
+    int code;
+
+    belay__json_begin(&writer, &state->journal);
+    belay__json_open_object(&writer);
+    belay__json_key(&writer, "belay_batch_state");
+    belay__json_int(&writer, header->version);
+    belay__json_key(&writer, "job");
+    belay__json_text(&writer, state->job);
+    belay__json_key(&writer, "input_size");
+    belay__json_int(&writer, header->input_size);
+    json_hex(&writer, "input_hash", header->input_hash);
+    json_hex(&writer, "config", header->config);
+    belay__json_close_object(&writer);
+    code = belay__json_end(&writer);
+    return code == 0 ? belay__buffer_append(&state->journal, "\n", 1) : code;
+}
+
+static bool
+take_hex(const struct belay__json_value *value, uint64_t *ret)
+{
+    char text[BELAY__BATCH_JOB_SIZE];
+    int used = 0;
+
+    if (value->raw.len != sizeof(text) + 1) {
+        return false;
+    }
+    memcpy(text, value->raw.data + 1, sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    return sscanf(text, "%16" SCNx64 "%n", ret, &used) == 1
+        && used == (int)sizeof(text) - 1;
+}
+
+static void
+take_member(const struct belay__json_value *key,
+    const struct belay__json_value *value, struct header *ret)
+{
+    if (belay__json_key_is(key, "belay_batch_state")) {
+        (void)belay__json_integer(value->raw, &ret->version);
+    } else if (belay__json_key_is(key, "input_size")) {
+        (void)belay__json_integer(value->raw, &ret->input_size);
+    } else if (belay__json_key_is(key, "input_hash")) {
+        (void)take_hex(value, &ret->input_hash);
+    } else if (belay__json_key_is(key, "config")) {
+        (void)take_hex(value, &ret->config);
+    } else if (belay__json_key_is(key, "job")
+               && value->raw.len == sizeof(ret->job) + 1) {
+        memcpy(ret->job, value->raw.data + 1, sizeof(ret->job) - 1);
+    }
+}
+
+static bool
+parse_header(struct belay_slice line, struct header *ret)
+{
+    struct belay__json json;
+    struct belay__json_value key;
+    struct belay__json_value value;
+
+    *ret = (struct header){.version = 0};
+    belay__json_open(&json, line);
+    if (!belay__json_enter_object(&json)) {
+        return false;
+    }
+    while (belay__json_next_member(&json, &key)) {
+        if (belay__json_take(&json, &value)) {
+            take_member(&key, &value, ret);
+        }
+    }
+    return belay__json_finish(&json) == 0 && ret->version == VERSION
+        && ret->job[0] != '\0';
+}
+
+/* ---- the file ---- */
+
+static int
+write_all(int fd, const char *data, size_t len)
+{
+    ssize_t n;
+
+    while (len > 0) {
+        n = write(fd, data, len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : BELAY_EIO;
+        }
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int
+flush(struct belay__batch_state *state)
+{
+    int code = 0;
+
+    if (state->fd >= 0 && state->journal.len > 0) {
+        code = write_all(state->fd, state->journal.data, state->journal.len);
+    }
+    belay__buffer_clear(&state->journal);
+    return code;
+}
+
+static void
+make_job(char job[BELAY__BATCH_JOB_SIZE])
+{
+    struct timespec now;
+    uint64_t bits = 0;
+
+    if (getrandom(&bits, sizeof(bits), 0) != (ssize_t)sizeof(bits)) {
+        /* It only has to differ from run to run. */
+        (void)clock_gettime(CLOCK_REALTIME, &now);
+        bits = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    }
+    (void)snprintf(job, BELAY__BATCH_JOB_SIZE, "%016" PRIx64, bits);
+}
+
+static int
+begin_anew(
+    struct belay__batch_state *state, const struct header *header, char *why)
+{
+    int code = ftruncate(state->fd, 0) < 0 ? -errno : 0;
+
+    if (code == 0) {
+        code = write_header(state, header);
+    }
+    if (code == 0) {
+        code = flush(state);
+    }
+    return code < 0 ? fail(why, code, "cannot write '%s': %s", state->path,
+               belay_code_text(code))
+                    : 0;
+}
+
+static int
+open_file(struct belay__batch_state *state, char *why)
+{
+    state->fd =
+        open(state->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (state->fd < 0) {
+        return fail(why, -errno, "cannot open '%s': %s", state->path,
+            belay_code_text(-errno));
+    }
+    if (flock(state->fd, LOCK_EX | LOCK_NB) < 0) {
+        return fail(why, BELAY_EBUSY,
+            "another run is writing to this output ('%s' is locked)",
+            state->path);
+    }
+    return 0;
+}
+
+static int
+check_header(const struct belay__batch_state *state,
+    const struct belay__batch_state_opts *opts, const struct header *now,
+    const struct header *then, char *why)
+{
+    if (opts->force) {
+        return 0;
+    }
+    if (then->input_size != now->input_size
+        || then->input_hash != now->input_hash) {
+        return fail(why, BELAY_ESTATE,
+            "the input is not the one that '%s' was begun with; --force goes "
+            "on all the same, --overwrite begins anew",
+            opts->output_path);
+    }
+    if (then->config != now->config) {
+        return fail(why, BELAY_ESTATE,
+            "'%s' was begun with another --model or --errors; --force goes on "
+            "all the same, --overwrite begins anew",
+            opts->output_path);
+    }
+    (void)state;
+    return 0;
+}
+
+/* Reads the header, then the files, then the journal. */
+static int
+go_on(struct belay__batch_state *state,
+    const struct belay__batch_state_opts *opts, const struct header *now,
+    char *why)
+{
+    char text[HEADER_MAX];
+    const ssize_t n = pread(state->fd, text, sizeof(text), 0);
+    const char *end = n > 0 ? memchr(text, '\n', (size_t)n) : NULL;
+    struct header then;
+    int code;
+
+    if (end == NULL
+        || !parse_header(
+            (struct belay_slice){text, (size_t)(end - text)}, &then)) {
+        return fail(why, BELAY_EBUSY,
+            "'%s' is there and not empty, and '%s' does not tell how it was "
+            "made; --overwrite empties it",
+            opts->output_path, state->path);
+    }
+    code = check_header(state, opts, now, &then, why);
+    if (code < 0) {
+        return code;
+    }
+    memcpy(state->job, then.job, sizeof(state->job));
+    code = belay__resume_output(state, opts->output_path, false);
+    if (code == 0 && opts->errors_path != NULL) {
+        code = belay__resume_output(state, opts->errors_path, true);
+    }
+    if (code == 0) {
+        code = belay__resume_journal(state, (uint64_t)(end - text) + 1);
+    }
+    return code < 0 ? fail(why, code, "cannot read what was done before: %s",
+               belay_code_text(code))
+                    : 0;
+}
+
+static bool
+is_begun(const char *path)
+{
+    struct stat info;
+
+    return path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode)
+        && info.st_size > 0;
+}
+
+static int
+make_path(struct belay__batch_state *state, const char *output_path)
+{
+    state->path_size = strlen(output_path) + sizeof(".state");
+    state->path = belay__alloc(state->memory, state->path_size);
+    if (state->path == NULL) {
+        return BELAY_ENOMEM;
+    }
+    (void)snprintf(state->path, state->path_size, "%s.state", output_path);
+    return 0;
+}
+
+int
+belay__batch_state_none(
+    struct belay__batch_state *state, struct belay__memory *memory)
+{
+    *state = (struct belay__batch_state){.memory = memory, .fd = -1};
+    belay__buffer_init(&state->journal, memory, JOURNAL_MAX);
+    make_job(state->job);
+    return 0;
+}
+
+int
+belay__batch_state_open(struct belay__batch_state *state,
+    struct belay__memory *memory, const struct belay__batch_state_opts *opts,
+    char ret_why[BELAY__BATCH_WHY])
+{
+    struct header now;
+    int code;
+
+    (void)belay__batch_state_none(state, memory);
+    code = make_path(state, opts->output_path);
+    if (code < 0) {
+        return fail(ret_why, code, "out of memory");
+    }
+    code = make_header(opts, &now, ret_why);
+    if (code == 0) {
+        code = open_file(state, ret_why);
+    }
+    if (code < 0) {
+        return code;
+    }
+    if (!opts->overwrite
+        && (is_begun(opts->output_path) || is_begun(opts->errors_path))) {
+        return go_on(state, opts, &now, ret_why);
+    }
+    return begin_anew(state, &now, ret_why);
+}
+
+void
+belay__batch_state_close(struct belay__batch_state *state)
+{
+    if (state->memory == NULL) {
+        return;
+    }
+    (void)flush(state);
+    if (state->fd >= 0) {
+        (void)close(state->fd);
+        state->fd = -1;
+    }
+    belay__free(state->memory, state->done.bits, state->done.bytes);
+    belay__free(state->memory, state->in_doubt.bits, state->in_doubt.bytes);
+    belay__free(state->memory, state->path, state->path_size);
+    belay__buffer_fini(&state->journal);
+    *state = (struct belay__batch_state){.fd = -1};
+}
+
+/* ---- the journal ---- */
+
+static int
+add_record(struct belay__batch_state *state, char kind, uint64_t line)
+{
+    char record[RECORD_MAX];
+    const int n =
+        snprintf(record, sizeof(record), "%c %" PRIu64 "\n", kind, line);
+
+    return belay__buffer_append(&state->journal, record, (size_t)n);
+}
+
+int
+belay__batch_state_sent(struct belay__batch_state *state, uint64_t line)
+{
+    int code;
+
+    if (state->fd < 0) {
+        return 0;
+    }
+    code = add_record(state, 's', line);
+    return code == 0 ? flush(state) : code;
+}
+
+void
+belay__batch_state_done(struct belay__batch_state *state, uint64_t line)
+{
+    if (state->fd >= 0) {
+        (void)add_record(state, 'd', line);
+    }
+}

@@ -1,0 +1,85 @@
+/* state.h - what a batch has done, kept beside its output (private).
+ *
+ * OUTPUT.state begins with a header, a JSON object on one line, which says
+ * for which input it holds. Behind it comes a journal: "s N" before line N is
+ * sent, "d N" after its result is in a file. While a run has it open it is
+ * locked. What has been done is read from the output files, whose ids hold
+ * the line numbers; the journal tells only which lines were sent and have no
+ * result: a server may have billed them. Rules: B11-B16.
+ */
+#ifndef BELAY_LLM_BATCH_STATE_H
+#define BELAY_LLM_BATCH_STATE_H
+
+#include "runtime/buffer.h"
+
+#define BELAY__BATCH_JOB_SIZE 17 /* sixteen hexadecimal digits and a NUL */
+#define BELAY__BATCH_WHY 512
+
+/* One bit a line. */
+struct belay__line_set {
+    uint8_t *bits;
+    size_t bytes;
+    uint64_t count;
+};
+
+struct belay__batch_state {
+    struct belay__memory *memory;
+    int fd;     /* -1: there is no state, as with standard output */
+    char *path; /* OUTPUT.state */
+    size_t path_size;
+    char job[BELAY__BATCH_JOB_SIZE];
+    struct belay__line_set done;     /* in one of the files */
+    struct belay__line_set in_doubt; /* sent, and no result */
+    uint64_t failed;                 /* of done, in an error line */
+    struct belay__buffer journal;    /* records not yet written */
+};
+
+struct belay__batch_state_opts {
+    const char *output_path;
+    const char *errors_path; /* NULL: inline */
+    const char *model;       /* NULL: the lines' own */
+    int input_fd;
+    uint64_t input_size;
+    bool overwrite; /* begin anew whatever is there */
+    bool force;     /* go on although the input has changed */
+};
+
+/* Opens and locks the state, and reads what was done before. If there is an
+ * output file that does not end with a whole line of ours, it is cut back.
+ *
+ *   ret_why  receives a sentence on failure
+ *
+ * Owner:   the caller closes the state, also after a failure.
+ * Errors:  BELAY_EBUSY  another run has it, or there is an output without a
+ *                       state
+ *          BELAY_ESTATE it is for another input, or other options
+ *          BELAY_ENOMEM, codes of the system
+ */
+int belay__batch_state_open(struct belay__batch_state *state,
+    struct belay__memory *memory, const struct belay__batch_state_opts *opts,
+    char ret_why[BELAY__BATCH_WHY]);
+
+/* A state of no file, for runs that cannot be resumed. Same errors. */
+int belay__batch_state_none(
+    struct belay__batch_state *state, struct belay__memory *memory);
+
+/* Writes what is left of the journal; unlocks. A zeroed state is fine. */
+void belay__batch_state_close(struct belay__batch_state *state);
+
+/* The line is about to be sent: on the disk before the call returns. Errors:
+ * BELAY_ENOMEM, codes of the system; it must not be sent then.
+ */
+int belay__batch_state_sent(struct belay__batch_state *state, uint64_t line);
+
+/* Its result is in a file. Written with the next record: should it be lost,
+ * the file still tells.
+ */
+void belay__batch_state_done(struct belay__batch_state *state, uint64_t line);
+
+static inline bool
+belay__line_set_has(const struct belay__line_set *set, uint64_t line)
+{
+    return line / 8 < set->bytes && (set->bits[line / 8] >> line % 8 & 1) != 0;
+}
+
+#endif
