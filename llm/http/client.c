@@ -134,6 +134,10 @@ perform_end(belay_task *task, void *arg)
     if (result->code == 0 || result->cancelled) {
         return belay_pass(task);
     }
+    if (self->reply->failure == BELAY__HTTP_CLOSED) {
+        return belay_fail(task, BELAY_ECLOSED,
+            "request ended because its HTTP client was closed");
+    }
     self->outcome.code = result->code;
     error = belay__http_error(
         task, &self->outcome, self->endpoint, &self->request, self->reply);
@@ -169,5 +173,6 @@ belay__http_perform(belay_task *task, struct belay__http_endpoint *endpoint,
     const struct perform self = {
         .endpoint = endpoint, .request = *request, .reply = ret};
 
+    ret->failure = BELAY__HTTP_NO_MEMORY; /* until the frame is there */
     return belay_call(task, &perform, &self);
 }

@@ -91,7 +91,8 @@ int belay__http_endpoint_open(struct belay__http *http,
     struct belay__http_endpoint **ret, const char **reterr_why);
 
 /* Closes its connections and wipes its headers; exchanges that still run on
- * it end with BELAY_ECLOSED. NULL is legal. Not in a sink.
+ * it end with BELAY_ECLOSED, and none may be started any more. NULL is legal.
+ * Not in a sink.
  */
 void belay__http_endpoint_close(struct belay__http_endpoint *endpoint);
 

@@ -55,16 +55,33 @@ belay__http_shard_settle(struct belay__http_shard *shard)
     }
 }
 
+/* An error here means that libcurl has lost its hold on some transfer, out of
+ * memory, and does not say on which. None may wait for ever.
+ */
+static void
+act(struct belay__http_shard *shard, curl_socket_t fd, int flags)
+{
+    struct belay__http_transfer *transfer;
+    int running;
+
+    if (curl_multi_socket_action(shard->multi, fd, flags, &running)
+        != CURLM_OK) {
+        for (transfer = shard->running; transfer != NULL;
+             transfer = transfer->next) {
+            belay__http_transfer_refuse(
+                transfer, BELAY__HTTP_NO_MEMORY, BELAY_ENOMEM);
+        }
+        shard->failing = true;
+    }
+    collect(shard);
+}
+
 void
 belay__http_shard_run(struct belay__http_shard *shard)
 {
-    int running;
-
     for (int i = 0; shard->due && i < ROUNDS_MAX; i++) {
         shard->due = false;
-        (void)curl_multi_socket_action(
-            shard->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-        collect(shard);
+        act(shard, CURL_SOCKET_TIMEOUT, 0);
     }
     belay__http_shard_settle(shard);
 }
@@ -73,10 +90,7 @@ void
 belay__http_shard_event(
     struct belay__http_shard *shard, curl_socket_t fd, int flags)
 {
-    int running;
-
-    (void)curl_multi_socket_action(shard->multi, fd, flags, &running);
-    collect(shard);
+    act(shard, fd, flags);
     belay__http_shard_run(shard);
 }
 

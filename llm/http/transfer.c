@@ -217,8 +217,6 @@ failure_of_start(int code)
         return BELAY__HTTP_NO_MEMORY;
     case BELAY_EINVAL:
         return BELAY__HTTP_BAD_REQUEST;
-    case BELAY_ECLOSED:
-        return BELAY__HTTP_CLOSED;
     default:
         return BELAY__HTTP_LOCAL;
     }
@@ -231,14 +229,9 @@ belay__http_transfer_start(struct belay__http_endpoint *endpoint,
     struct belay__http_transfer **ret)
 {
     struct belay__http_transfer *transfer;
-    int code = 0;
+    int code = BELAY_EINVAL;
 
-    if (endpoint->http->closing) {
-        code = BELAY_ECLOSED;
-    } else if (belay__http_request_check(request) != NULL) {
-        code = BELAY_EINVAL;
-    }
-    if (code == 0) {
+    if (belay__http_request_check(request) == NULL) {
         code = prepare(endpoint, request, reply, &transfer);
     }
     if (code == 0) {

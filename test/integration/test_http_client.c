@@ -15,12 +15,15 @@
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <curl/curl.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -1113,6 +1116,7 @@ struct interference {
     size_t accepted;     /* once so many connections were made, … */
     const char *path;    /* … a request of this path has been read, … */
     bool first_byte;     /* … something came, … */
+    bool (*until)(void); /* … this holds, … */
     bool at_once;        /* (or not) … and the loop has turned a while: */
     belay_clock *clock;  /* move it … */
     belay_duration most; /* … by this, when nothing may happen yet, … */
@@ -1144,6 +1148,7 @@ has_come_to_it(struct interference *self)
     return (server == NULL || fault_server_accepted(server) >= self->accepted)
            && (self->path == NULL
                || fault_server_requests(server, self->path) > 0)
+           && (self->until == NULL || self->until())
            && (!self->first_byte || self->step->reply.first_byte.ns != 0);
 }
 
@@ -1540,4 +1545,510 @@ Test(http_client, first_address_that_refuses_is_passed_over)
     free_steps(steps, 2);
     fault_server_stop(server);
     cr_expect(eq(sz, count_fds(), fds));
+}
+
+/* ---- names: libcurl's resolver meets this one ---- */
+
+static pthread_mutex_t resolver_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t resolver_wake = PTHREAD_COND_INITIALIZER;
+static bool resolver_hangs;
+static int resolvers_inside;
+
+/* In place of the C library's: no name has an address, and finding that out
+ * can be made to take as long as a test wants.
+ */
+int
+getaddrinfo(const char *restrict node, const char *restrict service,
+    const struct addrinfo *restrict hints, struct addrinfo **restrict ret)
+{
+    (void)node;
+    (void)service;
+    (void)hints;
+    (void)ret;
+    (void)pthread_mutex_lock(&resolver_mutex);
+    resolvers_inside++;
+    while (resolver_hangs) {
+        (void)pthread_cond_wait(&resolver_wake, &resolver_mutex);
+    }
+    resolvers_inside--;
+    (void)pthread_mutex_unlock(&resolver_mutex);
+    return EAI_NONAME;
+}
+
+static void
+resolver_hang(bool hang)
+{
+    (void)pthread_mutex_lock(&resolver_mutex);
+    resolver_hangs = hang;
+    (void)pthread_cond_broadcast(&resolver_wake);
+    (void)pthread_mutex_unlock(&resolver_mutex);
+}
+
+static bool
+resolver_is_inside(void)
+{
+    bool inside;
+
+    (void)pthread_mutex_lock(&resolver_mutex);
+    inside = resolvers_inside > 0;
+    (void)pthread_mutex_unlock(&resolver_mutex);
+    return inside;
+}
+
+Test(http_client, l30_host_without_an_address)
+{
+    struct step steps[1] = {{.request = {.path = "/x"}}};
+
+    run_plan(
+        &(struct plan){.url = "https://gone.test", .steps = steps, .count = 1});
+    expect_failure(&steps[0], BELAY_ECONNECT, BELAY__HTTP_RESOLVE);
+    cr_expect(not(steps[0].reply.request_sent));
+    free_steps(steps, 1);
+}
+
+Test(http_client, l42_cancel_does_not_wait_for_the_resolver)
+{
+    struct step step = {.request = {.path = "/x"}};
+
+    resolver_hang(true);
+    interfere(&(struct interference){.url = "https://slow.test",
+        .step = &step,
+        .until = resolver_is_inside,
+        .cancel = true});
+    expect_cancelled(&step);
+    cr_expect(resolver_is_inside()); /* and we are here already */
+    resolver_hang(false);
+    for (int i = 0; resolver_is_inside() && i < WAIT_ROUNDS; i++) {
+        (void)usleep(100);
+    }
+    free_steps(&step, 1);
+}
+
+Test(http_client, l38_resolving_counts_as_connecting)
+{
+    struct step step = {.request = {.path = "/x"}};
+    belay_clock *clock = belay_clock_new(false);
+
+    resolver_hang(true);
+    interfere(&(struct interference){.url = "https://slow.test",
+        .step = &step,
+        .until = resolver_is_inside,
+        .clock = clock,
+        .most = belay_milliseconds(9999),
+        .rest = belay_milliseconds(2)});
+    expect_failure(&step, BELAY_ETIMEDOUT, BELAY__HTTP_TIMEOUT_CONNECT);
+    resolver_hang(false);
+    for (int i = 0; resolver_is_inside() && i < WAIT_ROUNDS; i++) {
+        (void)usleep(100);
+    }
+    free_steps(&step, 1);
+    belay_clock_free(clock);
+}
+
+/* ---- sinks ---- */
+
+struct collected {
+    char text[256];
+    size_t len;
+    int answer;
+};
+
+static int
+collecting_sink(
+    const struct belay__http_reply *reply, struct belay_slice bytes, void *arg)
+{
+    struct collected *collected = arg;
+
+    cr_expect(eq(int, reply->status, 200));
+    cr_expect(eq(sz, belay__http_reply_header(reply, "x-kind").len, 1));
+    cr_assert(lt(sz, bytes.len, sizeof(collected->text) - collected->len));
+    memcpy(collected->text + collected->len, bytes.data, bytes.len);
+    collected->len += bytes.len;
+    return collected->answer;
+}
+
+Test(http_client, sink_takes_the_body_of_a_success_only)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/ok", FAULT_PIECES("HTTP/1.1 200 OK\r\nX-Kind: s\r\n"
+                                     "Content-Length: 10\r\n\r\n0123456789",
+                            7, 1)),
+        FAULT_ON("/no", FAULT_TEXT("HTTP/1.1 429 No\r\nContent-Length: 5"
+                                   "\r\n\r\nwait!"))};
+    struct collected collected = {.answer = 0};
+    struct step steps[2] = {{.request = {.path = "/ok",
+                                 .sink = collecting_sink,
+                                 .sink_arg = &collected}},
+        {.request = {
+             .path = "/no", .sink = collecting_sink, .sink_arg = &collected}}};
+    struct fault_server *server =
+        serve_steps(routes, COUNT(routes), NO_OPTS, steps, 2);
+
+    cr_expect(eq(int, steps[0].result.code, 0), "%s", steps[0].message);
+    cr_expect(eq(str, collected.text, "0123456789"));
+    cr_expect(eq(sz, steps[0].reply.body.len, 0));
+    cr_expect(eq(u64, steps[0].reply.body_bytes, 10));
+    cr_expect(eq(int, steps[1].result.code, 0));
+    cr_expect(body_is(&steps[1], "wait!"));
+    free_steps(steps, 2);
+    fault_server_stop(server);
+}
+
+Test(http_client, sink_that_gives_up_ends_the_exchange_with_its_code)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/x",
+            FAULT_TEXT("HTTP/1.1 200 OK\r\nX-Kind: s\r\n"
+                       "Content-Length: 1000000\r\n\r\nabc"),
+            FAULT_DO_HANG),
+        FAULT_ON("/y", FAULT_TEXT(OK_HI))};
+    struct collected collected = {.answer = BELAY_EJSON};
+    struct step steps[2] = {{.request = {.path = "/x",
+                                 .sink = collecting_sink,
+                                 .sink_arg = &collected}},
+        {.request = {.path = "/y"}}};
+    struct fault_server *server =
+        serve_steps(routes, COUNT(routes), NO_OPTS, steps, 2);
+
+    expect_failure(&steps[0], BELAY_EJSON, BELAY__HTTP_SINK);
+    cr_expect(eq(sz, collected.len, 3));
+    cr_expect(eq(int, steps[1].result.code, 0));
+    cr_expect(not(steps[1].reply.reused));
+    free_steps(steps, 2);
+    fault_server_stop(server);
+}
+
+/* ---- many at once ---- */
+
+#define MANY 200
+
+struct crowd {
+    const char *url;
+    struct step *steps;
+    uint32_t shard_size;
+    /* locals */
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    belay_group *group;
+    size_t wave;
+};
+
+BELAY_ASYNC(crowd)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task,
+        &(struct belay__http_opts){.shard_size = self->shard_size},
+        &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(self->http,
+            &(struct belay__http_endpoint_opts){.url = self->url},
+            &self->endpoint, NULL));
+        for (self->wave = 0; self->wave < 2; self->wave++) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                for (size_t i = 0; i < MANY; i++) {
+                    BELAY_CHECK(belay_spawn(self->group, one,
+                        .endpoint = self->endpoint,
+                        .step = &self->steps[self->wave * MANY + i]));
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(http_client, second_wave_uses_the_connections_of_the_first)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/1", FAULT_DO_GATE(1), FAULT_TEXT(OK_HI)),
+        FAULT_ON("/2", FAULT_TEXT(OK_HI))};
+    static const uint32_t sizes[] = {32, 0, 1000};
+    struct step *steps = calloc(2 * (size_t)MANY, sizeof(*steps));
+    const size_t fds = count_fds();
+
+    for (size_t n = 0; n < COUNT(sizes); n++) {
+        struct fault_server *server = fault_server_start(routes, COUNT(routes));
+
+        for (size_t i = 0; i < 2 * (size_t)MANY; i++) {
+            steps[i] = (struct step){
+                .request = {.path = i < MANY ? "/1" : "/2", .body = {"x", 1}}};
+        }
+        fault_server_open_gate(server);
+        cr_expect(eq(int,
+            belay_run(&crowd,
+                &(struct crowd){.url = fault_server_url(server),
+                    .steps = steps,
+                    .shard_size = sizes[n]},
+                BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+            0));
+        for (size_t i = 0; i < 2 * (size_t)MANY; i++) {
+            cr_expect(eq(int, steps[i].result.code, 0), "%s", steps[i].message);
+            cr_expect(body_is(&steps[i], "hi"));
+            if (i >= MANY) {
+                cr_expect(steps[i].reply.reused);
+            }
+        }
+        cr_expect(le(sz, fault_server_accepted(server), MANY));
+        free_steps(steps, 2 * (size_t)MANY);
+        fault_server_stop(server);
+    }
+    free(steps);
+    cr_expect(eq(sz, count_fds(), fds));
+}
+
+/* ---- poisoning, and the end of a client ---- */
+
+/* An exchange is cut by a timeout or a limit; what comes next must not see
+ * the remainder.
+ */
+Test(http_client, cut_connection_is_never_used_again)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/cut", FAULT_TEXT(HEAD_9 "half"), FAULT_DO_SLEEP(30),
+            FAULT_TEXT("rest!" OK_HI), FAULT_DO_HANG),
+        FAULT_ON("/next", FAULT_TEXT(OK_HI))};
+    struct step steps[2] = {
+        {.request = {.path = "/cut", .idle_timeout = belay_milliseconds(5)}},
+        {.request = {.path = "/next"}}};
+    struct fault_server *server =
+        serve_steps(routes, COUNT(routes), NO_OPTS, steps, 2);
+
+    expect_failure(&steps[0], BELAY_ETIMEDOUT, BELAY__HTTP_TIMEOUT_IDLE);
+    cr_expect(eq(int, steps[1].result.code, 0));
+    cr_expect(body_is(&steps[1], "hi"));
+    cr_expect(not(steps[1].reply.reused));
+    cr_expect(eq(sz, connection_of(server, 1), 2));
+    free_steps(steps, 2);
+    fault_server_stop(server);
+}
+
+Test(http_client, s128_exit_ends_what_runs_and_waits_for_every_handle)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/x", FAULT_TEXT(HEAD_9 "half"), FAULT_DO_HANG)};
+    const size_t fds = count_fds();
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct step step = {.request = {.path = "/x"}};
+
+    interfere(&(struct interference){.url = fault_server_url(server),
+        .server = server,
+        .step = &step,
+        .path = "/x",
+        .first_byte = true,
+        .leave = true});
+    expect_failure(&step, BELAY_ECLOSED, BELAY__HTTP_CLOSED);
+    cr_expect(eq(int, step.reply.status, 200));
+    free_steps(&step, 1);
+    fault_server_stop(server);
+    cr_expect(eq(sz, count_fds(), fds));
+}
+
+/* A kept connection and nothing else: nothing can happen any more. */
+struct stuck {
+    const char *url;
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    struct belay__http_reply reply;
+};
+
+BELAY_ASYNC(stuck)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(self->http,
+            &(struct belay__http_endpoint_opts){.url = self->url},
+            &self->endpoint, NULL));
+        BELAY_AWAIT(belay__http_perform(task, self->endpoint,
+            &(struct belay__http_request){0}, &self->reply));
+        belay__http_reply_fini(&self->reply);
+        BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+    }
+    BELAY_END;
+}
+
+Test(http_client, s132_kept_connection_does_not_keep_the_loop_alive)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(OK_HI))};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    const struct stuck arguments = {.url = fault_server_url(server)};
+
+    cr_expect(eq(int,
+        belay_run(&stuck, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        BELAY_EDEADLK));
+    fault_server_stop(server);
+}
+
+/* ---- out of this and that ---- */
+
+Test(http_client, s136_every_allocation_may_fail)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(OK_HI))};
+    static const struct belay__http_header headers[] = {
+        {"Authorization", {"Bearer k", 8}}};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    const size_t fds = count_fds();
+    size_t failed = 0;
+
+    for (size_t k = 0; k < 10000; k++) {
+        struct step steps[] = {{.request = {.path = "/a?b=c",
+                                    .body = {"abc", 3},
+                                    .headers = headers,
+                                    .header_count = 1}},
+            {.request = {.path = "/b"}}, {.request = {.path = "/b"}}};
+        const struct plan arguments = {.url = fault_server_url(server),
+            .opts = {{.headers = headers,
+                         .header_count = 1,
+                         .ca_file = "/nowhere",
+                         .no_proxy = "*",
+                         .proxy = "http://127.0.0.1:1"},
+                {.url = "https://127.0.0.1:1"}},
+            .steps = steps,
+            .count = COUNT(steps)};
+        int code;
+
+        test_alloc_fail_at(k);
+        code = belay_run(&plan, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+        cr_expect(code == 0 || code == BELAY_ENOMEM, "%zu: %d", k, code);
+        for (size_t i = 0; i < COUNT(steps); i++) {
+            code = steps[i].result.code;
+            cr_expect(code == 0 || code == BELAY_ENOMEM, "%zu: %s", k,
+                steps[i].message);
+            if (code == BELAY_ENOMEM) {
+                cr_expect(eq(
+                    int, (int)steps[i].reply.failure, BELAY__HTTP_NO_MEMORY));
+            }
+        }
+        free_steps(steps, COUNT(steps));
+        cr_assert(eq(sz, test_alloc_live_blocks(), 0), "%zu", k);
+        if (test_alloc_failures() == 0) {
+            break;
+        }
+        failed++;
+    }
+    cr_expect(gt(sz, failed, 20));
+    test_alloc_never_fail();
+    for (int i = 0; fault_server_open(server) > 0 && i < WAIT_ROUNDS; i++) {
+        (void)usleep(100);
+    }
+    cr_expect(eq(sz, count_fds(), fds));
+    fault_server_stop(server);
+}
+
+/* libcurl's own memory, all of it through here. */
+static size_t curl_calls;
+static size_t curl_fail_at = SIZE_MAX;
+
+static bool
+curl_call_fails(void)
+{
+    return curl_calls++ == curl_fail_at;
+}
+
+static void *
+curl_malloc(size_t size)
+{
+    return curl_call_fails() ? NULL : malloc(size);
+}
+
+static void *
+curl_realloc(void *ptr, size_t size)
+{
+    return curl_call_fails() ? NULL : realloc(ptr, size);
+}
+
+static char *
+curl_strdup(const char *text)
+{
+    return curl_call_fails() ? NULL : strdup(text);
+}
+
+static void *
+curl_calloc(size_t count, size_t size)
+{
+    return curl_call_fails() ? NULL : calloc(count, size);
+}
+
+/* Up to where libcurl runs the transfer. From there on it tells of its own
+ * shortage in other words, and 7.88 divides by zero after one of them.
+ */
+Test(http_client, every_allocation_of_libcurl_until_it_runs_may_fail)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(OK_HI))};
+    static const struct belay__http_header headers[] = {
+        {"Authorization", {"Bearer k", 8}}};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    bool running = false;
+    size_t k;
+
+    /* The first caller in a process decides where libcurl's memory is from. */
+    cr_assert(eq(int,
+        (int)curl_global_init_mem(CURL_GLOBAL_DEFAULT, curl_malloc, free,
+            curl_realloc, curl_strdup, curl_calloc),
+        0));
+    for (k = 0; k < 1000 && !running; k++) {
+        struct step steps[] = {{.request = {.path = "/a?b=c",
+                                    .body = {"abc", 3},
+                                    .method = "PUT",
+                                    .headers = headers,
+                                    .header_count = 1}}};
+        const struct plan arguments = {.url = fault_server_url(server),
+            .opts = {{.gzip = true,
+                         .proxy = "http://127.0.0.1:1",
+                         .no_proxy = "*"},
+                {.url = "https://127.0.0.1:1"}},
+            .steps = steps,
+            .count = COUNT(steps)};
+        int code;
+
+        curl_calls = 0;
+        curl_fail_at = k;
+        code = belay_run(&plan, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+        if (code == 0) {
+            code = steps[0].result.code;
+            running = code != BELAY_ENOMEM;
+        }
+        cr_expect(running || code == BELAY_ENOMEM, "%zu: %d", k, code);
+        cr_expect(lt(int, code, 0));
+        free_steps(steps, COUNT(steps));
+    }
+    cr_expect(running);
+    cr_expect(gt(sz, k, 30));
+    fault_server_stop(server);
+}
+
+Test(http_client, shortage_of_descriptors_is_a_local_failure)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(OK_HI))};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct step step = {.request = {.path = "/x"}};
+    struct rlimit limit;
+    const size_t fds = count_fds();
+
+    /* Room for a loop and a multi handle, not for a connection. */
+    cr_assert(zero(getrlimit(RLIMIT_NOFILE, &limit)));
+    for (rlim_t room = fds + 3; room < fds + 20; room++) {
+        struct plan arguments = {
+            .url = fault_server_url(server), .steps = &step, .count = 1};
+        int code;
+
+        limit.rlim_cur = room;
+        step = (struct step){.request = {.path = "/x"}};
+        cr_assert(zero(setrlimit(RLIMIT_NOFILE, &limit)));
+        code = belay_run(&plan, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+        limit.rlim_cur = limit.rlim_max;
+        cr_assert(zero(setrlimit(RLIMIT_NOFILE, &limit)));
+        if (code == 0 && step.result.code == -EMFILE) {
+            break;
+        }
+        free_steps(&step, 1);
+    }
+    expect_failure(&step, -EMFILE, BELAY__HTTP_LOCAL);
+    free_steps(&step, 1);
+    fault_server_stop(server);
 }
