@@ -42,8 +42,8 @@ belay_channel_new(belay_runtime *runtime, size_t capacity, size_t item_bytes,
         || bytes > SIZE_MAX / 2) {
         return BELAY_EINVAL;
     }
-    channel = belay__alloc_zero(
-        runtime->memory, channel_bytes(capacity, item_bytes));
+    channel =
+        belay__alloc_zero(runtime->memory, channel_bytes(capacity, item_bytes));
     if (channel == NULL) {
         return BELAY_ENOMEM;
     }
@@ -71,7 +71,7 @@ static char *
 slot(belay_channel *channel, size_t index)
 {
     return channel->slots
-        + (channel->first + index) % channel->capacity * channel->item_bytes;
+           + (channel->first + index) % channel->capacity * channel->item_bytes;
 }
 
 static void
@@ -122,7 +122,6 @@ belay_channel_send(belay_task *task, belay_channel *channel, const void *item)
         put(channel, item);
         belay__wake(task, 0, NULL);
     } else {
-        task->wait.object = channel;
         task->wait.data = belay__without_const(item);
         belay__waiters_push(&channel->senders, task);
     }
@@ -161,7 +160,6 @@ belay_channel_receive(belay_task *task, belay_channel *channel, void *ret)
     } else if (channel->closed) {
         belay__wake(task, BELAY_ECLOSED, NULL);
     } else {
-        task->wait.object = channel;
         task->wait.data = ret;
         belay__waiters_push(&channel->receivers, task);
     }

@@ -83,7 +83,7 @@ awaited(const belay_task *task)
     if (task->waiting != &belay__wait_op) {
         return task->waiting->name;
     }
-    op = task->wait.object;
+    op = task->wait.data;
     return op->name != NULL ? op->name : task->waiting->name;
 }
 
@@ -101,8 +101,8 @@ dump_frames(const belay_task *task, FILE *out)
                 frame->resume.line < 0 ? -frame->resume.line
                                        : frame->resume.line);
         }
-        for (const struct belay__frame *scope = frame->scopes; scope != NULL;
-             scope = scope->outer) {
+        for (struct belay__frame *scope = frame->scopes; scope != NULL;
+             scope = belay__frame_block(scope)->u.outer) {
             fprintf(out, " [%s]", scope->function->name);
         }
     }

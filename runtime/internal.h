@@ -134,7 +134,7 @@ struct belay__scope {
     int64_t shield_ns; /* the same for the shield, with HELD */
     uint32_t flags;
     enum belay_cancel_source source;
-    int64_t depth; /* scopes above it */
+    int32_t depth; /* scopes above it */
     const char *reason_text;
     const char *reason_task_name;
     uint64_t reason_task_id;
@@ -190,7 +190,6 @@ struct belay__frame {
     const belay_function *function;
     belay_step *step;            /* runs next */
     struct belay__frame *scopes; /* entered here, innermost first */
-    struct belay__frame *outer;  /* manager: next in the owner's scopes */
     struct belay__resume resume; /* last: the macros reach it from self */
 };
 
@@ -198,22 +197,29 @@ struct belay__frame {
 struct belay__block {
     belay_step *after; /* the owner's step when left */
     int32_t after_line;
+    int32_t floor; /* task->floor outside this exit */
     union {
         struct {
             int32_t line;
             belay_step *step;
         } body;                      /* the owner's step once entered */
+        struct belay__frame *outer;  /* then: next in the owner's scopes */
         struct belay_result outcome; /* while exiting */
     } u;
-    int64_t floor; /* task->floor outside this exit */
 };
 
-_Static_assert(sizeof(struct belay__frame) % 16 == 0, "self is aligned");
-_Static_assert(sizeof(struct belay__block) % 16 == 0, "frames are aligned");
+#define BELAY__FRAME_PAD 8 /* before a frame without a block */
+
 _Static_assert(
-    BELAY_CALL_BYTES(char) == sizeof(struct belay__frame) + 16
-        && BELAY_ENTER_BYTES(char)
-               == BELAY_CALL_BYTES(char) + sizeof(struct belay__block),
+    (BELAY__FRAME_PAD + sizeof(struct belay__frame)) % 16 == 0
+        && (sizeof(struct belay__block) + sizeof(struct belay__frame)) % 16
+               == 0,
+    "self is aligned");
+_Static_assert(BELAY_CALL_BYTES(char)
+                       == BELAY__FRAME_PAD + sizeof(struct belay__frame) + 16
+                   && BELAY_ENTER_BYTES(char)
+                          == sizeof(struct belay__block)
+                                 + sizeof(struct belay__frame) + 16,
     "as async.h says");
 
 struct belay__chunk {
@@ -281,6 +287,17 @@ belay__frame_block(struct belay__frame *frame)
     return (struct belay__block *)(void *)frame - 1;
 }
 
+/* Room for a frame whose self has `size` bytes; NULL when out of memory. */
+static inline struct belay__frame *
+belay__frame_push(belay_runtime *runtime, struct belay__arena *arena,
+    size_t head, size_t size)
+{
+    char *start = belay__arena_push(runtime, arena,
+        head + sizeof(struct belay__frame) + belay__align16(size));
+
+    return start != NULL ? (struct belay__frame *)(void *)(start + head) : NULL;
+}
+
 static inline const belay_manager *
 belay__frame_manager(const struct belay__frame *frame)
 {
@@ -301,8 +318,7 @@ struct belay__wait {
     struct belay__wait *next;
     struct belay__wait *prev;
     struct belay_waiters *queue; /* NULL: in none */
-    void *object;                /* event, channel, struct belay_op … */
-    void *data;                  /* item to send, or where to receive */
+    void *data; /* the operation, the item to send, where to receive … */
     struct belay__deadline deadline;
 };
 
@@ -330,7 +346,7 @@ struct belay__owner {
     void (*ended)(struct belay__owner *owner, belay_task *task);
 };
 
-#define BELAY__NO_FLOOR INT64_C(-1)
+#define BELAY__NO_FLOOR INT32_C(-1)
 
 enum belay__task_state {
     BELAY__TASK_NEW,
@@ -347,8 +363,6 @@ struct belay_task {
     struct belay__frame *staged;
     struct belay__arena *frames; /* where frames go: own, or a stack entry's */
     struct belay__scope *scope;  /* innermost */
-    int64_t floor; /* while an exit runs: scopes down to this depth are
-                      masked; else BELAY__NO_FLOOR */
     struct belay__binding *context;
     const struct belay__wait_kind *waiting;
     struct belay_result result;
@@ -362,6 +376,8 @@ struct belay_task {
     uint64_t id;
     uint32_t block_bytes;
     uint32_t refs;
+    int32_t floor; /* while an exit runs: scopes down to this depth are
+                      masked; else BELAY__NO_FLOOR */
     uint8_t state; /* enum belay__task_state */
     bool queued;   /* in the ready queue */
     bool abort_queued;
@@ -626,14 +642,14 @@ belay__frame_init(struct belay__frame *frame, const belay_function *function,
 static inline void
 belay__frame_entered(belay_task *task, struct belay__frame *scope)
 {
-    const struct belay__block *block = belay__frame_block(scope);
+    struct belay__block *block = belay__frame_block(scope);
     struct belay__frame *owner = scope->caller;
 
     scope->resume.flags |= BELAY__FRAME_ENTERED;
-    scope->outer = owner->scopes;
-    owner->scopes = scope;
     owner->step = block->u.body.step;
     owner->resume.line = block->u.body.line;
+    block->u.outer = owner->scopes; /* in the place of u.body */
+    owner->scopes = scope;
     task->top = owner;
 }
 
@@ -659,7 +675,7 @@ belay__exit_begin(belay_task *task, struct belay__frame *scope)
 
     if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
         assert(task->top == scope->caller && task->top->scopes == scope);
-        scope->caller->scopes = scope->outer;
+        scope->caller->scopes = block->u.outer;
     }
     scope->resume.flags |= BELAY__FRAME_EXITING;
     block->u.outcome = belay__result_copy(&task->result);

@@ -14,7 +14,7 @@ enum {
 static enum belay_abort
 abort_op(belay_task *task)
 {
-    struct belay_op *op = task->wait.object;
+    struct belay_op *op = task->wait.data;
     enum belay_abort answer;
 
     if (op->abort == NULL) {
@@ -48,7 +48,7 @@ op_init(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
 static void
 op_start(belay_task *task, struct belay_op *op)
 {
-    task->wait.object = op;
+    task->wait.data = op;
     op->state = OP_PENDING;
     task->runtime->pending_ops++;
 }

@@ -309,7 +309,6 @@ belay_process_wait(belay_task *task, belay_process *process,
             *ret_status = process->status;
         }
     } else if (belay__wait_begin(task, &wait)) {
-        task->wait.object = NULL;
         task->wait.data = ret_status;
         belay__waiters_push(&process->waiters, task);
         task->runtime->pending_ops++;

@@ -37,7 +37,6 @@ belay_event_wait(belay_task *task, struct belay_event *event)
         return belay__done_now(task, 0, NULL);
     }
     if (belay__wait_begin(task, &event_wait)) {
-        task->wait.object = event;
         belay__waiters_push(&event->waiters, task);
     }
     return belay__next(BELAY__HOW_WAIT);
@@ -68,7 +67,6 @@ belay_semaphore_acquire(belay_task *task, struct belay_semaphore *semaphore)
     if (belay_semaphore_try(semaphore) == 0) {
         belay__wake(task, 0, NULL);
     } else {
-        task->wait.object = semaphore;
         belay__waiters_push(&semaphore->waiters, task);
     }
     return belay__next(BELAY__HOW_WAIT);
@@ -103,8 +101,8 @@ permit_enter(belay_task *task, void *self)
 {
     struct permit *permit = self;
 
-    return belay_then(task, permit_held,
-        belay_semaphore_acquire(task, permit->semaphore));
+    return belay_then(
+        task, permit_held, belay_semaphore_acquire(task, permit->semaphore));
 }
 
 static belay_next

@@ -16,14 +16,16 @@
 static uint32_t
 block_bytes(const belay_function *function)
 {
-    size_t frames = sizeof(struct belay__frame) + belay__align16(function->size);
+    size_t frames = BELAY__FRAME_PAD + sizeof(struct belay__frame)
+                    + belay__align16(function->size);
 
 #ifndef BELAY_ARENA_MALLOC
-    frames += function->reserve_bytes > 0 ? function->reserve_bytes
-                                          : FRAMES_DEFAULT;
+    frames +=
+        function->reserve_bytes > 0 ? function->reserve_bytes : FRAMES_DEFAULT;
 #endif
     frames += belay__align16(sizeof(belay_task));
-    frames = (frames + BELAY__BLOCK_STEP - 1) & ~(size_t)(BELAY__BLOCK_STEP - 1);
+    frames =
+        (frames + BELAY__BLOCK_STEP - 1) & ~(size_t)(BELAY__BLOCK_STEP - 1);
     return frames > UINT32_MAX ? UINT32_MAX : (uint32_t)frames;
 }
 
@@ -35,6 +37,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
 {
     const uint32_t bytes = block_bytes(function);
     belay_task *task;
+    char *first;
     int code;
 
     code = belay__deadline_reserve(runtime, DEADLINES);
@@ -61,8 +64,10 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
         .state = BELAY__TASK_NEW,
     };
     /* The block has room for the first frame: this cannot fail. */
-    task->top = belay__arena_push(runtime, &task->arena,
-        sizeof(struct belay__frame) + belay__align16(function->size));
+    first = belay__arena_push(runtime, &task->arena,
+        BELAY__FRAME_PAD + sizeof(*task->top)
+            + belay__align16(function->size));
+    task->top = (struct belay__frame *)(void *)(first + BELAY__FRAME_PAD);
     belay__frame_init(task->top, function, arguments, 0);
     belay__scope_init(runtime, &task->base, INT64_MAX, -1);
     belay__scope_link(runtime, &task->base, parent, task);
@@ -302,8 +307,8 @@ belay_task *
 belay__waiters_first(const struct belay_waiters *queue)
 {
     return queue->first != NULL
-        ? BELAY__CONTAINER(queue->first, belay_task, wait)
-        : NULL;
+               ? BELAY__CONTAINER(queue->first, belay_task, wait)
+               : NULL;
 }
 
 /* The abort hook of every wait that is only a place in a queue or a time. */
@@ -345,7 +350,6 @@ belay_task_join(belay_task *task, belay_task *target)
         return belay__done_now(task, BELAY_EDEADLK, NULL);
     }
     if (belay__wait_begin(task, &join)) {
-        task->wait.object = target;
         belay__waiters_push(&target->joiners, task);
     }
     return belay__next(BELAY__HOW_WAIT);
@@ -366,8 +370,7 @@ belay_checkpoint(belay_task *task)
 static belay_next
 sleep_until(belay_task *task, int64_t due_ns)
 {
-    static const struct belay__wait_kind sleep = {
-        "sleep", belay__abort_waiter};
+    static const struct belay__wait_kind sleep = {"sleep", belay__abort_waiter};
 
     if (belay__wait_begin(task, &sleep)) {
         task->wait.deadline.kind = BELAY__DEADLINE_SLEEP;

@@ -21,8 +21,8 @@ belay_call(
     struct belay__frame *frame;
 
     belay__require_idle(task);
-    frame = belay__arena_push(task->runtime, task->frames,
-        sizeof(*frame) + belay__align16(function->size));
+    frame = belay__frame_push(
+        task->runtime, task->frames, BELAY__FRAME_PAD, function->size);
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
@@ -36,16 +36,14 @@ belay_next
 belay_enter(
     belay_task *task, const belay_manager *manager, const void *arguments)
 {
-    struct belay__block *block;
     struct belay__frame *frame;
 
     belay__require_idle(task);
-    block = belay__arena_push(task->runtime, task->frames,
-        sizeof(*block) + sizeof(*frame) + belay__align16(manager->enter.size));
-    if (block == NULL) {
+    frame = belay__frame_push(task->runtime, task->frames,
+        sizeof(struct belay__block), manager->enter.size);
+    if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
-    frame = (struct belay__frame *)(void *)(block + 1);
     belay__frame_init(frame, &manager->enter, arguments, BELAY__FRAME_MANAGER);
     task->staged = frame;
     task->state = BELAY__TASK_STARTED;

@@ -71,16 +71,15 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
 static void
 pop_frame(belay_task *task, struct belay__frame *frame)
 {
-    void *start = frame;
+    const uint32_t flags = frame->resume.flags;
+    const size_t head = (flags & BELAY__FRAME_MANAGER) != 0
+                            ? sizeof(struct belay__block)
+                            : BELAY__FRAME_PAD;
 
     task->top = frame->caller;
-    if ((frame->resume.flags & BELAY__FRAME_STACKED) != 0) {
-        return; /* the stack frees it */
+    if ((flags & BELAY__FRAME_STACKED) == 0) { /* else the stack frees it */
+        belay__arena_pop(task->runtime, task->frames, (char *)frame - head);
     }
-    if ((frame->resume.flags & BELAY__FRAME_MANAGER) != 0) {
-        start = belay__frame_block(frame);
-    }
-    belay__arena_pop(task->runtime, task->frames, start);
 }
 
 static void
@@ -252,7 +251,7 @@ belay__yielded(belay_task *task)
     }
     frame->resume.flags |= BELAY__FRAME_YIELDED;
     for (struct belay__frame *scope = frame->scopes; scope != NULL;
-         scope = scope->outer) {
+         scope = belay__frame_block(scope)->u.outer) {
         scope->resume.flags |= BELAY__FRAME_AROUND;
     }
     entered(task);

@@ -58,7 +58,7 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
  * left, whose argument struct has this type.
  */
 #define BELAY_CALL_BYTES(type) (48 + (sizeof(type) + 15) / 16 * 16)
-#define BELAY_ENTER_BYTES(type) (96 + (sizeof(type) + 15) / 16 * 16)
+#define BELAY_ENTER_BYTES(type) (80 + (sizeof(type) + 15) / 16 * 16)
 
 /* The same for a manager in generator style: the body yields once. */
 #define BELAY_MANAGER(name) \
