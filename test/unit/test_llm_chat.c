@@ -1,0 +1,411 @@
+/* test_llm_chat.c - requests built, answers read, usage, printable texts. */
+#include "llm/json/text.h"
+#include "llm/printable.h"
+#include "llm/provider/chat.h"
+#include "llm/provider/usage.h"
+#include "test/support/alloc.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+TestSuite(llm_chat, .fini = check_clean, .timeout = 10);
+
+static struct belay_slice
+slice(const char *text)
+{
+    return (struct belay_slice){text, strlen(text)};
+}
+
+/* ---- requests ---- */
+
+static const struct belay_llm_message hello[] = {{"user", {"hello", 5}}};
+
+/* The request as text, in a static buffer. */
+static char *
+build(const struct belay_llm_chat *chat)
+{
+    static char text[4096];
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    struct belay__buffer buffer;
+
+    belay__buffer_init(&buffer, memory, sizeof(text) - 1);
+    cr_assert(zero(int, belay__chat_build(chat, &buffer)));
+    cr_assert(
+        zero(int, belay__json_check(belay__buffer_slice(&buffer), NULL, NULL)));
+    memcpy(text, buffer.data, buffer.len);
+    text[buffer.len] = '\0';
+    belay__buffer_fini(&buffer);
+    belay__memory_unref(memory);
+    return text;
+}
+
+#define BUILD(...)                                                            \
+    build(BELAY_LLM_CHAT(.model = "m", .messages = hello, .message_count = 1, \
+        __VA_ARGS__))
+#define HELLO                                            \
+    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"," \
+    "\"content\":\"hello\"}]"
+#define TEXT(literal) ((char *)(uintptr_t)(literal))
+
+Test(llm_chat, what_is_not_given_is_not_sent)
+{
+    cr_expect(eq(str, BUILD(.seed = NULL), TEXT(HELLO "}")));
+}
+
+Test(llm_chat, every_member_of_a_request)
+{
+    const double temperature = 0.25;
+    const int64_t seed = INT64_MIN;
+    const struct belay_slice stop[] = {slice("\n"), slice("END")};
+
+    cr_expect(eq(str,
+        BUILD(.temperature = &temperature, .max_tokens = 9, .seed = &seed,
+            .stop = stop, .stop_count = 2, .extra = slice("{\"n\":1}")),
+        TEXT(HELLO ",\"temperature\":0.25,\"max_completion_tokens\":9,"
+                   "\"seed\":-9223372036854775808,\"stop\":[\"\\n\",\"END\"],"
+                   "\"n\":1}")));
+    cr_expect(eq(str, BUILD(.max_tokens = 9, .old_max_tokens = true),
+        TEXT(HELLO ",\"max_tokens\":9}")));
+}
+
+Test(llm_chat, temperatures_read_back_as_they_were)
+{
+    static const double values[] = {0, 0.7, 1, 2, 0.001, 1.999, 0.1 + 0.2,
+        1.0 / 3, 1e-9, 1e22, -0.5, 9.9999, 0.0005, 12.5, 5e-324};
+
+    for (size_t i = 0; i < COUNT(values); i++) {
+        char *text = BUILD(.temperature = &values[i]);
+        char *number = strstr(text, "\"temperature\":");
+
+        cr_assert(ne(ptr, number, NULL));
+        cr_expect(eq(dbl, strtod(number + 14, NULL), values[i]), "%s", text);
+    }
+    cr_expect(ne(ptr,
+        strstr(BUILD(.temperature = &values[1]), "\"temperature\":0.7}"),
+        NULL));
+}
+
+Test(llm_chat, l93_extra_is_copied_byte_for_byte)
+{
+    cr_expect(eq(str,
+        BUILD(.extra = slice(" {\n\"a\" : 9007199254740993 , \"a\":1e400} ")),
+        TEXT(HELLO ",\"a\" : 9007199254740993 , \"a\":1e400}")));
+    cr_expect(eq(str, BUILD(.extra = slice("{ }")), TEXT(HELLO "}")));
+}
+
+Test(llm_chat, what_cannot_be_sent)
+{
+    static const char *const extras[] = {
+        "1", "[]", "\"a\":1", "{\"a\":1},{", "{", "{\"a\":1}x", " "};
+    static const struct belay_llm_message no_role[] = {{NULL, {"x", 1}}};
+    const double nan_value = (double)NAN;
+    const struct belay_llm_chat good = {
+        .model = "m", .messages = hello, .message_count = 1};
+    struct belay_llm_chat chat = good;
+
+    cr_expect(eq(ptr, TEXT(belay__chat_check(&good)), NULL));
+    for (size_t i = 0; i < COUNT(extras); i++) {
+        chat.extra = slice(extras[i]);
+        cr_expect(
+            ne(ptr, TEXT(belay__chat_check(&chat)), NULL), "%s", extras[i]);
+    }
+    chat = good;
+    chat.model = "";
+    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    chat = good;
+    chat.message_count = 0;
+    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    chat = good;
+    chat.messages = no_role;
+    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    chat = good;
+    chat.temperature = &nan_value;
+    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    chat = good;
+    chat.max_tokens = -1;
+    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+}
+
+/* ---- answers ---- */
+
+#define MESSAGE(members) "{\"choices\":[{\"message\":{" members "}}]}"
+
+static int
+parse(const char *body, struct belay__chat_answer *ret)
+{
+    return belay__chat_parse(slice(body), ret);
+}
+
+/* The decoded content, or NULL; *ret_len with NULs and all. */
+static char *
+content_of(const char *body, size_t *ret_len)
+{
+    static char text[1024];
+    struct belay__chat_answer answer;
+
+    if (parse(body, &answer) != 0
+        || answer.content.type != BELAY__JSON_STRING) {
+        return NULL;
+    }
+    *ret_len = belay__json_decode(answer.content.raw, text);
+    text[*ret_len] = '\0';
+    return text;
+}
+
+Test(llm_chat, l91_half_a_surrogate_is_no_failure)
+{
+    size_t len;
+
+    cr_expect(eq(str, content_of(MESSAGE("\"content\":\"a\\ud83cb\""), &len),
+        TEXT("a\xef\xbf\xbd"
+             "b")));
+    cr_expect(
+        eq(str, content_of(MESSAGE("\"content\":\"\\ud83c\\udf0d\""), &len),
+            TEXT("\xf0\x9f\x8c\x8d")));
+}
+
+Test(llm_chat, l92_a_nul_does_not_end_the_text)
+{
+    size_t len;
+    char *text = content_of(MESSAGE("\"content\":\"a\\u0000b\""), &len);
+
+    cr_assert(eq(sz, len, 3));
+    cr_expect(zero(memcmp(text, "a\0b", 3)));
+}
+
+Test(llm_chat, l94_garbage_in_or_behind_the_answer)
+{
+    static const char *const bodies[] = {MESSAGE("\"content\":\"x\"") " y",
+        MESSAGE("\"content\":\"\x01\""), MESSAGE("\"content\":\"\xff\""),
+        MESSAGE("\"n\":01"), "", "{\"choices\":[{\"message\":{}}]"};
+    struct belay__chat_answer answer;
+
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        cr_expect(
+            eq(int, parse(bodies[i], &answer), BELAY_EREPLY), "%s", bodies[i]);
+        cr_expect(zero(sz, answer.usage.len));
+    }
+}
+
+Test(llm_chat, l95_too_deep)
+{
+    char body[512] = "{\"choices\":[{\"message\":{}}],\"x\":";
+    struct belay__chat_answer answer;
+
+    memset(body + strlen(body), '[', 128);
+    cr_expect(eq(int, parse(body, &answer), BELAY_EREPLY));
+}
+
+Test(llm_chat, l96_case_counts)
+{
+    struct belay__chat_answer answer;
+
+    cr_assert(zero(int, parse("{\"Usage\":1,\"choices\":[{\"message\":"
+                              "{\"Content\":\"x\",\"content\":\"y\"}}]}",
+                            &answer)));
+    cr_expect(zero(sz, answer.usage.len));
+    cr_expect(zero(memcmp(answer.content.raw.data, "\"y\"", 3)));
+}
+
+Test(llm_chat, l1_only_the_first_choice_counts)
+{
+    size_t len;
+
+    cr_expect(eq(str,
+        content_of("{\"choices\":[{\"message\":{\"content\":\"1\"}},"
+                   "{\"message\":{\"content\":\"2\"}}]}",
+            &len),
+        TEXT("1")));
+}
+
+Test(llm_chat, l1_ends)
+{
+    static const struct {
+        const char *body;
+        enum belay_llm_end end;
+    } rows[] = {
+        {"\"finish_reason\":\"stop\"", BELAY_LLM_END_STOP},
+        {"\"finish_reason\":\"length\"", BELAY_LLM_END_LENGTH},
+        {"\"finish_reason\":\"tool_calls\"", BELAY_LLM_END_TOOL},
+        {"\"finish_reason\":\"function_call\"", BELAY_LLM_END_TOOL},
+        {"\"finish_reason\":\"content_filter\"", BELAY_LLM_END_FILTER},
+        {"\"finish_reason\":\"st\\u006fp\"", BELAY_LLM_END_STOP},
+        {"\"finish_reason\":\"new\"", BELAY_LLM_END_UNKNOWN},
+        {"\"finish_reason\":null", BELAY_LLM_END_UNKNOWN},
+        {"\"x\":1", BELAY_LLM_END_UNKNOWN},
+    };
+    struct belay__chat_answer answer;
+    char body[256];
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        (void)snprintf(body, sizeof(body),
+            "{\"choices\":[{\"message\":{\"content\":null},%s}]}",
+            rows[i].body);
+        cr_assert(zero(int, parse(body, &answer)), "%s", body);
+        cr_expect(eq(int, (int)belay__chat_end(&answer), (int)rows[i].end),
+            "%s", body);
+    }
+    cr_assert(zero(int, parse(MESSAGE("\"refusal\":\"no\""), &answer)));
+    cr_expect(eq(int, (int)belay__chat_end(&answer), BELAY_LLM_END_REFUSAL));
+}
+
+/* ---- usage ---- */
+
+/* in, read, w5m, w1h, audio, out, reasoning, audio */
+static void
+expect_usage(const char *raw, const int64_t expected[8])
+{
+    struct belay_llm_usage usage;
+
+    belay__usage_parse(slice(raw), &usage);
+    cr_expect(eq(i64, usage.in_total, expected[0]), "%s", raw);
+    cr_expect(eq(i64, usage.in_cache_read, expected[1]), "%s", raw);
+    cr_expect(eq(i64, usage.in_cache_write_5m, expected[2]), "%s", raw);
+    cr_expect(eq(i64, usage.in_cache_write_1h, expected[3]), "%s", raw);
+    cr_expect(eq(i64, usage.in_audio, expected[4]), "%s", raw);
+    cr_expect(eq(i64, usage.out_total, expected[5]), "%s", raw);
+    cr_expect(eq(i64, usage.out_reasoning, expected[6]), "%s", raw);
+    cr_expect(eq(i64, usage.out_audio, expected[7]), "%s", raw);
+}
+
+#define USAGE(raw, ...) expect_usage((raw), (const int64_t[8]){__VA_ARGS__})
+
+Test(llm_chat, l47_openai_counts_include_the_cache)
+{
+    USAGE("{\"prompt_tokens\":10,\"completion_tokens\":20,\"total_tokens\":30,"
+          "\"prompt_tokens_details\":{\"cached_tokens\":4,\"audio_tokens\":1,"
+          "\"cache_write_tokens\":2},\"completion_tokens_details\":"
+          "{\"reasoning_tokens\":5,\"audio_tokens\":3,\"x\":{}}}",
+        10, 4, 2, -1, 1, 20, 5, 3);
+    USAGE("{\"prompt_tokens\":1,\"completion_tokens\":2,"
+          "\"prompt_tokens_details\":null,\"completion_tokens_details\":null}",
+        1, -1, -1, -1, -1, 2, -1, -1);
+}
+
+Test(llm_chat, l47_responses_and_embeddings)
+{
+    USAGE("{\"input_tokens\":7,\"output_tokens\":8,\"input_tokens_details\":"
+          "{\"cached_tokens\":3},\"output_tokens_details\":"
+          "{\"reasoning_tokens\":6}}",
+        7, 3, -1, -1, -1, 8, 6, -1);
+    USAGE("{\"prompt_tokens\":7,\"total_tokens\":7}", 7, -1, -1, -1, -1, 0, -1,
+        -1);
+}
+
+Test(llm_chat, l48_anthropic_counts_exclude_it)
+{
+    USAGE("{\"input_tokens\":10,\"cache_read_input_tokens\":20,"
+          "\"cache_creation_input_tokens\":5,\"output_tokens\":1,"
+          "\"cache_creation\":{\"ephemeral_5m_input_tokens\":2,"
+          "\"ephemeral_1h_input_tokens\":3}}",
+        35, 20, 2, 3, -1, 1, -1, -1);
+    USAGE("{\"input_tokens\":10,\"cache_read_input_tokens\":0,"
+          "\"cache_creation_input_tokens\":5,\"output_tokens\":1}",
+        15, 0, 5, -1, -1, 1, -1, -1);
+}
+
+Test(llm_chat, l45_numbers_that_make_no_sense_are_unknown)
+{
+    USAGE("{\"prompt_tokens\":-1,\"completion_tokens\":1.5}", -1, -1, -1, -1,
+        -1, -1, -1, -1);
+    USAGE("{\"prompt_tokens\":\"9\",\"completion_tokens\":1e3}", -1, -1, -1, -1,
+        -1, 1000, -1, -1);
+    USAGE("{\"prompt_tokens\":9223372036854775808,\"total_tokens\":1}", -1, -1,
+        -1, -1, -1, -1, -1, -1);
+    USAGE("[1]", -1, -1, -1, -1, -1, -1, -1, -1);
+    USAGE("null", -1, -1, -1, -1, -1, -1, -1, -1);
+    USAGE("", -1, -1, -1, -1, -1, -1, -1, -1);
+}
+
+/* ---- errors ---- */
+
+static void
+expect_error(const char *body, const char *message, const char *type)
+{
+    struct belay__chat_error error;
+    char text[256] = "";
+
+    belay__chat_parse_error(slice(body), &error);
+    if (error.message.type == BELAY__JSON_STRING) {
+        text[belay__json_decode(error.message.raw, text)] = '\0';
+    }
+    cr_expect(eq(str, text, TEXT(message)), "%s", body);
+    cr_expect(eq(int,
+                  error.type.type == BELAY__JSON_STRING
+                      && belay__json_equals(&error.type, type, strlen(type)),
+                  type[0] != '\0'),
+        "%s", body);
+}
+
+Test(llm_chat, errors_in_all_their_shapes)
+{
+    expect_error("{\"error\":{\"message\":\"m\",\"type\":\"t\",\"code\":null}}",
+        "m", "t");
+    expect_error("{\"type\":\"error\",\"error\":{\"type\":\"billing_error\","
+                 "\"message\":\"pay\"}}",
+        "pay", "billing_error");
+    expect_error(
+        "{\"object\":\"error\",\"message\":\"m\",\"type\":\"t\"}", "m", "t");
+    expect_error("{\"error\":\"text\"}", "text", "");
+    expect_error("{\"detail\":\"Not Found\"}", "Not Found", "");
+    expect_error("{\"error\":null}", "", "");
+    expect_error("{\"error\":[]}", "", "");
+    expect_error("<html>", "", "");
+    expect_error("{\"error\":\"text\"} x", "", "");
+    expect_error("", "", "");
+}
+
+/* ---- printable ---- */
+
+static void
+expect_printable(
+    const char *text, size_t len, const char *secret, const char *expected)
+{
+    char out[16];
+    const size_t out_len = belay__printable(
+        (struct belay_slice){text, len}, slice(secret), out, sizeof(out));
+
+    cr_expect(eq(str, out, TEXT(expected)));
+    cr_expect(eq(sz, out_len, strlen(expected)));
+}
+
+Test(llm_chat, s8_no_text_moves_a_cursor)
+{
+    expect_printable("a\x1b[2J\r\n\tb\0c", 11, "", "a [2J b c");
+    expect_printable("  a \x7f b", 7, "", "a b");
+    expect_printable("a\xc2\x9b"
+                     "31m",
+        6, "", "a 31m");
+    expect_printable("a\xe2\x80\xae"
+                     "b",
+        5, "", "a b");
+    expect_printable("a\xff\xc3", 3, "", "a\xef\xbf\xbd\xef\xbf\xbd");
+    expect_printable("", 0, "", "");
+    expect_printable(NULL, 0, "k", "");
+}
+
+Test(llm_chat, s2_the_key_is_not_shown)
+{
+    expect_printable("k=abc.", 6, "abc", "k=[key].");
+    expect_printable("abcabc", 6, "abc", "[key][key]");
+    expect_printable("ab", 2, "abc", "ab");
+}
+
+Test(llm_chat, s8_cut_between_characters)
+{
+    expect_printable("0123456789abcde", 15, "", "0123456789abcde");
+    expect_printable("0123456789abcdef", 16, "", "0123456789ab...");
+    expect_printable("0123456789a\xc3\xa9"
+                     "fgh",
+        16, "", "0123456789a...");
+    expect_printable("0123456789\xc3\xa9"
+                     "fghi",
+        16, "", "0123456789\xc3\xa9...");
+    expect_printable("0123456789 abcdef", 17, "abc", "0123456789 ...");
+}
