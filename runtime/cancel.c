@@ -13,7 +13,7 @@
 
 #include <assert.h>
 
-#define MARKS (uint32_t)BELAY__SCOPE_MARKS
+#define MARKS (uint32_t) BELAY__SCOPE_MARKS
 
 void
 belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
@@ -41,7 +41,7 @@ static bool
 shields(const struct belay__scope *scope)
 {
     return (scope->flags & (BELAY__SCOPE_SHIELD | BELAY__SCOPE_PIERCED))
-        == BELAY__SCOPE_SHIELD;
+           == BELAY__SCOPE_SHIELD;
 }
 
 static uint32_t
@@ -107,8 +107,8 @@ static bool
 waits_behind_shield(const struct belay__scope *scope)
 {
     return shields(scope) && scope->parent != NULL
-        && (scope->parent->flags & MARKS) != 0
-        && (scope->flags & BELAY__SCOPE_HELD) == 0;
+           && (scope->parent->flags & MARKS) != 0
+           && (scope->flags & BELAY__SCOPE_HELD) == 0;
 }
 
 /* From now on the time of the shield runs, if it has an end. When it is over
@@ -121,8 +121,7 @@ hold(belay_runtime *runtime, struct belay__scope *scope)
     if (scope->shield_ns == 0) {
         scope->flags |= BELAY__SCOPE_PIERCED;
     }
-    scope->shield_ns =
-        belay__due(runtime, belay_nanoseconds(scope->shield_ns));
+    scope->shield_ns = belay__due(runtime, belay_nanoseconds(scope->shield_ns));
     rearm(runtime, scope);
 }
 
@@ -234,6 +233,7 @@ void
 belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     enum belay_cancel_source source, const char *text, const belay_task *by)
 {
+    assert(belay__on_thread(runtime));
     if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
         return;
     }
@@ -302,8 +302,8 @@ belay__scope_reached(const struct belay__scope *scope)
 }
 
 bool
-belay__scope_absorb(struct belay__scope *scope,
-    const struct belay_result *outcome)
+belay__scope_absorb(
+    struct belay__scope *scope, const struct belay_result *outcome)
 {
     if (!outcome->cancelled || (scope->flags & BELAY__SCOPE_CANCELLED) == 0
         || inherited_marks(scope) != 0) {
@@ -393,8 +393,8 @@ belay_effective_deadline(const belay_task *task)
         }
         if (shields(scope)) {
             return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0
-                    ? earlier(due, scope->shield_ns)
-                    : due};
+                                    ? earlier(due, scope->shield_ns)
+                                    : due};
         }
         in_exit |= (scope->flags & BELAY__SCOPE_IN_EXIT) != 0;
     }

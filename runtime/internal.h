@@ -500,7 +500,7 @@ struct belay_clock {
 struct belay_runtime {
     struct belay__memory *memory;
     uv_loop_t *loop;
-    uv_loop_t *own_loop; /* belay_run()'s, or NULL */
+    uv_thread_t thread; /* the loop's, for belay__on_thread() */
     uv_timer_t timer;
     uv_check_t check;
     uv_idle_t idle;
@@ -534,6 +534,8 @@ struct belay_runtime {
 };
 
 int64_t belay__clock_now(const belay_runtime *runtime);
+/* For asserts: is this the loop's thread? All but the portal is for it only. */
+bool belay__on_thread(const belay_runtime *runtime);
 /* Makes the loop come back at once, or at the next deadline. */
 void belay__runtime_kick(belay_runtime *runtime);
 void belay__runtime_task_ended(belay_runtime *runtime);

@@ -201,8 +201,8 @@ runtime_free(belay_runtime *runtime)
 }
 
 int
-belay_runtime_attach(uv_loop_t *loop, const struct belay_runtime_opts *opts,
-    belay_runtime **ret)
+belay_runtime_attach(
+    uv_loop_t *loop, const struct belay_runtime_opts *opts, belay_runtime **ret)
 {
     static const struct belay_runtime_opts defaults = {
         .size = sizeof(defaults)};
@@ -226,6 +226,7 @@ belay_runtime_attach(uv_loop_t *loop, const struct belay_runtime_opts *opts,
     }
     runtime->memory = memory;
     runtime->loop = loop;
+    runtime->thread = uv_thread_self();
     set_options(runtime, opts);
     /* One place for the root scope's grace. */
     code = belay__deadline_reserve(runtime, 1);
@@ -238,6 +239,14 @@ belay_runtime_attach(uv_loop_t *loop, const struct belay_runtime_opts *opts,
     }
     *ret = runtime;
     return 0;
+}
+
+bool
+belay__on_thread(const belay_runtime *runtime)
+{
+    const uv_thread_t self = uv_thread_self();
+
+    return uv_thread_equal(&self, &runtime->thread) != 0;
 }
 
 uv_loop_t *

@@ -40,6 +40,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     char *first;
     int code;
 
+    assert(belay__on_thread(runtime));
     code = belay__deadline_reserve(runtime, DEADLINES);
     if (code < 0) {
         return code;
@@ -243,6 +244,7 @@ belay__wake(belay_task *task, int code, void *value)
 {
     belay_runtime *runtime = task->runtime;
 
+    assert(belay__on_thread(runtime));
     if (task->wait.queue != NULL) {
         belay__waiters_remove(task);
     }
