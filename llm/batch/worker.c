@@ -1,8 +1,7 @@
 /* worker.c - the tasks that send lines, one at a time each. */
 #include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
-#include "llm/json/text.h"
-#include "llm/retry.h"
+#include "llm/json/scan.h"
 #include "runtime/internal.h"
 
 #include <belay/timeout.h>
@@ -171,36 +170,6 @@ is_success(int status)
     return status >= 200 && status < 300;
 }
 
-/* Does the server's error object say that the account has run out? */
-static bool
-is_quota(struct belay_slice body)
-{
-    struct belay__json json;
-    struct belay__json_value key;
-    struct belay__json_value value;
-    bool quota = false;
-
-    belay__json_open(&json, body);
-    if (!belay__json_enter_object(&json)) {
-        return false;
-    }
-    while (belay__json_next_member(&json, &key)) {
-        if (!belay__json_key_is(&key, "error")
-            || !belay__json_enter_object(&json)) {
-            continue;
-        }
-        while (belay__json_next_member(&json, &key)) {
-            if ((belay__json_key_is(&key, "code")
-                    || belay__json_key_is(&key, "type"))
-                && belay__json_take(&json, &value)
-                && value.type == BELAY__JSON_STRING) {
-                quota |= belay__llm_is_quota(belay__json_inside(value.raw));
-            }
-        }
-    }
-    return quota;
-}
-
 /* The key or the account does not work: no other line will fare better. */
 static bool
 is_refusal(const belay_llm_reply *reply)
@@ -208,7 +177,7 @@ is_refusal(const belay_llm_reply *reply)
     const int status = belay_llm_reply_status(reply);
 
     return status == 401 || status == 403
-           || is_quota(belay_llm_reply_body(reply));
+           || belay_llm_reply_attempt(reply)->quota;
 }
 
 static void
