@@ -98,8 +98,8 @@ belay__sim_draw_fate(const struct belay__sim_opts *opts, uint64_t hash,
     ret->cut = cut < opts->cut;
     ret->stall = !ret->cut && stall < opts->stall;
     ret->latency = BELAY_DURATION_NS(
-        (int64_t)((double)opts->latency.ns
-                  * latency_factor(opts->spread, first, second)));
+        belay__sim_ns((double)opts->latency.ns
+                      * latency_factor(opts->spread, first, second)));
 }
 
 /* ---- what has been seen ---- */

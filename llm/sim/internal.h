@@ -43,11 +43,6 @@ bool belay__sim_may(
 belay_next belay__sim_refuse(belay_task *task, struct belay__sim *sim,
     const struct belay__call *call, int status, const char *message);
 
-/* ---- chat.c: the page /v1/chat/completions ---- */
-
-belay_next belay__sim_chat(
-    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
-
 /* ---- request.c ---- */
 
 struct belay__sim_request {
@@ -55,15 +50,16 @@ struct belay__sim_request {
     struct belay_slice prompt; /* inside the last content of a user */
     uint64_t prompt_tokens;    /* words in all contents */
     uint64_t max_tokens;       /* UINT64_MAX if there is no limit */
+    size_t wrong_at;           /* where it is not JSON; SIZE_MAX: it is */
     bool stream;
     bool include_usage;
 };
 
-/* Reads a request's body. False if it is not a chat request: problem, which
- * has room for `size` bytes, then says why.
+/* Reads a request's body. NULL if it is a good chat request; else what is
+ * wrong with it, static text, and ret->wrong_at if that has a place.
  */
-bool belay__sim_read(struct belay_slice body, struct belay__sim_request *ret,
-    char *problem, size_t size);
+const char *belay__sim_read(
+    struct belay_slice body, struct belay__sim_request *ret);
 
 /* ---- fate.c ---- */
 
@@ -76,6 +72,13 @@ uint64_t belay__sim_roll(struct belay__sim_dice *dice);
 double belay__sim_draw(struct belay__sim_dice *dice);
 
 uint64_t belay__sim_hash(struct belay_slice bytes); /* FNV-1a, 64 bits */
+
+/* A number of nanoseconds that may be too large for one. */
+static inline int64_t
+belay__sim_ns(double ns)
+{
+    return ns < 9e18 ? (int64_t)ns : INT64_MAX;
+}
 
 /* What will happen to a request. */
 struct belay__sim_fate {
@@ -113,5 +116,40 @@ void belay__sim_words_init(
  */
 size_t belay__sim_next_word(
     struct belay__sim_words *words, char ret[BELAY__SIM_WORD_MAX + 1]);
+
+/* ---- chat.c: the page /v1/chat/completions ---- */
+
+#define BELAY__SIM_NS_PER_S 1e9
+
+struct belay__sim_chat {
+    struct belay__call call;
+    struct belay__sim *sim;
+    struct belay__sim_request request;
+    struct belay__sim_fate fate;
+    struct belay__sim_entry entry;
+    struct belay__sim_words words;
+    belay_time began;
+    belay_time first; /* when the first token is ready */
+    uint64_t tokens;  /* of the answer */
+};
+
+belay_next belay__sim_chat(
+    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
+
+static inline belay_time
+belay__sim_after(belay_time time, int64_t span_ns)
+{
+    belay_time sum;
+
+    if (__builtin_add_overflow(time.ns, span_ns, &sum.ns)) {
+        sum.ns = INT64_MAX;
+    }
+    return sum;
+}
+
+/* ---- answer.c ---- */
+
+/* Answers a request that was judged to be good, or breaks off on the way. */
+belay_next belay__sim_answer(belay_task *task, struct belay__sim_chat *chat);
 
 #endif

@@ -8,8 +8,6 @@
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 
-#include <stdio.h>
-
 /* What the pass has found, beside the request. */
 struct reading {
     struct belay__sim_request *request;
@@ -214,15 +212,15 @@ missing(const struct reading *reading)
     return reading->messages ? NULL : "messages: missing or empty";
 }
 
-bool
-belay__sim_read(struct belay_slice body, struct belay__sim_request *ret,
-    char *problem, size_t size)
+const char *
+belay__sim_read(struct belay_slice body, struct belay__sim_request *ret)
 {
     struct reading reading = {.request = ret};
     struct belay__json_value key;
     struct belay__json json;
 
-    *ret = (struct belay__sim_request){.max_tokens = UINT64_MAX};
+    *ret = (struct belay__sim_request){
+        .max_tokens = UINT64_MAX, .wrong_at = SIZE_MAX};
     belay__json_open(&json, body);
     if (belay__json_enter_object(&json)) {
         while (belay__json_next_member(&json, &key)) {
@@ -230,16 +228,8 @@ belay__sim_read(struct belay_slice body, struct belay__sim_request *ret,
         }
     }
     if (belay__json_finish(&json) < 0) {
-        (void)snprintf(problem, size, "the body is not JSON: %s at byte %zu",
-            json.error.reason, json.error.offset);
-        return false;
+        ret->wrong_at = json.error.offset;
+        return json.error.reason;
     }
-    if (reading.wrong == NULL) {
-        reading.wrong = missing(&reading);
-    }
-    if (reading.wrong != NULL) {
-        (void)snprintf(problem, size, "%s", reading.wrong);
-        return false;
-    }
-    return true;
+    return reading.wrong != NULL ? reading.wrong : missing(&reading);
 }

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -109,6 +110,8 @@ raw_try_connect(uint16_t port)
     RAW_CHECK(
         setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience))
         == 0);
+    RAW_CHECK(
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)) == 0);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
         (void)close(fd);
         return -1;
