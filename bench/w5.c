@@ -117,7 +117,7 @@ base_of(const char *url)
     const size_t len = tail != NULL ? (size_t)(tail - url) : strlen(url);
     char *base = must_alloc(len + 1, 1);
 
-    memcpy(base, url, len);
+    (void)snprintf(base, len + 1, "%s", url);
     return base;
 }
 

@@ -229,14 +229,50 @@ struct retry_wait {
     belay_duration delay;
 };
 
-BELAY_ASYNC(retry_wait)
+static belay_next
+retry_left(belay_task *task, void *self)
 {
-    BELAY_BEGIN;
-    BELAY_WITH (belay_move_on(task, self->delay, NULL)) {
-        BELAY_AWAIT(belay_event_wait(task, &self->client->closed));
-        BELAY_FAIL(BELAY_ECLOSED, "the client was left during a retry's wait");
+    (void)self;
+    if (belay_result(task)->code < 0) {
+        return belay_pass(task); /* due, or cancelled from outside */
     }
-    BELAY_END;
+    return belay_fail(
+        task, BELAY_ECLOSED, "the client was left while a retry was due");
+}
+
+static belay_next
+retry_idle(belay_task *task, void *self)
+{
+    struct retry_wait *wait = self;
+
+    return belay_then(
+        task, retry_left, belay_event_wait(task, &wait->client->closed));
+}
+
+static belay_next
+retry_due(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
+
+static belay_next
+retry_begin(belay_task *task, void *self)
+{
+    const struct retry_wait *wait = self;
+
+    return belay_with(
+        task, belay_move_on(task, wait->delay, NULL), retry_idle, retry_due);
+}
+
+static belay_next
+retry_wait(belay_task *task, belay_llm_client *client, belay_duration delay)
+{
+    static const belay_function function = {"wait for a retry", __FILE__,
+        sizeof(struct retry_wait), retry_begin, 0};
+    const struct retry_wait arguments = {client, delay};
+
+    return belay_call(task, &function, &arguments);
 }
 
 static belay_next
@@ -261,7 +297,7 @@ call_judge(belay_task *task, void *self)
     struct call *call = self;
     int code = belay_result(task)->code;
     const bool again = wants_retry(task, call, &code);
-    const struct retry_wait wait = {call->client, call->reply->attempt.delay};
+    const belay_duration delay = call->reply->attempt.delay;
 
     if (belay_result(task)->cancelled) {
         return end_cancelled(task, call);
@@ -271,7 +307,7 @@ call_judge(belay_task *task, void *self)
     }
     call->retries++;
     belay__llm_reply_clear(call->reply);
-    return belay_then(task, call_again, belay_call(task, &retry_wait, &wait));
+    return belay_then(task, call_again, retry_wait(task, call->client, delay));
 }
 
 static belay_next

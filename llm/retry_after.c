@@ -191,8 +191,8 @@ date_seconds(const struct date *date, int64_t *ret_s)
         || date->hour > 23 || date->minute > 59 || date->second > 60) {
         return false;
     }
-    *ret_s = days_of(date) * 86400 + date->hour * 3600 + date->minute * 60
-             + date->second;
+    *ret_s = days_of(date) * 86400 + date->hour * INT64_C(3600)
+             + date->minute * INT64_C(60) + date->second;
     return true;
 }
 
@@ -204,10 +204,10 @@ read_month(struct reader *in, int *ret)
     if (in->end - in->at < 3) {
         return false;
     }
-    for (int i = 0; i < 12; i++) {
+    for (size_t i = 0; i < 12; i++) {
         if (memcmp(in->at, names + i * 3, 3) == 0) {
             in->at += 3;
-            *ret = i + 1;
+            *ret = (int)i + 1;
             return true;
         }
     }
