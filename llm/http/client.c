@@ -101,8 +101,21 @@ struct perform {
     struct belay__http_reply *reply;
     struct belay__http_transfer *transfer; /* while it runs */
     struct belay_op op;
-    struct belay__http_outcome outcome;
+    belay_error *error;
 };
+
+/* The error is made here: when the task goes on, the endpoint may be gone,
+ * closed by a task that came before it. One that is being closed is not asked.
+ */
+static void
+finish(struct perform *self, const struct belay__http_outcome *outcome)
+{
+    if (outcome->code < 0 && self->reply->failure != BELAY__HTTP_CLOSED) {
+        self->error = belay__http_error(self->op.task, outcome, self->endpoint,
+            &self->request, self->reply);
+    }
+    belay_op_done(&self->op, outcome->code, self->reply);
+}
 
 static void
 on_done(void *arg, const struct belay__http_outcome *outcome)
@@ -110,8 +123,7 @@ on_done(void *arg, const struct belay__http_outcome *outcome)
     struct perform *self = arg;
 
     self->transfer = NULL;
-    self->outcome = *outcome;
-    belay_op_done(&self->op, outcome->code, self->reply);
+    finish(self, outcome);
 }
 
 static enum belay_abort
@@ -129,26 +141,23 @@ perform_end(belay_task *task, void *arg)
 {
     struct perform *self = arg;
     const struct belay_result *result = belay_result(task);
-    belay_error *error;
 
-    if (result->code == 0 || result->cancelled) {
-        return belay_pass(task);
+    if (self->error != NULL) {
+        return belay_fail_with(task, self->error);
     }
-    if (self->reply->failure == BELAY__HTTP_CLOSED) {
+    if (result->code < 0 && !result->cancelled
+        && self->reply->failure == BELAY__HTTP_CLOSED) {
         return belay_fail(task, BELAY_ECLOSED,
             "request ended because its HTTP client was closed");
     }
-    self->outcome.code = result->code;
-    error = belay__http_error(
-        task, &self->outcome, self->endpoint, &self->request, self->reply);
-    return error != NULL ? belay_fail_with(task, error) : belay_pass(task);
+    return belay_pass(task);
 }
 
 static belay_next
 perform_start(belay_task *task, void *arg)
 {
     struct perform *self = arg;
-    int code;
+    struct belay__http_outcome outcome = {.curl_code = CURLE_OK};
 
     belay__http_reply_begin(self->reply, self->endpoint->http, &self->request);
     if (belay_op_begin(task, &self->op, on_abort) < 0) {
@@ -156,10 +165,10 @@ perform_start(belay_task *task, void *arg)
         return belay_pass(task);
     }
     self->op.name = "http exchange";
-    code = belay__http_transfer_start(self->endpoint, &self->request,
+    outcome.code = belay__http_transfer_start(self->endpoint, &self->request,
         self->reply, on_done, self, &self->transfer);
-    if (code < 0) {
-        belay_op_done(&self->op, code, NULL);
+    if (outcome.code < 0) {
+        finish(self, &outcome);
     }
     return belay_then(task, perform_end, belay_op_wait(&self->op));
 }

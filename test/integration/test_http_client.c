@@ -2052,3 +2052,68 @@ Test(http_client, shortage_of_descriptors_is_a_local_failure)
     free_steps(&step, 1);
     fault_server_stop(server);
 }
+
+/* ---- an endpoint that is gone when the failure arrives ---- */
+
+struct late {
+    const char *url;
+    struct belay_result *result;
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    struct belay__http_reply reply;
+    belay_group *group;
+    int round;
+};
+
+struct late_request {
+    struct late *late;
+    struct belay__http_request request;
+};
+
+BELAY_ASYNC(late_request)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(belay__http_perform(
+        task, self->late->endpoint, &self->request, &self->late->reply));
+    *self->late->result = *belay_result(task);
+    (void)belay_error_ref(self->late->result->error);
+    BELAY_END;
+}
+
+/* Looks before the other task does, which was queued behind this one. */
+BELAY_ASYNC(late)
+{
+    const struct belay__http_endpoint_opts opts = {.url = self->url};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(
+            self->http, &opts, &self->endpoint, NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(self->group, late_request, .late = self));
+            AWAIT_UNTIL(self->reply.failure != BELAY__HTTP_OK);
+            belay__http_endpoint_close(self->endpoint);
+        }
+        belay__http_reply_fini(&self->reply);
+    }
+    BELAY_END;
+}
+
+Test(http_client, failure_has_its_words_though_the_endpoint_is_gone)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, FAULT_DO_CLOSE)};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct belay_result result = {0};
+    const struct late arguments = {
+        .url = fault_server_url(server), .result = &result};
+
+    cr_expect(
+        zero(int, belay_run(&late, &arguments,
+                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(eq(int, result.code, BELAY_ERESET));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(ne(ptr,
+        strstr(belay_error_message(result.error), "http://127.0.0.1"), NULL));
+    belay_error_unref(result.error);
+    fault_server_stop(server);
+}
