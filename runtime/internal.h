@@ -545,7 +545,7 @@ void belay__runtime_drop(belay_runtime *runtime);
 
 /* Runs what other threads have posted. */
 void belay__portal_drain(belay_runtime *runtime);
-/* From now on posts are refused; those made before have been dropped. */
+/* From now on posts are refused; those made before have run. */
 void belay__portal_shut(belay_runtime *runtime);
 /* An open portal keeps the loop alive as long as tasks are. */
 void belay__portal_update_ref(belay_runtime *runtime);

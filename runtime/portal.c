@@ -144,26 +144,46 @@ belay_portal_cancel(belay_portal *portal, uint64_t task_id, const char *text)
     return code;
 }
 
-void
-belay__portal_drain(belay_runtime *runtime)
+/* Takes all posts; closes the door in the same moment if `shut`, so that none
+ * is accepted and then lost.
+ */
+static struct post *
+take_posts(belay_portal *portal, bool shut)
 {
-    belay_portal *portal = runtime->portal;
-    struct post *post = NULL;
-    struct post *next;
+    struct post *first;
 
-    if (portal == NULL) {
-        return;
-    }
     uv_mutex_lock(&portal->lock);
-    post = portal->first;
+    first = portal->first;
     portal->first = NULL;
     portal->last = NULL;
+    if (shut) {
+        portal->runtime = NULL;
+    }
     uv_mutex_unlock(&portal->lock);
+    return first;
+}
+
+static void
+run_posts(belay_runtime *runtime, struct post *post)
+{
+    struct post *next;
+
     for (; post != NULL; post = next) {
         next = post->next;
         post->fn(runtime, post->arg);
         free(post);
     }
+}
+
+void
+belay__portal_drain(belay_runtime *runtime)
+{
+    belay_portal *portal = runtime->portal;
+
+    if (portal == NULL) {
+        return;
+    }
+    run_posts(runtime, take_posts(portal, false));
     belay__portal_update_ref(runtime);
 }
 
@@ -175,10 +195,9 @@ belay__portal_shut(belay_runtime *runtime)
     if (portal == NULL) {
         return;
     }
-    belay__portal_drain(runtime);
-    uv_mutex_lock(&portal->lock);
-    portal->runtime = NULL;
     runtime->portal = NULL;
+    run_posts(runtime, take_posts(portal, true));
+    uv_mutex_lock(&portal->lock);
     unref_locked(portal);
 }
 
@@ -186,14 +205,15 @@ void
 belay__portal_update_ref(belay_runtime *runtime)
 {
     uv_handle_t *handle = (uv_handle_t *)&runtime->async;
-    uint32_t refs = 0;
+    bool wanted = false;
 
     if (runtime->portal != NULL && runtime->tasks_alive > 0) {
+        /* A post whose poster has gone since is still to be run. */
         uv_mutex_lock(&runtime->portal->lock);
-        refs = runtime->portal->refs;
+        wanted = runtime->portal->refs > 1 || runtime->portal->first != NULL;
         uv_mutex_unlock(&runtime->portal->lock);
     }
-    if (refs > 1) {
+    if (wanted) {
         uv_ref(handle);
     } else {
         uv_unref(handle);

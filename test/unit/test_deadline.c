@@ -1,0 +1,162 @@
+/* test_deadline.c - the heap of deadlines, against a plain search. */
+#include "test/support/program.h"
+
+#include "runtime/internal.h"
+
+#include <stdlib.h>
+
+TestSuite(deadline, .fini = check_clean, .timeout = 30);
+
+#define TIMERS 200
+
+struct timers {
+    struct belay__timer timers[TIMERS];
+    int64_t due_ns[TIMERS]; /* INT64_MAX: not armed */
+    int64_t last_ns;
+    int fired;
+    belay_runtime *runtime;
+};
+
+static struct timers all;
+
+static uint32_t
+next_random(void)
+{
+    static uint32_t state = 1;
+
+    state = state * 1664525 + 1013904223;
+    return state >> 8;
+}
+
+static void
+on_timer(struct belay__timer *timer)
+{
+    const size_t i = (size_t)(timer - all.timers);
+
+    cr_expect(le(i64, all.due_ns[i], belay__clock_now(all.runtime)));
+    cr_expect(ge(i64, all.due_ns[i], all.last_ns));
+    all.last_ns = all.due_ns[i];
+    all.due_ns[i] = INT64_MAX;
+    all.fired++;
+}
+
+static int64_t
+earliest(void)
+{
+    int64_t first = INT64_MAX;
+
+    for (size_t i = 0; i < TIMERS; i++) {
+        if (all.due_ns[i] < first) {
+            first = all.due_ns[i];
+        }
+    }
+    return first;
+}
+
+struct shuffle {
+    int rounds;
+    int i;
+};
+
+BELAY_ASYNC(shuffle)
+{
+    BELAY_BEGIN;
+    all.runtime = belay_task_runtime(task);
+    for (self->i = 0; self->i < TIMERS; self->i++) {
+        BELAY_CHECK(
+            belay__timer_init(all.runtime, &all.timers[self->i], on_timer));
+        all.due_ns[self->i] = INT64_MAX;
+    }
+    for (; self->rounds > 0; self->rounds--) {
+        const size_t i = next_random() % TIMERS;
+        const int64_t due =
+            belay_now(task).ns + 1 + (int64_t)(next_random() % 1000);
+
+        if (next_random() % 4 == 0) {
+            belay__timer_stop(all.runtime, &all.timers[i]);
+            all.due_ns[i] = INT64_MAX;
+        } else {
+            belay__timer_start(all.runtime, &all.timers[i], due);
+            all.due_ns[i] = due;
+        }
+        cr_assert(eq(i64, belay__deadline_next(all.runtime), earliest()));
+        if (next_random() % 64 == 0) {
+            all.last_ns = 0;
+            belay_clock_advance(all.runtime->clock, belay_nanoseconds(200));
+            belay__deadline_expire(all.runtime);
+            cr_assert(gt(i64, earliest(), belay_now(task).ns));
+        }
+    }
+    cr_expect(gt(int, all.fired, 100));
+    for (self->i = 0; self->i < TIMERS; self->i++) {
+        belay__timer_fini(all.runtime, &all.timers[self->i]);
+        belay__timer_fini(all.runtime, &all.timers[self->i]);
+    }
+    cr_expect(eq(i64, belay__deadline_next(all.runtime), INT64_MAX));
+    BELAY_END;
+}
+
+Test(deadline, s41_the_heap_agrees_with_a_search_and_fires_in_order)
+{
+    cr_expect(eq(int, RUN(shuffle, .rounds = 20000), 0));
+}
+
+struct spans {
+    int unused;
+};
+
+BELAY_ASYNC(spans)
+{
+    BELAY_BEGIN;
+    cr_expect(eq(
+        i64, belay__due(belay_task_runtime(task), BELAY_FOREVER), INT64_MAX));
+    cr_expect(
+        eq(i64, belay__due(belay_task_runtime(task), belay_nanoseconds(-5)),
+            belay_now(task).ns));
+    BELAY_END;
+}
+
+Test(deadline, s38_sums_saturate)
+{
+    cr_expect(eq(int, RUN(spans, 0), 0));
+    cr_expect(eq(i64, belay_seconds(INT64_MAX).ns, INT64_MAX));
+    cr_expect(eq(i64, belay_seconds(INT64_MIN).ns, 0));
+    cr_expect(eq(i64, belay_milliseconds(3).ns, 3000000));
+}
+
+struct sleeper {
+    int64_t ms;
+};
+
+BELAY_ASYNC(sleeper)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(self->ms)));
+    trace("%d", (int)self->ms);
+    BELAY_END;
+}
+
+struct sleepers {
+    belay_group *group;
+    int i;
+};
+
+BELAY_ASYNC(sleepers)
+{
+    static const int64_t order_ms[] = {7, 3, 9, 1, 3, 5};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        for (self->i = 0; self->i < 6; self->i++) {
+            BELAY_CHECK(
+                belay_spawn(self->group, sleeper, .ms = order_ms[self->i]));
+        }
+    }
+    BELAY_END;
+}
+
+Test(deadline, s41_sleeps_end_in_the_order_of_their_ends)
+{
+    cr_expect(eq(int, RUN(sleepers, .i = 0), 0));
+    expect_trace("1; 3; 3; 5; 7; 9");
+}

@@ -1,0 +1,217 @@
+/* test_task.c - tasks, handles and joins: S15, S16, S60, S69, S136. */
+#include "test/support/program.h"
+
+#include "runtime/internal.h"
+
+#include <signal.h>
+#include <string.h>
+
+TestSuite(task, .fini = check_clean, .timeout = 30);
+
+struct worker {
+    int code;
+    belay_duration sleep;
+};
+
+BELAY_ASYNC(worker)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, self->sleep));
+    if (self->code < 0) {
+        BELAY_FAIL(self->code, "as told");
+    }
+    BELAY_END;
+}
+
+struct handles {
+    belay_group *group;
+    belay_task *worker;
+    uint64_t id;
+};
+
+BELAY_ASYNC(handles)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
+        BELAY_CHECK(belay_group_spawn(self->group, &worker,
+            &(const struct worker){
+                .code = BELAY_EIO, .sleep = belay_seconds(1)},
+            BELAY_SPAWN_OPTS(.task = &self->worker)));
+        cr_expect_str_eq(belay_task_name(self->worker), "worker");
+        cr_expect(ne(u64, belay_task_id(self->worker), 0));
+        cr_expect(ne(u64, belay_task_id(self->worker), belay_task_id(task)));
+        cr_expect(eq(
+            ptr, belay_task_runtime(self->worker), belay_task_runtime(task)));
+        cr_expect(
+            zero(ptr, (void *)(uintptr_t)belay_task_result(self->worker)));
+        BELAY_AWAIT(belay_task_join(task, self->worker));
+        trace("joined");
+        BELAY_AWAIT(belay_task_join(task, self->worker));
+        trace("joined again");
+    }
+    cr_expect(eq(int, belay_task_result(self->worker)->code, BELAY_EIO));
+    cr_expect_str_eq(
+        belay_error_message(belay_task_result(self->worker)->error), "as told");
+    cr_expect(eq(ptr, belay_task_ref(self->worker), self->worker));
+    belay_task_unref(self->worker);
+    belay_task_unref(self->worker);
+    belay_task_unref(NULL);
+    BELAY_END;
+}
+
+Test(task, s69_a_handle_outlives_the_task_and_tells_its_result)
+{
+    cr_expect(eq(int, RUN(handles, .group = NULL), 0));
+    expect_trace("joined; joined again");
+}
+
+struct joiner {
+    belay_task *target;
+    belay_cancel_scope **scope;
+};
+
+BELAY_ASYNC(joiner)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->scope)) {
+        BELAY_TRY(belay_task_join(task, self->target));
+        trace("joiner %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+struct joins {
+    belay_group *group;
+    belay_task *worker;
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(joins)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_group_spawn(self->group, &worker,
+            &(const struct worker){.sleep = belay_seconds(1)},
+            BELAY_SPAWN_OPTS(.task = &self->worker)));
+        BELAY_CHECK(belay_spawn(self->group, joiner, .target = self->worker,
+            .scope = &self->scope));
+        BELAY_CHECK(belay_spawn(self->group, joiner, .target = self->worker));
+        BELAY_AWAIT(belay_checkpoint(task));
+        belay_cancel_scope_cancel(self->scope, NULL);
+        BELAY_AWAIT(belay_task_join(task, self->worker));
+        trace("host");
+    }
+    belay_task_unref(self->worker);
+    BELAY_END;
+}
+
+Test(task, s11_a_cancelled_join_leaves_the_other_joiners)
+{
+    cr_expect(eq(int, RUN(joins, .group = NULL), 0));
+    expect_trace("joiner cancel; joiner ok; host");
+}
+
+struct discarding {
+    belay_task *task;
+    uint64_t alive;
+};
+
+static void
+never_ended(struct belay__owner *owner, belay_task *task)
+{
+    (void)owner;
+    (void)task;
+    trace("ended");
+}
+
+BELAY_ASYNC(discarding)
+{
+    static struct belay__owner owner = {never_ended};
+
+    BELAY_BEGIN;
+    self->alive = belay_task_runtime(task)->tasks_alive;
+    BELAY_CHECK(belay__task_new(belay_task_runtime(task), &task->base, &owner,
+        &worker, &(const struct worker){.code = 0}, NULL, NULL, &self->task));
+    belay__task_discard(self->task);
+    cr_expect(eq(u64, belay_task_runtime(task)->tasks_alive, self->alive));
+    BELAY_END;
+}
+
+Test(task, s60_a_task_never_started_can_be_undone)
+{
+    cr_expect(eq(int, RUN(discarding, .task = NULL), 0));
+    expect_trace("");
+}
+
+struct cancels_parked {
+    belay_group *group;
+    belay_task *worker;
+    struct belay_cancel_reason reason;
+};
+
+BELAY_ASYNC(cancels_parked)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_group_spawn(self->group, &worker,
+            &(const struct worker){.sleep = BELAY_FOREVER},
+            BELAY_SPAWN_OPTS(.task = &self->worker)));
+        BELAY_AWAIT(belay_checkpoint(task));
+        test_alloc_fail_after(0);
+        (void)belay_task_cancel(self->worker, "because");
+        cr_expect(belay_cancel_pending(self->worker, &self->reason));
+        cr_expect_str_eq(self->reason.text, "because");
+        cr_expect_str_eq(self->reason.task_name, "program");
+        BELAY_AWAIT(belay_task_join(task, self->worker));
+        cr_expect(zero(sz, test_alloc_failures()));
+        test_alloc_never_fail();
+        trace("%s", trace_result(belay_task_result(self->worker)));
+    }
+    belay_task_unref(self->worker);
+    BELAY_END;
+}
+
+Test(task, s136_cancel_unwind_and_join_never_allocate)
+{
+    cr_expect(eq(int, RUN(cancels_parked, .group = NULL), 0));
+    expect_trace("cancel");
+}
+
+struct big {
+    char bytes[5000];
+    int depth;
+};
+
+BELAY_ASYNC_DECLARE(big);
+
+/* Frames of all sizes, through the borders of the arena's chunks. */
+BELAY_ASYNC(big)
+{
+    BELAY_BEGIN;
+    memset(self->bytes, self->depth, sizeof(self->bytes));
+    if (self->depth > 0) {
+        BELAY_AWAIT(BELAY_CALL(big, .depth = self->depth - 1));
+        BELAY_AWAIT(belay_checkpoint(task));
+        BELAY_AWAIT(BELAY_CALL(worker, .sleep = belay_seconds(0)));
+    }
+    for (size_t i = 0; i < sizeof(self->bytes); i++) {
+        cr_assert(self->bytes[i] == (char)self->depth);
+    }
+    BELAY_END;
+}
+
+Test(task, frames_keep_their_bytes_whatever_their_size)
+{
+    cr_expect(eq(int, RUN(big, .depth = 40), 0));
+    sweep(&(const struct program){
+        .function = &big, .arguments = &(const struct big){.depth = 4}});
+}
+
+Test(task, s16_whatever_happens_handles_stay_good)
+{
+    cr_expect(gt(sz,
+        sweep_cancels(&(const struct program){.function = &worker,
+            .arguments = &(const struct worker){.sleep = belay_seconds(1)}}),
+        3));
+}
