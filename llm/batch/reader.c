@@ -122,7 +122,6 @@ static bool
 was_begun(struct belay__batch *batch, const struct belay__line_ref *ref)
 {
     if (belay__line_set_has(&batch->state.done, ref->number)) {
-        batch->stats->resumed++;
         pass_over(batch, ref);
         return true;
     }

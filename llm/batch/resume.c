@@ -18,11 +18,10 @@
 #define PREFIX_LEN (sizeof(PREFIX) - 1)
 #define JOB_LEN (BELAY__BATCH_JOB_SIZE - 1)
 #define HEAD_MAX 64 /* bytes that the id of a line fits into */
-#define LINES_MAX ((uint64_t)1 << 40)
 
 int
-belay__line_set_add(struct belay__memory *memory, struct belay__line_set *set,
-    uint64_t line)
+belay__line_set_add(
+    struct belay__memory *memory, struct belay__line_set *set, uint64_t line)
 {
     const size_t byte = (size_t)(line / 8);
     uint8_t *bits;
@@ -50,21 +49,23 @@ void
 belay__line_set_remove(struct belay__line_set *set, uint64_t line)
 {
     if (belay__line_set_has(set, line)) {
-        set->bits[line / 8] &= (uint8_t)~(1U << line % 8);
+        set->bits[line / 8] &= (uint8_t) ~(1U << line % 8);
         set->count--;
     }
 }
 
-/* Digits up to `end`; 0 if there are none, or the number is out of bounds. */
+/* Digits up to `end`; 0 if there are none, or the number is above `max`: a
+ * spoilt file must not make us allocate bits for lines that cannot be.
+ */
 static uint64_t
-parse_number(const char *at, const char *text_end, char end)
+parse_number(const char *at, const char *text_end, char end, uint64_t max)
 {
     uint64_t number = 0;
 
-    while (at < text_end && *at >= '0' && *at <= '9' && number < LINES_MAX) {
+    while (at < text_end && *at >= '0' && *at <= '9' && number <= max / 10) {
         number = number * 10 + (uint64_t)(*at++ - '0');
     }
-    return at < text_end && *at == end && number < LINES_MAX ? number : 0;
+    return at < text_end && *at == end && number <= max ? number : 0;
 }
 
 /* The line number in the head of an output line of this job, or 0. */
@@ -76,7 +77,8 @@ line_of(const struct belay__batch_state *state, const char *head, size_t len)
         || head[PREFIX_LEN + JOB_LEN] != '_') {
         return 0;
     }
-    return parse_number(head + PREFIX_LEN + JOB_LEN + 1, head + len, '"');
+    return parse_number(
+        head + PREFIX_LEN + JOB_LEN + 1, head + len, '"', state->lines_max);
 }
 
 /* A file read in chunks, of whose lines the heads are collected. */
@@ -93,8 +95,8 @@ struct scan {
 typedef int line_fn(void *arg, const struct scan *scan);
 
 static int
-scan_chunk(struct scan *scan, const char *data, size_t len, line_fn *fn,
-    void *arg)
+scan_chunk(
+    struct scan *scan, const char *data, size_t len, line_fn *fn, void *arg)
 {
     const char *end;
     size_t n;
@@ -154,26 +156,34 @@ scan_file(struct scan *scan, line_fn *fn, void *arg)
 struct output_scan {
     struct belay__batch_state *state;
     bool errors;
-    uint64_t last; /* number of the last line, or 0 */
+    uint64_t last; /* number of the last line, or 0; not yet marked */
 };
 
+static int
+mark_last(struct output_scan *output)
+{
+    struct belay__batch_state *state = output->state;
+    const uint64_t before = state->done.count;
+    int code;
+
+    if (output->last == 0) {
+        return 0;
+    }
+    code = belay__line_set_add(state->memory, &state->done, output->last);
+    if (output->errors) {
+        state->failed += state->done.count - before;
+    }
+    return code;
+}
+
+/* A line counts once another follows, or once it was looked at. */
 static int
 take_output_line(void *arg, const struct scan *scan)
 {
     struct output_scan *output = arg;
-    struct belay__batch_state *state = output->state;
-    const uint64_t line = line_of(state, scan->head, scan->head_len);
-    const uint64_t before = state->done.count;
-    int code;
+    const int code = mark_last(output);
 
-    output->last = line;
-    if (line == 0) {
-        return 0;
-    }
-    code = belay__line_set_add(state->memory, &state->done, line);
-    if (output->errors) {
-        state->failed += state->done.count - before;
-    }
+    output->last = line_of(output->state, scan->head, scan->head_len);
     return code;
 }
 
@@ -185,18 +195,25 @@ check_range(struct belay__memory *memory, int fd, uint64_t from, uint64_t to,
     char *text = belay__alloc(memory, len);
     size_t have = 0;
     ssize_t n = 1;
+    int code = 0;
 
     if (text == NULL) {
         return len > 0 ? BELAY_ENOMEM : 0;
     }
     while (have < len && n > 0) {
         n = pread(fd, text + have, len - have, (off_t)(from + have));
+        if (n < 0 && errno == EINTR) {
+            n = 1;
+            continue;
+        }
+        code = n < 0 ? -errno : 0;
         have += n > 0 ? (size_t)n : 0;
     }
-    *ret_good = have == len
+    *ret_good =
+        have == len
         && belay__json_check((struct belay_slice){text, len}, NULL, NULL) == 0;
     belay__free(memory, text, len);
-    return 0;
+    return code;
 }
 
 /* A crash can leave half a line at the end, or one whose blocks were never
@@ -218,7 +235,8 @@ cut_torn(struct output_scan *output, const struct scan *scan)
         }
         if (!good) {
             end = scan->previous;
-            belay__line_set_remove(&state->done, output->last);
+        } else if ((code = mark_last(output)) < 0) {
+            return code;
         }
     }
     if (end == scan->offset) {
@@ -232,11 +250,19 @@ belay__resume_output(
     struct belay__batch_state *state, const char *path, bool errors)
 {
     struct output_scan output = {.state = state, .errors = errors};
-    struct scan scan = {.fd = open(path, O_RDWR | O_CLOEXEC)};
+    struct scan scan = {.fd = -1};
+    struct stat info;
     int code;
 
-    if (scan.fd < 0) {
+    if (stat(path, &info) < 0) {
         return errno == ENOENT ? 0 : -errno;
+    }
+    if (strcmp(path, "-") == 0 || !S_ISREG(info.st_mode)) {
+        return 0; /* what went there cannot be found again */
+    }
+    scan.fd = open(path, O_RDWR | O_CLOEXEC);
+    if (scan.fd < 0) {
+        return -errno;
     }
     scan.chunk = belay__alloc(state->memory, CHUNK_BYTES);
     code = scan.chunk == NULL ? BELAY_ENOMEM : 0;
@@ -253,6 +279,10 @@ belay__resume_output(
 
 /* ---- the journal ---- */
 
+/* "d N" is not looked at: a result that is in no file, after the loss of
+ * power, was paid for and is worth as much doubt as any.
+ */
+
 static int
 take_record(void *arg, const struct scan *scan)
 {
@@ -260,14 +290,19 @@ take_record(void *arg, const struct scan *scan)
     char text[HEAD_MAX + 1];
     uint64_t line;
 
-    if (scan->head_len < 3 || scan->head[1] != ' ') {
+    if (scan->head_len < 3 || scan->head_len == HEAD_MAX
+        || scan->head[1] != ' ') {
         return 0;
     }
     memcpy(text, scan->head, scan->head_len);
     text[scan->head_len] = '\n';
-    line = parse_number(text + 2, text + scan->head_len + 1, '\n');
+    line = parse_number(
+        text + 2, text + scan->head_len + 1, '\n', state->lines_max);
     if (line == 0) {
         return 0;
+    }
+    if (text[0] == 'u') {
+        belay__line_set_remove(&state->in_doubt, line);
     }
     if (text[0] == 's' && !belay__line_set_has(&state->done, line)) {
         return belay__line_set_add(state->memory, &state->in_doubt, line);
@@ -287,6 +322,10 @@ belay__resume_journal(struct belay__batch_state *state, uint64_t offset)
         return BELAY_ENOMEM;
     }
     code = scan_file(&scan, take_record, state);
+    if (code == 0 && scan.start < scan.offset
+        && ftruncate(scan.fd, (off_t)scan.start) < 0) {
+        code = -errno; /* the next record would be lost in the torn one */
+    }
     belay__free(state->memory, scan.chunk, CHUNK_BYTES);
     return code;
 }

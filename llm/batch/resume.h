@@ -5,20 +5,21 @@
 #include "llm/batch/state.h"
 
 /* Marks the lines whose results are in a file of this job as done. Cuts off a
- * last line that is torn or no JSON (B14). A file that is not there is empty.
+ * last line that is torn or no JSON (B14). A file that is not there is empty; what is no file
+ * tells nothing.
  * Errors: BELAY_ENOMEM, codes of the system.
  */
 int belay__resume_output(
     struct belay__batch_state *state, const char *path, bool errors);
 
 /* Marks the lines in doubt, from the journal behind the header; the files
- * must have been read. Errors: as above.
+ * must have been read. Cuts off a torn record. Errors: as above.
  */
 int belay__resume_journal(struct belay__batch_state *state, uint64_t offset);
 
 /* Adds a line. BELAY_ENOMEM: nothing has changed. */
-int belay__line_set_add(struct belay__memory *memory,
-    struct belay__line_set *set, uint64_t line);
+int belay__line_set_add(
+    struct belay__memory *memory, struct belay__line_set *set, uint64_t line);
 void belay__line_set_remove(struct belay__line_set *set, uint64_t line);
 
 #endif

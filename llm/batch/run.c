@@ -272,8 +272,9 @@ open_files(struct belay__batch *batch, const char **ret_path, char *why)
     if (code < 0) {
         return code;
     }
-    return belay__batch_writer_open(
+    code = belay__batch_writer_open(
         &batch->writer, batch->memory, &writer, ret_path);
+    return code < 0 ? code : belay__batch_state_begin(&batch->state, why);
 }
 
 static belay_next
@@ -301,6 +302,7 @@ batch_enter(belay_task *task, void *self)
     belay_semaphore_init(&batch->ready_items, 0);
     belay_semaphore_init(&batch->room, 2 * batch->opts.concurrency);
     memcpy(batch->result->job, batch->state.job, sizeof(batch->result->job));
+    batch->stats->resumed = batch->state.done.count;
     batch->stats->resumed_failed = batch->state.failed;
     batch->stats->started_ns = belay_now(task).ns;
     if (batch->opts.running != NULL) {

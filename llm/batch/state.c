@@ -2,7 +2,8 @@
  *
  * Order of the writes: "s N", then the request, then the result line, then
  * "d N". So a line is done exactly when its result is in a file, and a line
- * that was sent without one is found in the journal.
+ * that was sent without one is found in the journal. A state that does not
+ * fit is refused before anything is changed.
  */
 #include "llm/batch/state.h"
 
@@ -26,9 +27,10 @@
 #define HASHED_BYTES ((size_t)1024 * 1024) /* at the start, and at the end */
 #define JOURNAL_MAX ((size_t)64 * 1024 * 1024)
 #define RECORD_MAX 24
+#define HEX "0123456789abcdef"
 
-static int
-fail(char *why, int code, const char *format, ...) BELAY_PRINTF(3, 4);
+static int fail(char *why, int code, const char *format, ...)
+    BELAY_PRINTF(3, 4);
 
 static int
 fail(char *why, int code, const char *format, ...)
@@ -82,7 +84,8 @@ static int
 hash_input(int fd, uint64_t size, uint64_t *ret)
 {
     const uint64_t head = size < HASHED_BYTES ? size : HASHED_BYTES;
-    const uint64_t tail = size - head < HASHED_BYTES ? head : size - HASHED_BYTES;
+    const uint64_t tail =
+        size - head < HASHED_BYTES ? head : size - HASHED_BYTES;
     int code;
 
     *ret = UINT64_C(0xcbf29ce484222325);
@@ -95,11 +98,19 @@ static uint64_t
 hash_config(const struct belay__batch_state_opts *opts)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    const char *name;
 
     if (opts->model != NULL) {
         hash = fnv1a(hash, opts->model, strlen(opts->model));
     }
-    return fnv1a(hash, opts->errors_path == NULL ? "inline" : "apart", 6);
+    if (opts->errors_path == NULL) {
+        return fnv1a(hash, "inline", 6);
+    }
+    /* Only the name, so that the files may be moved together. */
+    name = strrchr(opts->errors_path, '/');
+    name = name != NULL ? name : opts->errors_path;
+    hash = fnv1a(hash, "/", 1);
+    return fnv1a(hash, name + (*name == '/'), strlen(name + (*name == '/')));
 }
 
 struct header {
@@ -122,9 +133,9 @@ make_header(
         .config = hash_config(opts),
     };
     code = hash_input(opts->input_fd, opts->input_size, &ret->input_hash);
-    return code < 0
-        ? fail(why, code, "cannot read the input: %s", belay_code_text(code))
-        : 0;
+    return code < 0 ? fail(
+               why, code, "cannot read the input: %s", belay_code_text(code))
+                    : 0;
 }
 
 static void
@@ -161,22 +172,31 @@ write_header(struct belay__batch_state *state, const struct header *header)
 static bool
 take_hex(const struct belay__json_value *value, uint64_t *ret)
 {
-    char text[BELAY__BATCH_JOB_SIZE];
-    int used = 0;
+    const char *text = value->raw.data;
+    uint64_t number = 0;
 
-    if (value->raw.len != sizeof(text) + 1) {
+    if (value->type != BELAY__JSON_STRING
+        || value->raw.len != BELAY__BATCH_JOB_SIZE + 1) {
         return false;
     }
-    memcpy(text, value->raw.data + 1, sizeof(text) - 1);
-    text[sizeof(text) - 1] = '\0';
-    return sscanf(text, "%16" SCNx64 "%n", ret, &used) == 1
-        && used == (int)sizeof(text) - 1;
+    for (size_t i = 1; i < BELAY__BATCH_JOB_SIZE; i++) {
+        const char *digit = memchr(HEX, text[i], sizeof(HEX) - 1);
+
+        if (digit == NULL) {
+            return false;
+        }
+        number = number << 4 | (uint64_t)(digit - HEX);
+    }
+    *ret = number;
+    return true;
 }
 
 static void
 take_member(const struct belay__json_value *key,
     const struct belay__json_value *value, struct header *ret)
 {
+    uint64_t job;
+
     if (belay__json_key_is(key, "belay_batch_state")) {
         (void)belay__json_integer(value->raw, &ret->version);
     } else if (belay__json_key_is(key, "input_size")) {
@@ -185,8 +205,7 @@ take_member(const struct belay__json_value *key,
         (void)take_hex(value, &ret->input_hash);
     } else if (belay__json_key_is(key, "config")) {
         (void)take_hex(value, &ret->config);
-    } else if (belay__json_key_is(key, "job")
-               && value->raw.len == sizeof(ret->job) + 1) {
+    } else if (belay__json_key_is(key, "job") && take_hex(value, &job)) {
         memcpy(ret->job, value->raw.data + 1, sizeof(ret->job) - 1);
     }
 }
@@ -209,7 +228,7 @@ parse_header(struct belay_slice line, struct header *ret)
         }
     }
     return belay__json_finish(&json) == 0 && ret->version == VERSION
-        && ret->job[0] != '\0';
+           && ret->job[0] != '\0';
 }
 
 /* ---- the file ---- */
@@ -259,48 +278,77 @@ make_job(char job[BELAY__BATCH_JOB_SIZE])
     (void)snprintf(job, BELAY__BATCH_JOB_SIZE, "%016" PRIx64, bits);
 }
 
+/* The header waits until the outputs have been emptied. */
 static int
 begin_anew(
     struct belay__batch_state *state, const struct header *header, char *why)
 {
-    int code = ftruncate(state->fd, 0) < 0 ? -errno : 0;
+    const int code = write_header(state, header);
 
-    if (code == 0) {
-        code = write_header(state, header);
-    }
-    if (code == 0) {
-        code = flush(state);
-    }
-    return code < 0 ? fail(why, code, "cannot write '%s': %s", state->path,
-               belay_code_text(code))
-                    : 0;
+    state->pending = code == 0;
+    return code < 0 ? fail(why, code, "%s", belay_code_text(code)) : 0;
+}
+
+static bool
+is_file(int fd, int other_fd, const char *path)
+{
+    struct stat info;
+    struct stat other;
+
+    return fstat(fd, &info) == 0
+           && (path != NULL ? stat(path, &other) : fstat(other_fd, &other)) == 0
+           && info.st_dev == other.st_dev && info.st_ino == other.st_ino;
 }
 
 static int
-open_file(struct belay__batch_state *state, char *why)
+open_file(struct belay__batch_state *state,
+    const struct belay__batch_state_opts *opts, int flags, char *why)
 {
-    state->fd =
-        open(state->path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    state->fd = open(state->path, O_RDWR | O_APPEND | O_CLOEXEC | flags, 0600);
     if (state->fd < 0) {
         return fail(why, -errno, "cannot open '%s': %s", state->path,
             belay_code_text(-errno));
     }
-    if (flock(state->fd, LOCK_EX | LOCK_NB) < 0) {
-        return fail(why, BELAY_EBUSY,
-            "another run is writing to this output ('%s' is locked)",
+    if (is_file(state->fd, opts->input_fd, NULL)
+        || (opts->errors_path != NULL
+            && is_file(state->fd, -1, opts->errors_path))) {
+        return fail(why, BELAY_EINVAL,
+            "'%s' is the state of this run, and the input or the error file "
+            "too",
             state->path);
     }
-    return 0;
+    if (flock(state->fd, LOCK_EX | LOCK_NB) == 0) {
+        return 0;
+    }
+    if (errno != EWOULDBLOCK) {
+        return fail(why, -errno, "cannot lock '%s': %s", state->path,
+            belay_code_text(-errno));
+    }
+    return fail(why, BELAY_EBUSY,
+        "another run is writing to this output ('%s' is locked)", state->path);
+}
+
+static bool
+read_header(const struct belay__batch_state *state, struct header *ret,
+    uint64_t *ret_end)
+{
+    char text[HEADER_MAX];
+    const ssize_t n = pread(state->fd, text, sizeof(text), 0);
+    const char *end = n > 0 ? memchr(text, '\n', (size_t)n) : NULL;
+
+    if (end == NULL
+        || !parse_header(
+            (struct belay_slice){text, (size_t)(end - text)}, ret)) {
+        return false;
+    }
+    *ret_end = (uint64_t)(end - text) + 1;
+    return true;
 }
 
 static int
-check_header(const struct belay__batch_state *state,
-    const struct belay__batch_state_opts *opts, const struct header *now,
-    const struct header *then, char *why)
+check_header(const struct belay__batch_state_opts *opts,
+    const struct header *now, const struct header *then, char *why)
 {
-    if (opts->force) {
-        return 0;
-    }
     if (then->input_size != now->input_size
         || then->input_hash != now->input_hash) {
         return fail(why, BELAY_ESTATE,
@@ -314,54 +362,48 @@ check_header(const struct belay__batch_state *state,
             "all the same, --overwrite begins anew",
             opts->output_path);
     }
-    (void)state;
     return 0;
 }
 
-/* Reads the header, then the files, then the journal. */
+static int
+refuse(const struct belay__batch_state *state,
+    const struct belay__batch_state_opts *opts, char *why)
+{
+    return fail(why, BELAY_EBUSY,
+        "'%s' or its error file is there and not empty, and '%s' does not "
+        "tell how it was made; --overwrite empties it",
+        opts->output_path, state->path);
+}
+
+/* Reads the files, then the journal, which lies behind the header. */
 static int
 go_on(struct belay__batch_state *state,
-    const struct belay__batch_state_opts *opts, const struct header *now,
-    char *why)
+    const struct belay__batch_state_opts *opts, const struct header *then,
+    uint64_t header_end, char *why)
 {
-    char text[HEADER_MAX];
-    const ssize_t n = pread(state->fd, text, sizeof(text), 0);
-    const char *end = n > 0 ? memchr(text, '\n', (size_t)n) : NULL;
-    struct header then;
     int code;
 
-    if (end == NULL
-        || !parse_header(
-            (struct belay_slice){text, (size_t)(end - text)}, &then)) {
-        return fail(why, BELAY_EBUSY,
-            "'%s' is there and not empty, and '%s' does not tell how it was "
-            "made; --overwrite empties it",
-            opts->output_path, state->path);
-    }
-    code = check_header(state, opts, now, &then, why);
-    if (code < 0) {
-        return code;
-    }
-    memcpy(state->job, then.job, sizeof(state->job));
+    memcpy(state->job, then->job, sizeof(state->job));
     code = belay__resume_output(state, opts->output_path, false);
     if (code == 0 && opts->errors_path != NULL) {
         code = belay__resume_output(state, opts->errors_path, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(state, (uint64_t)(end - text) + 1);
+        code = belay__resume_journal(state, header_end);
     }
     return code < 0 ? fail(why, code, "cannot read what was done before: %s",
                belay_code_text(code))
                     : 0;
 }
 
+/* Is there a file, with at least so many bytes? */
 static bool
-is_begun(const char *path)
+is_there(const char *path, off_t least)
 {
     struct stat info;
 
     return path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode)
-        && info.st_size > 0;
+           && info.st_size >= least;
 }
 
 static int
@@ -386,31 +428,74 @@ belay__batch_state_none(
     return 0;
 }
 
+/* A run that was killed before its first result has left an empty output: its
+ * journal counts. Who removes the output wants to begin anew.
+ */
+static int
+go_on_or_begin(struct belay__batch_state *state,
+    const struct belay__batch_state_opts *opts, bool begun, char *why)
+{
+    struct header now;
+    struct header then;
+    uint64_t end = 0;
+    int code = make_header(opts, &now, why);
+
+    if (code < 0) {
+        return code;
+    }
+    if (opts->overwrite) {
+        return begin_anew(state, &now, why);
+    }
+    if (!read_header(state, &then, &end)) {
+        return begun ? refuse(state, opts, why) : begin_anew(state, &now, why);
+    }
+    code = check_header(opts, &now, &then, why);
+    if (!begun && (code < 0 || !is_there(opts->output_path, 0))) {
+        return begin_anew(state, &now, why);
+    }
+    if (code < 0 && !opts->force) {
+        return code;
+    }
+    return go_on(state, opts, &then, end, why);
+}
+
 int
 belay__batch_state_open(struct belay__batch_state *state,
     struct belay__memory *memory, const struct belay__batch_state_opts *opts,
     char ret_why[BELAY__BATCH_WHY])
 {
-    struct header now;
+    const bool begun =
+        is_there(opts->output_path, 1) || is_there(opts->errors_path, 1);
     int code;
 
     (void)belay__batch_state_none(state, memory);
+    state->lines_max = opts->input_size; /* each has at least its newline */
     code = make_path(state, opts->output_path);
     if (code < 0) {
-        return fail(ret_why, code, "out of memory");
+        return fail(ret_why, code, "%s", belay_code_text(code));
     }
-    code = make_header(opts, &now, ret_why);
-    if (code == 0) {
-        code = open_file(state, ret_why);
+    code = open_file(
+        state, opts, begun && !opts->overwrite ? 0 : O_CREAT, ret_why);
+    if (code == -ENOENT && begun) {
+        return refuse(state, opts, ret_why);
     }
-    if (code < 0) {
-        return code;
+    return code < 0 ? code : go_on_or_begin(state, opts, begun, ret_why);
+}
+
+int
+belay__batch_state_begin(
+    struct belay__batch_state *state, char ret_why[BELAY__BATCH_WHY])
+{
+    int code;
+
+    if (!state->pending) {
+        return 0;
     }
-    if (!opts->overwrite
-        && (is_begun(opts->output_path) || is_begun(opts->errors_path))) {
-        return go_on(state, opts, &now, ret_why);
-    }
-    return begin_anew(state, &now, ret_why);
+    state->pending = false;
+    code = ftruncate(state->fd, 0) < 0 ? -errno : flush(state);
+    return code < 0 ? fail(ret_why, code, "cannot write '%s': %s", state->path,
+               belay_code_text(code))
+                    : 0;
 }
 
 void
@@ -419,7 +504,9 @@ belay__batch_state_close(struct belay__batch_state *state)
     if (state->memory == NULL) {
         return;
     }
-    (void)flush(state);
+    if (!state->pending) {
+        (void)flush(state);
+    }
     if (state->fd >= 0) {
         (void)close(state->fd);
         state->fd = -1;
@@ -460,5 +547,13 @@ belay__batch_state_done(struct belay__batch_state *state, uint64_t line)
 {
     if (state->fd >= 0) {
         (void)add_record(state, 'd', line);
+    }
+}
+
+void
+belay__batch_state_unsent(struct belay__batch_state *state, uint64_t line)
+{
+    if (state->fd >= 0) {
+        (void)add_record(state, 'u', line);
     }
 }

@@ -2,8 +2,8 @@
  *
  * OUTPUT.state begins with a header, a JSON object on one line, which says
  * for which input it holds. Behind it comes a journal: "s N" before line N is
- * sent, "d N" after its result is in a file. While a run has it open it is
- * locked. What has been done is read from the output files, whose ids hold
+ * sent, "d N" after its result is in a file, "u N" when it was given up and
+ * nobody has charged for it. While a run has it open it is locked. What has been done is read from the output files, whose ids hold
  * the line numbers; the journal tells only which lines were sent and have no
  * result: a server may have billed them. Rules: B11-B16.
  */
@@ -24,14 +24,16 @@ struct belay__line_set {
 
 struct belay__batch_state {
     struct belay__memory *memory;
-    int fd;     /* -1: there is no state, as with standard output */
-    char *path; /* OUTPUT.state */
+    int fd;       /* -1: there is no state, as with standard output */
+    bool pending; /* the header of a new job is yet to be written */
+    char *path;   /* OUTPUT.state */
     size_t path_size;
     char job[BELAY__BATCH_JOB_SIZE];
     struct belay__line_set done;     /* in one of the files */
     struct belay__line_set in_doubt; /* sent, and no result */
-    uint64_t failed;                 /* of done, in an error line */
-    struct belay__buffer journal;    /* records not yet written */
+    uint64_t lines_max; /* a number above it is in no file of this input */
+    uint64_t failed;    /* of done, in an error line */
+    struct belay__buffer journal; /* records not yet written */
 };
 
 struct belay__batch_state_opts {
@@ -45,7 +47,9 @@ struct belay__batch_state_opts {
 };
 
 /* Opens and locks the state, and reads what was done before. If there is an
- * output file that does not end with a whole line of ours, it is cut back.
+ * output file that does not end with a whole line of ours, it is cut back. A
+ * new job begins where nothing was done before; the old header stays until
+ * belay__batch_state_begin().
  *
  *   ret_why  receives a sentence on failure
  *
@@ -53,11 +57,19 @@ struct belay__batch_state_opts {
  * Errors:  BELAY_EBUSY  another run has it, or there is an output without a
  *                       state
  *          BELAY_ESTATE it is for another input, or other options
+ *          BELAY_EINVAL its path leads to the input or the error file
  *          BELAY_ENOMEM, codes of the system
  */
 int belay__batch_state_open(struct belay__batch_state *state,
     struct belay__memory *memory, const struct belay__batch_state_opts *opts,
     char ret_why[BELAY__BATCH_WHY]);
+
+/* Writes the header of a new job. The output files have been emptied by now:
+ * otherwise a crash between the two would leave old lines that the new state
+ * does not know. Errors: codes of the system, with a sentence.
+ */
+int belay__batch_state_begin(
+    struct belay__batch_state *state, char ret_why[BELAY__BATCH_WHY]);
 
 /* A state of no file, for runs that cannot be resumed. Same errors. */
 int belay__batch_state_none(
@@ -66,10 +78,16 @@ int belay__batch_state_none(
 /* Writes what is left of the journal; unlocks. A zeroed state is fine. */
 void belay__batch_state_close(struct belay__batch_state *state);
 
-/* The line is about to be sent: on the disk before the call returns. Errors:
- * BELAY_ENOMEM, codes of the system; it must not be sent then.
+/* The line is about to be sent: written before the call returns, so that it
+ * outlives the process (not the loss of power). Errors: BELAY_ENOMEM, codes of
+ * the system; it must not be sent then.
  */
 int belay__batch_state_sent(struct belay__batch_state *state, uint64_t line);
+
+/* It was sent and given up, and no server has charged for it: it is not in
+ * doubt. Written with the next record; if it is lost, the line is in doubt.
+ */
+void belay__batch_state_unsent(struct belay__batch_state *state, uint64_t line);
 
 /* Its result is in a file. Written with the next record: should it be lost,
  * the file still tells.
