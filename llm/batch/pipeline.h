@@ -105,6 +105,7 @@ struct belay__batch_worker {
     int sync_fd;
     bool repeated;    /* the reply was no JSON, and it was asked again */
     bool retrying;    /* an attempt has failed, another follows */
+    bool charged;     /* some attempt may have been, or a run before */
     int64_t wakes_ns; /* when that begins */
     struct belay__batch_worker *next; /* in the batch's list of these */
     struct belay__batch_worker *prev;

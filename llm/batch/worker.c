@@ -33,15 +33,16 @@ next_item(struct belay__batch *batch)
     return item;
 }
 
-/* The line was not tried: it is in no file. That there may be no memory to
- * remember so matters not, since no line is admitted any more.
- */
+/* The line was not tried: it is in no file. */
 static void
 drop_item(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
 
     (void)belay__batch_writer_skip(&batch->writer, worker->item->ref.sequence);
+    if (!worker->charged) {
+        belay__batch_state_unsent(&batch->state, worker->item->ref.number);
+    }
     batch->stats->dropped++;
     free_item(batch, worker->item);
     worker->item = NULL;
@@ -109,6 +110,7 @@ on_attempt(const struct belay_llm_attempt *attempt, void *arg)
     struct belay__batch_worker *worker = arg;
 
     worker->batch->stats->sent_bytes += attempt->sent_bytes;
+    worker->charged |= attempt->billed != BELAY_LLM_BILLED_NO;
     end_retrying(worker);
     if (attempt->will_retry) {
         begin_retrying(worker, attempt->delay);
@@ -256,13 +258,23 @@ take_result(
     return true;
 }
 
+/* In order, the line may still be early: then only the file will tell. */
+static void
+note_done(struct belay__batch_worker *worker, uint64_t lines_before)
+{
+    struct belay__batch *batch = worker->batch;
+
+    if (batch->writer.window == 0 && batch->writer.lines > lines_before) {
+        belay__batch_state_done(&batch->state, worker->item->ref.number);
+    }
+}
+
 static void
 end_item(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
     const int64_t now = belay__clock_now(batch->runtime);
 
-    belay__batch_state_done(&batch->state, worker->item->ref.number);
     belay__histogram_add(
         &batch->stats->latency_us, (uint64_t)(now - worker->started_ns) / 1000);
     free_item(batch, worker->item);
@@ -285,6 +297,8 @@ begin_item(struct belay__batch_worker *worker)
     }
     worker->repeated = false;
     worker->retrying = false;
+    worker->charged = belay__line_set_has(
+        &batch->state.in_doubt, worker->item->ref.number);
     batch->stats->in_flight++;
     batch->stats->sent++;
 }
@@ -310,6 +324,7 @@ struct work {
 BELAY_ASYNC(work)
 {
     struct belay__batch_worker *worker = self->worker;
+    uint64_t lines = 0;
     bool done = false;
 
     BELAY_BEGIN;
@@ -325,7 +340,9 @@ BELAY_ASYNC(work)
             drop_item(worker);
             BELAY_RETURN(NULL);
         }
+        lines = worker->batch->writer.lines;
         done = take_result(worker, belay_result(task));
+        note_done(worker, lines);
         free_reply(worker);
     } while (!done);
     worker->batch->stats->in_flight--;
@@ -392,6 +409,7 @@ worker_next(belay_task *task, void *self)
         return belay_return(task, NULL);
     }
     if (worker->batch->stopping || !note_sent(worker)) {
+        worker->charged = true; /* nothing is to be taken back */
         drop_item(worker);
         return worker_worked(task, self);
     }
