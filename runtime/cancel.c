@@ -15,18 +15,6 @@
 
 #define MARKS (uint32_t) BELAY__SCOPE_MARKS
 
-void
-belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
-    int64_t deadline_ns, int64_t grace_ns)
-{
-    *scope = (struct belay__scope){
-        .deadline = {0, 0, BELAY__DEADLINE_SCOPE},
-        .deadline_ns = deadline_ns,
-        .grace_ns = grace_ns < 0 ? runtime->grace_ns : grace_ns,
-        .shield_ns = INT64_MAX,
-    };
-}
-
 static uint32_t
 own_marks(const struct belay__scope *scope)
 {

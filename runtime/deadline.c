@@ -11,29 +11,28 @@
 #define ARITY 4
 #define ROOM_MIN 64
 
+/* The way of belay__deadline_reserve() when there is no room. */
 int
-belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
+belay__deadline_grow(belay_runtime *runtime, uint32_t count)
 {
     struct belay__heap *heap = &runtime->deadlines;
     struct belay__deadline **slots;
-    uint32_t room;
+    uint32_t room = heap->room < ROOM_MIN ? ROOM_MIN : heap->room;
 
     if (count > UINT32_MAX / 4 - heap->reserved) {
         return BELAY_ENOMEM;
     }
-    if (heap->reserved + count + 1 > heap->room) {
-        room = heap->room < ROOM_MIN ? ROOM_MIN : heap->room + heap->room / 2;
-        if (room < heap->reserved + count + 1) {
-            room = heap->reserved + count + 1;
-        }
-        slots = belay__realloc(runtime->memory, (void *)heap->slots,
-            heap->room * sizeof(*slots), room * sizeof(*slots));
-        if (slots == NULL) {
-            return BELAY_ENOMEM;
-        }
-        heap->slots = slots;
-        heap->room = room;
+    room += heap->room / 2;
+    if (room <= heap->reserved + count) {
+        room = heap->reserved + count + 1;
     }
+    slots = belay__realloc(runtime->memory, (void *)heap->slots,
+        heap->room * sizeof(*slots), room * sizeof(*slots));
+    if (slots == NULL) {
+        return BELAY_ENOMEM;
+    }
+    heap->slots = slots;
+    heap->room = room;
     heap->reserved += count;
     return 0;
 }
@@ -133,8 +132,7 @@ belay__deadline_arm(
 }
 
 void
-belay__deadline_disarm(
-    belay_runtime *runtime, struct belay__deadline *deadline)
+belay__deadline_disarm(belay_runtime *runtime, struct belay__deadline *deadline)
 {
     struct belay__heap *heap = &runtime->deadlines;
     const uint32_t index = deadline->index;
@@ -173,8 +171,8 @@ fire(belay_runtime *runtime, struct belay__deadline *deadline)
         belay__wake(BELAY__CONTAINER(wait, belay_task, wait), 0, NULL);
         break;
     case BELAY__DEADLINE_SCOPE:
-        belay__scope_due(runtime,
-            BELAY__CONTAINER(deadline, struct belay__scope, deadline));
+        belay__scope_due(
+            runtime, BELAY__CONTAINER(deadline, struct belay__scope, deadline));
         break;
     case BELAY__DEADLINE_TIMER:
         timer = BELAY__CONTAINER(deadline, struct belay__timer, deadline);

@@ -82,8 +82,7 @@ struct belay__timer {
     void (*fn)(struct belay__timer *timer);
 };
 
-/* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */
-int belay__deadline_reserve(belay_runtime *runtime, uint32_t count);
+int belay__deadline_grow(belay_runtime *runtime, uint32_t count);
 void belay__deadline_release(belay_runtime *runtime, uint32_t count);
 /* Arms, or moves, a deadline for which room is reserved. */
 void belay__deadline_arm(
@@ -140,9 +139,6 @@ struct belay__scope {
     uint64_t reason_task_id;
 };
 
-/* An empty scope; grace_ns < 0 means the runtime's. A shield has no end. */
-void belay__scope_init(const belay_runtime *runtime, struct belay__scope *scope,
-    int64_t deadline_ns, int64_t grace_ns);
 /* Links a scope below parent; room for its deadline is reserved by the caller.
  * It inherits what is in force, unless a shield flag is set.
  */
@@ -188,7 +184,7 @@ enum {
 struct belay__frame {
     struct belay__frame *caller; /* or the frame that has entered it */
     const belay_function *function;
-    belay_step *step;            /* runs next */
+    belay_step *step; /* runs next; NULL: ends with the result it gets */
     struct belay__frame *scopes; /* entered here, innermost first */
     struct belay__resume resume; /* last: the macros reach it from self */
 };
@@ -555,6 +551,34 @@ belay_task *belay__task_find(const belay_runtime *runtime, uint64_t id);
 /* Next scope in the tree, parents before children; adds to *depth. */
 const struct belay__scope *belay__scope_next(
     const struct belay__scope *scope, int *depth);
+
+/* ---- what runs for every task, inline ---- */
+
+/* An empty scope; grace_ns < 0 means the runtime's. */
+static inline struct belay__scope
+belay__scope_empty(
+    const belay_runtime *runtime, int64_t deadline_ns, int64_t grace_ns)
+{
+    return (struct belay__scope){
+        .deadline = {0, 0, BELAY__DEADLINE_SCOPE},
+        .deadline_ns = deadline_ns,
+        .grace_ns = grace_ns < 0 ? runtime->grace_ns : grace_ns,
+        .shield_ns = INT64_MAX,
+    };
+}
+
+/* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */
+static inline int
+belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
+{
+    struct belay__heap *heap = &runtime->deadlines;
+
+    if (count >= heap->room - heap->reserved) { /* slot 0 is not used */
+        return belay__deadline_grow(runtime, count);
+    }
+    heap->reserved += count;
+    return 0;
+}
 
 /* ---- what runs at every suspension, inline ---- */
 

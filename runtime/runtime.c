@@ -182,7 +182,7 @@ set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
             "a clock is for one runtime at a time");
         runtime->clock->runtime = runtime;
     }
-    belay__scope_init(runtime, &runtime->root, INT64_MAX, -1);
+    runtime->root = belay__scope_empty(runtime, INT64_MAX, -1);
 }
 
 static void

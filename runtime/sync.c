@@ -90,19 +90,12 @@ struct permit {
 };
 
 static belay_next
-permit_held(belay_task *task, void *self)
-{
-    (void)self;
-    return belay_pass(task);
-}
-
-static belay_next
 permit_enter(belay_task *task, void *self)
 {
     struct permit *permit = self;
 
-    return belay_then(
-        task, permit_held, belay_semaphore_acquire(task, permit->semaphore));
+    return belay_end_with(
+        task, belay_semaphore_acquire(task, permit->semaphore));
 }
 
 static belay_next

@@ -66,11 +66,10 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     };
     /* The block has room for the first frame: this cannot fail. */
     first = belay__arena_push(runtime, &task->arena,
-        BELAY__FRAME_PAD + sizeof(*task->top)
-            + belay__align16(function->size));
+        BELAY__FRAME_PAD + sizeof(*task->top) + belay__align16(function->size));
     task->top = (struct belay__frame *)(void *)(first + BELAY__FRAME_PAD);
     belay__frame_init(task->top, function, arguments, 0);
-    belay__scope_init(runtime, &task->base, INT64_MAX, -1);
+    task->base = belay__scope_empty(runtime, INT64_MAX, -1);
     belay__scope_link(runtime, &task->base, parent, task);
     task->scope = &task->base;
     runtime->tasks_alive++;

@@ -57,6 +57,13 @@ belay_then(belay_task *task, belay_step *next, belay_next op)
     return op;
 }
 
+belay_next
+belay_end_with(belay_task *task, belay_next op)
+{
+    task->top->step = NULL;
+    return op;
+}
+
 /* The staged manager gets a block of the running frame. A token that is not
  * an enter operation's is a failure that was known at once.
  */
@@ -299,11 +306,22 @@ try_abort(belay_task *task)
     return true;
 }
 
+/* One step of the task. False: it does not go on now. */
+static inline bool
+step(belay_task *task)
+{
+    struct belay__frame *frame = task->top;
+
+    if (frame->step == NULL) {
+        return end_frame(task);
+    }
+    return follow(task, frame->step(task, belay__frame_self(frame)));
+}
+
 static inline void
 run(belay_runtime *runtime, belay_task *task)
 {
     uint32_t left = runtime->step_budget;
-    struct belay__frame *frame;
 
     if (__builtin_expect(task->abort_queued, 0) && !try_abort(task)) {
         return;
@@ -317,8 +335,7 @@ run(belay_runtime *runtime, belay_task *task)
             break;
         }
         left--;
-        frame = task->top;
-    } while (follow(task, frame->step(task, belay__frame_self(frame))));
+    } while (step(task));
     runtime->steps += runtime->step_budget - left;
     runtime->current = NULL;
 }

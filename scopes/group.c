@@ -100,11 +100,10 @@ child_ended(struct belay__owner *owner, belay_task *child)
     if (group->opts.on_child != NULL) {
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
-    if (is_failure(&child->result)
-        && group->opts.policy == BELAY_FAIL_FAST) {
+    if (is_failure(&child->result) && group->opts.policy == BELAY_FAIL_FAST) {
         add_failure(group, &child->result, child->name);
-        belay__scope_cancel(group->runtime, &group->scope,
-            BELAY_CANCEL_SIBLING, "another task of the group failed", child);
+        belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_SIBLING,
+            "another task of the group failed", child);
     }
     group->child_cancelled |= child->result.cancelled;
     group->alive--;
@@ -125,7 +124,7 @@ group_enter(belay_task *task, void *self)
     group->owner.ended = child_ended;
     group->runtime = task->runtime;
     group->host = task;
-    belay__scope_init(task->runtime, &group->scope, INT64_MAX, -1);
+    group->scope = belay__scope_empty(task->runtime, INT64_MAX, -1);
     code = belay__scope_push(task, &group->scope);
     if (code < 0) {
         return belay_fail(task, code, NULL);
@@ -168,8 +167,7 @@ group_joined(belay_task *task, void *self)
     absorbed = belay__scope_absorb(&group->scope, belay_outcome(task));
     /* A cancel from outside that children saw is the group's result even if
      * the body was through: behind the block their work would be missing. */
-    cut_short =
-        group->child_cancelled && belay__scope_reached(&group->scope);
+    cut_short = group->child_cancelled && belay__scope_reached(&group->scope);
     belay__scope_pop(task, &group->scope);
     if (group->failures > 0) {
         return group_fail(task, group);
@@ -189,8 +187,8 @@ group_exit(belay_task *task, void *self)
 
     if (is_failure(outcome)) {
         add_failure(group, outcome, task->name);
-        belay__scope_cancel(group->runtime, &group->scope,
-            BELAY_CANCEL_PARENT, "the body of the group failed", task);
+        belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_PARENT,
+            "the body of the group failed", task);
     }
     group->joining = true;
     if (group->alive == 0) {
@@ -224,7 +222,7 @@ static bool
 may_start(const belay_group *group)
 {
     return group->opts.max_running == 0
-        || group->running < group->opts.max_running;
+           || group->running < group->opts.max_running;
 }
 
 static void

@@ -47,7 +47,7 @@ scope_enter(belay_task *task, void *self)
     int code;
 
     scope->runtime = task->runtime;
-    belay__scope_init(task->runtime, &scope->scope,
+    scope->scope = belay__scope_empty(task->runtime,
         deadline_of(task->runtime, &scope->opts),
         scope->opts.shield ? -1 : grace_or(&scope->opts, -1));
     if (scope->opts.shield) {
@@ -160,8 +160,8 @@ belay_next
 belay_timeout(belay_task *task, belay_duration span)
 {
     return belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(
-                .timeout = span_or_now(span), .fail_on_timeout = true),
+        BELAY_CANCEL_SCOPE_OPTS(.timeout = span_or_now(span),
+            .fail_on_timeout = true),
         NULL);
 }
 
@@ -180,8 +180,8 @@ belay_move_on(belay_task *task, belay_duration span,
     struct belay_cancel_status *ret_status)
 {
     return belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(
-            .timeout = span_or_now(span), .status = ret_status),
+        BELAY_CANCEL_SCOPE_OPTS(.timeout = span_or_now(span),
+            .status = ret_status),
         NULL);
 }
 

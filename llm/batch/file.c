@@ -65,13 +65,6 @@ request_start(uv_loop_t *loop, struct file_call *call)
     }
 }
 
-static belay_next
-file_ended(belay_task *task, void *self)
-{
-    (void)self;
-    return belay_pass(task);
-}
-
 static void
 on_poll_closed(uv_handle_t *handle)
 {
@@ -146,7 +139,7 @@ file_start(belay_task *task, void *self)
             request_start(loop, call);
         }
     }
-    return belay_then(task, file_ended, belay_op_wait(&call->op));
+    return belay_end_with(task, belay_op_wait(&call->op));
 }
 
 static const belay_function file_function = {

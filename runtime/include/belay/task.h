@@ -104,6 +104,20 @@ BELAY_API belay_next belay_then(
     belay_task *task, belay_step *next, belay_next op);
 
 /**
+ * belay_end_with - start an operation and end the frame with its result
+ *
+ *   op  the token of an operation
+ *
+ * As belay_then() with a step that does nothing but belay_pass().
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  those of the operation are the frame's.
+ * Threads: loop thread.
+ * Since:   0.1. Source: tail calls.
+ */
+BELAY_API belay_next belay_end_with(belay_task *task, belay_next op);
+
+/**
  * belay_with - open a block: enter, then run `body`
  *
  *   enter  the token of an enter operation
