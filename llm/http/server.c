@@ -24,7 +24,7 @@ void
 belay__server_closed_one(struct belay__server *server)
 {
     server->handles--;
-    if (server->handles == 0) {
+    if (server->handles == 0 && belay_op_pending(&server->closed)) {
         belay_op_done(&server->closed, 0, NULL);
     }
     accept_held(server);
@@ -206,14 +206,27 @@ free_server(struct belay__server *server)
     belay__free(memory, server, sizeof(*server));
 }
 
-/* An operation: closes the listener and waits until no handle is left. */
+static void
+stop_listening(struct belay__server *server)
+{
+    uv_handle_t *handle = (uv_handle_t *)&server->listener;
+
+    server->open = false;
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, on_listener_closed);
+    }
+}
+
+/* An operation: waits until libuv has let go of every handle. */
 static belay_next
 close_listener(belay_task *task, struct belay__server *server)
 {
-    server->open = false;
-    uv_close((uv_handle_t *)&server->listener, on_listener_closed);
+    stop_listening(server);
     belay_op_begin_shielded(task, &server->closed);
     server->closed.name = "connections to close";
+    if (server->handles == 0) {
+        belay_op_done(&server->closed, 0, NULL);
+    }
     return belay_op_wait(&server->closed);
 }
 
@@ -295,7 +308,7 @@ BELAY_MANAGER(http_server)
             self->server->open = true;
             *self->ret = self->server;
             BELAY_TRY_YIELD(self->server);
-            self->server->open = false;
+            stop_listening(self->server);
             belay_group_cancel(self->server->group, "the server is closing");
         }
     }

@@ -477,8 +477,8 @@ dripping_client(void *arg)
     static const char *const requests[] = {
         "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n12345",
-        "\r\nPOST /echo HTTP/1.1\r\nhost:x\r\ntransfer-encoding: chunked\r\n"
-        "\r\n2\r\n12\r\n3;x=y\r\n345\r\n0\r\nTrailer: z\r\n\r\n",
+        ("\r\nPOST /echo HTTP/1.1\r\nhost:x\r\ntransfer-encoding: chunked\r\n"
+         "\r\n2\r\n12\r\n3;x=y\r\n345\r\n0\r\nTrailer: z\r\n\r\n"),
     };
     static const char *const bodies[] = {"hello\n", "12345", "12345"};
     int fd = raw_connect(scene.port);
