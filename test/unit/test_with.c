@@ -608,6 +608,7 @@ enum style {
 struct generator {
     enum style style;
     int value;
+    int64_t from_ns;
 };
 
 BELAY_MANAGER(generator)
@@ -634,6 +635,12 @@ BELAY_MANAGER(generator)
             }
             BELAY_TRY(belay_sleep(task, belay_seconds(1)));
             trace("wait in exit %s", trace_result(belay_result(task)));
+            self->from_ns = belay_now(task).ns;
+            BELAY_WITH (belay_move_on(task, belay_seconds(1), NULL)) {
+                BELAY_AWAIT(belay_sleep(task, belay_seconds(100)));
+            }
+            trace("timeout in exit after %lld ms",
+                elapsed_ms(task, self->from_ns));
             BELAY_RETURN(NULL);
         }
         BELAY_TRY_YIELD(&self->value);
@@ -796,7 +803,8 @@ BELAY_ASYNC(cancelled_user)
 Test(with, s99_an_exit_stays_shielded_when_it_has_closed_a_scope)
 {
     cr_expect(eq(int, RUN(cancelled_user, .style = GEN_TIMEOUT_THEN_WAIT), 0));
-    expect_trace("enter g; body; wait in exit ok; exit g");
+    expect_trace("enter g; body; wait in exit ok; "
+                 "timeout in exit after 1000 ms; exit g");
 }
 
 Test(with, s114_whatever_happens_a_generator_is_driven_to_its_end)
