@@ -1,8 +1,9 @@
 /* resume.c - reading what an earlier run has left.
  *
- * Of an output line only the id at its start is looked at, so that files of
- * many gigabytes are read at the speed of the disk; the last line of a file is
- * looked at whole, because a crash can tear it.
+ * Of an output line only the id at its start and the error at its end are
+ * looked at, so that files of many gigabytes are read at the speed of the
+ * disk; the last line of a file is looked at whole, because a crash can tear
+ * it.
  */
 #include "llm/batch/resume.h"
 
@@ -18,6 +19,8 @@
 #define PREFIX_LEN (sizeof(PREFIX) - 1)
 #define JOB_LEN (BELAY__BATCH_JOB_SIZE - 1)
 #define HEAD_MAX 64 /* bytes that the id of a line fits into */
+#define SUCCESS_END "\"error\":null}"
+#define END_LEN (sizeof(SUCCESS_END) - 1)
 
 int
 belay__line_set_add(
@@ -81,18 +84,39 @@ line_of(const struct belay__batch_state *state, const char *head, size_t len)
         head + PREFIX_LEN + JOB_LEN + 1, head + len, '"', state->lines_max);
 }
 
-/* A file read in chunks, of whose lines the heads are collected. */
+/* A file read in chunks, of whose lines the ends are collected. */
 struct scan {
     int fd;
     char *chunk;
     char head[HEAD_MAX];
+    char tail[END_LEN];
     size_t head_len;
+    size_t tail_len;
     uint64_t start;    /* of the current line */
     uint64_t previous; /* of the last line that has ended */
     uint64_t offset;
 };
 
 typedef int line_fn(void *arg, const struct scan *scan);
+
+/* Part of a line: its first bytes, and its last so far. */
+static void
+keep_ends(struct scan *scan, const char *data, size_t len)
+{
+    const size_t room = HEAD_MAX - scan->head_len;
+    const size_t head = len < room ? len : room;
+    const size_t fresh = len < END_LEN ? len : END_LEN;
+    size_t old = END_LEN - fresh;
+
+    memcpy(scan->head + scan->head_len, data, head);
+    scan->head_len += head;
+    if (old > scan->tail_len) {
+        old = scan->tail_len;
+    }
+    memmove(scan->tail, scan->tail + scan->tail_len - old, old);
+    memcpy(scan->tail + old, data + len - fresh, fresh);
+    scan->tail_len = old + fresh;
+}
 
 static int
 scan_chunk(
@@ -105,13 +129,7 @@ scan_chunk(
     while (len > 0) {
         end = memchr(data, '\n', len);
         n = end != NULL ? (size_t)(end - data) : len;
-        if (scan->head_len < HEAD_MAX) {
-            const size_t room = HEAD_MAX - scan->head_len;
-            const size_t take = n < room ? n : room;
-
-            memcpy(scan->head + scan->head_len, data, take);
-            scan->head_len += take;
-        }
+        keep_ends(scan, data, n);
         scan->offset += n;
         data += n;
         len -= n;
@@ -128,6 +146,7 @@ scan_chunk(
         scan->previous = scan->start;
         scan->start = scan->offset;
         scan->head_len = 0;
+        scan->tail_len = 0;
     }
     return 0;
 }
@@ -157,6 +176,7 @@ struct output_scan {
     struct belay__batch_state *state;
     bool errors;
     uint64_t last; /* number of the last line, or 0; not yet marked */
+    bool last_failed;
 };
 
 static int
@@ -170,7 +190,7 @@ mark_last(struct output_scan *output)
         return 0;
     }
     code = belay__line_set_add(state->memory, &state->done, output->last);
-    if (output->errors) {
+    if (output->last_failed) {
         state->failed += state->done.count - before;
     }
     return code;
@@ -184,6 +204,8 @@ take_output_line(void *arg, const struct scan *scan)
     const int code = mark_last(output);
 
     output->last = line_of(output->state, scan->head, scan->head_len);
+    output->last_failed = output->errors || scan->tail_len < END_LEN
+                          || memcmp(scan->tail, SUCCESS_END, END_LEN) != 0;
     return code;
 }
 

@@ -32,7 +32,7 @@ struct belay__batch_state {
     struct belay__line_set done;     /* in one of the files */
     struct belay__line_set in_doubt; /* sent, and no result */
     uint64_t lines_max; /* a number above it is in no file of this input */
-    uint64_t failed;    /* of done, in an error line */
+    uint64_t failed;    /* of done, in error lines, wherever */
     struct belay__buffer journal; /* records not yet written */
 };
 

@@ -147,6 +147,25 @@ Test(batch_resume, b13_failed_lines_are_counted_apart)
     cr_expect(eq(u64, state.failed, 1));
 }
 
+/* Wherever a read ends. */
+Test(batch_resume, b13_failed_lines_in_the_output_are_counted_too)
+{
+    static const char failed[] =
+        "{\"id\":\"batch_req_" JOB "_3\",\"response\":null,"
+        "\"error\":{\"code\":\"timeout\",\"message\":null}}\n";
+
+    for (size_t shift = 0; shift < 512; shift++) {
+        (void)unlink(test_file("out"));
+        test_file_fill("out", ' ', 256 * KIB - shift - 1);
+        test_file_append("out", "\n", 1);
+        add_lines(1, 1);
+        test_file_append("out", failed, sizeof(failed) - 1);
+        add_lines(2, 2);
+        cr_expect(eq(u64, read_output(), 3), "%zu", shift);
+        cr_expect(eq(u64, state.failed, 1), "%zu", shift);
+    }
+}
+
 Test(batch_resume, b13_a_file_that_is_not_there_is_empty)
 {
     cr_expect(eq(u64, read_output(), 0));
