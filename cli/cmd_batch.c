@@ -6,7 +6,9 @@
 #include "llm/batch/progress.h"
 #include "llm/batch/report.h"
 
-#include <belay/belay.h>
+#include <belay/async.h>
+#include <belay/runtime.h>
+#include <belay/stack.h>
 
 #include <signal.h>
 #include <stdio.h>

@@ -5,6 +5,8 @@
  * waits for every handler. Both wait whatever happens: no handler outlives
  * its server, no handle its memory.
  */
+#include "llm/http/server.h"
+
 #include "llm/http/connection.h"
 
 #include <string.h>

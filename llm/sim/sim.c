@@ -3,6 +3,8 @@
  * The struct belay__sim is the frame of an outer manager, so it outlives the
  * server and with it every handler.
  */
+#include "llm/sim/sim.h"
+
 #include "llm/sim/internal.h"
 
 #include "llm/json/write.h"

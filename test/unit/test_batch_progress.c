@@ -91,7 +91,7 @@ Test(batch_progress, b30_line_is_cut_to_the_columns)
 
     half_way();
     belay__batch_rates_update(&rates, &stats, 20 * SECOND);
-    strcpy(whole, show(0));
+    (void)snprintf(whole, sizeof(whole), "%s", show(0));
     for (unsigned columns = 1; columns < 200; columns++) {
         const size_t wanted = columns < strlen(whole) ? columns : strlen(whole);
 
