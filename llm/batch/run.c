@@ -64,12 +64,17 @@ free_items(struct belay__batch *batch, struct belay__item_list *list)
     }
 }
 
-/* Lines that were tried and have no answer when the batch is cancelled. */
+/* Lines that were tried and have no answer when the batch is cancelled. Where
+ * there is a journal they are in doubt, and the next run goes on with them.
+ */
 static void
 end_active(struct belay__batch *batch)
 {
     struct belay__item *item;
 
+    if (batch->state.fd >= 0) {
+        free_items(batch, &batch->active);
+    }
     while ((item = batch->active.first) != NULL) {
         belay__item_list_remove(&batch->active, item);
         belay__batch_write_error(batch, &item->ref, BELAY__LINE_CANCELLED,
@@ -183,9 +188,8 @@ open_buffers(struct belay__batch *batch)
 }
 
 static belay_next
-open_failed(
-    belay_task *task, struct belay__batch *batch, int code, const char *path,
-    const char *why)
+open_failed(belay_task *task, struct belay__batch *batch, int code,
+    const char *path, const char *why)
 {
     batch_close(batch);
     if (why[0] != '\0') {
@@ -195,7 +199,8 @@ open_failed(
         return belay_fail(task, code, NULL);
     }
     if (code == BELAY_EBUSY) {
-        return belay_fail(task, code, "'%s' is there and not empty; --overwrite empties it", path);
+        return belay_fail(task, code,
+            "'%s' is there and not empty; --overwrite empties it", path);
     }
     if (code == BELAY_EINVAL) {
         return belay_fail(
@@ -205,24 +210,36 @@ open_failed(
         task, code, "cannot open '%s': %s", path, belay_code_text(code));
 }
 
-/* A file in and a file out: what was done can be found again. */
+/* Is there a file at path, or nothing yet? */
 static bool
-is_resumable(const struct belay__batch *batch)
+is_file(const char *path)
 {
     struct stat info;
 
-    return strcmp(batch->opts.output_path, "-") != 0
-           && strcmp(batch->opts.input_path, "-") != 0
-           && stat(batch->opts.input_path, &info) == 0
-           && S_ISREG(info.st_mode);
+    if (strcmp(path, "-") == 0) {
+        return false;
+    }
+    return stat(path, &info) < 0 ? errno == ENOENT : S_ISREG(info.st_mode);
+}
+
+/* A file in and files out: what was done can be found again. */
+static bool
+is_resumable(const struct belay__batch *batch)
+{
+    const struct belay__batch_opts *opts = &batch->opts;
+    struct stat info;
+
+    return fstat(batch->input_fd, &info) == 0 && S_ISREG(info.st_mode)
+           && strcmp(opts->input_path, "-") != 0 && is_file(opts->output_path)
+           && (opts->errors_path == NULL || is_file(opts->errors_path));
 }
 
 static int
-open_state(struct belay__batch *batch, char *why)
+open_state(struct belay__batch *batch, bool resumable, char *why)
 {
     const struct belay__batch_opts *opts = &batch->opts;
 
-    if (!is_resumable(batch)) {
+    if (!resumable) {
         return belay__batch_state_none(&batch->state, batch->memory);
     }
     return belay__batch_state_open(&batch->state, batch->memory,
@@ -245,12 +262,11 @@ static int
 open_files(struct belay__batch *batch, const char **ret_path, char *why)
 {
     const struct belay__batch_opts *opts = &batch->opts;
-    const struct belay__batch_writer_opts writer = {
+    struct belay__batch_writer_opts writer = {
         .output_path = opts->output_path,
         .errors_path = opts->errors_path,
         .window = opts->window,
         .overwrite = opts->overwrite,
-        .append = is_resumable(batch),
     };
     int code;
 
@@ -267,8 +283,13 @@ open_files(struct belay__batch *batch, const char **ret_path, char *why)
     if (is_input(batch, opts->errors_path)) {
         return BELAY_EINVAL;
     }
+    writer.append = is_resumable(batch);
+    code = belay__batch_writer_check(&writer, ret_path);
+    if (code < 0) {
+        return code; /* before a state is made */
+    }
     *ret_path = NULL;
-    code = open_state(batch, why);
+    code = open_state(batch, writer.append, why);
     if (code < 0) {
         return code;
     }

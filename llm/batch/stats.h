@@ -38,7 +38,7 @@ uint64_t belay__histogram_percentile(
     X(REPLY_TOO_LARGE, "response_too_large") \
     X(INVALID_REPLY, "invalid_response")     \
     X(NO_MEMORY, "out_of_memory")            \
-    X(CANCELLED, "batch_cancelled") \
+    X(CANCELLED, "batch_cancelled")          \
     X(IN_DOUBT, "in_doubt")
 
 enum belay__line_error {
@@ -53,12 +53,12 @@ enum belay__line_error {
 const char *belay__line_error_code(enum belay__line_error error);
 
 struct belay__batch_stats {
-    uint64_t lines;   /* read, blank ones not counted */
-    uint64_t sent;    /* handed to the client */
-    uint64_t ok;      /* success lines written */
-    uint64_t failed;  /* error lines written */
-    uint64_t dropped; /* read but not tried: neither */
-    uint64_t resumed; /* in the files already, from an earlier run … */
+    uint64_t lines;          /* read, blank ones not counted */
+    uint64_t sent;           /* handed to the client */
+    uint64_t ok;             /* success lines written */
+    uint64_t failed;         /* error lines written */
+    uint64_t dropped;        /* read, and in neither file */
+    uint64_t resumed;        /* in the files already, from an earlier run … */
     uint64_t resumed_failed; /* … of them, as error lines */
     uint64_t in_doubt; /* sent by an earlier run that has left no result */
     uint64_t retries;

@@ -297,8 +297,8 @@ begin_item(struct belay__batch_worker *worker)
     }
     worker->repeated = false;
     worker->retrying = false;
-    worker->charged = belay__line_set_has(
-        &batch->state.in_doubt, worker->item->ref.number);
+    worker->charged =
+        belay__line_set_has(&batch->state.in_doubt, worker->item->ref.number);
     batch->stats->in_flight++;
     batch->stats->sent++;
 }

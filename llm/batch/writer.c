@@ -131,18 +131,18 @@ early_init(struct belay__batch_writer *writer, size_t window)
     return 0;
 }
 
-/* Looks at all that may be wrong before anything is opened. */
-static int
-check_paths(const struct belay__batch_writer_opts *opts, const char **ret_path)
+int
+belay__batch_writer_check(
+    const struct belay__batch_writer_opts *opts, const char **ret_path)
 {
+    const bool may_exist = opts->overwrite || opts->append;
     int code;
 
     *ret_path = opts->output_path;
-    code = check_path(opts->output_path, opts->overwrite || opts->append);
+    code = check_path(opts->output_path, may_exist);
     if (code == 0 && opts->errors_path != NULL) {
         *ret_path = opts->errors_path;
-        code = check_path(
-            opts->errors_path, opts->overwrite || opts->append);
+        code = check_path(opts->errors_path, may_exist);
     }
     return code;
 }
@@ -178,7 +178,7 @@ belay__batch_writer_open(struct belay__batch_writer *writer,
         .output = {.path = opts->output_path, .fd = -1},
         .errors = {.path = opts->errors_path, .fd = -1},
     };
-    code = check_paths(opts, ret_path);
+    code = belay__batch_writer_check(opts, ret_path);
     if (code == 0) {
         code = early_init(writer, opts->window);
     }
@@ -196,7 +196,7 @@ belay__batch_writer_close(struct belay__batch_writer *writer)
 {
     for (size_t i = 0; i < writer->window; i++) {
         belay__free(
-            writer->memory, writer->early[i].line, writer->early[i].len + 1);
+            writer->memory, writer->early[i].line, writer->early[i].len);
     }
     belay__free(
         writer->memory, writer->early, writer->window * sizeof(*writer->early));
@@ -290,13 +290,13 @@ write_due(struct belay__batch_writer *writer)
 {
     struct belay__batch_early *early =
         &writer->early[writer->next % writer->window];
-    int code = 0;
+    int code = writer->code;
 
-    while (early->line != NULL) {
-        if (early->len > 0 && code == 0) {
+    while (early->there) {
+        if (early->line != NULL && code == 0) {
             code = write_line(writer, early->file, early->line, early->len);
         }
-        belay__free(writer->memory, early->line, early->len + 1);
+        belay__free(writer->memory, early->line, early->len);
         *early = (struct belay__batch_early){0};
         writer->next++;
         early = &writer->early[writer->next % writer->window];
@@ -304,22 +304,27 @@ write_due(struct belay__batch_writer *writer)
     return code;
 }
 
+/* The place of a line that is not due yet. */
+static struct belay__batch_early *
+early_place(struct belay__batch_writer *writer, uint64_t sequence)
+{
+    assert(belay__batch_writer_has_room(writer, sequence));
+    assert(!writer->early[sequence % writer->window].there);
+    return &writer->early[sequence % writer->window];
+}
+
 static int
 put_early(struct belay__batch_writer *writer, uint64_t sequence,
     enum belay__batch_file file, const char *line, size_t len)
 {
-    struct belay__batch_early *early =
-        &writer->early[sequence % writer->window];
-    char *copy;
+    char *copy = belay__alloc(writer->memory, len);
 
-    assert(belay__batch_writer_has_room(writer, sequence));
-    assert(early->line == NULL);
-    copy = belay__alloc(writer->memory, len + 1);
     if (copy == NULL) {
         return BELAY_ENOMEM;
     }
     memcpy(copy, line, len);
-    *early = (struct belay__batch_early){copy, len, file};
+    *early_place(writer, sequence) =
+        (struct belay__batch_early){true, file, copy, len};
     return 0;
 }
 
@@ -348,7 +353,8 @@ belay__batch_writer_skip(struct belay__batch_writer *writer, uint64_t sequence)
         return 0;
     }
     if (sequence != writer->next) {
-        return put_early(writer, sequence, BELAY__BATCH_OUTPUT, "", 0);
+        early_place(writer, sequence)->there = true;
+        return writer->code;
     }
     writer->next++;
     return write_due(writer);

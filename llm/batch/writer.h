@@ -28,9 +28,10 @@ struct belay__batch_sink {
 };
 
 struct belay__batch_early {
-    char *line; /* NULL: not there yet */
-    size_t len; /* 0 with line set: nothing to write */
+    bool there;
     enum belay__batch_file file;
+    char *line; /* NULL: it was skipped */
+    size_t len;
 };
 
 struct belay__batch_writer {
@@ -52,6 +53,12 @@ struct belay__batch_writer_opts {
     bool overwrite;          /* existing files are emptied */
     bool append;             /* existing files are written on */
 };
+
+/* Looks at all that may be wrong with the paths before anything is opened.
+ * Errors: those of open, but BELAY_ENOMEM and BELAY_EINVAL.
+ */
+int belay__batch_writer_check(
+    const struct belay__batch_writer_opts *opts, const char **ret_path);
 
 /* Opens the output; the error file is opened when its first line comes, but
  * checked now. Files are made with mode 0600.
@@ -76,7 +83,9 @@ void belay__batch_writer_close(struct belay__batch_writer *writer);
 int belay__batch_writer_put(struct belay__batch_writer *writer,
     uint64_t sequence, enum belay__batch_file file, char *line, size_t len);
 
-/* In order: this line will not come. */
+/* In order: this line will not come. Needs no memory; errors: the failure
+ * that ended writing, if one has.
+ */
 int belay__batch_writer_skip(
     struct belay__batch_writer *writer, uint64_t sequence);
 
