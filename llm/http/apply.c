@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define EXPECT_BYTES (1024 * 1024) /* from here libcurl asks before it sends */
+#define EXPECT_BYTES \
+    ((size_t)1024 * 1024) /* from here libcurl asks before it sends */
 
 static const char method_get[] = "GET";
 static const char method_post[] = "POST";
@@ -77,7 +78,10 @@ apply_proxy(const struct belay__http_endpoint *endpoint, CURL *easy)
     CURLcode code = CURLE_OK;
 
     if (endpoint->proxy == NULL && !endpoint->proxy_from_env) {
-        return curl_easy_setopt(easy, CURLOPT_PROXY, "");
+        code = curl_easy_setopt(easy, CURLOPT_PROXY, "");
+        /* Or it looks for no_proxy in the environment at each request. */
+        return code == CURLE_OK ? curl_easy_setopt(easy, CURLOPT_NOPROXY, "")
+                                : code;
     }
     if (endpoint->proxy != NULL) {
         code = curl_easy_setopt(easy, CURLOPT_PROXY, endpoint->proxy);

@@ -60,7 +60,7 @@ http_exit_wait(belay_task *task, void *self)
         return belay_then(task, http_exit_wait, belay__next(BELAY__HOW_TURN));
     }
     belay__free(http->memory, (void *)http->watches,
-        http->watch_room * sizeof(*http->watches));
+        http->watch_room * sizeof(struct belay__http_watch *));
     return belay_return(task, NULL);
 }
 

@@ -27,8 +27,7 @@ memory_or_head(const struct belay__http_transfer *transfer)
 {
     curl_off_t us = 0;
 
-    (void)curl_easy_getinfo(
-        transfer->easy, CURLINFO_STARTTRANSFER_TIME_T, &us);
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_STARTTRANSFER_TIME_T, &us);
     return us > 0 && !transfer->head_done ? BELAY__HTTP_HEAD_TOO_LARGE
                                           : BELAY__HTTP_NO_MEMORY;
 }
@@ -46,8 +45,8 @@ reset_or_malformed(const struct belay__http_transfer *transfer)
     }
     (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);
     return os_error == 0 && !transfer->shard->endpoint->tls
-        ? BELAY__HTTP_MALFORMED
-        : BELAY__HTTP_RESET;
+               ? BELAY__HTTP_MALFORMED
+               : BELAY__HTTP_RESET;
 }
 
 enum belay__http_failure

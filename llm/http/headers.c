@@ -59,7 +59,7 @@ const char *
 belay__http_headers_check(
     const struct belay__http_header *headers, size_t count)
 {
-    const size_t longest = 64 * 1024;
+    const size_t longest = (size_t)64 * 1024;
 
     for (size_t i = 0; i < count; i++) {
         if (!belay__http_is_token(headers[i].name)) {

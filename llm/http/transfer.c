@@ -296,8 +296,8 @@ outcome_of(struct belay__http_transfer *transfer, CURLcode curl_code)
         return outcome;
     }
     reply->failure = curl_code == CURLE_OK
-        ? BELAY__HTTP_SHORT_BODY
-        : belay__http_failure_of(transfer, curl_code);
+                         ? BELAY__HTTP_SHORT_BODY
+                         : belay__http_failure_of(transfer, curl_code);
     outcome.code = belay__http_failure_code(reply->failure);
     if (reply->failure == BELAY__HTTP_CONNECT) {
         (void)curl_easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &os_error);

@@ -148,7 +148,7 @@ struct belay__http_watch {
 CURLcode belay__http_watch_apply(struct belay__http_transfer *transfer);
 /* CURLMOPT_SOCKETFUNCTION, with the shard. */
 int belay__http_watch_update(
-    CURL *easy, curl_socket_t fd, int what, void *shard, void *unused);
+    CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp);
 /* The connection that the transfer has opened serves. */
 void belay__http_watch_keep(const struct belay__http_transfer *transfer);
 /* Has the transfer opened a socket that is connected by now? */

@@ -174,7 +174,7 @@ int
 belay__http_url_join(
     struct belay__memory *memory, CURLU *base, const char *path, CURLU **ret)
 {
-    const size_t longest = 1024 * 1024;
+    const size_t longest = (size_t)1024 * 1024;
     struct belay__buffer buffer;
     CURLU *url;
     int code = 0;

@@ -40,7 +40,7 @@ watch_close(struct belay__http_watch *watch)
 static int
 reserve_slot(struct belay__http *http, curl_socket_t fd)
 {
-    const size_t slot = sizeof(*http->watches);
+    const size_t slot = sizeof(struct belay__http_watch *);
     const size_t room = (size_t)fd + (size_t)fd / 2 + ROOM_STEP;
     struct belay__http_watch **watches;
 
@@ -158,7 +158,7 @@ refuse(struct belay__http_transfer *transfer, int code)
 
 int
 belay__http_watch_update(
-    CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+    CURL *easy, curl_socket_t fd, int what, void *arg, void *sockp)
 {
     struct belay__http_shard *shard = arg;
     struct belay__http_watch *watch = watch_of(shard->http, fd);
@@ -166,7 +166,7 @@ belay__http_watch_update(
     int wanted = 0;
     int code = 0;
 
-    (void)unused;
+    (void)sockp;
     if (what == CURL_POLL_REMOVE) {
         if (watch != NULL && watch->kept) {
             (void)watch_poll(watch, 0);
