@@ -59,10 +59,10 @@ static const char usage[] =
 "  -q, --quiet            no progress and no report\n"
 "  -h, --help             this text\n"
 "\n"
-"Exit codes: 0 every line succeeded; 1 some failed; 2 usage or input;\n"
-"4 the key or the account was refused; 5 a file could not be read or written;\n"
-"130 interrupted, 143 terminated. Ctrl-C once: no more lines are started and\n"
-"what is in flight ends; twice: everything ends now.\n";
+"Exit codes: 0 every line succeeded; 1 some failed, or stay in doubt;\n"
+"2 usage or input; 4 the key or the account was refused; 5 a file could not be\n"
+"read or written; 130 interrupted, 143 terminated. Ctrl-C once: no more lines\n"
+"are started and what is in flight ends; twice: everything ends now.\n";
 
 enum option_id {
     OPTION_ERRORS = 256,

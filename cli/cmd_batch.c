@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PLAIN_INTERVAL_S 10
@@ -211,10 +212,12 @@ exit_code(const struct command *command)
     case BELAY__BATCH_INTERRUPTED:
         break;
     }
-    return command->result.stats.failed + command->result.stats.resumed_failed
-                   > 0
-               ? EXIT_LINES_FAILED
-               : EXIT_OK;
+    if (command->result.stats.failed + command->result.stats.resumed_failed > 0
+        || (command->options.batch.in_doubt == BELAY__BATCH_DOUBT_SKIP
+            && command->result.stats.in_doubt > 0)) {
+        return EXIT_LINES_FAILED; /* not every line has succeeded */
+    }
+    return EXIT_OK;
 }
 
 static bool
@@ -223,19 +226,29 @@ is_stdio(const char *path)
     return strcmp(path, "-") == 0;
 }
 
+/* Beside a device there is no place for a report. */
+static bool
+is_file(const char *path)
+{
+    struct stat info;
+
+    return !is_stdio(path) && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+}
+
 /* The report as JSON beside the output; a failure is told, no more. */
 static void
 write_stats(const struct command *command, struct belay__buffer *buffer)
 {
     char path[4096];
     FILE *file;
+    const char *output = command->options.batch.output_path;
     bool good;
 
-    if (is_stdio(command->options.batch.output_path)) {
+    if (!is_file(output)
+        || snprintf(path, sizeof(path), "%s.stats.json", output)
+               >= (int)sizeof(path)) {
         return;
     }
-    (void)snprintf(
-        path, sizeof(path), "%s.stats.json", command->options.batch.output_path);
     belay__buffer_clear(buffer);
     if (belay__batch_report_json(buffer, &command->result.stats) < 0) {
         return;
