@@ -10,6 +10,7 @@
 #include <belay/runtime.h>
 #include <belay/stack.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +49,7 @@ terminal_columns(void)
 {
     struct winsize size;
 
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col == 0) {
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_col < 2) {
         return 80;
     }
     return size.ws_col;
@@ -235,6 +236,19 @@ is_file(const char *path)
     return !is_stdio(path) && stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+/* Nobody else reads it: it tells what was asked, and how much of it. */
+static FILE *
+open_private(const char *path)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
+
+    if (file == NULL && fd >= 0) {
+        (void)close(fd);
+    }
+    return file;
+}
+
 /* The report as JSON beside the output; a failure is told, no more. */
 static void
 write_stats(const struct command *command, struct belay__buffer *buffer)
@@ -253,7 +267,7 @@ write_stats(const struct command *command, struct belay__buffer *buffer)
     if (belay__batch_report_json(buffer, &command->result.stats) < 0) {
         return;
     }
-    file = fopen(path, "we");
+    file = open_private(path);
     good = file != NULL
         && fwrite(buffer->data, 1, buffer->len, file) == buffer->len;
     if (file != NULL) {

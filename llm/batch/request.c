@@ -8,13 +8,14 @@
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 #include "llm/json/write.h"
+#include "llm/printable.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define SUBJECT_MAX 60 /* bytes of a text from the line in a message */
+#define SUBJECT_MAX 64 /* bytes of a text from the line in a message */
 #define ID_ROOM 24     /* a line number in quotes */
 
 /* What a line has, as it stands there. */
@@ -127,28 +128,16 @@ blame(struct belay__batch_request *request, enum belay__batch_fault fault,
 
 /* A text from the line, fit for a message: short, and fit for a terminal. */
 struct subject {
-    char text[SUBJECT_MAX + sizeof("...")];
+    char text[SUBJECT_MAX];
 };
 
 static struct subject
 subject(struct belay_slice text)
 {
     struct subject ret;
-    size_t len = text.len < SUBJECT_MAX ? text.len : SUBJECT_MAX;
 
-    while (
-        len < text.len && len > 0 && ((uint8_t)text.data[len] & 0xc0) == 0x80) {
-        len--; /* not in the middle of a character */
-    }
-    for (size_t i = 0; i < len; i++) {
-        const char c = text.data[i];
-
-        ret.text[i] = '?';
-        if ((unsigned char)c >= 0x20 && c != 0x7f) {
-            ret.text[i] = c;
-        }
-    }
-    memcpy(ret.text + len, len < text.len ? "..." : "\0..", sizeof("..."));
+    (void)belay__printable(
+        text, (struct belay_slice){0}, ret.text, sizeof(ret.text));
     return ret;
 }
 

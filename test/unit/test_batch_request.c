@@ -285,14 +285,16 @@ Test(batch_request, b2_names_of_the_faults)
     }
 }
 
-Test(batch_request, s8_messages_are_short_and_fit_for_a_terminal)
+Test(batch_request, x8_messages_are_short_and_fit_for_a_terminal)
 {
     char text[1000];
 
-    cr_expect(
-        faulty(LINE(ID POST "\"url\":\"/\\u001b[2J\\u0000\x7f\",\"body\":{}"),
-            BELAY__BATCH_UNSUPPORTED_URL,
-            "line 7: url '/\?[2J\?\?' is not supported"));
+    cr_expect(faulty(
+        LINE(ID POST "\"url\":\"/\\u001b[2J\\u0000\x7f\",\"body\":{}"),
+        BELAY__BATCH_UNSUPPORTED_URL, "line 7: url '/ [2J ' is not supported"));
+    cr_expect(faulty(LINE(ID POST "\"url\":\"/\xc2\x9b"
+                                  "2J\xe2\x80\xae\",\"body\":{}"),
+        BELAY__BATCH_UNSUPPORTED_URL, "line 7: url '/ 2J ' is not supported"));
     (void)snprintf(text, sizeof(text),
         "{" ID POST "\"body\":{},\"url\":\"%058d\xe2\x82\xac more\"}", 0);
     cr_assert(zero(int, read_with(&(struct belay__batch_rules){0}, text)));
