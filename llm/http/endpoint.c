@@ -206,6 +206,9 @@ set_address(struct belay__http_endpoint *endpoint,
         *ret_why = "plain http to another machine is not allowed";
         code = BELAY_EINVAL;
     }
+    /* The environment's proxy may be another machine, and its loopback is not
+     * ours: what was let through in clear as local would travel to it. */
+    endpoint->proxy_from_env = opts->proxy_from_env && !loopback;
     return code;
 }
 
@@ -215,7 +218,6 @@ endpoint_init(struct belay__http_endpoint *endpoint,
 {
     int code;
 
-    endpoint->proxy_from_env = opts->proxy_from_env;
     endpoint->insecure = opts->insecure;
     endpoint->gzip = opts->gzip;
     endpoint->no_http2 = opts->no_http2;

@@ -192,6 +192,7 @@ Test(http_client_limits, x6_proxy_gets_a_tunnel_and_no_key)
     fault_server_stop(server);
 }
 
+/* 0.0.0.0 leads to this machine too, but does not say so. */
 Test(http_client_limits, x6_environment_counts_only_when_asked)
 {
     static const struct fault_route routes[] = {
@@ -200,27 +201,51 @@ Test(http_client_limits, x6_environment_counts_only_when_asked)
     struct step steps[3] = {{.request = {.path = "/x"}},
         {.request = {.path = "/x"}, .endpoint = 1},
         {.request = {.path = "/x"}}};
+    char url[64];
     char proxy[64];
 
+    (void)snprintf(
+        url, sizeof(url), "http://0.0.0.0:%d", fault_server_port(server));
     /* A proxy on a port where nobody listens. */
     (void)snprintf(proxy, sizeof(proxy), "http://127.0.0.1:1");
     (void)setenv("http_proxy", proxy, 1);
     (void)setenv("all_proxy", proxy, 1);
     (void)unsetenv("no_proxy");
     (void)unsetenv("NO_PROXY");
-    run_plan(&(struct plan){.url = fault_server_url(server),
-        .opts = {{0}, {.proxy_from_env = true}},
+    run_plan(&(struct plan){.url = url,
+        .opts = {{.allow_plain = true},
+            {.allow_plain = true, .proxy_from_env = true}},
         .steps = steps,
         .count = 2});
     cr_expect(eq(int, steps[0].result.code, 0), "%s", steps[0].message);
     expect_failure(&steps[1], BELAY_ECONNECT, BELAY__HTTP_CONNECT);
-    (void)setenv("no_proxy", "127.0.0.1", 1);
-    run_plan(&(struct plan){.url = fault_server_url(server),
-        .opts = {{.proxy_from_env = true}},
+    (void)setenv("no_proxy", "0.0.0.0", 1);
+    run_plan(&(struct plan){.url = url,
+        .opts = {{.allow_plain = true, .proxy_from_env = true},
+            {.allow_plain = true}},
         .steps = &steps[2],
         .count = 1});
     cr_expect(eq(int, steps[2].result.code, 0), "%s", steps[2].message);
     free_steps(steps, 3);
+    fault_server_stop(server);
+}
+
+/* Plain http is let through to loopback because it does not leave. */
+Test(http_client_limits, x6_environment_does_not_count_for_this_machine)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/x", FAULT_TEXT(OK_HI))};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct step step = {.request = {.path = "/x"}};
+
+    (void)setenv("http_proxy", "http://127.0.0.1:1", 1);
+    (void)setenv("all_proxy", "http://127.0.0.1:1", 1);
+    run_plan(&(struct plan){.url = fault_server_url(server),
+        .opts = {{.proxy_from_env = true}},
+        .steps = &step,
+        .count = 1});
+    cr_expect(eq(int, step.result.code, 0), "%s", step.message);
+    free_steps(&step, 1);
     fault_server_stop(server);
 }
 

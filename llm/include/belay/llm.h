@@ -48,7 +48,8 @@ struct belay_llm_client_opts {
     const char *proxy;           /* URL; default none. The key goes through a
                                     tunnel, never to the proxy */
     const char *no_proxy;        /* hosts reached without it, with commas */
-    bool proxy_from_env;   /* without .proxy: http_proxy and its kin count */
+    bool proxy_from_env;   /* without .proxy: http_proxy and its kin count, but
+                              not on the way to this machine */
     bool allow_plain_http; /* http:// to other machines than this one */
     bool insecure;         /* any certificate will do */
 };
