@@ -143,12 +143,24 @@ record(struct call *call, int code)
     };
 }
 
+/* Sockets, or the kernel's memory for them, that others will give back: no
+ * connection was made (L30).
+ */
+static bool
+is_shortage(int code)
+{
+    return code == -EMFILE || code == -ENFILE || code == -ENOBUFS;
+}
+
 /* Whether to try again; *code becomes that of the answer if it is of no use. */
 static enum belay__llm_verdict
 judge(struct call *call, const struct belay__llm_headers *headers, int *code)
 {
     const struct belay_llm_attempt *attempt = &call->reply->attempt;
 
+    if (is_shortage(*code)) {
+        return BELAY__LLM_RETRY;
+    }
     if (*code < 0) {
         return belay__llm_judge_failure(call->reply->http.failure);
     }

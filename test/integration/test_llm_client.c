@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -769,6 +770,83 @@ Test(llm_client, each_allocation_refused)
 Test(llm_client, each_allocation_refused_with_retries)
 {
     run_sweep(busy_routes, sweep_allocs);
+}
+
+/* ---- a shortage on this side ---- */
+
+struct shortage {
+    const char *base_url;
+    struct outcome *outcome;
+    struct rlimit limit; /* what it was */
+    belay_llm_client *client;
+    belay_llm_reply *reply;
+};
+
+static void
+on_short_attempt(const struct belay_llm_attempt *attempt, void *arg)
+{
+    struct shortage *shortage = arg;
+
+    cr_assert(zero(setrlimit(RLIMIT_NOFILE, &shortage->limit)));
+    on_attempt(attempt, shortage->outcome);
+}
+
+static void
+allow_no_more_fds(const struct rlimit *limit)
+{
+    struct rlimit none = *limit;
+
+    none.rlim_cur = 0;
+    cr_assert(zero(setrlimit(RLIMIT_NOFILE, &none)));
+}
+
+/* The first call makes what libcurl needs besides a connection. */
+BELAY_ASYNC(shortage)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_client_open(task,
+        BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url, .seed = SEED),
+        &self->client)) {
+        BELAY_AWAIT(belay_llm_send(task, self->client,
+            BELAY_LLM_REQUEST(.body = {"{}", 2}), &self->reply));
+        belay_llm_reply_free(self->reply);
+        cr_assert(zero(getrlimit(RLIMIT_NOFILE, &self->limit)));
+        allow_no_more_fds(&self->limit);
+        BELAY_TRY(belay_llm_send(task, self->client,
+            BELAY_LLM_REQUEST(.body = {"{}", 2},
+                .on_attempt = on_short_attempt, .arg = self),
+            &self->reply));
+        note_result(self->outcome, belay_result(task));
+        belay_llm_reply_free(self->reply);
+    }
+    BELAY_END;
+}
+
+Test(llm_client, l30_a_shortage_of_descriptors_passes)
+{
+    static const struct fault_route routes[] = {FAULT_ON("/chat/completions",
+        FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n"
+                   "Connection: close\r\n\r\n{}"),
+        FAULT_DO_CLOSE)};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    belay_clock *clock = belay_clock_new(true);
+    struct outcome outcome = {0};
+    const struct shortage arguments = {
+        .base_url = fault_server_url(server), .outcome = &outcome};
+
+    cr_expect(zero(int,
+        belay_run(&shortage, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock),
+            NULL)));
+    belay_clock_free(clock);
+    cr_expect(eq(int, outcome.code, 0), "%s", outcome.message);
+    cr_assert(eq(sz, outcome.attempt_count, 2));
+    cr_expect(eq(int, outcome.attempts[0].code, -EMFILE));
+    cr_expect(
+        eq(int, (int)outcome.attempts[0].billed, (int)BELAY_LLM_BILLED_NO));
+    cr_expect(outcome.attempts[0].will_retry);
+    cr_expect(eq(int, outcome.attempts[1].status, 200));
+    fault_server_stop(server);
 }
 
 struct leave {
