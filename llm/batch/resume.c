@@ -172,6 +172,18 @@ scan_file(struct scan *scan, line_fn *fn, void *arg)
 
 /* ---- output files ---- */
 
+/* Does the line belong to another job? Its custom_ids may be those of ours,
+ * which would then be in the file twice.
+ */
+static bool
+is_foreign(const struct belay__batch_state *state, const struct scan *scan)
+{
+    return scan->head_len > PREFIX_LEN + JOB_LEN
+           && memcmp(scan->head, PREFIX, PREFIX_LEN) == 0
+           && scan->head[PREFIX_LEN + JOB_LEN] == '_'
+           && memcmp(scan->head + PREFIX_LEN, state->job, JOB_LEN) != 0;
+}
+
 struct output_scan {
     struct belay__batch_state *state;
     bool errors;
@@ -203,6 +215,9 @@ take_output_line(void *arg, const struct scan *scan)
     struct output_scan *output = arg;
     const int code = mark_last(output);
 
+    if (!output->state->foreign_ok && is_foreign(output->state, scan)) {
+        return BELAY_ESTATE;
+    }
     output->last = line_of(output->state, scan->head, scan->head_len);
     output->last_failed = output->errors || scan->tail_len < END_LEN
                           || memcmp(scan->tail, SUCCESS_END, END_LEN) != 0;

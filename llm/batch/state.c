@@ -391,6 +391,12 @@ go_on(struct belay__batch_state *state,
     if (code == 0) {
         code = belay__resume_journal(state, header_end);
     }
+    if (code == BELAY_ESTATE) {
+        return fail(why, code,
+            "'%s' or its error file holds lines of another job than '%s'; "
+            "--force leaves them and goes on, --overwrite begins anew",
+            opts->output_path, state->path);
+    }
     return code < 0 ? fail(why, code, "cannot read what was done before: %s",
                belay_code_text(code))
                     : 0;
@@ -469,6 +475,7 @@ belay__batch_state_open(struct belay__batch_state *state,
     int code;
 
     (void)belay__batch_state_none(state, memory);
+    state->foreign_ok = opts->force;
     state->lines_max = opts->input_size; /* each has at least its newline */
     code = make_path(state, opts->output_path);
     if (code < 0) {

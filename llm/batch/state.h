@@ -31,6 +31,7 @@ struct belay__batch_state {
     char job[BELAY__BATCH_JOB_SIZE];
     struct belay__line_set done;     /* in one of the files */
     struct belay__line_set in_doubt; /* sent, and no result */
+    bool foreign_ok;                 /* lines of another job are passed over */
     uint64_t lines_max; /* a number above it is in no file of this input */
     uint64_t failed;    /* of done, in error lines, wherever */
     struct belay__buffer journal; /* records not yet written */
@@ -56,7 +57,8 @@ struct belay__batch_state_opts {
  * Owner:   the caller closes the state, also after a failure.
  * Errors:  BELAY_EBUSY  another run has it, or there is an output without a
  *                       state
- *          BELAY_ESTATE it is for another input, or other options
+ *          BELAY_ESTATE it is for another input, or other options, or a
+ *                       file holds lines of another job
  *          BELAY_EINVAL its path leads to the input or the error file
  *          BELAY_ENOMEM, codes of the system
  */

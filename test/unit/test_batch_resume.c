@@ -96,9 +96,25 @@ Test(batch_resume, b13_lines_of_another_job_do_not_count)
     test_file_append("out", "\n{}\nnull\n[1,2]\n", 15);
     add_lines(4, 4);
     test_file_add_line("out", OTHER, 5);
-    cr_expect(eq(u64, read_output(), 3));
+    state.foreign_ok = true;
+    cr_expect(
+        eq(int, belay__resume_output(&state, test_file("out"), false), 0));
+    cr_expect(eq(u64, state.done.count, 3));
     cr_expect(not(belay__line_set_has(&state.done, 3)));
     cr_expect(not(belay__line_set_has(&state.done, 5)));
+}
+
+Test(batch_resume, b13_lines_of_another_job_are_refused_and_left)
+{
+    uint64_t size;
+
+    add_lines(1, 2);
+    test_file_add_line("out", OTHER, 3);
+    test_file_append("out", "torn", 4);
+    size = test_file_size("out");
+    cr_expect(eq(int, belay__resume_output(&state, test_file("out"), false),
+        BELAY_ESTATE));
+    cr_expect(eq(u64, test_file_size("out"), size));
 }
 
 Test(batch_resume, b13_ids_that_are_not_ours_do_not_count)
@@ -141,7 +157,6 @@ Test(batch_resume, b13_failed_lines_are_counted_apart)
     cr_expect(eq(u64, read_output(), 2));
     test_file_add_line("err", JOB, 2);
     test_file_add_line("err", JOB, 3);
-    test_file_add_line("err", OTHER, 4);
     cr_expect(eq(int, belay__resume_output(&state, test_file("err"), true), 0));
     cr_expect(eq(u64, state.done.count, 3));
     cr_expect(eq(u64, state.failed, 1));

@@ -165,6 +165,18 @@ Test(batch_state, b12_force_goes_on_with_a_changed_input)
     cr_expect(eq(u64, state.done.count, 1));
 }
 
+/* As after a run from standard input, which leaves no state of its own. */
+Test(batch_state, b13_an_output_of_another_job_is_refused)
+{
+    begin_run();
+    test_file_write("out", "");
+    test_file_add_line("out", "ffffffffffffffff", 1);
+    refused(BELAY_ESTATE, "another job");
+    opts.force = true;
+    cr_assert(eq(int, open_state(), 0), "%s", why);
+    cr_expect(eq(u64, state.done.count, 0));
+}
+
 Test(batch_state, b12_another_model_is_refused)
 {
     begin_run();
