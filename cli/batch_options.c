@@ -11,6 +11,7 @@
 
 #define DEFAULT_BASE_URL "https://api.openai.com/v1"
 #define DEFAULT_KEY_ENV "OPENAI_API_KEY"
+#define DEFAULT_CONCURRENCY 64
 
 static const char usage[] =
 "usage: belay batch INPUT.jsonl -o OUTPUT.jsonl [option...]\n"
@@ -404,10 +405,18 @@ finish_options(struct belay__batch_options *ret)
                         "--errors inline does that");
     }
     if (ret->window == 0) {
-        ret->window =
-            4 * (size_t)(opts->concurrency > 0 ? opts->concurrency : 64);
+        ret->window = 4 * (size_t)opts->concurrency;
     }
     opts->window = ret->in_order ? ret->window : 0;
+    if (ret->sim) {
+        if (opts->base_url != NULL) {
+            return complain("--sim and --base-url are two servers");
+        }
+        return true; /* it needs no key, and shall not see one */
+    }
+    if (opts->base_url == NULL) {
+        opts->base_url = DEFAULT_BASE_URL;
+    }
     opts->api_key = getenv(ret->key_env);
     if (opts->api_key != NULL && opts->api_key[0] == '\0') {
         opts->api_key = NULL;
@@ -422,7 +431,7 @@ belay__batch_options_parse(
     int id;
 
     *ret = (struct belay__batch_options){
-        .batch = {.base_url = DEFAULT_BASE_URL, .proxy_from_env = true},
+        .batch = {.concurrency = DEFAULT_CONCURRENCY, .proxy_from_env = true},
         .key_env = DEFAULT_KEY_ENV,
     };
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/batch_options.h"
+#include "cli/descriptors.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
 #include "llm/batch/report.h"
@@ -11,6 +12,7 @@
 #include <belay/stack.h>
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +24,7 @@
 #define PLAIN_INTERVAL_S 10
 #define LINE_BYTES 512
 #define REPORT_BYTES ((size_t)64 * 1024)
+#define DESCRIPTORS_OWN 48 /* besides those of requests */
 
 /* B31 */
 enum {
@@ -111,6 +114,34 @@ choose_progress(struct command *command)
     if (command->options.progress != BELAY__PROGRESS_BAR) {
         command->options.batch.progress_interval = belay_seconds(PLAIN_INTERVAL_S);
     }
+}
+
+/* ---- descriptors ---- */
+
+/* A socket for each request, two with the simulator, and what libcurl opens
+ * beside them: better fewer requests at once than some that cannot be sent.
+ */
+static void
+fit_descriptors(struct command *command)
+{
+    struct belay__batch_opts *opts = &command->options.batch;
+    const uint64_t each = command->options.sim ? 2 : 1;
+    const uint64_t count = opts->concurrency;
+    const uint64_t wanted = DESCRIPTORS_OWN + each * count + count / 8;
+    const uint64_t allowed = belay__descriptors_raise(wanted);
+    uint64_t fits = 1;
+
+    if (allowed >= wanted) {
+        return;
+    }
+    if (allowed > DESCRIPTORS_OWN) {
+        fits = (allowed - DESCRIPTORS_OWN) * 8 / (each * 8 + 1);
+    }
+    opts->concurrency = fits > 1 ? (uint32_t)fits : 1;
+    (void)fprintf(stderr,
+        "belay batch: not more than %" PRIu32 " requests at once: the system "
+        "allows %" PRIu64 " open files (ulimit -n)\n",
+        opts->concurrency, allowed);
 }
 
 /* ---- the run ---- */
@@ -354,6 +385,7 @@ belay__cmd_batch(int argc, char **argv)
         (void)signal(SIGXFSZ, SIG_IGN);
         command.options.batch.running = &command.batch;
         choose_progress(&command);
+        fit_descriptors(&command);
         code = run(&command);
         break;
     case BELAY__BATCH_PARSED_HELP:

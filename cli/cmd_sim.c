@@ -1,6 +1,7 @@
 /* cmd_sim.c - `belay sim`: the simulator as a program of its own. */
 #include "cli/commands.h"
 
+#include "cli/descriptors.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "llm/sim/sim.h"
@@ -13,6 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define DESCRIPTORS_WANTED 16448 /* for as many clients as it takes */
 
 enum {
     EXIT_OK = 0,
@@ -393,6 +396,7 @@ belay__cmd_sim(int argc, char **argv)
     if (code >= 0) {
         return code;
     }
+    (void)belay__descriptors_raise(DESCRIPTORS_WANTED);
     code = belay_run(
         &serve, &(const struct serve){.command = &command}, NULL, &result);
     if (command.listened && !command.quiet) {

@@ -98,7 +98,7 @@ class Run:
     """How a command has ended, or how it runs."""
 
     def __init__(self, arguments, env=None, stdin=b"", limit_file=None,
-                 stderr=subprocess.PIPE):
+                 limit_fds=None, stderr=subprocess.PIPE):
         whole = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
         for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS", "LD_LIBRARY_PATH"):
             if name in os.environ:
@@ -106,12 +106,16 @@ class Run:
         whole.update(env or {})
 
         def limit():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_file, limit_file))
+            if limit_file is not None:
+                resource.setrlimit(
+                    resource.RLIMIT_FSIZE, (limit_file, limit_file))
+            if limit_fds is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limit_fds)
 
         self.process = subprocess.Popen(
             [belay] + [str(a) for a in arguments], env=whole,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr,
-            preexec_fn=limit if limit_file is not None else None)
+            preexec_fn=limit if limit_file or limit_fds else None)
         self.stdin = stdin
         self.code = None
         self.out = self.err = ""
@@ -201,6 +205,53 @@ def wait_until(condition, what):
             return
         time.sleep(0.01)
     raise AssertionError(f"never: {what}")
+
+
+# ---- what is around it ----
+
+
+def test_soft_limit_of_descriptors_is_raised(where):
+    where.give(400)
+    done = run("batch", where / "in", "-o", where / "out.jsonl", "--sim",
+               "--sim-latency", "100ms", "-c", "400", limit_fds=(64, 4096))
+    expect_code(done, 1)  # the bodies are none that the simulator takes
+    expect(done.err.count("ulimit"), 0, done.err)
+    statuses = {line["response"]["status_code"]
+                for line in where.lines("out.errors.jsonl")}
+    expect(statuses, {400})
+    where.check()
+
+
+def test_hard_limit_of_descriptors_makes_fewer_requests_at_once(where):
+    where.give(400)
+    done = run("batch", where / "in", "-o", where / "out.jsonl", "--sim",
+               "-c", "400", limit_fds=(64, 100))
+    expect_code(done, 1)
+    expect_in("requests at once: the system allows 100 open files", done.err)
+    expect(len(where.lines("out.errors.jsonl")), 400)
+    expect("connection_error" in where.read("out.errors.jsonl"), False)
+    where.check()
+
+
+def test_proxies_are_not_asked_about_this_machine(where):
+    where.give(3)
+    with Server() as server:
+        done = batch(where, server.url, env={
+            "http_proxy": "http://127.0.0.1:1",
+            "all_proxy": "http://127.0.0.1:1"})
+    expect_code(done, 0)
+
+
+def test_simulator_is_the_only_server_and_sees_no_key(where):
+    where.give(1)
+    done = run("batch", where / "in", "-o", where / "out.jsonl", "--sim",
+               "--base-url", "http://127.0.0.1:1/v1")
+    expect_code(done, 2)
+    expect_in("--base-url", done.err)
+    expect(where.names(), ["in"])
+    done = run("batch", where / "in", "-o", where / "out.jsonl", "--sim",
+               env={"OPENAI_API_KEY": "not\na header"})
+    expect_code(done, 1)  # or it would not even begin
 
 
 # ---- exit codes ----
