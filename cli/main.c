@@ -16,7 +16,8 @@ struct word {
 };
 
 static const struct word words[] = {
-    {"batch", belay__cmd_batch, "send a file of requests, write a file of replies"},
+    {"batch", belay__cmd_batch,
+        "send a file of requests, write a file of replies"},
     {"sim", belay__cmd_sim, "a simulated model server, to test against"},
 };
 

@@ -138,18 +138,20 @@ on_value(http_parser *core, const char *at, size_t len)
     return put_head(parser, at, len);
 }
 
+static int
+lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c;
+}
+
 static bool
 same_name(const char *a, const char *b)
 {
-    for (; *a != '\0'; a++, b++) {
-        char x = *a >= 'A' && *a <= 'Z' ? (char)(*a + 32) : *a;
-        char y = *b >= 'A' && *b <= 'Z' ? (char)(*b + 32) : *b;
-
-        if (x != y) {
-            return false;
-        }
+    while (*a != '\0' && lower(*a) == lower(*b)) {
+        a++;
+        b++;
     }
-    return *b == '\0';
+    return *a == *b;
 }
 
 static size_t
