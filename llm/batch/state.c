@@ -500,6 +500,9 @@ belay__batch_state_begin(
     }
     state->pending = false;
     code = ftruncate(state->fd, 0) < 0 ? -errno : flush(state);
+    if (code == 0 && fdatasync(state->fd) < 0 && errno != EINVAL) {
+        code = -errno; /* results that were paid for are no use without it */
+    }
     return code < 0 ? fail(ret_why, code, "cannot write '%s': %s", state->path,
                belay_code_text(code))
                     : 0;

@@ -66,9 +66,9 @@ int belay__batch_state_open(struct belay__batch_state *state,
     struct belay__memory *memory, const struct belay__batch_state_opts *opts,
     char ret_why[BELAY__BATCH_WHY]);
 
-/* Writes the header of a new job. The output files have been emptied by now:
- * otherwise a crash between the two would leave old lines that the new state
- * does not know. Errors: codes of the system, with a sentence.
+/* Writes the header of a new job, onto the disk. The output files have been
+ * emptied by now: otherwise a crash between the two would leave old lines that
+ * the new state does not know. Errors: codes of the system, with a sentence.
  */
 int belay__batch_state_begin(
     struct belay__batch_state *state, char ret_why[BELAY__BATCH_WHY]);
