@@ -32,19 +32,23 @@ shields(const struct belay__scope *scope)
            == BELAY__SCOPE_SHIELD;
 }
 
+/* What would come in if the scope had no shield. */
 static uint32_t
-inherited_marks(const struct belay__scope *scope)
+marks_outside(const struct belay__scope *scope)
 {
     const uint32_t above =
         scope->parent != NULL ? scope->parent->flags & MARKS : 0;
 
-    if (shields(scope)) {
-        return 0;
-    }
     if ((scope->flags & BELAY__SCOPE_IN_EXIT) != 0) {
         return (above & BELAY__SCOPE_CUT) != 0 ? MARKS : 0;
     }
     return above;
+}
+
+static uint32_t
+inherited_marks(const struct belay__scope *scope)
+{
+    return shields(scope) ? 0 : marks_outside(scope);
 }
 
 void
@@ -94,8 +98,7 @@ start_grace(belay_runtime *runtime, struct belay__scope *scope)
 static bool
 waits_behind_shield(const struct belay__scope *scope)
 {
-    return shields(scope) && scope->parent != NULL
-           && (scope->parent->flags & MARKS) != 0
+    return shields(scope) && marks_outside(scope) != 0
            && (scope->flags & BELAY__SCOPE_HELD) == 0;
 }
 
@@ -153,19 +156,40 @@ mark(belay_runtime *runtime, struct belay__scope *root)
     }
 }
 
-void
-belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
-    struct belay__scope *parent, belay_task *task)
+static void
+attach(struct belay__scope *scope, struct belay__scope *parent)
 {
-    scope->task = task;
     scope->parent = parent;
-    scope->depth = parent->depth + 1;
     scope->prev = NULL;
     scope->next = parent->child;
     if (scope->next != NULL) {
         scope->next->prev = scope;
     }
     parent->child = scope;
+}
+
+static void
+detach(struct belay__scope *scope)
+{
+    if (scope->prev != NULL) {
+        scope->prev->next = scope->next;
+    } else {
+        scope->parent->child = scope->next;
+    }
+    if (scope->next != NULL) {
+        scope->next->prev = scope->prev;
+    }
+    scope->next = NULL;
+    scope->prev = NULL;
+}
+
+void
+belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent, belay_task *task)
+{
+    scope->task = task;
+    scope->depth = parent->depth + 1;
+    attach(scope, parent);
     if (scope->deadline_ns != INT64_MAX) {
         rearm(runtime, scope);
     }
@@ -179,16 +203,18 @@ belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)
 {
     assert(scope->child == NULL);
     belay__deadline_disarm(runtime, &scope->deadline);
-    if (scope->prev != NULL) {
-        scope->prev->next = scope->next;
-    } else {
-        scope->parent->child = scope->next;
-    }
-    if (scope->next != NULL) {
-        scope->next->prev = scope->prev;
-    }
-    scope->next = NULL;
-    scope->prev = NULL;
+    detach(scope);
+}
+
+/* The depths below stay as they are: they count within one task only. */
+void
+belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent)
+{
+    assert(scope->task != NULL && scope == &scope->task->base);
+    detach(scope);
+    attach(scope, parent);
+    mark(runtime, scope);
 }
 
 int

@@ -758,6 +758,49 @@ Test(cancel, s24_s100_a_shield_with_an_end_lets_the_cancel_in_not_the_cut)
                  "after 5000 ms");
 }
 
+struct shielded_exit {
+    belay_cancel_scope *scope;
+    int64_t from_ns;
+};
+
+struct shielding {
+    int64_t from_ns;
+};
+
+BELAY_MANAGER(shielding)
+{
+    BELAY_BEGIN;
+    BELAY_TRY_YIELD(NULL);
+    BELAY_WITH (belay_shield(task, belay_seconds(3))) {
+        BELAY_TRY(belay_sleep(task, belay_seconds(60)));
+        trace("%s after %lld ms", trace_result(belay_result(task)),
+            elapsed_ms(task, self->from_ns));
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(shielded_exit)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.grace = belay_seconds(1)), &self->scope)) {
+        belay_cancel_scope_cancel(self->scope, NULL);
+        BELAY_WITH (BELAY_ENTER(shielding, .from_ns = self->from_ns)) {
+            BELAY_AWAIT(belay_checkpoint(task));
+        }
+    }
+    BELAY_END;
+}
+
+/* The exit itself is shielded for one second; only then comes a cancel for
+ * the shield to hold. */
+Test(cancel, s24_s99_a_shield_in_an_exit_counts_from_the_end_of_the_grace)
+{
+    cr_expect(eq(int, RUN(shielded_exit, .scope = NULL), 0));
+    expect_trace("cancel after 4000 ms");
+}
+
 struct own_deadline {
     int64_t from_ns;
 };
