@@ -25,7 +25,9 @@ struct belay_stack_entry {
 
 struct belay_stack {
     belay_stack **ret;
-    belay_task *task;
+    belay_runtime *runtime;
+    const belay_task *task; /* to compare only: it may be gone, if the stack
+                               is on another one that has moved */
     belay_stack_entry *newest;
     size_t count;
     size_t pinned;
@@ -169,6 +171,7 @@ stack_enter(belay_task *task, void *self)
 {
     belay_stack *stack = self;
 
+    stack->runtime = task->runtime;
     stack->task = task;
     if (stack->ret != NULL) {
         *stack->ret = stack;
@@ -210,6 +213,7 @@ stack_exit(belay_task *task, void *self)
 {
     belay_stack *stack = self;
 
+    stack->task = task; /* it may have come here on another stack */
     if (stack->newest == NULL) {
         return belay_return(task, NULL);
     }
@@ -347,7 +351,7 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack->task->runtime, sizeof(struct belay__block)
+    entry = entry_new(stack->runtime, sizeof(struct belay__block)
             + sizeof(struct belay__frame) + manager->enter.size);
     if (entry == NULL) {
         return BELAY_ENOMEM;
@@ -371,7 +375,7 @@ belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack->task->runtime, 0);
+    entry = entry_new(stack->runtime, 0);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
@@ -394,7 +398,7 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
         return BELAY_EPINNED;
     }
     unlink_entry(stack, entry);
-    entry_free(stack->task->runtime, entry);
+    entry_free(stack->runtime, entry);
     return 0;
 }
 

@@ -510,6 +510,76 @@ Test(stack, s87_pinned_entries_may_not)
                  "close none; exit p/ok");
 }
 
+/* Opens a stack on a stack of its own, and hands both on. */
+struct giver {
+    belay_stack *to;
+    belay_stack **nested;
+    bool with_group;
+    belay_stack *own;
+    belay_group *group;
+};
+
+struct idler {
+    int unused;
+};
+
+BELAY_ASYNC(idler)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+    BELAY_END;
+}
+
+BELAY_ASYNC(giver)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->own)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->own, belay_stack_open(task, self->nested), NULL));
+        BELAY_CHECK(belay_stack_defer(*self->nested, note, text("n1"), NULL));
+        if (self->with_group) {
+            BELAY_AWAIT(belay_stack_enter(task, *self->nested,
+                belay_group_open(task, NULL, &self->group), NULL));
+            BELAY_CHECK(belay_spawn(self->group, idler, 0));
+        }
+        BELAY_CHECK(belay_stack_move(self->own, self->to));
+    }
+    BELAY_END;
+}
+
+struct taker {
+    bool with_group;
+    belay_group *group;
+    belay_stack *stack;
+    belay_stack *nested;
+};
+
+BELAY_ASYNC(taker)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(self->group, giver, .to = self->stack,
+                .nested = &self->nested, .with_group = self->with_group));
+        }
+        BELAY_CHECK(belay_stack_defer(self->nested, note, text("n2"), NULL));
+        trace("behind the giver");
+    }
+    BELAY_END;
+}
+
+Test(stack, s86_a_stack_on_a_stack_outlives_the_task_that_opened_it)
+{
+    cr_expect(eq(int, RUN(taker, .with_group = false), 0));
+    expect_trace("behind the giver; n2; n1");
+}
+
+Test(stack, s87_a_group_that_was_moved_inside_of_a_stack_aborts,
+    .signal = SIGABRT)
+{
+    (void)RUN(taker, .with_group = true);
+}
+
 struct order {
     belay_stack *outer;
     belay_stack *inner;
