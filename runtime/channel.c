@@ -9,7 +9,7 @@
 #include <string.h>
 
 struct belay_channel {
-    belay_runtime *runtime;
+    struct belay__memory *memory; /* counted: it may outlive the runtime */
     struct belay_waiters senders;
     struct belay_waiters receivers;
     size_t capacity;
@@ -47,7 +47,7 @@ belay_channel_new(belay_runtime *runtime, size_t capacity, size_t item_bytes,
     if (channel == NULL) {
         return BELAY_ENOMEM;
     }
-    channel->runtime = runtime;
+    channel->memory = belay__memory_ref(runtime->memory);
     channel->capacity = capacity;
     channel->item_bytes = item_bytes;
     *ret = channel;
@@ -57,14 +57,18 @@ belay_channel_new(belay_runtime *runtime, size_t capacity, size_t item_bytes,
 void
 belay_channel_free(belay_channel *channel)
 {
+    struct belay__memory *memory;
+
     if (channel == NULL) {
         return;
     }
     BELAY__REQUIRE(
         channel->senders.first == NULL && channel->receivers.first == NULL,
         "a task waits on the channel");
-    belay__free(channel->runtime->memory, channel,
+    memory = channel->memory;
+    belay__free(memory, channel,
         channel_bytes(channel->capacity, channel->item_bytes));
+    belay__memory_unref(memory);
 }
 
 static char *

@@ -249,3 +249,26 @@ Test(channel, freeing_it_under_a_waiting_task_aborts, .signal = SIGABRT)
 {
     (void)RUN(too_soon, .channel = NULL);
 }
+
+struct leaving_it {
+    belay_channel **channel;
+};
+
+BELAY_ASYNC(leaving_it)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_channel_new(
+        belay_task_runtime(task), 1, sizeof(int), self->channel));
+    BELAY_END;
+}
+
+Test(channel, may_be_freed_behind_its_runtime)
+{
+    belay_channel *channel = NULL;
+
+    cr_expect(zero(int,
+        belay_run(&leaving_it, &(const struct leaving_it){&channel},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_assert(ne(ptr, channel, NULL));
+    belay_channel_free(channel);
+}

@@ -145,7 +145,8 @@ typedef struct belay_channel belay_channel; /* opaque */
  *   item_bytes  size of one item, which is copied in and out; not 0
  *   ret         receives the channel; untouched on failure
  *
- * Owner:   the caller frees it with belay_channel_free().
+ * Owner:   the caller frees it with belay_channel_free(), also after the
+ *          runtime has been closed.
  * Errors:  BELAY_EINVAL  item_bytes is 0, or the product overflows
  *          BELAY_ENOMEM  nothing has changed
  * Threads: loop thread.
