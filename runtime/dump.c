@@ -125,7 +125,7 @@ dump_task(const belay_task *task, int depth, FILE *out)
         fprintf(out, ", cancelled (%s: %s)", source_name(reason.source),
             reason.text);
     } else if (due != INT64_MAX) {
-        fprintf(out, ", deadline in %.3f s", (double)(due - now) / 1e9);
+        fprintf(out, ", deadline in %.3f s", ((double)due - (double)now) / 1e9);
     }
     fprintf(out, "\n");
 }

@@ -133,7 +133,7 @@ struct belay__scope {
     int64_t shield_ns; /* the same for the shield, with HELD */
     uint32_t flags;
     enum belay_cancel_source source;
-    int32_t depth; /* scopes above it */
+    int32_t depth; /* more than that of the task's scopes above it */
     const char *reason_text;
     const char *reason_task_name;
     uint64_t reason_task_id;
@@ -145,6 +145,11 @@ struct belay__scope {
 void belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent, belay_task *task);
 void belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope);
+/* Hangs a task's base scope, with all below it, under another parent, whose
+ * marks it has from then on. Nothing of a task runs in here.
+ */
+void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent);
 /* Reserves, and makes `scope` the innermost one of the running task; and back.
  * BELAY_ENOMEM: nothing has changed.
  */
@@ -516,6 +521,7 @@ struct belay_runtime {
     uint64_t steps;
     uint64_t tasks_alive;
     uint64_t tasks_started;
+    uint64_t task_blocks; /* alive, or a handle is held */
     uint64_t last_id;
     uint64_t holds;     /* reasons to stay open beside the tasks */
     uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */
@@ -524,7 +530,8 @@ struct belay_runtime {
     uint32_t handles_open;
     bool in_pass;
     bool idle_on;
-    bool closing;
+    bool closing; /* a close was asked for */
+    bool shut;    /* its handles are closing */
     void (*closed_fn)(void *arg);
     void *closed_arg;
 };

@@ -40,6 +40,9 @@ belay_portal_open(belay_runtime *runtime, belay_portal **ret)
 {
     belay_portal *portal = runtime->portal;
 
+    if (portal == NULL && runtime->shut) {
+        return BELAY_ESTATE; /* nobody would shut it */
+    }
     if (portal == NULL) {
         portal = calloc(1, sizeof(*portal));
         if (portal == NULL) {

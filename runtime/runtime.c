@@ -21,6 +21,14 @@
 /* This thread is inside a pass or a belay_run(). */
 static _Thread_local bool inside_run;
 
+static void on_timer(uv_timer_t *timer);
+
+static void
+on_idle(uv_idle_t *idle)
+{
+    (void)idle; /* it is on so that the poll does not wait */
+}
+
 /* The uv timer counts the loop's own milliseconds; rounding up means never
  * early.
  */
@@ -28,7 +36,7 @@ static void
 arm_timer(belay_runtime *runtime, int64_t due_ns)
 {
     const uint64_t loop_ms = uv_now(runtime->loop);
-    uint64_t due_ms;
+    uint64_t due_ms = 0;
 
     if (due_ns == runtime->armed_ns) {
         return;
@@ -38,8 +46,10 @@ arm_timer(belay_runtime *runtime, int64_t due_ns)
         (void)uv_timer_stop(&runtime->timer);
         return;
     }
-    due_ms = ((uint64_t)due_ns + NS_PER_MS - 1) / NS_PER_MS;
-    (void)uv_timer_start(&runtime->timer, runtime->timer.timer_cb,
+    if (due_ns > 0) { /* the clock's zero is arbitrary, so is a caller's time */
+        due_ms = ((uint64_t)due_ns + NS_PER_MS - 1) / NS_PER_MS;
+    }
+    (void)uv_timer_start(&runtime->timer, on_timer,
         due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
 }
 
@@ -51,10 +61,13 @@ update(belay_runtime *runtime)
         runtime->clock != NULL && next <= runtime->clock->now_ns;
     const bool idle = runtime->ready_first != NULL || virtual_due;
 
+    if (runtime->shut) {
+        return; /* libuv would start an idle handle that is closing */
+    }
     if (idle != runtime->idle_on) {
         runtime->idle_on = idle;
         if (idle) {
-            (void)uv_idle_start(&runtime->idle, runtime->idle.idle_cb);
+            (void)uv_idle_start(&runtime->idle, on_idle);
         } else {
             (void)uv_idle_stop(&runtime->idle);
         }
@@ -67,7 +80,7 @@ update(belay_runtime *runtime)
 void
 belay__runtime_kick(belay_runtime *runtime)
 {
-    if (!runtime->in_pass && runtime->handles_open > 0) {
+    if (!runtime->in_pass) {
         update(runtime);
     }
 }
@@ -99,21 +112,13 @@ pass(belay_runtime *runtime)
     jump(runtime);
     runtime->in_pass = false;
     inside_run = was_inside;
-    if (runtime->handles_open > 0) {
-        update(runtime);
-    }
+    update(runtime);
 }
 
 static void
 on_check(uv_check_t *check)
 {
     pass(check->data);
-}
-
-static void
-on_idle(uv_idle_t *idle)
-{
-    (void)idle; /* it is on so that the poll does not wait */
 }
 
 static void
@@ -157,8 +162,6 @@ open_handles(belay_runtime *runtime)
     runtime->timer.data = runtime;
     runtime->check.data = runtime;
     runtime->idle.data = runtime;
-    runtime->timer.timer_cb = on_timer;
-    runtime->idle.idle_cb = on_idle;
     (void)uv_check_start(&runtime->check, on_check);
     uv_unref((uv_handle_t *)&runtime->async);
     uv_unref((uv_handle_t *)&runtime->check);
@@ -190,6 +193,8 @@ runtime_free(belay_runtime *runtime)
 {
     struct belay__memory *memory = runtime->memory;
 
+    BELAY__REQUIRE(
+        runtime->task_blocks == 0, "a handle of a task outlives its runtime");
     if (runtime->clock != NULL) {
         runtime->clock->runtime = NULL;
     }
@@ -325,6 +330,7 @@ on_handle_closed(uv_handle_t *handle)
 static void
 close_handles(belay_runtime *runtime)
 {
+    runtime->shut = true;
     belay__deadline_disarm(runtime, &runtime->root.deadline);
     belay__portal_shut(runtime);
     uv_close((uv_handle_t *)&runtime->async, on_handle_closed);

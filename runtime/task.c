@@ -74,6 +74,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     task->scope = &task->base;
     runtime->tasks_alive++;
     runtime->tasks_started++;
+    runtime->task_blocks++;
     *ret = task;
     return 0;
 }
@@ -144,6 +145,7 @@ belay_task_unref(belay_task *task)
     }
     assert(task->state == BELAY__TASK_ENDED && !task->queued);
     belay__result_clear(&task->result);
+    task->runtime->task_blocks--;
     belay__block_free(task->runtime, task, task->block_bytes);
 }
 

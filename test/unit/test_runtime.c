@@ -483,3 +483,44 @@ Test(runtime, s130_s131_posts_run_in_order_and_are_refused_after_close)
     belay_portal_unref(portal);
     belay_portal_unref(NULL);
 }
+
+struct late_portal {
+    belay_portal *portal;
+    int code;
+};
+
+static void
+open_late(belay_runtime *runtime, void *arg)
+{
+    struct late_portal *late = arg;
+
+    late->code = belay_portal_open(runtime, &late->portal);
+}
+
+Test(runtime, s131_no_portal_is_opened_once_the_last_posts_run)
+{
+    struct late_portal late = {.code = 0};
+    struct host host;
+    belay_portal *portal;
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay_portal_open(host.runtime, &portal)));
+    cr_expect(zero(int, belay_portal_post(portal, open_late, &late)));
+    belay_portal_unref(portal);
+    host_close(&host);
+    cr_expect(eq(int, late.code, BELAY_ESTATE));
+    cr_expect(eq(ptr, late.portal, NULL));
+}
+
+Test(runtime, a_handle_of_a_task_that_outlives_the_runtime_aborts,
+    .signal = SIGABRT)
+{
+    struct host host;
+    belay_task *task;
+
+    host_open(&host, false);
+    cr_assert(zero(
+        int, belay_runtime_spawn(host.runtime, &napper,
+                 &(const struct napper){.times = 0}, on_ended, &host, &task)));
+    host_close(&host);
+}

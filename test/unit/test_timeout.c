@@ -275,6 +275,39 @@ Test(timeout, s39_a_deadline_can_be_moved_until_it_has_expired)
     expect_trace("moved later; moved away; cancel after 12000 ms");
 }
 
+struct long_past {
+    belay_cancel_scope *scope;
+    FILE *out;
+};
+
+/* On the system's clock, whose zero may be later than the deadline. */
+BELAY_ASYNC(long_past)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+            cr_expect(zero(int, belay_cancel_scope_move(self->scope,
+                                    (belay_time){INT64_MIN})));
+            belay_runtime_dump(belay_task_runtime(task), self->out);
+            BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        }
+        trace("behind");
+    }
+    BELAY_END;
+}
+
+Test(timeout, s39_a_deadline_before_the_clocks_zero_has_passed)
+{
+    const struct long_past arguments = {.out = fopen("/dev/null", "w")};
+
+    cr_assert(ne(ptr, arguments.out, NULL));
+    cr_expect(zero(int,
+        belay_run(&long_past, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    expect_trace("behind");
+    cr_expect(zero(int, fclose(arguments.out)));
+}
+
 struct many_moves {
     belay_cancel_scope *scope;
     int i;

@@ -188,6 +188,7 @@ typedef void belay_post_fn(belay_runtime *runtime, void *arg);
  * Owner:   the caller has one reference; belay_portal_unref() gives it back.
  *          A portal may outlive its runtime.
  * Errors:  BELAY_ENOMEM  nothing has changed
+ *          BELAY_ESTATE  the runtime is closed but for its handles
  * Threads: loop thread.
  * Since:   0.1. Source: contract S130, S131.
  */

@@ -338,7 +338,8 @@ BELAY_API uint64_t belay_task_id(const belay_task *task);
 /**
  * belay_task_ref - keep a task's handle beyond its end
  *
- * Owner:   the caller has one reference; give it to belay_task_unref().
+ * Owner:   the caller has one reference; give it to belay_task_unref() before
+ *          the runtime is closed: a handle that is left then aborts.
  * Errors:  none.
  * Threads: loop thread.
  * Since:   0.1. Source: contract S69.
