@@ -1,0 +1,78 @@
+# bash completion for belay(1)
+
+# Words of a list, or files, for what is being typed.
+_belay_words()
+{
+    mapfile -t COMPREPLY < <(compgen -W "$1" -- "${COMP_WORDS[COMP_CWORD]}")
+}
+
+_belay_files()
+{
+    compopt -o filenames
+    mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
+}
+
+_belay_batch()
+{
+    case $1 in
+    -o | --output | --ca-file) _belay_files ;;
+    --errors)
+        _belay_files
+        [[ inline == "${COMP_WORDS[COMP_CWORD]}"* ]] && COMPREPLY+=(inline)
+        ;;
+    --api-key-env) _belay_words "$(compgen -e)" ;;
+    --in-doubt) _belay_words 'retry skip fail' ;;
+    --sync) _belay_words 'interval line never' ;;
+    --order) _belay_words 'completion input' ;;
+    --progress) _belay_words 'auto bar lines json none' ;;
+    --base-url | --model | --sim-latency | --sim-faults | -c | --concurrency \
+        | --max-retries | --timeout | --window | --max-line | --max-reply \
+        | --seed) ;;
+    *)
+        if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
+            _belay_words '-o --output --errors --overwrite --force --in-doubt
+                --base-url --api-key-env --model --sim --sim-latency
+                --sim-faults --allow-http --insecure --ca-file --no-proxy
+                -c --concurrency --max-retries --timeout --order --window
+                --sync --max-line --max-reply --no-id-check --seed --progress
+                -q --quiet -h --help'
+        else
+            _belay_files
+        fi
+        ;;
+    esac
+}
+
+_belay_sim()
+{
+    case $1 in
+    --api-key-env) _belay_words "$(compgen -e)" ;;
+    --spread) _belay_words 'fixed uniform lognormal' ;;
+    --host | --port | --seed | --tokens | --latency | --ttft \
+        | --tokens-per-second | --fail-429 | --retry-after | --fail-5xx \
+        | --cut | --stall | --capacity | --max-requests) ;;
+    *)
+        _belay_words '--host --port --seed --api-key-env --tokens --latency
+            --spread --ttft --tokens-per-second --fail-429 --retry-after
+            --fail-5xx --cut --stall --capacity --max-requests --log --quiet
+            --help'
+        ;;
+    esac
+}
+
+_belay()
+{
+    local previous=${COMP_WORDS[COMP_CWORD - 1]}
+
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        _belay_words 'batch sim --help --version'
+        return
+    fi
+    case ${COMP_WORDS[1]} in
+    batch) _belay_batch "$previous" ;;
+    sim) _belay_sim "$previous" ;;
+    esac
+}
+
+complete -F _belay belay
