@@ -13,9 +13,11 @@
  * header's value, a query or a user's name (S2).
  *
  * The transport behind it is libcurl today; nothing in this header says so.
- * It sets nothing process-wide but what curl_global_init() does, once; a
- * program on a libcurl older than 7.88 should ignore SIGPIPE when it uses
- * https.
+ * The first client of a process calls curl_global_init(), whose effects stay;
+ * a program that wants libcurl's memory elsewhere calls curl_global_init_mem()
+ * before. With a libcurl older than 7.88, a program that uses https should
+ * ignore SIGPIPE; with one older than 7.84, several runtimes should not make
+ * their first client at the same time as others use libcurl.
  */
 #ifndef BELAY_LLM_HTTP_CLIENT_H
 #define BELAY_LLM_HTTP_CLIENT_H
@@ -66,7 +68,8 @@ struct belay__http_endpoint_opts {
     const char *proxy;    /* URL of a proxy; default none. Requests go through
                             a tunnel, so that it never sees a key */
     const char *no_proxy; /* hosts to reach without it, separated by commas */
-    bool proxy_from_env; /* without .proxy: http_proxy, https_proxy … count */
+    bool proxy_from_env; /* without .proxy: http_proxy, https_proxy … count,
+                            but not on the way to this machine */
     bool allow_plain;    /* http:// to other machines */
     bool insecure;       /* any certificate will do */
     bool gzip;           /* accept compressed answers */
@@ -185,7 +188,7 @@ struct belay__http_request {
     belay_duration tls_timeout;        /* the same with TLS; default 10 s */
     belay_duration first_byte_timeout; /* L39, from the start; 600 s */
     belay_duration idle_timeout;       /* L41; default 120 s */
-    size_t max_body_bytes;             /* S7; default 64 MiB */
+    size_t max_body_bytes;             /* S7; of streams too; default 64 MiB */
     size_t max_head_bytes;             /* S7; default 64 KiB */
     belay__http_sink_fn *sink;         /* default: into reply->body */
     void *sink_arg;
@@ -197,7 +200,8 @@ struct belay__http_request {
  *   ret      zeroed, or used before; the result's value too
  *
  * A connection that died unnoticed while it was kept is replaced and the
- * request sent again, as long as no byte of an answer has come (L37).
+ * request sent again, as long as no byte of an answer has come (L37); libcurl
+ * counts whole lines, so an answer cut inside its very first line is none.
  *
  * Owner:   ret stays the caller's, who gives it to belay__http_reply_fini().
  * Errors:  BELAY_ECONNECT   resolve, connect, proxy

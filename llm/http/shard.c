@@ -5,6 +5,8 @@
  */
 #include "llm/http/transfer.h"
 
+#include <assert.h>
+
 #define ROUNDS_MAX 16 /* of libcurl asking to be called again at once */
 
 static void
@@ -222,4 +224,17 @@ belay__http_shard_close(struct belay__http_shard *shard)
     (void)curl_multi_cleanup(shard->multi);
     belay__http_watch_sweep(shard);
     uv_close((uv_handle_t *)&shard->timer, on_timer_closed);
+}
+
+void
+belay__http_shard_retire(struct belay__http_shard *shard)
+{
+    struct belay__http_shard **at = &shard->endpoint->shards;
+
+    assert(shard->in_flight == 0);
+    while (*at != shard) {
+        at = &(*at)->next;
+    }
+    *at = shard->next;
+    belay__http_shard_close(shard);
 }

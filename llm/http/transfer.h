@@ -176,6 +176,8 @@ int belay__http_shard_get(
     struct belay__http_endpoint *endpoint, struct belay__http_shard **ret);
 /* Ends its transfers with BELAY_ECLOSED; freed when libuv has let go. */
 void belay__http_shard_close(struct belay__http_shard *shard);
+/* The same for one that has none, before its endpoint's end. */
+void belay__http_shard_retire(struct belay__http_shard *shard);
 /* Lets libcurl do what it wants to do now, and collects what has ended. */
 void belay__http_shard_run(struct belay__http_shard *shard);
 /* The same when a socket is ready; flags are CURL_CSELECT_*. */

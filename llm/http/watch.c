@@ -125,7 +125,12 @@ on_poll(uv_poll_t *poll, int status, int events)
 
     if (watch->wanted == 0) {
         /* Nobody uses the connection: the server has closed it or speaks
-         * unasked. libcurl looks when it wants to use it again. */
+         * unasked. libcurl looks when it wants to use it again, which may be
+         * never: after a burst that would leave a crowd of dead sockets. */
+        if (shard->in_flight == 0) {
+            belay__http_shard_retire(shard);
+            return;
+        }
         (void)uv_poll_stop(poll);
         watch->polled = 0;
         return;

@@ -275,3 +275,50 @@ Test(http_client_pool, s132_kept_connection_does_not_keep_the_loop_alive)
         BELAY_EDEADLK));
     fault_server_stop(server);
 }
+
+/* A connection that the server closes while nobody uses it. */
+struct fading {
+    struct fault_server *server;
+    size_t fds;
+    /* locals */
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    struct belay__http_reply reply;
+    size_t i;
+    int round;
+};
+
+BELAY_ASYNC(fading)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(self->http,
+            &(struct belay__http_endpoint_opts){
+                .url = fault_server_url(self->server)},
+            &self->endpoint, NULL));
+        self->fds = count_fds();
+        for (self->i = 0; self->i < 3; self->i++) {
+            BELAY_AWAIT(belay__http_perform(task, self->endpoint,
+                &(struct belay__http_request){0}, &self->reply));
+            cr_expect(not(self->reply.reused));
+            AWAIT_UNTIL(fault_server_open(self->server) == 0);
+            AWAIT_UNTIL(count_fds() == self->fds);
+        }
+        belay__http_reply_fini(&self->reply);
+    }
+    BELAY_END;
+}
+
+Test(http_client_pool, connections_that_died_idle_give_their_sockets_back)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(OK_HI), FAULT_DO_SLEEP(5), FAULT_DO_CLOSE)};
+    const struct fading arguments = {
+        .server = fault_server_start(routes, COUNT(routes))};
+
+    cr_expect(eq(int,
+        belay_run(&fading, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        0));
+    fault_server_stop(arguments.server);
+}

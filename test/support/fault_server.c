@@ -8,6 +8,7 @@
 #include "test/support/fault_server.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -621,7 +622,12 @@ static void *
 serve(void *arg)
 {
     struct fault_server *server = arg;
+    sigset_t pipe;
 
+    /* A client that has gone shows as an error of the write. */
+    (void)sigemptyset(&pipe);
+    (void)sigaddset(&pipe, SIGPIPE);
+    must(-pthread_sigmask(SIG_BLOCK, &pipe, NULL), "signals");
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     return NULL;
 }
