@@ -4,7 +4,7 @@
  * on the stack), running (task->top or below it), and for a manager also
  * entered (kept in its owner's list of scopes while the body runs).
  *
- * Life of a task: waiting to start, queued, running, parked, ended. It is in
+ * Life of a task: new, queued, running, parked, queued again …, ended. It is in
  * the ready queue at most once; a parked task that must look at a cancel is
  * queued too, with `abort_queued` set.
  */
@@ -324,7 +324,7 @@ struct belay__wait {
 };
 
 /* The first half of every runtime await. False: the task is cancelled and the
- * result is set; return belay__op_token in both cases.
+ * result is set; return the token for "wait" in both cases.
  */
 bool belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind);
 /* The same without a look at cancels, for what must be waited for. */

@@ -623,6 +623,29 @@ Test(stack, s27_scopes_on_stacks_cannot_be_closed_or_moved_out_of_order)
                  "move in order OK; sleep cancel");
 }
 
+struct sticking_out {
+    belay_stack *outer;
+    belay_group *group;
+};
+
+BELAY_ASYNC(sticking_out)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->outer)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->outer,
+                belay_timeout(task, belay_seconds(9)), NULL));
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack, s27_leaving_a_block_before_a_scope_opened_in_it_aborts,
+    .signal = SIGABRT)
+{
+    (void)RUN(sticking_out, .outer = NULL);
+}
+
 struct forgetting {
     belay_stack *stack;
     belay_stack_entry *entries[3];

@@ -13,8 +13,8 @@ BELAY_BEGIN_DECLS
 
 typedef struct belay_stack belay_stack; /* opaque; its block's */
 
-/* One entry, for belay_stack_forget(). Valid
- * until the entry has run, was forgotten or was moved.
+/* One entry, for belay_stack_forget(). Valid until the entry has run, was
+ * forgotten or was moved.
  */
 typedef struct belay_stack_entry belay_stack_entry;
 
@@ -38,7 +38,9 @@ BELAY_API belay_next belay_stack_open(belay_task *task, belay_stack **ret);
  *   ret_entry  NULL, or receives the entry once entered
  *
  * Room is made before the enter runs; once it has succeeded nothing can fail
- * any more. belay_result() then holds the enter's value.
+ * any more. belay_result() then holds the enter's value. A cancel scope or a
+ * group must be left before what was open around it: leaving a block in which
+ * it was put on a stack from outside of that block aborts.
  *
  * Owner:   the stack runs the exit.
  * Errors:  BELAY_ENOMEM  nothing has run
