@@ -76,20 +76,26 @@ belay__format_span(double seconds, char *ret, size_t size)
     }
 }
 
+/* Lines that nothing is to be done about any more. */
+static double
+lines_behind(const struct belay__batch_stats *stats)
+{
+    return (double)(stats->ok + stats->failed + stats->passed);
+}
+
 /* How much of the input is done, from 0 to 1; negative: unknown. Lines that
  * were read and wait are not done, so their share is taken off.
  */
 static double
 fraction(const struct belay__batch_stats *stats)
 {
-    const uint64_t done = stats->ok + stats->failed;
     double share;
 
     if (stats->input_size == 0 || stats->lines == 0) {
         return -1;
     }
     share = (double)stats->input_bytes / (double)stats->input_size
-            * ((double)done / (double)stats->lines);
+            * (lines_behind(stats) / (double)stats->lines);
     return share > 1 ? 1 : share;
 }
 
@@ -99,13 +105,12 @@ seconds_left(const struct belay__batch_stats *stats,
     const struct belay__batch_rates *rates)
 {
     const double share = fraction(stats);
-    const double done = (double)(stats->ok + stats->failed);
     double left;
 
     if (share <= 0 || rates->done_per_s <= 0) {
         return -1;
     }
-    left = done * (1 - share) / share / rates->done_per_s;
+    left = lines_behind(stats) * (1 - share) / share / rates->done_per_s;
     return left <= LEFT_MAX_S ? left : -1;
 }
 

@@ -113,6 +113,7 @@ static void
 pass_over(struct belay__batch *batch, const struct belay__line_ref *ref)
 {
     batch->stats->lines++;
+    batch->stats->passed++;
     (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
     belay_semaphore_release(&batch->room);
 }

@@ -85,6 +85,18 @@ Test(batch_progress, b30_the_end_is_a_full_bar)
     expect_has("[====================] 100%");
 }
 
+/* Half of the lines read so far were done by an earlier run. */
+Test(batch_progress, b30_lines_done_before_are_behind_us)
+{
+    half_way();
+    stats.lines = 200;
+    stats.passed = 100;
+    belay__batch_rates_update(&rates, &stats, 20 * SECOND);
+    expect_line(0,
+        "[==========>         ]  50%  90 ok  10 failed  64 in flight "
+        "(3 retrying)  10 req/s  100 tok/s  ETA 0:20");
+}
+
 Test(batch_progress, b30_line_is_cut_to_the_columns)
 {
     char whole[sizeof(line)];
