@@ -154,11 +154,46 @@ struct batch_command {
 };
 
 static void
+say_stats(const struct belay__batch_stats *stats, const char *title)
+{
+    struct belay__memory *memory = belay__memory_new(NULL);
+    struct belay__buffer buffer;
+
+    if (memory == NULL) {
+        return;
+    }
+    belay__buffer_init(&buffer, memory, REPORT_BYTES);
+    if (belay__batch_report_text(&buffer, stats) == 0) {
+        (void)fprintf(stderr, "belay batch: %s\n%.*s", title, (int)buffer.len,
+            buffer.data);
+    }
+    belay__buffer_fini(&buffer);
+    belay__memory_unref(memory);
+}
+
+/* For SIGUSR1: even of a quiet run, since somebody asks. */
+static void
+say_so_far(struct batch_command *self)
+{
+    struct belay__batch_stats stats = self->command->result.stats;
+
+    stats.ended_ns = belay_now(self->task).ns;
+    end_drawing(self->command);
+    say_stats(&stats, "so far");
+}
+
+static void
 on_signal(int number, unsigned count, void *arg)
 {
     struct batch_command *self = arg;
     struct command *command = self->command;
 
+    if (number == SIGUSR1) {
+        if (command->batch != NULL) {
+            say_so_far(self);
+        }
+        return;
+    }
     if (command->signal == 0) {
         command->signal = number;
     }
@@ -331,17 +366,15 @@ report(struct command *command)
     struct belay__memory *memory = belay__memory_new(NULL);
     struct belay__buffer buffer;
 
+    if (!command->options.quiet) {
+        say_stats(&command->result.stats,
+            command->result.stop == BELAY__BATCH_DONE ? "done" : "ended early");
+        say_files(command);
+    }
     if (memory == NULL) {
         return;
     }
     belay__buffer_init(&buffer, memory, REPORT_BYTES);
-    if (!command->options.quiet
-        && belay__batch_report_text(&buffer, &command->result.stats) == 0) {
-        (void)fprintf(stderr, "belay batch: %s\n%.*s",
-            command->result.stop == BELAY__BATCH_DONE ? "done" : "ended early",
-            (int)buffer.len, buffer.data);
-        say_files(command);
-    }
     write_stats(command, &buffer);
     belay__buffer_fini(&buffer);
     belay__memory_unref(memory);

@@ -11,6 +11,7 @@
 
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -330,10 +331,32 @@ struct serve {
 };
 
 static void
+print_summary(const struct command *command)
+{
+    const struct belay__sim_stats *stats = &command->stats;
+
+    (void)fprintf(stderr,
+        "belay sim: %" PRIu64 " requests, %" PRIu64 " different, at most "
+        "%" PRIu64 " at once; %" PRIu64 " answered, %" PRIu64
+        " refused, %" PRIu64 " cut, %" PRIu64 " stalled, %" PRIu64 " left\n",
+        stats->hits, stats->distinct_bodies, stats->in_flight_max,
+        stats->ends[BELAY__SIM_ANSWERED], stats->ends[BELAY__SIM_REFUSED],
+        stats->ends[BELAY__SIM_CUT], stats->ends[BELAY__SIM_STALLED],
+        stats->ends[BELAY__SIM_LEFT]);
+}
+
+static void
 on_signal(int number, unsigned count, void *arg)
 {
     struct serve *self = arg;
 
+    if (number == SIGUSR1) {
+        if (self->sim != NULL) {
+            belay__sim_get_stats(self->sim, &self->command->stats);
+            print_summary(self->command);
+        }
+        return;
+    }
     if (count == 1) {
         self->command->signal = number;
     }
@@ -360,21 +383,6 @@ BELAY_ASYNC(serve)
         }
     }
     BELAY_END;
-}
-
-static void
-print_summary(const struct command *command)
-{
-    const struct belay__sim_stats *stats = &command->stats;
-
-    (void)fprintf(stderr,
-        "belay sim: %" PRIu64 " requests, %" PRIu64 " different, at most "
-        "%" PRIu64 " at once; %" PRIu64 " answered, %" PRIu64
-        " refused, %" PRIu64 " cut, %" PRIu64 " stalled, %" PRIu64 " left\n",
-        stats->hits, stats->distinct_bodies, stats->in_flight_max,
-        stats->ends[BELAY__SIM_ANSWERED], stats->ends[BELAY__SIM_REFUSED],
-        stats->ends[BELAY__SIM_CUT], stats->ends[BELAY__SIM_STALLED],
-        stats->ends[BELAY__SIM_LEFT]);
 }
 
 static void

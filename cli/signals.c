@@ -1,15 +1,19 @@
-/* signals.c - SIGINT and SIGTERM while a block runs. */
+/* signals.c - SIGINT, SIGTERM and SIGUSR1 while a block runs. */
 #include "cli/signals.h"
 
 #include <belay/uv.h>
 
 #include <signal.h>
 
+static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
+
+#define NUMBERS (sizeof(numbers) / sizeof(numbers[0]))
+
 struct signals {
-    uv_signal_t handles[2];
+    uv_signal_t handles[NUMBERS];
     struct belay_op closed;
     unsigned open;
-    unsigned count;
+    unsigned count; /* of those that want an end */
     belay__signal_fn *fn;
     void *arg;
 };
@@ -19,7 +23,9 @@ on_signal(uv_signal_t *handle, int number)
 {
     struct signals *signals = handle->data;
 
-    signals->count++;
+    if (number != SIGUSR1) {
+        signals->count++;
+    }
     signals->fn(number, signals->count, signals->arg);
 }
 
@@ -47,7 +53,7 @@ signals_exit(belay_task *task, void *self)
     struct signals *signals = self;
 
     belay_op_begin_shielded(task, &signals->closed);
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < NUMBERS; i++) {
         uv_close((uv_handle_t *)&signals->handles[i], on_closed);
     }
     return belay_then(task, signals_closed, belay_op_wait(&signals->closed));
@@ -56,11 +62,10 @@ signals_exit(belay_task *task, void *self)
 static belay_next
 signals_enter(belay_task *task, void *self)
 {
-    static const int numbers[2] = {SIGINT, SIGTERM};
     struct signals *signals = self;
     uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
 
-    for (int i = 0; i < 2; i++) {
+    for (size_t i = 0; i < NUMBERS; i++) {
         /* Cannot fail but for the loop's own pipe, which it has by now. */
         (void)uv_signal_init(loop, &signals->handles[i]);
         signals->handles[i].data = signals;

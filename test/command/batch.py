@@ -210,6 +210,25 @@ def wait_until(condition, what):
 # ---- what is around it ----
 
 
+def test_b29_sigusr1_prints_the_counts_and_ends_nothing(where):
+    where.give(4)
+    gate = Gate()
+    try:
+        with open(where / "err", "wb") as err:
+            started = Run(["batch", where / "in", "-o", where / "out.jsonl",
+                           "--base-url", gate.server.url, "-q"], stderr=err)
+        wait_until(lambda: len(gate.server.bodies) == 4, "four in flight")
+        started.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "requests/s" in where.read("err"), "a report")
+        gate.opened.set()
+        expect_code(started.end(), 0)
+    finally:
+        gate.stop()
+    expect_in("belay batch: so far\n", where.read("err"))
+    expect_in("lines read                            4\n", where.read("err"))
+    expect(len(where.lines("out.jsonl")), 4)
+
+
 def test_soft_limit_of_descriptors_is_raised(where):
     where.give(400)
     done = run("batch", where / "in", "-o", where / "out.jsonl", "--sim",
