@@ -710,6 +710,8 @@ belay__exit_begin(belay_task *task, struct belay__frame *scope)
         assert(task->top == scope->caller && task->top->scopes == scope);
         scope->caller->scopes = block->u.outer;
     }
+    /* Its enter may have ended with a return inside a block. */
+    scope->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
     scope->resume.flags |= BELAY__FRAME_EXITING;
     block->u.outcome = belay__result_copy(&task->result);
     block->floor = task->floor;

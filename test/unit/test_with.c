@@ -181,6 +181,59 @@ Test(with, a_return_whose_exit_failed_is_a_failure)
     expect_trace("enter s; enter a; exit a; exit s/EIO; behind");
 }
 
+/* Enter and exit have a block each; the enter's is left by a return. */
+struct returns_early {
+    int unused;
+};
+
+static belay_next
+early_enter(belay_task *task, void *arg)
+{
+    struct returns_early *self = arg;
+
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "a")) {
+        BELAY_RETURN(NULL);
+    }
+    BELAY_END;
+}
+
+static belay_next
+early_exit(belay_task *task, void *arg)
+{
+    struct returns_early *self = arg;
+
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "b")) {
+        trace("closing");
+    }
+    trace("closed");
+    BELAY_END;
+}
+
+static const belay_manager returns_early = {
+    {"returns early", NULL, sizeof(struct returns_early), early_enter, 0},
+    early_exit};
+
+struct enters_early {
+    int unused;
+};
+
+BELAY_ASYNC(enters_early)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(returns_early, .unused = 0)) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+Test(with, a_return_in_a_block_of_an_enter_does_not_end_its_exit_early)
+{
+    cr_expect(eq(int, RUN(enters_early, .unused = 0), 0));
+    expect_trace("enter a; exit a; body; enter b; closing; exit b; closed");
+}
+
 struct enters {
     int waits;
     int turns;
