@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""`belay batch` against aimock, a mock of model servers by other people.
+
+usage: aimock.py BELAY FOLDER
+
+Installs the package that package.json names into FOLDER, once, runs none of
+its install scripts, and starts it on a free port of this machine. Exits with
+77, which means skipped, where there is no Node.js or the package cannot be
+had.
+"""
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CHECK_BATCH = os.path.join(HERE, "../../tools/check_batch")
+LIMIT_S = 120
+NODE_MIN = (20, 15)
+SKIPPED = 77
+ANSWER = "a fixed answer: \u00e9, \U0001f30d and \u2028."
+FIXTURES = {"fixtures": [
+    {"match": {"userMessage": "broken"},
+     "response": {"error": {"message": "not this one",
+                            "type": "invalid_request_error"},
+                  "status": 400}},
+    {"match": {"userMessage": "say"}, "response": {"content": ANSWER}},
+]}
+
+
+def skip(why):
+    print(f"skipped: {why}")
+    sys.exit(SKIPPED)
+
+
+def find_node():
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        skip("there is no Node.js here")
+    version = subprocess.run([node, "--version"], capture_output=True,
+                             text=True, timeout=LIMIT_S, check=True).stdout
+    if tuple(int(n) for n in re.findall(r"\d+", version)[:2]) < NODE_MIN:
+        skip(f"Node.js {version.strip()} is too old")
+    return node, npm
+
+
+def install(npm, folder):
+    """The package in FOLDER/node_modules, there already if nothing changed."""
+    os.makedirs(folder, exist_ok=True)
+    mark = os.path.join(folder, "node_modules", ".installed")
+    with open(os.path.join(HERE, "package-lock.json"),
+              encoding="utf-8") as file:
+        lock = file.read()
+    with contextlib.suppress(FileNotFoundError):
+        with open(mark, encoding="utf-8") as file:
+            if file.read() == lock:
+                return
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(os.path.join(HERE, name), folder)
+    try:
+        done = subprocess.run(
+            [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        skip("the package could not be had in time")
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["npm failed"]
+        skip(f"the package cannot be had: {lines[0]}")
+    with open(mark, "w", encoding="utf-8") as file:
+        file.write(lock)
+
+
+@contextlib.contextmanager
+def aimock(node, folder, place, *options):
+    """The server, started; gives its URL."""
+    fixtures = os.path.join(place, "fixtures")
+    os.makedirs(fixtures, exist_ok=True)
+    with open(os.path.join(fixtures, "all.json"), "w",
+              encoding="utf-8") as file:
+        json.dump(FIXTURES, file)
+    server = subprocess.Popen(
+        [node, os.path.join(folder, "node_modules/.bin/llmock"), "-p", "0",
+         "-f", fixtures, "--log-level", "info", "--journal-max", "10",
+         *options],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True)
+    drain = None
+    try:
+        for line in server.stdout:
+            found = re.search(r"listening on (http://127\.0\.0\.1:\d+)", line)
+            if found:
+                break
+        else:
+            raise AssertionError("aimock does not start")
+        # What it logs from here on must not fill the pipe.
+        drain = subprocess.Popen(["cat"], stdin=server.stdout,
+                                 stdout=subprocess.DEVNULL)
+        yield found.group(1) + "/v1"
+    finally:
+        server.terminate()
+        server.wait(LIMIT_S)
+        server.stdout.close()
+        if drain is not None:
+            drain.wait(LIMIT_S)
+
+
+def chat(custom_id, text):
+    return {"custom_id": custom_id, "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "m",
+                     "messages": [{"role": "user", "content": text}]}}
+
+
+class Batch:
+    """One run of the command and what it has left."""
+
+    def __init__(self, belay, place, url, requests, *options):
+        self.place = place
+        with open(self.path("in.jsonl"), "w", encoding="utf-8") as file:
+            for request in requests:
+                file.write(json.dumps(request) + "\n")
+        done = subprocess.run(
+            [belay, "batch", self.path("in.jsonl"), "-o",
+             self.path("out.jsonl"), "--base-url", url, *options],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=LIMIT_S, check=False)
+        self.code, self.err = done.returncode, done.stderr
+        self.good = self.read("out.jsonl")
+        self.bad = self.read("out.errors.jsonl")
+
+    def path(self, name):
+        return os.path.join(self.place, name)
+
+    def read(self, name):
+        with contextlib.suppress(FileNotFoundError):
+            with open(self.path(name), encoding="utf-8", newline="\n") as file:
+                lines = [json.loads(line) for line in file]
+                return {line["custom_id"]: line for line in lines}
+        return {}
+
+    def check(self, code):
+        assert self.code == code, f"exit code {self.code}: {self.err}"
+        done = subprocess.run(
+            [sys.executable, CHECK_BATCH, self.path("in.jsonl"),
+             self.path("out.jsonl"), self.path("out.errors.jsonl")],
+            capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def content(line):
+    return line["response"]["body"]["choices"][0]["message"]["content"]
+
+
+def test_b1_b4_b8_every_request_has_its_reply(belay, start, place):
+    requests = [chat(f"r-{n}", f"say {n}") for n in range(500)]
+    requests.append(chat("bad", "broken"))
+    with start() as url:
+        batch = Batch(belay, place, url, requests, "-c", "32")
+    batch.check(1)
+    assert len(batch.good) == 500
+    for line in batch.good.values():
+        assert line["error"] is None
+        assert line["response"]["status_code"] == 200
+        assert content(line) == ANSWER, content(line)
+    assert list(batch.bad) == ["bad"]
+    response = batch.bad["bad"]["response"]
+    assert response["status_code"] == 400, response
+    assert response["body"]["error"]["message"] == "not this one"
+    with open(batch.path("out.jsonl.stats.json"), encoding="utf-8") as file:
+        stats = json.load(file)
+    used = [line["response"]["body"]["usage"] for line in batch.good.values()]
+    assert stats["tokens_in"] == sum(u["prompt_tokens"] for u in used)
+    assert stats["tokens_out"] == sum(u["completion_tokens"] for u in used)
+
+
+def test_b1_every_endpoint_in_one_batch(belay, start, place):
+    requests = [
+        chat("chat", "say it"),
+        {"custom_id": "responses", "method": "POST", "url": "/v1/responses",
+         "body": {"model": "m", "input": "say it"}},
+        {"custom_id": "embeddings", "method": "POST", "url": "/v1/embeddings",
+         "body": {"model": "m", "input": "say it"}},
+        {"custom_id": "messages", "method": "POST", "url": "/v1/messages",
+         "body": {"model": "m", "max_tokens": 9,
+                  "messages": [{"role": "user", "content": "say it"}]}},
+        {"custom_id": "params",
+         "params": {"model": "m", "max_tokens": 9,
+                    "messages": [{"role": "user", "content": "say it"}]}},
+    ]
+    with start() as url:
+        batch = Batch(belay, place, url, requests)
+    batch.check(0)
+    bodies = {name: line["response"]["body"]
+              for name, line in batch.good.items()}
+    assert bodies["responses"]["object"] == "response"
+    assert bodies["embeddings"]["data"][0]["embedding"]
+    assert bodies["messages"]["content"][0]["text"] == ANSWER
+    assert bodies["params"]["content"][0]["text"] == ANSWER
+
+
+def test_b22_retries_bring_every_line_through(belay, start, place):
+    requests = [chat(f"r-{n}", f"say {n}") for n in range(200)]
+    with start("--chaos-ratelimit", "0.3") as url:
+        batch = Batch(belay, place, url, requests, "-c", "64",
+                      "--max-retries", "30")
+    batch.check(0)
+    assert len(batch.good) == 200
+    with open(batch.path("out.jsonl.stats.json"), encoding="utf-8") as file:
+        assert json.load(file)["retries"] > 10
+
+
+def test_b5_b8_broken_replies_and_connections(belay, start, place):
+    requests = [chat(f"r-{n}", f"say {n}") for n in range(200)]
+    with start("--chaos-malformed", "0.2", "--chaos-disconnect", "0.2") as url:
+        batch = Batch(belay, place, url, requests, "-c", "64",
+                      "--max-retries", "2")
+    batch.check(1 if batch.bad else 0)
+    for line in batch.good.values():
+        assert content(line) == ANSWER
+    for line in batch.bad.values():
+        assert line["error"]["code"] in ("connection_error",
+                                         "invalid_response"), line
+
+
+def main():
+    belay, folder = (os.path.abspath(name) for name in sys.argv[1:3])
+    node, npm = find_node()
+    install(npm, folder)
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+    failed = 0
+    for name, test in tests:
+        with tempfile.TemporaryDirectory(prefix="belay-") as place:
+            try:
+                test(belay, lambda *options, at=place: aimock(
+                    node, folder, at, *options), place)
+                word = "ok"
+            except Exception:  # whatever it is, the others still run
+                traceback.print_exc(file=sys.stdout)
+                failed += 1
+                word = "FAILED"
+            print(f"{word} {name}", flush=True)
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
