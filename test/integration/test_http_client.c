@@ -325,6 +325,29 @@ Test(http_client, l30_request_that_was_not_sent_whole)
     free(body);
 }
 
+Test(http_client, early_reply_ends_the_sending)
+{
+    static const struct fault_route routes[] = {FAULT_ON_HEAD("/early",
+        FAULT_TEXT("HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\n"
+                   "no!"),
+        FAULT_DO_GATE(1), FAULT_DO_CLOSE)};
+    const size_t len = (size_t)64 * 1024 * 1024;
+    char *body = calloc(1, len);
+    struct step steps[1] = {
+        {.request = {.path = "/early", .body = {body, len}}}};
+    struct fault_server *server =
+        serve_steps(routes, COUNT(routes), NO_OPTS, steps, 1);
+
+    cr_expect(eq(int, steps[0].result.code, 0), "%s", steps[0].message);
+    cr_expect(eq(int, steps[0].reply.status, 413));
+    cr_expect(body_is(&steps[0], "no!"));
+    cr_expect(not(steps[0].reply.request_sent));
+    cr_expect(lt(u64, steps[0].reply.sent_bytes, len));
+    free_steps(steps, 1);
+    fault_server_stop(server);
+    free(body);
+}
+
 Test(http_client, large_body_is_sent_without_asking_first)
 {
     static const struct fault_route routes[] = {
