@@ -244,6 +244,19 @@ belay__scope_pop(belay_task *task, struct belay__scope *scope)
 }
 
 void
+belay__scopes_outlive_exit(belay_task *task, int32_t floor)
+{
+    for (struct belay__scope *scope = task->scope; scope->depth > floor;
+         scope = scope->parent) {
+        if ((scope->flags & BELAY__SCOPE_IN_EXIT) != 0
+            && scope->parent->depth > task->floor) {
+            scope->flags &= ~(uint32_t)BELAY__SCOPE_IN_EXIT;
+            mark(task->runtime, scope);
+        }
+    }
+}
+
+void
 belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     enum belay_cancel_source source, const char *text, const belay_task *by)
 {

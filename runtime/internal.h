@@ -155,6 +155,10 @@ void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
  */
 int belay__scope_push(belay_task *task, struct belay__scope *scope);
 void belay__scope_pop(belay_task *task, struct belay__scope *scope);
+/* An exit has put scopes on a stack that stays: from now on those deeper than
+ * its floor are scopes like any other.
+ */
+void belay__scopes_outlive_exit(belay_task *task, int32_t floor);
 /* Marks and queues; the first reason is kept. Never allocates. */
 void belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     enum belay_cancel_source source, const char *text, const belay_task *by);
@@ -729,8 +733,13 @@ belay__exit_begin(belay_task *task, struct belay__frame *scope)
 static inline void
 belay__floor_restore(belay_task *task, const struct belay__block *block)
 {
+    const int32_t inside = task->floor;
+
     task->floor =
         block->floor < task->scope->depth ? block->floor : task->scope->depth;
+    if (__builtin_expect(task->scope->depth > inside, 0)) {
+        belay__scopes_outlive_exit(task, inside);
+    }
 }
 
 #endif

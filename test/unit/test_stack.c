@@ -646,6 +646,47 @@ Test(stack, s27_leaving_a_block_before_a_scope_opened_in_it_aborts,
     (void)RUN(sticking_out, .outer = NULL);
 }
 
+struct late {
+    belay_stack *stack;
+};
+
+/* Its exit puts a scope on a stack that stays. */
+BELAY_MANAGER(late)
+{
+    BELAY_BEGIN;
+    BELAY_YIELD(NULL);
+    BELAY_AWAIT(belay_stack_enter(
+        task, self->stack, belay_timeout(task, belay_seconds(60)), NULL));
+    BELAY_END;
+}
+
+struct behind_late {
+    belay_cancel_scope *scope;
+    belay_stack *stack;
+};
+
+BELAY_ASYNC(behind_late)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        BELAY_WITH (belay_stack_open(task, &self->stack)) {
+            BELAY_WITH (BELAY_ENTER(late, .stack = self->stack)) {
+                trace("body");
+            }
+            belay_cancel_scope_cancel(self->scope, NULL);
+            BELAY_TRY(belay_checkpoint(task));
+            trace("behind %s", trace_result(belay_result(task)));
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack, s99_s104_a_scope_that_outlives_the_exit_is_not_shielded)
+{
+    cr_expect(eq(int, RUN(behind_late, .scope = NULL), 0));
+    expect_trace("body; behind cancel");
+}
+
 struct forgetting {
     belay_stack *stack;
     belay_stack_entry *entries[3];
