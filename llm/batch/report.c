@@ -132,9 +132,15 @@ belay__batch_report_text(
             "  (sent before, without a result: may be billed twice)\n",
             stats->in_doubt);
     }
-    if (code == 0 && stats->dropped > 0) {
+    if (code == 0 && stats->dropped > stats->cut) {
         code = add(buffer, "  not tried                  %12" PRIu64 "\n",
-            stats->dropped);
+            stats->dropped - stats->cut);
+    }
+    if (code == 0 && stats->cut > 0) {
+        code = add(buffer,
+            "  sent, and cut off          %12" PRIu64
+            "  (without a result: may be billed)\n",
+            stats->cut);
     }
     if (code == 0 && stats->retries > 0) {
         code = add(buffer, "  retries                    %12" PRIu64 "\n",
@@ -218,7 +224,8 @@ belay__batch_report_json(
     json_count(&writer, "lines", stats->lines);
     json_count(&writer, "ok", stats->ok);
     json_count(&writer, "failed", stats->failed);
-    json_count(&writer, "not_tried", stats->dropped);
+    json_count(&writer, "not_tried", stats->dropped - stats->cut);
+    json_count(&writer, "cut_off", stats->cut);
     json_count(&writer, "done_before", stats->resumed);
     json_count(&writer, "done_before_failed", stats->resumed_failed);
     json_count(&writer, "in_doubt", stats->in_doubt);

@@ -160,6 +160,7 @@ belay__batch_write_reply(struct belay__batch *batch,
         batch->stats->ok++;
     } else {
         count_failed(batch, written);
+        batch->stats->cut += !written;
     }
     if (written && status < BELAY__STATUS_COUNT) {
         batch->stats->statuses[status]++;

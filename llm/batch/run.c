@@ -73,6 +73,7 @@ end_active(struct belay__batch *batch)
     struct belay__item *item;
 
     if (batch->state.fd >= 0) {
+        batch->stats->cut += batch->active.count;
         free_items(batch, &batch->active);
     }
     while ((item = batch->active.first) != NULL) {

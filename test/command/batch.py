@@ -468,6 +468,9 @@ def test_b29_b31_130_after_two_everything_ends(where):
     where.give(40)
     interrupted(where, [signal.SIGINT, signal.SIGINT], 130, opened=False)
     expect(where.lines("out.jsonl"), [])
+    stats = json.loads(where.read("out.jsonl.stats.json"))
+    expect(stats["cut_off"], 4, "what was sent was tried")
+    expect(stats["not_tried"], stats["lines"] - 4)
     goes_on(where)
 
 

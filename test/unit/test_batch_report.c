@@ -27,7 +27,8 @@ set_up(void)
         .sent = 105,
         .ok = 90,
         .failed = 14,
-        .dropped = 6,
+        .dropped = 8,
+        .cut = 2,
         .retries = 7,
         .input_bytes = 12345,
         .tokens_in = 1000,
@@ -75,6 +76,8 @@ Test(batch_report, b27_report_for_people)
         "    invalid_json_line                   5\n"
         "    timeout                             2\n"
         "  not tried                             6\n"
+        "  sent, and cut off                     2  (without a result: may be "
+        "billed)\n"
         "  retries                               7\n"
         "  tokens in                          1000  (100 cached)\n"
         "  tokens out                          600  (50 reasoning)\n"
@@ -96,6 +99,7 @@ Test(batch_report, b27_report_for_people_says_nothing_of_what_was_not)
     cr_expect(eq(ptr, strstr(buffer.data, "HTTP"), NULL));
     cr_expect(eq(ptr, strstr(buffer.data, "retries"), NULL));
     cr_expect(eq(ptr, strstr(buffer.data, "not tried"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "cut off"), NULL));
     cr_expect(eq(ptr, strstr(buffer.data, "without usage"), NULL));
     cr_expect(eq(ptr, strstr(buffer.data, "nan"), NULL));
     cr_expect(eq(ptr, strstr(buffer.data, "inf"), NULL));
