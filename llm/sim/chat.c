@@ -169,7 +169,7 @@ refuse(belay_task *task, struct belay__sim_chat *chat, const char *why)
     chat->entry.end = BELAY__SIM_REFUSED;
     if (status == 429 && wait.ns > 0) {
         (void)snprintf(
-            text, sizeof(text), "%g", (double)wait.ns / BELAY__SIM_NS_PER_S);
+            text, sizeof(text), "%.12g", (double)wait.ns / BELAY__SIM_NS_PER_S);
         code = belay__reply_header(chat->call.reply, "retry-after", text);
     }
     if (code < 0) {
