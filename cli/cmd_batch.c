@@ -112,7 +112,8 @@ choose_progress(struct command *command)
         command->options.batch.arg = command;
     }
     if (command->options.progress != BELAY__PROGRESS_BAR) {
-        command->options.batch.progress_interval = belay_seconds(PLAIN_INTERVAL_S);
+        command->options.batch.progress_interval =
+            belay_seconds(PLAIN_INTERVAL_S);
     }
 }
 
@@ -220,7 +221,8 @@ BELAY_ASYNC(batch_command)
             belay__signals_open(task, on_signal, self), NULL));
         if (command->options.sim) {
             BELAY_AWAIT(belay_stack_enter(task, self->stack,
-                belay__sim_open(task, &command->options.sim_opts, &self->sim), NULL));
+                belay__sim_open(task, &command->options.sim_opts, &self->sim),
+                NULL));
             command->options.batch.base_url = belay__sim_url(self->sim);
         }
         BELAY_AWAIT(
