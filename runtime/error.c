@@ -24,6 +24,7 @@ struct belay_error {
     int line;
     const char *domain;
     const char *file;
+    belay_error *original; /* of a copy: what it is a copy of, kept */
     belay_error *cause;
     belay_error *context;
     belay_error **children;
@@ -133,9 +134,24 @@ belay__error_set_foreign(
     error->foreign_code = foreign_code;
 }
 
+static const belay_error *
+original_of(const belay_error *error)
+{
+    return error->original != NULL ? error->original : error;
+}
+
+bool
+belay__error_same(const belay_error *a, const belay_error *b)
+{
+    if (a == NULL || b == NULL) {
+        return a == b;
+    }
+    return original_of(a) == original_of(b);
+}
+
 /* A copy that nobody else has seen, sharing what hangs below. */
 static belay_error *
-error_copy(struct belay__memory *memory, const belay_error *from)
+error_copy(struct belay__memory *memory, belay_error *from)
 {
     const struct belay__error_site site = {
         from->task_name, from->file, from->line};
@@ -148,6 +164,8 @@ error_copy(struct belay__memory *memory, const belay_error *from)
     copy->domain = from->domain;
     copy->foreign_code = from->foreign_code;
     copy->failures = from->failures;
+    copy->original =
+        belay_error_ref(from->original != NULL ? from->original : from);
     copy->cause = belay_error_ref(from->cause);
     copy->context = belay_error_ref(from->context);
     for (size_t i = 0; i < from->child_count; i++) {
@@ -160,11 +178,18 @@ static bool
 chain_holds(const belay_error *chain, const belay_error *error)
 {
     for (; chain != NULL; chain = chain->context) {
-        if (chain == error) {
+        if (belay__error_same(chain, error)) {
             return true;
         }
     }
     return false;
+}
+
+/* An object with one reference is in no chain but its own. */
+static bool
+may_be_elsewhere(const belay_error *error)
+{
+    return error->refs > 1 || error->original != NULL;
 }
 
 belay_error *
@@ -174,10 +199,9 @@ belay__error_with_context(
     belay_error **slot = &error;
     belay_error *copy;
 
-    /* No cycles: what is in the one chain is not hung below the other. An
-     * object with one reference is in no chain but its own. */
-    if ((context->refs > 1 && chain_holds(error, context))
-        || (error->refs > 1 && chain_holds(context, error))) {
+    /* No cycles: what is in the one chain is not hung below the other. */
+    if ((may_be_elsewhere(context) && chain_holds(error, context))
+        || (may_be_elsewhere(error) && chain_holds(context, error))) {
         belay_error_unref(context);
         return error;
     }
@@ -252,6 +276,7 @@ belay_error_unref(belay_error *error)
     while (dead != NULL) {
         error = dead;
         dead = error->context;
+        drop(error->original, &dead);
         drop(error->cause, &dead);
         for (size_t i = 0; i < error->child_count; i++) {
             drop(error->children[i], &dead);

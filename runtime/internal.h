@@ -474,6 +474,8 @@ belay_error *belay__error_new_group(struct belay__memory *memory,
  */
 belay_error *belay__error_with_context(
     struct belay__memory *memory, belay_error *error, belay_error *context);
+/* Is it one error, perhaps with more in the context of the one object? */
+bool belay__error_same(const belay_error *a, const belay_error *b);
 /* A result as an error object: its own, or a new one for a bare code. */
 belay_error *belay__error_of(struct belay__memory *memory,
     const struct belay_result *result, const char *task_name);

@@ -18,7 +18,7 @@ same_failure(const struct belay_result *a, const struct belay_result *b)
     if (a->cancelled && b->cancelled) {
         return true;
     }
-    return a->code == b->code && a->error == b->error
+    return a->code == b->code && belay__error_same(a->error, b->error)
            && a->cancelled == b->cancelled;
 }
 
@@ -49,11 +49,15 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
     if (outcome.code >= 0) {
         return answer;
     }
-    /* A cancel never displaces an error, nor an error itself. */
-    if (same_failure(&outcome, &answer)
-        || (answer.cancelled && !outcome.cancelled)) {
+    /* A cancel never displaces an error. The same error is no new one, but
+     * more may have come into its context. */
+    if (answer.cancelled) {
         belay__result_clear(&answer);
         return outcome;
+    }
+    if (same_failure(&outcome, &answer)) {
+        belay__result_clear(&outcome);
+        return answer;
     }
     belay__result_enrich(runtime, &outcome);
     if (outcome.error != NULL) {

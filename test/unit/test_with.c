@@ -839,6 +839,49 @@ Test(with, s113_a_timeout_round_the_yield_is_one_of_the_users_block)
     expect_trace("enter g; body; exit g; behind");
 }
 
+struct limiting {
+    int unused;
+};
+
+BELAY_MANAGER(limiting)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_timeout(task, belay_seconds(1))) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
+struct fails_late {
+    int unused;
+};
+
+BELAY_ASYNC(fails_late)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(limiting, .unused = 0)) {
+        BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(2)));
+            BELAY_FAIL(BELAY_EIO, "too late");
+        }
+    }
+    BELAY_END;
+}
+
+/* What the timeout has noted is the same error still, not one more. */
+Test(with, s33_s79_an_error_that_was_noted_on_is_in_its_chain_once)
+{
+    struct belay_result result = {0};
+    belay_error *context;
+
+    cr_expect(eq(int, RUN_RESULT(&result, fails_late, .unused = 0), BELAY_EIO));
+    context = belay_error_context(result.error);
+    cr_assert(ne(ptr, context, NULL));
+    cr_expect(eq(int, belay_error_code(context), BELAY_ETIMEDOUT));
+    cr_expect(eq(ptr, belay_error_context(context), NULL));
+    belay_error_unref(result.error);
+}
+
 struct cancelled_user {
     belay_cancel_scope *scope;
     enum style style;
