@@ -27,7 +27,7 @@ enum kind {
     OP_CHECK,    /* id, catch */
     OP_WAIT,     /* id, catch, event */
     OP_SET,      /* event */
-    OP_CLEAR,    /* event */
+    OP_CLEAR,    /* event, ms: not from then on */
     OP_ACQUIRE,  /* id, catch, semaphore */
     OP_RELEASE,  /* semaphore */
     OP_CALL,     /* id, catch, entry */
@@ -112,12 +112,17 @@ put_result(const struct belay_result *result)
     }
 }
 
+static int64_t
+now_ms(const belay_task *task)
+{
+    return belay_now(task).ns / NS_PER_MS - 1000;
+}
+
 static void
 put_event(const belay_task *task, const char *what, int64_t id)
 {
-    printf("%lld %s %s %lld",
-        (long long)(belay_now(task).ns / NS_PER_MS - 1000),
-        belay_task_name(task), what, (long long)id);
+    printf("%lld %s %s %lld", (long long)now_ms(task), belay_task_name(task),
+        what, (long long)id);
 }
 
 static void
@@ -443,7 +448,9 @@ run_plain(const belay_task *task, const struct op *op)
         belay_event_set(&events[args[0]]);
         break;
     case OP_CLEAR:
-        belay_event_clear(&events[args[0]]);
+        if (now_ms(task) < args[1]) {
+            belay_event_clear(&events[args[0]]);
+        }
         break;
     case OP_RELEASE:
         belay_semaphore_release(&semaphores[args[0]]);

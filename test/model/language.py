@@ -58,7 +58,7 @@ class Flat:
         elif op in ("wait", "acquire", "join"):
             self.add(op, s["id"], s["catch"], s["slot"])
         elif op in ("set", "clear", "release"):
-            self.add(op, s["slot"])
+            self.add(op, s["slot"], JANITOR_MS)
         elif op == "call":
             self.later(self.add(op, s["id"], s["catch"]), 3, s["body"])
         elif op == "spawn":
@@ -78,9 +78,10 @@ class Flat:
             self.add(op)
 
     def block(self, s):
-        marked = s["op"] in ("scope", "group")
+        marked = s["op"] in ("scope", "group", "permit")
         if marked:
-            mark = self.add("mark", s["id"], 0, SLOT[s["op"]], s["slot"])
+            mark = self.add("mark", s["id"], 0, SLOT.get(s["op"], 0),
+                            s["slot"])
         opener = self.opener(s)
         self.statements(s["body"])
         opener[2] = len(self.ops)

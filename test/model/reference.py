@@ -50,11 +50,13 @@ class Error:
             error = error.context
 
     def with_context(self, context):
-        """S77, S79: the other chain at the end of this one, nothing twice."""
-        here = {error.identity for error in self.chain()}
-        if any(error.identity in here for error in context.chain()):
+        """S77, S79: the other chain at the end of this one, no error twice."""
+        if (context.is_in(self) or self.is_in(context)):
             return self
         return self.extended(context)
+
+    def is_in(self, other):
+        return any(error.identity is self.identity for error in other.chain())
 
     def extended(self, context):
         inner = context
@@ -517,7 +519,8 @@ class Model:
         yield from ()
 
     def do_clear(self, _task, s, _):
-        self.events.setdefault(s["slot"], [False, []])[0] = False
+        if self.now < JANITOR_MS:
+            self.events.setdefault(s["slot"], [False, []])[0] = False
         yield from ()
 
     def semaphore(self, slot):
@@ -678,8 +681,9 @@ class Model:
             raise control
 
     def left(self, task, s, result):
-        target = self.slots[s["op"]].pop(s["slot"])
         words = ["ok" if result is None else result]
+        if s["op"] != "permit":
+            target = self.slots[s["op"]].pop(s["slot"])
         if s["op"] == "scope":
             words.append(f"{int(target.caught)}"
                          f"{int(target.cancelled_at is not None)}"
@@ -817,6 +821,7 @@ class Model:
     def do_permit(self, task, s, frame):
         result = yield self.acquire(s["slot"])
         if result is not None:
+            self.left(task, s, result)
             raise result
 
         def leave(outcome):
@@ -824,7 +829,7 @@ class Model:
             self.semaphore(s["slot"]).release()
             return outcome
 
-        yield from self.block(task, s, frame, leave)
+        yield from self.block(task, s, frame, leave, marked=True)
 
 
 def check(program, log):
