@@ -2,12 +2,14 @@
  *
  * The children's cancel scopes hang below the group's, which is also what
  * keeps them: the group itself only counts. Children beyond max_running wait
- * unstarted in a queue. The exit waits for `alive` to become 0, whatever
- * happens; nothing on that path allocates.
+ * unstarted in a queue; one that start.c has not handed over yet only counts.
+ * The exit waits for `alive` to become 0, whatever happens; nothing on that
+ * path allocates.
  */
 #include <belay/group.h>
 
 #include "runtime/internal.h"
+#include "scopes/place.h"
 
 #define MAX_ERRORS 64
 
@@ -76,12 +78,19 @@ is_failure(const struct belay_result *result)
     return result->code < 0 && !result->cancelled;
 }
 
+static bool
+may_start(const belay_group *group)
+{
+    return group->opts.max_running == 0
+           || group->running < group->opts.max_running;
+}
+
 static void
 start_next(belay_group *group)
 {
     belay_task *task = group->waiting_first;
 
-    if (task == NULL) {
+    if (task == NULL || !may_start(group)) {
         return;
     }
     group->waiting_first = task->ready_next;
@@ -106,13 +115,37 @@ child_ended(struct belay__owner *owner, belay_task *child)
             "another task of the group failed", child);
     }
     group->child_cancelled |= child->result.cancelled;
-    group->alive--;
     group->running--;
     start_next(group);
+    belay__group_drop(group);
+}
+
+int
+belay__group_hold(belay_group *group)
+{
+    if (group->finished) {
+        return BELAY_ESTATE;
+    }
+    group->alive++;
+    return 0;
+}
+
+void
+belay__group_drop(belay_group *group)
+{
+    group->alive--;
     if (group->alive == 0 && group->joining) {
         group->finished = true;
         belay__wake(group->host, 0, NULL);
     }
+}
+
+void
+belay__group_adopt(belay_group *group, belay_task *child)
+{
+    child->owner = &group->owner;
+    group->running++; /* it runs already, whatever max_running says */
+    belay__scope_reparent(group->runtime, &child->base, &group->scope);
 }
 
 static belay_next
@@ -216,13 +249,6 @@ belay_group_open(
         group.opts.max_errors = MAX_ERRORS;
     }
     return belay_enter(task, &manager, &group);
-}
-
-static bool
-may_start(const belay_group *group)
-{
-    return group->opts.max_running == 0
-           || group->running < group->opts.max_running;
 }
 
 static void

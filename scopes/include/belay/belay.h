@@ -6,6 +6,8 @@
 #include <belay/blocking.h>
 #include <belay/context.h>
 #include <belay/group.h>
+#include <belay/hold.h>
+#include <belay/managers.h>
 #include <belay/process.h>
 #include <belay/runtime.h>
 #include <belay/stack.h>

@@ -91,6 +91,59 @@ BELAY_API int belay_group_spawn(belay_group *group,
     const belay_function *function, const void *arguments,
     const struct belay_spawn_opts *opts);
 
+/* Start a child and wait until it is ready: a token. */
+#define belay_start(task, group, ret, function, ...) \
+    belay_group_start((task), (group), &(function), \
+        &(const struct function){__VA_ARGS__}, NULL, (ret))
+
+/**
+ * belay_group_start - start a child task and wait until it says it is ready
+ *
+ *   function   not NULL; calls belay_started() once it is ready
+ *   arguments  function->size bytes, copied before the call returns
+ *   opts       NULL for all defaults; the handle is given when it is ready
+ *   ret        NULL, or receives what it passes to belay_started(); untouched
+ *              on failure
+ *
+ * Until it is ready the child belongs to the caller: it is in the caller's
+ * cancel scopes, and its failure is the caller's. From then on it is a child
+ * of the group like any other; it counts for max_running but does not wait
+ * for a place. Meanwhile the group stays open. A cancelled start waits until
+ * the child has ended, exits included.
+ *
+ * Owner:   the value is the child's; a handle asked for in opts is the
+ *          caller's to unref.
+ * Errors:  BELAY_EINVAL     opts->size is one this library does not know
+ *          BELAY_ENOMEM     no memory
+ *          BELAY_ESTATE     the group has ended
+ *          In each case nothing has changed.
+ *          BELAY_EPROTO     the child has ended well, but was never ready
+ *          BELAY_ECANCELED  flagged: the caller was cancelled first, and the
+ *                           child has ended; unflagged: only the child was
+ *          else what the child has failed with.
+ * Threads: loop thread. Cancellation point.
+ * Since:   0.1. Source: contract S65-S68 (trio.Nursery.start).
+ */
+BELAY_API belay_next belay_group_start(belay_task *task, belay_group *group,
+    const belay_function *function, const void *arguments,
+    const struct belay_spawn_opts *opts, void **ret);
+
+/**
+ * belay_started - in a child of belay_group_start(): I am ready
+ *
+ *   value  what the starter receives; may be NULL
+ *
+ * If the start was cancelled first it does nothing: the child stays with the
+ * starter and sees that cancel at its next checkpoint.
+ *
+ * Owner:   the value is the child's; it says how long it is good.
+ * Errors:  BELAY_ESTATE  it was called before, or the task was not started
+ *                        this way; nothing has changed
+ * Threads: loop thread, in a step of the child. Not a cancellation point.
+ * Since:   0.1. Source: contract S65-S67 (trio.TaskStatus.started).
+ */
+BELAY_API int belay_started(belay_task *task, void *value);
+
 /**
  * belay_group_cancel - ask the body and all children to end
  *

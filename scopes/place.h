@@ -1,0 +1,15 @@
+/* place.h - a place in a group, for a child that is not the group's yet. */
+#ifndef BELAY_SCOPES_PLACE_H
+#define BELAY_SCOPES_PLACE_H
+
+#include <belay/group.h>
+
+/* From hold to drop or adopt the group stays open. BELAY_ESTATE: it has ended;
+ * nothing has changed.
+ */
+int belay__group_hold(belay_group *group);
+void belay__group_drop(belay_group *group);
+/* The child takes the place: from now on it is one of the group's. */
+void belay__group_adopt(belay_group *group, belay_task *child);
+
+#endif

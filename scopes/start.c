@@ -1,0 +1,195 @@
+/* start.c - a child that says when it is ready.
+ *
+ *   waiting -> handed over        belay_started(); the group has the child
+ *          \-> ended              without it; the caller has its failure
+ *
+ * Until it is handed over the child hangs below a cancel scope of the caller,
+ * who waits whatever happens; so none of its cancels can get lost on the way.
+ * A child below a cancelled caller is never handed over: it may be unwinding
+ * already because of a cancel that the group knows nothing of.
+ */
+#include <belay/group.h>
+
+#include "runtime/internal.h"
+#include "scopes/place.h"
+
+struct start {
+    struct belay__owner owner;
+    struct belay__scope scope; /* the child's parent, the caller's innermost */
+    belay_group *group;
+    belay_task *caller;
+    belay_task *child; /* until it is started */
+    belay_task **ret_task;
+    void **ret;
+    void *value;
+    const char *child_name;
+    struct belay_result ended; /* how the child has, before it was ready */
+    bool started;              /* belay_started() was called */
+    bool handed_over;          /* … in time */
+    bool child_alone;          /* only the child itself was cancelled */
+};
+
+static enum belay_abort
+never_abort(belay_task *task)
+{
+    (void)task;
+    return BELAY_ABORT_REFUSED; /* the child sees the cancel; wait for it */
+}
+
+static const struct belay__wait_kind start_wait = {"task start", never_abort};
+
+static void
+child_ended(struct belay__owner *owner, belay_task *child)
+{
+    struct start *start = BELAY__CONTAINER(owner, struct start, owner);
+
+    start->ended = belay__result_copy(&child->result);
+    start->child_name = child->name;
+    start->child_alone = (child->base.flags & BELAY__SCOPE_CANCELLED) != 0;
+    belay__wake(start->caller, 0, NULL);
+    belay__group_drop(start->group);
+}
+
+/* The child has ended without belay_started(), or too late for it. */
+static belay_next
+fail_start(belay_task *task, struct start *start, bool cancelled)
+{
+    const struct belay_result *ended = &start->ended;
+
+    if (ended->code < 0 && !ended->cancelled) {
+        belay__result_set(task, ended->code, NULL, ended->error);
+        return belay_pass(task);
+    }
+    if (cancelled || (ended->cancelled && !start->child_alone)) {
+        belay__result_cancelled(task);
+        return belay_pass(task);
+    }
+    if (ended->cancelled) {
+        return belay_fail(task, BELAY_ECANCELED,
+            "task %s was cancelled before it had started", start->child_name);
+    }
+    return belay_fail(task, BELAY_EPROTO, "task %s ended before it had started",
+        start->child_name);
+}
+
+static belay_next
+start_over(belay_task *task, void *self)
+{
+    struct start *start = self;
+    const bool cancelled = belay__cancel_visible(task);
+
+    belay__scope_pop(task, &start->scope);
+    if (!start->handed_over) {
+        return fail_start(task, start, cancelled);
+    }
+    if (start->ret != NULL) {
+        *start->ret = start->value;
+    }
+    return belay_return(task, start->value);
+}
+
+/* It was never started: as if it had not been made. */
+static void
+discard(belay_group *group, belay_task *child)
+{
+    belay__task_discard(child);
+    belay__group_drop(group);
+}
+
+static belay_next
+start_begin(belay_task *task, void *self)
+{
+    struct start *start = self;
+    int code;
+
+    start->scope = belay__scope_empty(task->runtime, INT64_MAX, -1);
+    code = belay__scope_push(task, &start->scope);
+    if (code < 0) {
+        discard(start->group, start->child);
+        return belay_fail(task, code, NULL);
+    }
+    if (!belay__wait_begin(task, &start_wait)) {
+        belay__scope_pop(task, &start->scope);
+        discard(start->group, start->child);
+        return belay_end_with(task, belay__next(BELAY__HOW_WAIT));
+    }
+    start->child->owner = &start->owner;
+    belay__scope_reparent(task->runtime, &start->child->base, &start->scope);
+    belay__task_start(start->child);
+    return belay_then(task, start_over, belay__next(BELAY__HOW_WAIT));
+}
+
+/* Makes the child, since its arguments need not live longer than this call. */
+static int
+make_child(struct start *start, const belay_function *function,
+    const void *arguments, const struct belay_spawn_opts *opts)
+{
+    belay_task *task = start->caller;
+    int code;
+
+    if (opts != NULL && opts->size != sizeof(*opts)) {
+        return BELAY_EINVAL;
+    }
+    if (opts != NULL) {
+        start->ret_task = opts->task;
+    }
+    code = belay__group_hold(start->group);
+    if (code < 0) {
+        return code;
+    }
+    code =
+        belay__task_new(task->runtime, task->scope, NULL, function, arguments,
+            opts != NULL ? opts->name : NULL, task->context, &start->child);
+    if (code < 0) {
+        belay__group_drop(start->group);
+    }
+    return code;
+}
+
+belay_next
+belay_group_start(belay_task *task, belay_group *group,
+    const belay_function *function, const void *arguments,
+    const struct belay_spawn_opts *opts, void **ret)
+{
+    static const belay_function starter = {
+        "group start", __FILE__, sizeof(struct start), start_begin, 0};
+    struct start start = {
+        .owner = {child_ended}, .caller = task, .group = group, .ret = ret};
+    int code = make_child(&start, function, arguments, opts);
+    belay_next next;
+
+    if (code < 0) {
+        return belay__refuse(task, code);
+    }
+    next = belay_call(task, &starter, &start);
+    if (next.how != BELAY__HOW_CALL) {
+        discard(group, start.child);
+    }
+    return next;
+}
+
+int
+belay_started(belay_task *task, void *value)
+{
+    struct start *start;
+
+    if (task->owner->ended != child_ended) {
+        return BELAY_ESTATE;
+    }
+    start = BELAY__CONTAINER(task->owner, struct start, owner);
+    if (start->started) {
+        return BELAY_ESTATE;
+    }
+    start->started = true;
+    if ((start->scope.flags & BELAY__SCOPE_MARKS) != 0) {
+        return 0; /* the caller is cancelled: the child stays with it */
+    }
+    start->handed_over = true;
+    start->value = value;
+    if (start->ret_task != NULL) {
+        *start->ret_task = belay_task_ref(task);
+    }
+    belay__group_adopt(start->group, task);
+    belay__wake(start->caller, 0, NULL);
+    return 0;
+}
