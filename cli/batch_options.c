@@ -46,6 +46,8 @@ static const char usage[] =
 "      --max-retries N    of one line (default 5; 0: none)\n"
 "      --timeout TIME     of one line with its retries, as 30s, 5m, 1h\n"
 "                         (default: none)\n"
+"      --drain-timeout TIME  for what is in flight when the batch is\n"
+"                         interrupted or stops (default: 2m)\n"
 "      --order ORDER      completion (default) or input\n"
 "      --window N         lines out of order with --order input\n"
 "                         (default 4 times the concurrency)\n"
@@ -82,6 +84,7 @@ enum option_id {
     OPTION_NO_PROXY,
     OPTION_MAX_RETRIES,
     OPTION_TIMEOUT,
+    OPTION_DRAIN_TIMEOUT,
     OPTION_ORDER,
     OPTION_WINDOW,
     OPTION_SYNC,
@@ -111,6 +114,7 @@ static const struct option options[] = {
     {"concurrency", required_argument, NULL, 'c'},
     {"max-retries", required_argument, NULL, OPTION_MAX_RETRIES},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
     {"order", required_argument, NULL, OPTION_ORDER},
     {"window", required_argument, NULL, OPTION_WINDOW},
     {"sync", required_argument, NULL, OPTION_SYNC},
@@ -340,6 +344,9 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
         return true;
     case OPTION_TIMEOUT:
         return set_span("--timeout", text, &ret->batch.timeout);
+    case OPTION_DRAIN_TIMEOUT:
+        return set_span(
+            "--drain-timeout", text, &ret->batch.drain_timeout);
     case 'q':
         ret->quiet = true;
         return true;
@@ -424,6 +431,26 @@ finish_options(struct belay__batch_options *ret)
     return true;
 }
 
+/* "--api-key SECRET" would be taken for short of --api-key-env. */
+static bool
+has_key(int argc, char **argv)
+{
+    static const char name[] = "--api-key-env";
+
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const size_t len = strcspn(argv[i], "=");
+
+        if (len > 4 && len < sizeof(name) - 1
+            && strncmp(argv[i], name, len) == 0) {
+            (void)fprintf(stderr,
+                "belay batch: a key on the command line can be seen by "
+                "everybody; --api-key-env names the variable that holds it\n");
+            return true;
+        }
+    }
+    return false;
+}
+
 enum belay__batch_parsed
 belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv)
@@ -434,6 +461,9 @@ belay__batch_options_parse(
         .batch = {.concurrency = DEFAULT_CONCURRENCY, .proxy_from_env = true},
         .key_env = DEFAULT_KEY_ENV,
     };
+    if (has_key(argc, argv)) {
+        return BELAY__BATCH_PARSED_USAGE;
+    }
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {
         if (id == 'h') {
             (void)fputs(usage, stdout);

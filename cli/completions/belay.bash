@@ -26,15 +26,16 @@ _belay_batch()
     --order) _belay_words 'completion input' ;;
     --progress) _belay_words 'auto bar lines json none' ;;
     --base-url | --model | --sim-latency | --sim-faults | -c | --concurrency \
-        | --max-retries | --timeout | --window | --max-line | --max-reply \
+        | --max-retries | --timeout | --drain-timeout | --window \
+        | --max-line | --max-reply \
         | --seed) ;;
     *)
         if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
             _belay_words '-o --output --errors --overwrite --force --in-doubt
                 --base-url --api-key-env --model --sim --sim-latency
                 --sim-faults --allow-http --insecure --ca-file --no-proxy
-                -c --concurrency --max-retries --timeout --order --window
-                --sync --max-line --max-reply --no-id-check --seed --progress
+                -c --concurrency --max-retries --timeout --drain-timeout
+                --order --window --sync --max-line --max-reply --no-id-check --seed --progress
                 -q --quiet -h --help'
         else
             _belay_files

@@ -26,6 +26,7 @@ complete -c belay -n '__fish_seen_subcommand_from batch' -l no-proxy -d 'Do not 
 complete -c belay -n '__fish_seen_subcommand_from batch' -s c -l concurrency -x -d 'Requests in flight'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l max-retries -x -d 'Of one line'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l timeout -x -d 'Of one line with its retries'
+complete -c belay -n '__fish_seen_subcommand_from batch' -l drain-timeout -x -d 'For what is in flight when the batch stops'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l order -x -a 'completion input' -d 'Of the output'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l window -x -d 'Lines out of order'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l sync -x -a 'interval line never' -d 'Make lines safe against a loss of power'

@@ -37,17 +37,19 @@ typedef void belay__batch_progress_fn(
 
 /* A zero field means its default. Texts are borrowed while the batch runs. */
 struct belay__batch_opts {
-    const char *input_path;  /* "-": standard input */
-    const char *output_path; /* "-": standard output */
-    const char *errors_path; /* default: error lines go into the output */
-    const char *base_url;    /* ends with /v1, as a rule */
-    const char *api_key;     /* default none */
-    const char *model;       /* put in place of the lines' models */
-    uint32_t concurrency;    /* default 64 */
-    int32_t max_retries;     /* of a line; default 5; negative: none */
-    belay_duration timeout;  /* of a line, all attempts; default none */
-    uint64_t seed;           /* of the retries' jitter; default random */
-    size_t window;           /* not 0: output in the order of the input, with
+    const char *input_path;       /* "-": standard input */
+    const char *output_path;      /* "-": standard output */
+    const char *errors_path;      /* default: error lines go into the output */
+    const char *base_url;         /* ends with /v1, as a rule */
+    const char *api_key;          /* default none */
+    const char *model;            /* put in place of the lines' models */
+    uint32_t concurrency;         /* default 64 */
+    int32_t max_retries;          /* of a line; default 5; negative: none */
+    belay_duration timeout;       /* of a line, all attempts; default none */
+    belay_duration drain_timeout; /* for what is in flight when the batch
+                                     stops; default 120 s */
+    uint64_t seed;                /* of the retries' jitter; default random */
+    size_t window; /* not 0: output in the order of the input, with
                                 at most so many lines out of order */
     enum belay__batch_sync_policy sync;
     size_t max_line_bytes;  /* default 64 MiB */

@@ -19,6 +19,7 @@
 #define LINE_ROOM 65536 /* of an output line, besides the reply */
 #define SYNC_INTERVAL_MS 200
 #define PROGRESS_INTERVAL_MS 250
+#define DRAIN_S 120
 
 /* ---- lists ---- */
 
@@ -103,6 +104,9 @@ set_defaults(struct belay__batch_opts *opts)
     }
     if (opts->timeout.ns == 0) {
         opts->timeout = BELAY_FOREVER;
+    }
+    if (opts->drain_timeout.ns == 0) {
+        opts->drain_timeout = belay_seconds(DRAIN_S);
     }
     if (opts->progress_interval.ns == 0) {
         opts->progress_interval = belay_milliseconds(PROGRESS_INTERVAL_MS);
@@ -405,16 +409,25 @@ struct dropper {
     struct belay__batch *batch;
 };
 
-/* Once the batch stops, no line waits for another attempt (B29). */
+/* Once the batch stops, no line waits for another attempt, and what is in
+ * flight has so long (B29). A line that is active has a worker, so the group
+ * of the workers is still there.
+ */
 BELAY_ASYNC(dropper)
 {
     struct belay__batch *batch = self->batch;
 
     BELAY_BEGIN;
-    for (;;) {
-        BELAY_AWAIT(belay_event_wait(task, &batch->drop_due));
-        belay_event_clear(&batch->drop_due);
-        belay__batch_drop_sleepers(batch);
+    BELAY_AWAIT(belay_event_wait(task, &batch->drop_due));
+    BELAY_WITH (belay_move_on(task, batch->opts.drain_timeout, NULL)) {
+        for (;;) {
+            belay_event_clear(&batch->drop_due);
+            belay__batch_drop_sleepers(batch);
+            BELAY_AWAIT(belay_event_wait(task, &batch->drop_due));
+        }
+    }
+    if (!belay_cancel_pending(task, NULL) && batch->active.count > 0) {
+        belay_group_cancel(batch->group, "what was in flight took too long");
     }
     BELAY_END;
 }

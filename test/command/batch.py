@@ -480,6 +480,21 @@ def test_b29_b31_143_when_terminated(where):
     goes_on(where)
 
 
+def test_b29_what_is_in_flight_has_its_time(where):
+    where.give(40)
+    gate = Gate()
+    try:
+        started = Run(["batch", where / "in", "-o", where / "out.jsonl",
+                       "--base-url", gate.server.url, "-c", "4",
+                       "--drain-timeout", "100ms"])
+        wait_until(lambda: len(gate.server.bodies) == 4, "four in flight")
+        started.process.send_signal(signal.SIGINT)
+        expect_code(started.end(), 130)
+    finally:
+        gate.stop()
+    goes_on(where)
+
+
 def test_b29_an_interrupt_does_not_wait_for_retries(where):
     where.give(3)
     with Server(lambda body: (503, "{}", [("Retry-After", "500")])) as server:
@@ -636,6 +651,15 @@ def everything(where, done):
         if name != "in":
             texts[name] = where.read(name)
     return texts
+
+
+def test_x1_a_key_comes_from_the_environment_only(where):
+    where.give(1)
+    for option in ("--api-key", "--api-k", "--key"):
+        done = run("batch", where / "in", "-o", where / "out.jsonl", option,
+                   CANARY)
+        expect_code(done, 2)
+        assert CANARY not in done.err, done.err
 
 
 def test_x2_the_key_is_in_no_output(where):
