@@ -237,7 +237,7 @@ void
 belay__scope_pop(belay_task *task, struct belay__scope *scope)
 {
     BELAY__REQUIRE(
-        task->scope == scope, "task %s: not its innermost scope", task->name);
+        task->scope == scope, "task %s: not its innermost scope", task->base.name);
     task->scope = scope->parent;
     belay__scope_unlink(task->runtime, scope);
     belay__deadline_release(task->runtime, 1);
@@ -268,7 +268,7 @@ belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     scope->source = source;
     scope->reason_text = text;
     if (by != NULL) {
-        scope->reason_task_name = by->name;
+        scope->reason_task_name = by->base.name;
         scope->reason_task_id = by->id;
     }
     start_grace(runtime, scope);

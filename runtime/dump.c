@@ -108,6 +108,17 @@ dump_frames(const belay_task *task, FILE *out)
     }
 }
 
+/* The cancel scopes that it is in, innermost first. */
+static void
+dump_scopes(const belay_task *task, FILE *out)
+{
+    for (const struct belay__scope *scope = task->scope; scope != &task->base;
+         scope = scope->parent) {
+        fprintf(out, "%s%s", scope == task->scope ? ", inside " : " < ",
+            scope->name);
+    }
+}
+
 static void
 dump_task(const belay_task *task, int depth, FILE *out)
 {
@@ -115,12 +126,13 @@ dump_task(const belay_task *task, int depth, FILE *out)
     const int64_t due = belay_effective_deadline(task).ns;
     struct belay_cancel_reason reason = {.text = ""};
 
-    fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->name, task->id,
-        state_name(task));
+    fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->base.name,
+        task->id, state_name(task));
     if (task->waiting != NULL) {
         fprintf(out, " for %s", awaited(task));
     }
     dump_frames(task, out);
+    dump_scopes(task, out);
     if (belay_cancel_pending(task, &reason)) {
         fprintf(out, ", cancelled (%s: %s)", source_name(reason.source),
             reason.text);

@@ -99,14 +99,20 @@ belay__error_new(struct belay__memory *memory, int code,
 
 belay_error *
 belay__error_new_group(struct belay__memory *memory,
-    const struct belay__error_site *site, size_t failures,
+    const struct belay__error_site *site, const char *name, size_t failures,
     belay_error **children, size_t count)
 {
-    char message[64];
+    const char *plural = failures == 1 ? "" : "s";
+    char message[MESSAGE_MAX];
     belay_error *error;
 
-    (void)snprintf(message, sizeof(message), "%zu task%s of the group failed",
-        failures, failures == 1 ? "" : "s");
+    if (name == NULL) {
+        (void)snprintf(message, sizeof(message),
+            "%zu task%s of the group failed", failures, plural);
+    } else {
+        (void)snprintf(message, sizeof(message),
+            "%zu task%s of group '%s' failed", failures, plural, name);
+    }
     error = error_alloc(memory, BELAY_EGROUP, site, message, count);
     if (error == NULL) {
         return NULL;
@@ -222,8 +228,8 @@ belay__error_with_context(
 }
 
 belay_error *
-belay__error_of(struct belay__memory *memory,
-    const struct belay_result *result, const char *task_name)
+belay__error_of(struct belay__memory *memory, const struct belay_result *result,
+    const char *task_name)
 {
     const struct belay__error_site site = {task_name, NULL, 0};
 
@@ -354,8 +360,8 @@ struct text {
     size_t len;
 };
 
-static void
-text_add(struct text *text, const char *format, ...) BELAY_PRINTF(2, 3);
+static void text_add(struct text *text, const char *format, ...)
+    BELAY_PRINTF(2, 3);
 
 static void
 text_add(struct text *text, const char *format, ...)
@@ -374,8 +380,8 @@ text_add(struct text *text, const char *format, ...)
 }
 
 static void
-text_error(struct text *text, const belay_error *error, const char *label,
-    int depth)
+text_error(
+    struct text *text, const belay_error *error, const char *label, int depth)
 {
     if (depth > DEPTH_MAX) {
         text_add(text, "%*s...\n", depth * 2, "");

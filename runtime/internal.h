@@ -134,6 +134,7 @@ struct belay__scope {
     uint32_t flags;
     enum belay_cancel_source source;
     int32_t depth; /* more than that of the task's scopes above it */
+    const char *name; /* a task's base scope: the task's */
     const char *reason_text;
     const char *reason_task_name;
     uint64_t reason_task_id;
@@ -188,6 +189,10 @@ enum {
     BELAY__FRAME_YIELDED = 64,  /* a generator manager behind its yield */
     BELAY__FRAME_AROUND = 128,  /* a scope of one, opened before the yield */
     BELAY__FRAME_TWICE = 256,   /* one that has yielded again */
+    /* The exit has said suppress; that holds once its own blocks are left. */
+    BELAY__FRAME_WILL_SUPPRESS = 512,
+    /* A block round a yield has made another failure of what was delivered. */
+    BELAY__FRAME_REPLACED = 1024,
 };
 
 struct belay__frame {
@@ -377,7 +382,6 @@ struct belay_task {
     struct belay__wait wait;
     struct belay_waiters joiners;
     struct belay__scope base;
-    const char *name;
     uint64_t id;
     uint32_t block_bytes;
     uint32_t refs;
@@ -465,9 +469,11 @@ belay_error *belay__error_new_va(struct belay__memory *memory, int code,
 void belay__error_set_cause(belay_error *error, belay_error *cause);
 void belay__error_set_foreign(
     belay_error *error, const char *domain, int foreign_code);
-/* Room for children is made when the error is made. */
+/* Room for children is made when the error is made; name: the group's, or
+ * NULL.
+ */
 belay_error *belay__error_new_group(struct belay__memory *memory,
-    const struct belay__error_site *site, size_t failures,
+    const struct belay__error_site *site, const char *name, size_t failures,
     belay_error **children, size_t count);
 /* `error` with `context` at the end of its chain; takes both over and gives
  * the error to use instead. Without memory the context is dropped.
@@ -481,6 +487,11 @@ belay_error *belay__error_of(struct belay__memory *memory,
     const struct belay_result *result, const char *task_name);
 
 /* ---- context variables (context.c) ---- */
+
+struct belay_context {
+    belay_runtime *runtime;
+    struct belay__binding *binding;
+};
 
 struct belay__binding *belay__context_ref(struct belay__binding *binding);
 void belay__context_unref(
@@ -612,7 +623,7 @@ static inline void
 belay__require_idle(const belay_task *task)
 {
     BELAY__REQUIRE(task->state == BELAY__TASK_RUNNING,
-        "task %s: a step starts at most one operation", task->name);
+        "task %s: a step starts at most one operation", task->base.name);
 }
 
 /* Takes over the reference on error. */

@@ -58,7 +58,6 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
         .owner = owner,
         .arena = {NULL, (char *)task + belay__align16(sizeof(*task)),
             (char *)task + bytes},
-        .name = name != NULL ? name : function->name,
         .id = ++runtime->last_id,
         .block_bytes = bytes,
         .refs = 1,
@@ -70,6 +69,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     task->top = (struct belay__frame *)(void *)(first + BELAY__FRAME_PAD);
     belay__frame_init(task->top, function, arguments, 0);
     task->base = belay__scope_empty(runtime, INT64_MAX, -1);
+    task->base.name = name != NULL ? name : function->name;
     belay__scope_link(runtime, &task->base, parent, task);
     task->scope = &task->base;
     runtime->tasks_alive++;
@@ -119,7 +119,7 @@ belay__task_end(belay_task *task)
     belay_task *joiner;
 
     BELAY__REQUIRE(task->scope == &task->base,
-        "task %s ended inside a cancel scope", task->name);
+        "task %s ended inside a cancel scope", task->base.name);
     task_release(task);
     runtime->current = NULL; /* what is called now belongs to no task */
     while ((joiner = belay__waiters_first(&task->joiners)) != NULL) {
@@ -152,7 +152,7 @@ belay_task_unref(belay_task *task)
 const char *
 belay_task_name(const belay_task *task)
 {
-    return task->name;
+    return task->base.name;
 }
 
 uint64_t

@@ -76,7 +76,7 @@ open_block(belay_task *task, belay_next enter, belay_step *body,
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
                            && task->result.code < 0,
-            "task %s: a block needs an enter operation", task->name);
+            "task %s: a block needs an enter operation", task->base.name);
         return belay__next(BELAY__HOW_END);
     }
     block = belay__frame_block(task->staged);
@@ -107,7 +107,7 @@ belay_leave(belay_task *task)
 {
     belay__require_idle(task);
     BELAY__REQUIRE(task->top->scopes != NULL, "task %s: no open block to leave",
-        task->name);
+        task->base.name);
     return belay__next(BELAY__HOW_LEAVE);
 }
 
@@ -131,8 +131,8 @@ belay_suppress(belay_task *task)
 {
     belay__require_idle(task);
     BELAY__REQUIRE((task->top->resume.flags & BELAY__FRAME_EXITING) != 0,
-        "task %s: only an exit may suppress", task->name);
-    task->top->resume.flags |= BELAY__FRAME_SUPPRESS;
+        "task %s: only an exit may suppress", task->base.name);
+    task->top->resume.flags |= BELAY__FRAME_WILL_SUPPRESS;
     belay__result_set(task, 0, NULL, NULL);
     return belay__next(BELAY__HOW_END);
 }
@@ -149,7 +149,7 @@ belay_next
 belay_fail_at(belay_task *task, const char *file, int line, int code,
     const char *format, ...)
 {
-    const struct belay__error_site site = {task->name, file, line};
+    const struct belay__error_site site = {task->base.name, file, line};
     belay_error *error = NULL;
     va_list args;
 
@@ -194,7 +194,7 @@ void
 belay__lost_line(belay_task *task, const char *file)
 {
     belay__broken("BELAY_BEGIN",
-        "task %s, %s:%d: an await inside a switch of its own", task->name, file,
+        "task %s, %s:%d: an await inside a switch of its own", task->base.name, file,
         task->top->resume.line);
 }
 
@@ -277,13 +277,13 @@ follow(belay_task *task, belay_next next)
         return belay__yielded(task);
     case BELAY__HOW_ENTER:
         belay__broken("a step",
-            "task %s: manager %s is entered without a block", task->name,
+            "task %s: manager %s is entered without a block", task->base.name,
             task->staged->function->name);
     case BELAY__HOW_NONE:
         break;
     }
     belay__broken("a step", "task %s, function %s: not a token of an operation",
-        task->name, task->top->function->name);
+        task->base.name, task->top->function->name);
 }
 
 /* A cancel has reached a parked task. False: it stays parked. */

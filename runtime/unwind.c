@@ -29,7 +29,7 @@ belay__result_enrich(belay_runtime *runtime, struct belay_result *result)
 
     if (result->code < 0 && !result->cancelled && result->error == NULL) {
         result->error = belay__error_of(
-            runtime->memory, result, task != NULL ? task->name : NULL);
+            runtime->memory, result, task != NULL ? task->base.name : NULL);
     }
 }
 
@@ -99,19 +99,21 @@ entered(belay_task *task)
     task->top = scope->caller; /* the stack links it */
 }
 
-/* A block round a generator manager's yield has suppressed what the yield
- * delivered: so does the manager, as a nested exit stack would.
+/* Is it a block round a generator manager's yield that what the yield has
+ * delivered leaves, perhaps replaced by a block inside of this one?
  */
-static void
-suppressed(const struct belay__frame *scope, const struct belay_result *outcome)
+static bool
+leaves_around(
+    const struct belay__frame *scope, const struct belay_result *outcome)
 {
-    struct belay__frame *owner = scope->caller;
+    const struct belay__frame *owner = scope->caller;
 
-    if ((scope->resume.flags & BELAY__FRAME_AROUND) != 0
-        && (owner->resume.flags & BELAY__FRAME_EXITING) != 0
-        && same_failure(outcome, &belay__frame_block(owner)->u.outcome)) {
-        owner->resume.flags |= BELAY__FRAME_SUPPRESS;
-    }
+    return outcome->code < 0
+           && (scope->resume.flags & BELAY__FRAME_AROUND) != 0
+           && (owner->resume.flags & BELAY__FRAME_EXITING) != 0
+           && ((owner->resume.flags & BELAY__FRAME_REPLACED) != 0
+               || same_failure(
+                   outcome, &belay__frame_block(owner)->u.outcome));
 }
 
 /* The exit's answer is not just *pass* after a success. Not inlined: the way
@@ -121,13 +123,20 @@ __attribute__((noinline)) static void
 merge_answer(belay_task *task, const struct belay__frame *scope,
     const struct belay_result *outcome)
 {
-    const bool suppress = (scope->resume.flags & BELAY__FRAME_SUPPRESS) != 0;
+    const bool suppress = (scope->resume.flags
+                              & (BELAY__FRAME_SUPPRESS
+                                  | BELAY__FRAME_WILL_SUPPRESS))
+                          != 0;
+    const bool around = leaves_around(scope, outcome);
+    struct belay__frame *owner = scope->caller;
 
-    if (suppress && outcome->code < 0 && task->result.code >= 0) {
-        suppressed(scope, outcome);
-    }
     task->result =
         belay__outcome_merge(task->runtime, *outcome, task->result, suppress);
+    owner->resume.flags &= ~(uint32_t)BELAY__FRAME_REPLACED;
+    if (around) { /* such blocks are what a nested exit stack would be */
+        owner->resume.flags |= task->result.code >= 0 ? BELAY__FRAME_SUPPRESS
+                                                      : BELAY__FRAME_REPLACED;
+    }
 }
 
 static void
@@ -163,9 +172,12 @@ exited(belay_task *task)
         pop_frame(task, scope);
         return true;
     }
-    if (task->result.code < 0
-        || (!had_failed
-            && (owner->resume.flags & BELAY__FRAME_RETURNING) != 0)) {
+    if (task->result.code < 0) {
+        owner->resume.flags &= ~(uint32_t)BELAY__FRAME_WILL_SUPPRESS;
+        pop_frame(task, scope);
+        return false;
+    }
+    if (!had_failed && (owner->resume.flags & BELAY__FRAME_RETURNING) != 0) {
         pop_frame(task, scope);
         return false;
     }
@@ -246,7 +258,7 @@ belay__yielded(belay_task *task)
 
     BELAY__REQUIRE((flags & BELAY__FRAME_MANAGER) != 0
                        && belay__frame_manager(frame)->exit == NULL,
-        "task %s: function %s yields but is no generator manager", task->name,
+        "task %s: function %s yields but is no generator manager", task->base.name,
         frame->function->name);
     if ((flags & BELAY__FRAME_YIELDED) != 0) {
         frame->resume.flags |= BELAY__FRAME_TWICE;

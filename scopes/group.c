@@ -28,7 +28,8 @@ struct belay_group {
     size_t failures;
     belay_error **errors; /* opts.max_errors places, from the first failure */
     size_t error_count;
-    bool child_cancelled; /* a child has ended with a cancel */
+    bool child_cut; /* a child has ended with a cancel while one from outside
+                       was there to be seen */
     bool joining;
     bool finished;
 };
@@ -110,11 +111,12 @@ child_ended(struct belay__owner *owner, belay_task *child)
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
     if (is_failure(&child->result) && group->opts.policy == BELAY_FAIL_FAST) {
-        add_failure(group, &child->result, child->name);
+        add_failure(group, &child->result, child->base.name);
         belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_SIBLING,
             "another task of the group failed", child);
     }
-    group->child_cancelled |= child->result.cancelled;
+    group->child_cut |=
+        child->result.cancelled && belay__scope_reached(&group->scope);
     group->running--;
     start_next(group);
     belay__group_drop(group);
@@ -158,6 +160,7 @@ group_enter(belay_task *task, void *self)
     group->runtime = task->runtime;
     group->host = task;
     group->scope = belay__scope_empty(task->runtime, INT64_MAX, -1);
+    group->scope.name = group->opts.name != NULL ? group->opts.name : "group";
     code = belay__scope_push(task, &group->scope);
     if (code < 0) {
         return belay_fail(task, code, NULL);
@@ -172,10 +175,10 @@ group_enter(belay_task *task, void *self)
 static belay_next
 group_fail(belay_task *task, belay_group *group)
 {
-    const struct belay__error_site site = {task->name, NULL, 0};
+    const struct belay__error_site site = {task->base.name, NULL, 0};
     struct belay__memory *memory = group->runtime->memory;
-    belay_error *error = belay__error_new_group(
-        memory, &site, group->failures, group->errors, group->error_count);
+    belay_error *error = belay__error_new_group(memory, &site, group->opts.name,
+        group->failures, group->errors, group->error_count);
 
     if (error == NULL) {
         for (size_t i = 0; i < group->error_count; i++) {
@@ -200,7 +203,7 @@ group_joined(belay_task *task, void *self)
     absorbed = belay__scope_absorb(&group->scope, belay_outcome(task));
     /* A cancel from outside that children saw is the group's result even if
      * the body was through: behind the block their work would be missing. */
-    cut_short = group->child_cancelled && belay__scope_reached(&group->scope);
+    cut_short = group->child_cut && belay__scope_reached(&group->scope);
     belay__scope_pop(task, &group->scope);
     if (group->failures > 0) {
         return group_fail(task, group);
@@ -219,7 +222,7 @@ group_exit(belay_task *task, void *self)
     const struct belay_result *outcome = belay_outcome(task);
 
     if (is_failure(outcome)) {
-        add_failure(group, outcome, task->name);
+        add_failure(group, outcome, task->base.name);
         belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_PARENT,
             "the body of the group failed", task);
     }
@@ -270,22 +273,46 @@ start_or_queue(belay_group *group, belay_task *task)
 }
 
 int
+belay__spawn_check(
+    const belay_runtime *runtime, const struct belay_spawn_opts *opts)
+{
+    if (opts == NULL) {
+        return 0;
+    }
+    if (opts->size != sizeof(*opts)) {
+        return BELAY_EINVAL;
+    }
+    return opts->context == NULL || opts->context->runtime == runtime
+               ? 0
+               : BELAY_EINVAL;
+}
+
+struct belay__binding *
+belay__spawn_context(
+    const belay_task *spawner, const struct belay_spawn_opts *opts)
+{
+    return opts != NULL && opts->context != NULL ? opts->context->binding
+                                                 : spawner->context;
+}
+
+int
 belay_group_spawn(belay_group *group, const belay_function *function,
     const void *arguments, const struct belay_spawn_opts *opts)
 {
     const belay_task *spawner = group->runtime->current;
+    int code = belay__spawn_check(group->runtime, opts);
     belay_task *task;
-    int code;
 
-    if (opts != NULL && opts->size != sizeof(*opts)) {
-        return BELAY_EINVAL;
+    if (code < 0) {
+        return code;
     }
     if (group->finished) {
         return BELAY_ESTATE;
     }
     code = belay__task_new(group->runtime, &group->scope, &group->owner,
         function, arguments, opts != NULL ? opts->name : NULL,
-        spawner != NULL ? spawner->context : group->host->context, &task);
+        belay__spawn_context(spawner != NULL ? spawner : group->host, opts),
+        &task);
     if (code < 0) {
         return code;
     }

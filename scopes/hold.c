@@ -149,7 +149,7 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
                            && task->result.code < 0,
-            "task %s: a hold needs an enter operation", task->name);
+            "task %s: a hold needs an enter operation", task->base.name);
         return enter; /* it has failed already */
     }
     call.hold = hold_from_staged(task);

@@ -320,7 +320,7 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
                 && task->result.code < 0,
-            "task %s: a stack needs an enter operation", task->name);
+            "task %s: a stack needs an enter operation", task->base.name);
         return enter; /* it has failed already */
     }
     if (code == 0 && stack->task != task) {

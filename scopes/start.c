@@ -44,7 +44,7 @@ child_ended(struct belay__owner *owner, belay_task *child)
     struct start *start = BELAY__CONTAINER(owner, struct start, owner);
 
     start->ended = belay__result_copy(&child->result);
-    start->child_name = child->name;
+    start->child_name = child->base.name;
     start->child_alone = (child->base.flags & BELAY__SCOPE_CANCELLED) != 0;
     belay__wake(start->caller, 0, NULL);
     belay__group_drop(start->group);
@@ -125,10 +125,10 @@ make_child(struct start *start, const belay_function *function,
     const void *arguments, const struct belay_spawn_opts *opts)
 {
     belay_task *task = start->caller;
-    int code;
+    int code = belay__spawn_check(task->runtime, opts);
 
-    if (opts != NULL && opts->size != sizeof(*opts)) {
-        return BELAY_EINVAL;
+    if (code < 0) {
+        return code;
     }
     if (opts != NULL) {
         start->ret_task = opts->task;
@@ -137,9 +137,9 @@ make_child(struct start *start, const belay_function *function,
     if (code < 0) {
         return code;
     }
-    code =
-        belay__task_new(task->runtime, task->scope, NULL, function, arguments,
-            opts != NULL ? opts->name : NULL, task->context, &start->child);
+    code = belay__task_new(task->runtime, task->scope, NULL, function,
+        arguments, opts != NULL ? opts->name : NULL,
+        belay__spawn_context(task, opts), &start->child);
     if (code < 0) {
         belay__group_drop(start->group);
     }

@@ -2,7 +2,10 @@
  *
  * One manager serves all four openers; they differ in their options only. The
  * exit decides, from the marks on the scopes alone, whether a cancel that
- * arrives ends here.
+ * arrives ends here. A prepared scope lies on the heap instead of in a frame;
+ * what is asked of it before its block is open is kept in its options:
+ *
+ *   prepared -> entered -> left
  */
 #include <belay/timeout.h>
 
@@ -13,6 +16,12 @@ struct belay_cancel_scope {
     struct belay_cancel_scope_opts opts;
     belay_cancel_scope **ret;
     belay_runtime *runtime;
+    enum {
+        OF_A_BLOCK, /* not prepared */
+        PREPARED,   /* with a cancel's reason in `scope`, if source is set */
+        ENTERED,
+        LEFT,
+    } life;
 };
 
 static int64_t
@@ -40,26 +49,48 @@ grace_or(const struct belay_cancel_scope_opts *opts, int64_t otherwise)
     return opts->grace.ns > 0 ? opts->grace.ns : 0;
 }
 
-static belay_next
-scope_enter(belay_task *task, void *self)
+/* BELAY_ENOMEM: nothing has changed. */
+static int
+scope_open(belay_task *task, belay_cancel_scope *scope)
 {
-    belay_cancel_scope *scope = self;
+    const struct belay__scope before = scope->scope;
     int code;
 
     scope->runtime = task->runtime;
     scope->scope = belay__scope_empty(task->runtime,
         deadline_of(task->runtime, &scope->opts),
         scope->opts.shield ? -1 : grace_or(&scope->opts, -1));
+    scope->scope.name =
+        scope->opts.name != NULL ? scope->opts.name : "cancel scope";
     if (scope->opts.shield) {
         scope->scope.flags |= BELAY__SCOPE_SHIELD;
         scope->scope.shield_ns = grace_or(&scope->opts, INT64_MAX);
     }
     code = belay__scope_push(task, &scope->scope);
     if (code < 0) {
-        return belay_fail(task, code, NULL);
+        scope->scope = before;
+        return code;
+    }
+    if (before.source != BELAY_CANCEL_NONE) { /* before it was entered */
+        belay__scope_cancel(task->runtime, &scope->scope, before.source,
+            before.reason_text, NULL);
+        scope->scope.reason_task_name = before.reason_task_name;
+        scope->scope.reason_task_id = before.reason_task_id;
     }
     if (scope->scope.deadline_ns <= belay__clock_now(task->runtime)) {
         belay__scope_due(task->runtime, &scope->scope);
+    }
+    return 0;
+}
+
+static belay_next
+scope_enter(belay_task *task, void *self)
+{
+    belay_cancel_scope *scope = self;
+    int code = scope_open(task, scope);
+
+    if (code < 0) {
+        return belay_fail(task, code, NULL);
     }
     if (scope->ret != NULL) {
         *scope->ret = scope;
@@ -71,7 +102,7 @@ scope_enter(belay_task *task, void *self)
 static belay_error *
 timeout_error(const belay_task *task)
 {
-    const struct belay__error_site site = {task->name, NULL, 0};
+    const struct belay__error_site site = {task->base.name, NULL, 0};
     struct belay__memory *memory = task->runtime->memory;
     belay_error *error =
         belay__error_new(memory, BELAY_ETIMEDOUT, &site, "timed out");
@@ -109,9 +140,8 @@ note_timeout(belay_task *task)
 }
 
 static belay_next
-scope_exit(belay_task *task, void *self)
+scope_close(belay_task *task, belay_cancel_scope *scope)
 {
-    belay_cancel_scope *scope = self;
     const bool absorbed =
         belay__scope_absorb(&scope->scope, belay_outcome(task));
     const bool by_deadline = scope->scope.source == BELAY_CANCEL_DEADLINE;
@@ -131,6 +161,12 @@ scope_exit(belay_task *task, void *self)
     return belay_pass(task);
 }
 
+static belay_next
+scope_exit(belay_task *task, void *self)
+{
+    return scope_close(task, self);
+}
+
 belay_next
 belay_cancel_scope_open(belay_task *task,
     const struct belay_cancel_scope_opts *opts, belay_cancel_scope **ret)
@@ -148,6 +184,116 @@ belay_cancel_scope_open(belay_task *task,
     }
     return belay_enter(task, &manager, &scope);
 }
+
+/* ---- prepared scopes ---- */
+
+struct use {
+    belay_cancel_scope *scope;
+};
+
+static belay_next
+use_enter(belay_task *task, void *self)
+{
+    struct use *use = self;
+    belay_cancel_scope *scope = use->scope;
+    int code;
+
+    if (scope->runtime != task->runtime) {
+        return belay_fail(
+            task, BELAY_EINVAL, "the cancel scope is of another runtime");
+    }
+    if (scope->life != PREPARED) {
+        return belay_fail(
+            task, BELAY_ESTATE, "the cancel scope was entered before");
+    }
+    code = scope_open(task, scope);
+    if (code < 0) {
+        return belay_fail(task, code, NULL);
+    }
+    scope->life = ENTERED;
+    return belay_return(task, scope);
+}
+
+static belay_next
+use_exit(belay_task *task, void *self)
+{
+    struct use *use = self;
+
+    use->scope->life = LEFT;
+    return scope_close(task, use->scope);
+}
+
+int
+belay_cancel_scope_new(belay_runtime *runtime,
+    const struct belay_cancel_scope_opts *opts, belay_cancel_scope **ret)
+{
+    belay_cancel_scope *scope;
+
+    if (opts != NULL && opts->size != sizeof(*opts)) {
+        return BELAY_EINVAL;
+    }
+    scope = belay__alloc_zero(runtime->memory, sizeof(*scope));
+    if (scope == NULL) {
+        return BELAY_ENOMEM;
+    }
+    if (opts != NULL) {
+        scope->opts = *opts;
+    }
+    scope->runtime = runtime;
+    scope->life = PREPARED;
+    *ret = scope;
+    return 0;
+}
+
+void
+belay_cancel_scope_free(belay_cancel_scope *scope)
+{
+    if (scope == NULL) {
+        return;
+    }
+    BELAY__REQUIRE(scope->life == PREPARED || scope->life == LEFT,
+        "a cancel scope is freed whose block is open");
+    belay__free(scope->runtime->memory, scope, sizeof(*scope));
+}
+
+belay_next
+belay_cancel_scope_enter(belay_task *task, belay_cancel_scope *scope)
+{
+    static const belay_manager manager = {
+        {"cancel scope", __FILE__, sizeof(struct use), use_enter, 0}, use_exit};
+
+    return belay_enter(task, &manager, &(const struct use){scope});
+}
+
+/* What is kept until the scope is entered: the first reason. */
+static void
+cancel_prepared(belay_cancel_scope *scope, const char *text)
+{
+    const belay_task *by = scope->runtime->current;
+
+    if (scope->scope.source != BELAY_CANCEL_NONE) {
+        return;
+    }
+    scope->scope.source = BELAY_CANCEL_EXPLICIT;
+    scope->scope.reason_text = text;
+    if (by != NULL) {
+        scope->scope.reason_task_name = belay_task_name(by);
+        scope->scope.reason_task_id = belay_task_id(by);
+    }
+}
+
+static int
+move_prepared(belay_cancel_scope *scope, belay_time when)
+{
+    if (scope->scope.source != BELAY_CANCEL_NONE) {
+        return BELAY_ESTATE;
+    }
+    scope->opts.timeout = belay_nanoseconds(0);
+    scope->opts.deadline.ns = when.ns == 0 ? -1 : when.ns; /* 0 means none */
+    return 0;
+}
+
+/* ---- openers ---- */
 
 /* In the options zero means none; here it means at once. */
 static belay_duration
@@ -193,9 +339,18 @@ belay_shield(belay_task *task, belay_duration grace)
         NULL);
 }
 
+/* ---- what others may do ---- */
+
 void
 belay_cancel_scope_cancel(belay_cancel_scope *scope, const char *text)
 {
+    if (scope->life == PREPARED) {
+        cancel_prepared(scope, text);
+        return;
+    }
+    if (scope->life == LEFT) {
+        return;
+    }
     belay__scope_cancel(scope->runtime, &scope->scope, BELAY_CANCEL_EXPLICIT,
         text, scope->runtime->current);
 }
@@ -203,12 +358,25 @@ belay_cancel_scope_cancel(belay_cancel_scope *scope, const char *text)
 int
 belay_cancel_scope_move(belay_cancel_scope *scope, belay_time when)
 {
+    if (scope->life == PREPARED) {
+        return move_prepared(scope, when);
+    }
+    if (scope->life == LEFT) {
+        return BELAY_ESTATE;
+    }
     return belay__scope_move(scope->runtime, &scope->scope, when.ns);
 }
 
 void
 belay_cancel_scope_set_shield(belay_cancel_scope *scope, bool shield)
 {
+    if (scope->life == PREPARED) {
+        scope->opts.shield = shield;
+        return;
+    }
+    if (scope->life == LEFT) {
+        return;
+    }
     belay__scope_set_shield(scope->runtime, &scope->scope, shield);
 }
 
@@ -217,7 +385,9 @@ belay_cancel_scope_status(const belay_cancel_scope *scope)
 {
     return (struct belay_cancel_status){
         .caught = (scope->scope.flags & BELAY__SCOPE_CAUGHT) != 0,
-        .cancelled = (scope->scope.flags & BELAY__SCOPE_CANCELLED) != 0,
+        .cancelled = (scope->scope.flags & BELAY__SCOPE_CANCELLED) != 0
+                     || (scope->life == PREPARED
+                         && scope->scope.source != BELAY_CANCEL_NONE),
         .expired = (scope->scope.flags & BELAY__SCOPE_EXPIRED) != 0,
     };
 }

@@ -100,7 +100,8 @@ struct root {
 BELAY_ASYNC(root)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.name = "readers"), &self->group)) {
         BELAY_CHECK(belay_spawn(self->group, sleeper, .event = &self->never));
         BELAY_CHECK(belay_spawn(self->group, caller, .op = &self->op));
         BELAY_CHECK(belay_spawn(self->group, inner, .event = &self->event));
@@ -116,7 +117,9 @@ BELAY_ASYNC(root)
         expect_in(self->text, "runtime: 6 tasks alive, 6 started");
         expect_in(self->text, "program #1 running");
         expect_in(self->text, "waiting for event in sleeper (");
-        expect_in(self->text, "[cancel scope], deadline in 9.000 s");
+        expect_in(self->text,
+            "[cancel scope], inside cancel scope, deadline in 9.000 s");
+        expect_in(self->text, "[group], inside readers");
         expect_in(self->text, "waiting for the oracle in named_op (");
         expect_in(self->text, " < caller (");
         expect_in(self->text, "waiting for group join in group < inner (");

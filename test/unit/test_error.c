@@ -157,7 +157,7 @@ Test(error, a_deep_chain_is_freed_in_constant_stack)
         error = new_error(memory, BELAY_EIO, "x");
         belay__error_set_cause(error, causes);
         causes = error;
-        groups = belay__error_new_group(memory, &nowhere, 1, &groups, 1);
+        groups = belay__error_new_group(memory, &nowhere, NULL, 1, &groups, 1);
     }
     kept = belay_error_ref(belay_error_context(contexts));
     cr_expect(gt(sz,
@@ -180,14 +180,14 @@ Test(error, a_group_error_shares_its_children)
         new_error(memory, BELAY_EPIPE, "two")};
     belay_error *one = belay_error_ref(children[0]);
     belay_error *group =
-        belay__error_new_group(memory, &nowhere, 5, children, 2);
+        belay__error_new_group(memory, &nowhere, "readers", 5, children, 2);
 
     cr_expect(eq(int, belay_error_code(group), BELAY_EGROUP));
     cr_expect(eq(sz, belay_error_failures(group), 5));
     cr_expect(eq(ptr, belay_error_child(group, 0), one));
     cr_expect(zero(ptr, belay_error_child(group, 2)));
     cr_expect_str_eq(formatted(group),
-        "5 tasks of the group failed (EGROUP)\n"
+        "5 tasks of group 'readers' failed (EGROUP)\n"
         "  - one (EIO), in task a task, at file.c:12\n"
         "  - two (EPIPE), in task a task, at file.c:12\n"
         "  - and 3 more\n");
