@@ -119,7 +119,7 @@ BELAY_ASYNC(root)
         expect_in(self->text, "waiting for event in sleeper (");
         expect_in(self->text,
             "[cancel scope], inside cancel scope, deadline in 9.000 s");
-        expect_in(self->text, "[group], inside readers");
+        expect_in(self->text, "[group] < program, inside readers");
         expect_in(self->text, "waiting for the oracle in named_op (");
         expect_in(self->text, " < caller (");
         expect_in(self->text, "waiting for group join in group < inner (");
