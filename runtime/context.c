@@ -58,6 +58,34 @@ belay_var_get(const belay_task *task, const struct belay_var *var)
 }
 
 int
+belay_context_capture(const belay_task *task, belay_context **ret)
+{
+    belay_context *context =
+        belay__alloc(task->runtime->memory, sizeof(*context));
+
+    if (context == NULL) {
+        return BELAY_ENOMEM;
+    }
+    *context =
+        (belay_context){task->runtime, belay__context_ref(task->context)};
+    *ret = context;
+    return 0;
+}
+
+void
+belay_context_free(belay_context *context)
+{
+    belay_runtime *runtime;
+
+    if (context == NULL) {
+        return;
+    }
+    runtime = context->runtime;
+    belay__context_unref(runtime, context->binding);
+    belay__free(runtime->memory, context, sizeof(*context));
+}
+
+int
 belay_var_set(belay_task *task, const struct belay_var *var, void *value,
     struct belay_var_token *ret_token)
 {

@@ -4,6 +4,15 @@
 
 #include <belay/group.h>
 
+struct belay__binding;
+
+/* BELAY_EINVAL: options that a spawn cannot have; NULL is legal. */
+int belay__spawn_check(
+    const belay_runtime *runtime, const struct belay_spawn_opts *opts);
+/* The variables of the new task; `spawner` gives them by default. */
+struct belay__binding *belay__spawn_context(
+    const belay_task *spawner, const struct belay_spawn_opts *opts);
+
 /* From hold to drop or adopt the group stays open. BELAY_ESTATE: it has ended;
  * nothing has changed.
  */

@@ -284,3 +284,110 @@ Test(context, s116_a_spawn_from_a_callback_has_the_hosts_context)
     cr_expect(eq(int, RUN(chained, .group = NULL), 0));
     expect_trace("holder ends; next sees the host's; next sees the child's");
 }
+
+/* ---- a context given explicitly ---- */
+
+struct captures {
+    belay_group *group;
+    belay_context *context;
+    struct belay_var_token token;
+};
+
+static void
+free_captured(void *arg)
+{
+    struct captures *self = arg;
+
+    belay_context_free(self->context);
+    belay_context_free(NULL);
+}
+
+struct started_reader {
+    const char *name;
+};
+
+BELAY_ASYNC(started_reader)
+{
+    BELAY_BEGIN;
+    trace("%s sees %s", self->name, value_of(task, &plain));
+    BELAY_CHECK(belay_started(task, NULL));
+    BELAY_END;
+}
+
+BELAY_ASYNC(captures)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_captured, self)) {
+        BELAY_CHECK(
+            belay_var_set(task, &plain, text("the old one"), &self->token));
+        BELAY_CHECK(belay_context_capture(task, &self->context));
+        BELAY_CHECK(belay_var_reset(task, &plain, &self->token));
+        BELAY_CHECK(belay_var_set(task, &plain, text("the new one"), NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &reader,
+                &(const struct reader){.name = "a"},
+                BELAY_SPAWN_OPTS(.context = self->context)));
+            BELAY_CHECK(belay_spawn(self->group, reader, .name = "b"));
+            BELAY_AWAIT(belay_group_start(task, self->group, &started_reader,
+                &(const struct started_reader){.name = "c"},
+                BELAY_SPAWN_OPTS(.context = self->context), NULL));
+        }
+        /* What a task with it has set, the next one does not see. */
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &reader,
+                &(const struct reader){.name = "d"},
+                BELAY_SPAWN_OPTS(.context = self->context)));
+        }
+        trace("body has %s", value_of(task, &plain));
+    }
+    BELAY_END;
+}
+
+Test(context, s121_a_context_may_be_given_at_spawn)
+{
+    cr_expect(eq(int, RUN(captures, .group = NULL), 0));
+    expect_trace("a sees the old one; b sees the new one; "
+                 "c sees the old one; a sees the child's; b sees the child's; "
+                 "d sees the old one; d sees the child's; "
+                 "body has the new one");
+}
+
+struct passes_on {
+    belay_context **ret;
+};
+
+BELAY_ASYNC(passes_on)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &counted, text("value"), NULL));
+    BELAY_CHECK(belay_context_capture(task, self->ret));
+    BELAY_END;
+}
+
+struct outlives {
+    belay_group *group;
+    belay_context *context;
+};
+
+BELAY_ASYNC(outlives)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, passes_on, .ret = &self->context));
+    }
+    trace("free");
+    belay_context_free(self->context);
+    BELAY_END;
+}
+
+Test(context, s121_s123_a_snapshot_keeps_its_values)
+{
+    cr_expect(eq(int, RUN(outlives, .group = NULL), 0));
+    expect_trace("free; gone value");
+}
+
+Test(context, s121_s136_whatever_happens_no_value_is_left)
+{
+    sweep(&(const struct program){.function = &captures,
+        .arguments = &(const struct captures){.group = NULL}});
+}

@@ -286,8 +286,8 @@ BELAY_ASYNC(long_past)
     BELAY_BEGIN;
     BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
         BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
-            cr_expect(zero(int, belay_cancel_scope_move(self->scope,
-                                    (belay_time){INT64_MIN})));
+            cr_expect(zero(int,
+                belay_cancel_scope_move(self->scope, (belay_time){INT64_MIN})));
             belay_runtime_dump(belay_task_runtime(task), self->out);
             BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
         }
@@ -301,9 +301,9 @@ Test(timeout, s39_a_deadline_before_the_clocks_zero_has_passed)
     const struct long_past arguments = {.out = fopen("/dev/null", "w")};
 
     cr_assert(ne(ptr, arguments.out, NULL));
-    cr_expect(zero(int,
-        belay_run(&long_past, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(
+        zero(int, belay_run(&long_past, &arguments,
+                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
     expect_trace("behind");
     cr_expect(zero(int, fclose(arguments.out)));
 }
@@ -480,4 +480,234 @@ Test(timeout, s33_whatever_happens_scopes_are_left)
     sweep(&(const struct program){.function = &both,
         .arguments = &(const struct both){
             .outer_span = belay_seconds(2), .inner_span = belay_seconds(1)}});
+}
+
+/* ---- prepared scopes ---- */
+
+struct prepared {
+    struct belay_cancel_scope_opts opts;
+    bool cancel; /* before it is entered */
+    bool move;   /* … to three seconds from now */
+    bool lift;   /* … its shield */
+    bool cancel_outer;
+    bool twice; /* enter it again */
+    belay_cancel_scope *scope;
+    belay_cancel_scope *outer;
+    struct belay_cancel_reason reason;
+};
+
+static void
+free_prepared(void *arg)
+{
+    struct prepared *self = arg;
+
+    belay_cancel_scope_free(self->scope);
+    belay_cancel_scope_free(NULL);
+}
+
+static void
+disturb(const belay_task *task, struct prepared *self)
+{
+    if (self->cancel) {
+        belay_cancel_scope_cancel(self->scope, "early");
+        belay_cancel_scope_cancel(self->scope, "again");
+        cr_expect(belay_cancel_scope_status(self->scope).cancelled);
+        cr_expect(eq(int, belay_cancel_scope_move(self->scope, belay_now(task)),
+            BELAY_ESTATE));
+    }
+    if (self->move) {
+        cr_expect(zero(
+            int, belay_cancel_scope_move(self->scope,
+                     (belay_time){belay_now(task).ns + belay_seconds(3).ns})));
+    }
+    if (self->lift) {
+        belay_cancel_scope_set_shield(self->scope, false);
+    }
+}
+
+BELAY_ASYNC(prepared)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_prepared, self)) {
+        BELAY_CHECK(belay_cancel_scope_new(
+            belay_task_runtime(task), &self->opts, &self->scope));
+        disturb(task, self);
+        BELAY_AWAIT(belay_checkpoint(task));
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+            BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+                trace("body");
+                if (self->cancel_outer) {
+                    belay_cancel_scope_cancel(self->outer, NULL);
+                }
+                BELAY_TRY(belay_sleep(task, belay_seconds(5)));
+                if (belay_cancel_pending(task, &self->reason)) {
+                    trace("cancelled: %s by %s", self->reason.text,
+                        self->reason.task_name);
+                }
+                if (belay_result(task)->code < 0) {
+                    return belay_pass(task);
+                }
+            }
+            trace("behind");
+        }
+        trace("caught %d", belay_cancel_scope_status(self->scope).caught);
+        belay_cancel_scope_cancel(self->scope, "too late");
+        belay_cancel_scope_set_shield(self->scope, true);
+        cr_expect(eq(int, belay_cancel_scope_move(self->scope, belay_now(task)),
+            BELAY_ESTATE));
+        if (self->twice) {
+            BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+                trace("not reached");
+            }
+        }
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    BELAY_END;
+}
+
+#define PREPARED_OPTS(...)                                          \
+    {                                                               \
+        .size = sizeof(struct belay_cancel_scope_opts), __VA_ARGS__ \
+    }
+
+Test(timeout, s17_cancelled_before_entry_the_first_checkpoint_fails)
+{
+    cr_expect(
+        eq(int, RUN(prepared, .opts = PREPARED_OPTS(0), .cancel = true), 0));
+    expect_trace("body; cancelled: early by program; behind; caught 1");
+}
+
+Test(timeout, s17_not_cancelled_it_is_as_any_other)
+{
+    cr_expect(eq(int, RUN(prepared, .opts = PREPARED_OPTS(0)), 0));
+    expect_trace("body; behind; caught 0");
+}
+
+Test(timeout, s18_s115_a_scope_is_entered_once)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, prepared, .opts = PREPARED_OPTS(0), .twice = true),
+        BELAY_ESTATE));
+    expect_trace("body; behind; caught 0");
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect_str_eq(belay_error_message(result.error),
+        "the cancel scope was entered before");
+    belay_error_unref(result.error);
+}
+
+Test(timeout, s39_s40_its_deadline_counts_from_entry_and_may_be_moved_before)
+{
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.timeout = belay_seconds(1),
+                          .fail_on_timeout = true)),
+        BELAY_ETIMEDOUT));
+    expect_trace("body; cancelled: the deadline passed by ");
+    trace_clear();
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.timeout = belay_seconds(1)),
+            .move = true),
+        0));
+    expect_trace("body; cancelled: the deadline passed by ; behind; caught 1");
+}
+
+Test(timeout, s25_its_shield_may_be_dropped_before)
+{
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.shield = true),
+            .cancel_outer = true),
+        0));
+    expect_trace("body; behind; caught 0");
+    trace_clear();
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.shield = true), .lift = true,
+            .cancel_outer = true),
+        0));
+    expect_trace("body; cancelled:  by program; caught 0");
+}
+
+struct second_task {
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(second_task)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+        trace("not reached");
+    }
+    BELAY_END;
+}
+
+static void
+free_scope(void *arg)
+{
+    belay_cancel_scope_free(*(belay_cancel_scope **)arg);
+}
+
+struct two_tasks {
+    belay_group *group;
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(two_tasks)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_scope, &self->scope)) {
+        BELAY_CHECK(belay_cancel_scope_new(
+            belay_task_runtime(task), NULL, &self->scope));
+        BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_spawn(
+                    self->group, second_task, .scope = self->scope));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(timeout, s18_another_task_cannot_enter_it)
+{
+    struct belay_result result;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, two_tasks, .group = NULL), BELAY_EGROUP));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(eq(int, belay_error_code(belay_error_child(result.error, 0)),
+        BELAY_ESTATE));
+    belay_error_unref(result.error);
+    expect_trace("");
+}
+
+struct freed_early {
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(freed_early)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(
+        belay_cancel_scope_new(belay_task_runtime(task), NULL, &self->scope));
+    BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+        belay_cancel_scope_free(self->scope);
+    }
+    BELAY_END;
+}
+
+Test(timeout, freeing_an_open_scope_aborts, .signal = SIGABRT)
+{
+    (void)RUN(freed_early, .scope = NULL);
+}
+
+Test(timeout, s17_s136_whatever_happens_a_prepared_scope_is_left)
+{
+    sweep(&(const struct program){.function = &prepared,
+        .arguments = &(const struct prepared){
+            .opts = PREPARED_OPTS(.timeout = belay_seconds(1))}});
+    sweep(&(const struct program){.function = &prepared,
+        .arguments = &(const struct prepared){
+            .opts = PREPARED_OPTS(0), .cancel = true}});
+    sweep(&(const struct program){.function = &two_tasks,
+        .arguments = &(const struct two_tasks){.group = NULL}});
 }

@@ -26,6 +26,39 @@ struct belay_var_token {
     const belay_task *task;
 };
 
+/* The values of all variables at a moment; opaque. */
+typedef struct belay_context belay_context;
+
+/**
+ * belay_context_capture - take a snapshot of a task's variables
+ *
+ *   ret  receives the snapshot; untouched on failure
+ *
+ * O(1). For a spawn with other variables than the spawner's: see
+ * belay_spawn_opts.
+ *
+ * Owner:   the caller frees it with belay_context_free(); the values in it
+ *          live at least as long.
+ * Errors:  BELAY_ENOMEM  nothing has changed
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract S121 (contextvars.copy_context).
+ */
+BELAY_API int belay_context_capture(
+    const belay_task *task, belay_context **ret);
+
+/**
+ * belay_context_free - the end of a snapshot
+ *
+ *   context  NULL is legal
+ *
+ * Owner:   tasks that were spawned with it keep their values. Before the
+ *          runtime is closed.
+ * Errors:  none.
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract S121, S123.
+ */
+BELAY_API void belay_context_free(belay_context *context);
+
 /**
  * belay_var_get - the value of a variable in this task
  *

@@ -8,6 +8,7 @@
 #define BELAY_GROUP_H
 
 #include <belay/async.h>
+#include <belay/context.h>
 
 BELAY_BEGIN_DECLS
 
@@ -41,6 +42,7 @@ struct belay_spawn_opts {
     size_t size;       /* of this struct; BELAY_SPAWN_OPTS() fills it */
     const char *name;  /* static text; default the function's name */
     belay_task **task; /* receives a counted handle; default none */
+    const belay_context *context; /* its variables; default the spawner's */
 };
 #define BELAY_SPAWN_OPTS(...) \
     (&(const struct belay_spawn_opts){ \
@@ -80,12 +82,13 @@ BELAY_API belay_next belay_group_open(
  * the spawns; exactly once, also if the group is cancelled by then.
  *
  * Owner:   a handle asked for in opts is the caller's to unref.
- * Errors:  BELAY_EINVAL  opts->size is one this library does not know
+ * Errors:  BELAY_EINVAL  opts->size is one this library does not know, or
+ *                        opts->context is of another runtime
  *          BELAY_ENOMEM  no memory
  *          BELAY_ESTATE  the group has ended
  *          In each case nothing has changed.
  * Threads: loop thread; legal in every callback. Not a cancellation point.
- * Since:   0.1. Source: contract S57-S62.
+ * Since:   0.1. Source: contract S57-S62, S116, S121.
  */
 BELAY_API int belay_group_spawn(belay_group *group,
     const belay_function *function, const void *arguments,
@@ -113,7 +116,8 @@ BELAY_API int belay_group_spawn(belay_group *group,
  *
  * Owner:   the value is the child's; a handle asked for in opts is the
  *          caller's to unref.
- * Errors:  BELAY_EINVAL     opts->size is one this library does not know
+ * Errors:  BELAY_EINVAL     opts->size is one this library does not know, or
+ *                           opts->context is of another runtime
  *          BELAY_ENOMEM     no memory
  *          BELAY_ESTATE     the group has ended
  *          In each case nothing has changed.

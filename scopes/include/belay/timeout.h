@@ -11,7 +11,8 @@
 
 BELAY_BEGIN_DECLS
 
-typedef struct belay_cancel_scope belay_cancel_scope; /* opaque; its block's */
+/* Opaque; its block's, or prepared and then its maker's. */
+typedef struct belay_cancel_scope belay_cancel_scope;
 
 /* How a cancel scope ended; complete when its block has been left. */
 struct belay_cancel_status {
@@ -111,11 +112,62 @@ BELAY_API belay_next belay_cancel_scope_open(belay_task *task,
     const struct belay_cancel_scope_opts *opts, belay_cancel_scope **ret);
 
 /**
- * belay_cancel_scope_cancel - cancel what runs inside
+ * belay_cancel_scope_new - a cancel scope for later, with a life of its own
+ *
+ *   runtime  whose task will enter it
+ *   opts     NULL for all defaults; copied; a timeout counts from the entry
+ *   ret      receives the scope; untouched on failure
+ *
+ * It can be handed to others before its block is open: cancelled, moved and
+ * shielded, and looked at after its block is left.
+ *
+ * Owner:   the caller frees it with belay_cancel_scope_free().
+ * Errors:  BELAY_EINVAL  opts->size is one this library does not know
+ *          BELAY_ENOMEM  nothing has changed
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract S17, S18, S39 (trio.CancelScope()).
+ */
+BELAY_API int belay_cancel_scope_new(belay_runtime *runtime,
+    const struct belay_cancel_scope_opts *opts, belay_cancel_scope **ret);
+
+/**
+ * belay_cancel_scope_free - the end of a scope of belay_cancel_scope_new()
+ *
+ *   scope  NULL is legal; while its block is open it aborts
+ *
+ * Owner:   the scope is gone. Before the runtime is closed.
+ * Errors:  none.
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract S17.
+ */
+BELAY_API void belay_cancel_scope_free(belay_cancel_scope *scope);
+
+/**
+ * belay_cancel_scope_enter - enter a prepared scope, once
+ *
+ *   scope  of belay_cancel_scope_new(); must live until the block is left
+ *
+ * If it was cancelled before, the body's first checkpoint fails.
+ *
+ * Owner:   the scope stays its maker's.
+ * Errors:  BELAY_ESTATE  it was entered before, by whatever task
+ *          BELAY_EINVAL  it is of another runtime
+ *          BELAY_ENOMEM  no memory; it may still be entered
+ *          In each case nothing has changed.
+ *          BELAY_ETIMEDOUT from the exit, see fail_on_timeout
+ * Threads: loop thread. Entering and leaving are no checkpoints.
+ * Since:   0.1. Source: contract S17, S18, S115.
+ */
+BELAY_API belay_next belay_cancel_scope_enter(
+    belay_task *task, belay_cancel_scope *scope);
+
+/**
+ * belay_cancel_scope_cancel - cancel what runs inside, or will
  *
  *   text  why; static text or NULL
  *
- * Only marks; nothing runs inside the call.
+ * Only marks; nothing runs inside the call. A prepared scope may be cancelled
+ * before it is entered; once it was left nothing changes.
  *
  * Owner:   nothing changes hands.
  * Errors:  none; a second cancel is a no-op and the first reason is kept.
@@ -126,12 +178,12 @@ BELAY_API void belay_cancel_scope_cancel(
     belay_cancel_scope *scope, const char *text);
 
 /**
- * belay_cancel_scope_move - move the deadline of an open scope
+ * belay_cancel_scope_move - move the deadline of an open or prepared scope
  *
  *   when  on the runtime's clock; INT64_MAX ns: never
  *
  * Owner:   nothing changes hands.
- * Errors:  BELAY_ESTATE  it is cancelled or expired; nothing has changed
+ * Errors:  BELAY_ESTATE  it is cancelled, expired or left; nothing has changed
  * Threads: loop thread; legal in every callback.
  * Since:   0.1. Source: contract S39, S42.
  */
@@ -139,7 +191,7 @@ BELAY_API int belay_cancel_scope_move(
     belay_cancel_scope *scope, belay_time when);
 
 /**
- * belay_cancel_scope_set_shield - raise or drop the shield of an open scope
+ * belay_cancel_scope_set_shield - raise or drop a scope's shield
  *
  *   shield  false lets a cancel that waits outside in at once
  *
@@ -152,7 +204,7 @@ BELAY_API void belay_cancel_scope_set_shield(
     belay_cancel_scope *scope, bool shield);
 
 /**
- * belay_cancel_scope_status - how an open scope stands
+ * belay_cancel_scope_status - how an open or prepared scope stands
  *
  *   scope  not NULL
  *
