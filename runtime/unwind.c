@@ -106,14 +106,12 @@ static bool
 leaves_around(
     const struct belay__frame *scope, const struct belay_result *outcome)
 {
-    const struct belay__frame *owner = scope->caller;
+    struct belay__frame *owner = scope->caller;
 
-    return outcome->code < 0
-           && (scope->resume.flags & BELAY__FRAME_AROUND) != 0
+    return outcome->code < 0 && (scope->resume.flags & BELAY__FRAME_AROUND) != 0
            && (owner->resume.flags & BELAY__FRAME_EXITING) != 0
            && ((owner->resume.flags & BELAY__FRAME_REPLACED) != 0
-               || same_failure(
-                   outcome, &belay__frame_block(owner)->u.outcome));
+               || same_failure(outcome, &belay__frame_block(owner)->u.outcome));
 }
 
 /* The exit's answer is not just *pass* after a success. Not inlined: the way
@@ -123,10 +121,10 @@ __attribute__((noinline)) static void
 merge_answer(belay_task *task, const struct belay__frame *scope,
     const struct belay_result *outcome)
 {
-    const bool suppress = (scope->resume.flags
-                              & (BELAY__FRAME_SUPPRESS
-                                  | BELAY__FRAME_WILL_SUPPRESS))
-                          != 0;
+    const bool suppress =
+        (scope->resume.flags
+            & (BELAY__FRAME_SUPPRESS | BELAY__FRAME_WILL_SUPPRESS))
+        != 0;
     const bool around = leaves_around(scope, outcome);
     struct belay__frame *owner = scope->caller;
 
@@ -258,8 +256,8 @@ belay__yielded(belay_task *task)
 
     BELAY__REQUIRE((flags & BELAY__FRAME_MANAGER) != 0
                        && belay__frame_manager(frame)->exit == NULL,
-        "task %s: function %s yields but is no generator manager", task->base.name,
-        frame->function->name);
+        "task %s: function %s yields but is no generator manager",
+        task->base.name, frame->function->name);
     if ((flags & BELAY__FRAME_YIELDED) != 0) {
         frame->resume.flags |= BELAY__FRAME_TWICE;
         fail_twice(task, frame);

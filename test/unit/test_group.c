@@ -323,6 +323,37 @@ BELAY_ASYNC(alone)
     BELAY_END;
 }
 
+struct alone_then_outer {
+    belay_group *group;
+    belay_task *child;
+};
+
+BELAY_ASYNC(alone_then_outer)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, belay_seconds(5), NULL)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &child,
+                &(const struct child){.name = "a", .sleep = BELAY_FOREVER},
+                BELAY_SPAWN_OPTS(.task = &self->child)));
+            BELAY_AWAIT(belay_checkpoint(task));
+            (void)belay_task_cancel(self->child, NULL);
+            BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
+        }
+        trace("behind");
+    }
+    belay_task_unref(self->child);
+    BELAY_END;
+}
+
+/* The child was cancelled alone; the body has seen the cancel from outside
+ * and gone on. */
+Test(group, s55_a_child_cancelled_alone_does_not_cut_the_group_short)
+{
+    cr_expect(eq(int, RUN(alone_then_outer, .group = NULL), 0));
+    expect_trace("enter a; exit a/cancel; behind");
+}
+
 Test(group, s51_a_child_cancelled_alone_is_no_failure)
 {
     cr_expect(eq(int, RUN(alone, .group = NULL), 0));

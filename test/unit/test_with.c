@@ -839,6 +839,96 @@ Test(with, s113_a_timeout_round_the_yield_is_one_of_the_users_block)
     expect_trace("enter g; body; exit g; behind");
 }
 
+struct replacing {
+    int unused;
+};
+
+BELAY_MANAGER(replacing)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "outer", .exit_suppress = true)) {
+        BELAY_WITH (
+            BELAY_ENTER(probe, .name = "inner", .exit_code = BELAY_EBUSY)) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct replaced {
+    int unused;
+};
+
+BELAY_ASYNC(replaced)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(replacing, .unused = 0)) {
+        BELAY_FAIL(BELAY_EIO, "as the test says");
+    }
+    trace("behind");
+    BELAY_END;
+}
+
+/* As on a nested exit stack: what is suppressed may have been replaced. */
+Test(with, s113_a_block_round_the_yield_may_suppress_what_one_has_made_of_it)
+{
+    cr_expect(eq(int, RUN(replaced, .unused = 0), 0));
+    expect_trace("enter outer; enter inner; exit inner/EIO; "
+                 "exit outer/EBUSY; behind");
+}
+
+/* An exit that says suppress inside a block whose exit fails. */
+struct half_hearted {
+    int unused;
+};
+
+static belay_next
+half_exit(belay_task *task, void *arg)
+{
+    struct half_hearted *self = arg;
+
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "s", .exit_suppress = true)) {
+        BELAY_WITH (BELAY_ENTER(probe, .name = "a", .exit_code = BELAY_EBUSY)) {
+            return belay_suppress(task);
+        }
+    }
+    trace("not suppressed");
+    BELAY_END;
+}
+
+static belay_next
+half_enter(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
+
+static const belay_manager half_hearted = {
+    {"half-hearted", NULL, sizeof(struct half_hearted), half_enter, 0},
+    half_exit};
+
+struct overruled {
+    int unused;
+};
+
+BELAY_ASYNC(overruled)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(half_hearted, .unused = 0)) {
+        BELAY_FAIL(BELAY_EIO, "as the test says");
+    }
+    BELAY_END;
+}
+
+/* As a return that is overruled: it goes on behind the block, and what it
+ * answers in the end counts. */
+Test(with, s81_a_suppress_holds_only_if_the_exits_own_blocks_end_well)
+{
+    cr_expect(eq(int, RUN(overruled, .unused = 0), BELAY_EIO));
+    expect_trace("enter s; enter a; exit a; exit s/EBUSY; not suppressed");
+}
+
 struct limiting {
     int unused;
 };
