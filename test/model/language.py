@@ -185,6 +185,12 @@ class Maker:
         self.next_id = 0
         self.counts = {"scope": 0, "group": 0, "task": 1}
         self.left = self.random.choice((8, 15, 25, 40))
+        # Each program has its own taste, and few different times.
+        self.weights = [weight * self.random.choice((0.2, 0.5, 1, 1, 2, 4))
+                        for _, weight in self.WEIGHTS]
+        self.times = self.random.choices(
+            (1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 15), k=self.random.randint(1, 6))
+        self.catches = self.random.choice((0, 0.1, 0.25, 0.5))
         self.groups = []  # slots of those that are open, lexically
         self.toggled = []
         self.scopes = []
@@ -205,13 +211,13 @@ class Maker:
         return self.counts[what] - 1
 
     def ms(self):
-        return self.random.choice((1, 1, 2, 2, 3, 4, 5, 6, 8, 10, 15))
+        return self.random.choice(self.times)
 
     def code(self):
         return FIRST_CODE - self.new_id()
 
     def catch(self):
-        return int(self.chance(0.25))
+        return int(self.chance(self.catches))
 
     # Which statements there are, and how often.
     WEIGHTS = (
@@ -227,10 +233,9 @@ class Maker:
             if self.left <= 0:
                 break
             self.left -= 1
-            names = [name for name, _ in self.WEIGHTS]
             kind = self.random.choices(
-                names, [weight for _, weight in self.WEIGHTS])[0]
-            if depth >= 6 and (kind in BLOCKS or kind in ("call", "spawn",
+                [name for name, _ in self.WEIGHTS], self.weights)[0]
+            if depth >= 7 and (kind in BLOCKS or kind in ("call", "spawn",
                                                          "join")):
                 kind = "sleep"
             if kind == "break" and not in_block:
@@ -313,29 +318,33 @@ class Maker:
     def make_class(self, s, depth):
         s["enter"] = self.some(depth, False) if self.chance(0.3) else []
         s["exit"] = self.some(depth, False) if self.chance(0.7) else []
-        answer = self.random.choice(("pass", "pass", "suppress", "fail",
-                                     "same"))
-        if answer == "fail":
-            s["exit"].append({"op": "fail", "id": self.new_id(),
-                              "code": self.code()})
-        elif answer != "pass":
-            s["exit"].append({"op": answer, "id": self.new_id()})
+        answer = self.random.choice(("pass", "suppress", "fail", "same"))
+        if answer != "pass":
+            place = s["exit"]
+            if self.chance(0.3):
+                place = self.random.choice(self.places(place))
+            place.append({"op": answer, "id": self.new_id(),
+                          "code": self.code()})
         s["body"] = self.some(depth, True)
 
+    @staticmethod
+    def places(statements):
+        """The lists of the same frame: its own and those of its blocks."""
+        found = [statements]
+        for place in found:
+            found.extend(s["body"] for s in place if s["op"] in BLOCKS)
+        return found
+
     def make_gen(self, s, depth):
-        """Somewhere in a list of a manager's own blocks stands its yield."""
+        """Somewhere among a manager's own blocks stands its yield."""
         s["enter"] = self.some(depth, False)
-        places = []
-
-        def find(statements):
-            places.append(statements)
-            for inner in statements:
-                if inner["op"] in BLOCKS:
-                    find(inner["body"])
-
-        find(s["enter"])
+        for _ in range(self.random.choice((0, 0, 0, 1, 1, 2, 3))):
+            kind = self.random.choice(("class", "class", "scope", "group"))
+            place = self.random.choice(self.places(s["enter"]))
+            if depth < 5:
+                place.append(self.statement(kind, depth + 1))
         for _ in range(self.random.choice((1, 1, 1, 1, 1, 1, 1, 1, 0, 2))):
-            place = self.random.choice(places)
+            place = self.random.choice(self.places(s["enter"])[-3:])
             place.insert(self.random.randint(0, len(place)), {
                 "op": "yield", "id": self.new_id(), "catch": self.catch()})
         s["body"] = self.some(depth, True)
@@ -363,7 +372,8 @@ class Maker:
                     s["slot"] = self.random.randrange(self.counts["task"])
 
     def aim(self, s):
-        known = [what for what in SLOT if self.counts[what] > 0]
+        known = [what for what in ("scope", "group", "task", "task")
+                 if self.counts[what] > 0]
         s["what"] = self.random.choice(known)
         s["slot"] = self.random.randrange(self.counts[s["what"]])
 
@@ -391,11 +401,10 @@ class Maker:
                        "op": "scope", "id": self.new_id(),
                        "slot": self.slot("scope"), "timeout": -1, "shield": 1,
                        "grace": FOREVER, "fail": 0, "body": self.sweep()}]}
+        self.counts["scope"] -= 1  # nobody aims at the janitor's shield
         self.program["main"] = [{
             "op": "group", "id": self.new_id(), "slot": outer, "policy": 0,
             "max": 0, "body": [janitor, main]}]
-        self.toggled = [slot for slot in self.toggled
-                        if slot < self.counts["scope"] - 1]
         self.fill_in()
         return self.program
 
