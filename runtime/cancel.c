@@ -61,6 +61,22 @@ belay__cancel_notice(belay_task *task)
     }
 }
 
+/* When what is left in the scope is reported; INT64_MAX: never. */
+static int64_t
+stuck_due(const belay_runtime *runtime, const struct belay__scope *scope)
+{
+    int64_t due;
+
+    if (runtime->stuck == NULL
+        || (scope->flags & (BELAY__SCOPE_OVER | BELAY__SCOPE_STUCK))
+               != BELAY__SCOPE_OVER
+        || __builtin_add_overflow(
+            scope->grace_ns, runtime->stuck_after_ns, &due)) {
+        return INT64_MAX;
+    }
+    return due;
+}
+
 static void
 rearm(belay_runtime *runtime, struct belay__scope *scope)
 {
@@ -76,6 +92,9 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
     if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
         && scope->shield_ns < due) {
         due = scope->shield_ns;
+    }
+    if (stuck_due(runtime, scope) < due) {
+        due = stuck_due(runtime, scope);
     }
     belay__deadline_arm(runtime, &scope->deadline, due);
 }
@@ -286,13 +305,20 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
         belay__scope_cancel(
             runtime, scope, BELAY_CANCEL_DEADLINE, "the deadline passed", NULL);
     }
-    if ((scope->flags & BELAY__SCOPE_GRACE) != 0 && scope->grace_ns <= now) {
+    if ((scope->flags & (BELAY__SCOPE_GRACE | BELAY__SCOPE_OVER))
+            == BELAY__SCOPE_GRACE
+        && scope->grace_ns <= now) {
         scope->flags |= BELAY__SCOPE_OVER;
+        scope->grace_ns = now; /* the loop may be late: they begin to end now */
         mark(runtime, scope);
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0 && scope->shield_ns <= now) {
         scope->flags |= BELAY__SCOPE_PIERCED;
         mark(runtime, scope);
+    }
+    if (stuck_due(runtime, scope) <= now) {
+        scope->flags |= BELAY__SCOPE_STUCK;
+        belay__stuck_report(runtime, scope);
     }
     rearm(runtime, scope);
 }

@@ -75,11 +75,14 @@ source_name(enum belay_cancel_source source)
     return "?";
 }
 
-static const char *
-awaited(const belay_task *task)
+const char *
+belay__task_awaits(const belay_task *task)
 {
     const struct belay_op *op;
 
+    if (task->waiting == NULL) {
+        return "";
+    }
     if (task->waiting != &belay__wait_op) {
         return task->waiting->name;
     }
@@ -129,7 +132,7 @@ dump_task(const belay_task *task, int depth, FILE *out)
     fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->base.name,
         task->id, state_name(task));
     if (task->waiting != NULL) {
-        fprintf(out, " for %s", awaited(task));
+        fprintf(out, " for %s", belay__task_awaits(task));
     }
     dump_frames(task, out);
     dump_scopes(task, out);

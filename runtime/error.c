@@ -22,6 +22,7 @@ struct belay_error {
     int code;
     int foreign_code;
     int line;
+    bool alone; /* it never has a context */
     const char *domain;
     const char *file;
     belay_error *original; /* of a copy: what it is a copy of, kept */
@@ -132,6 +133,13 @@ belay__error_set_cause(belay_error *error, belay_error *cause)
 }
 
 void
+belay__error_set_alone(belay_error *error)
+{
+    assert(error->refs == 1 && error->context == NULL);
+    error->alone = true;
+}
+
+void
 belay__error_set_foreign(
     belay_error *error, const char *domain, int foreign_code)
 {
@@ -170,6 +178,7 @@ error_copy(struct belay__memory *memory, belay_error *from)
     copy->domain = from->domain;
     copy->foreign_code = from->foreign_code;
     copy->failures = from->failures;
+    copy->alone = from->alone;
     copy->original =
         belay_error_ref(from->original != NULL ? from->original : from);
     copy->cause = belay_error_ref(from->cause);
@@ -212,6 +221,10 @@ belay__error_with_context(
         return error;
     }
     while (*slot != NULL) {
+        if ((*slot)->alone) {
+            belay_error_unref(context);
+            return error;
+        }
         if ((*slot)->refs > 1) {
             copy = error_copy(memory, *slot);
             if (copy == NULL) {

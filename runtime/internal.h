@@ -118,6 +118,7 @@ enum {
     BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield; shield_ns
                                    is now a point in time */
     BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
+    BELAY__SCOPE_STUCK = 2048,   /* what is left in it was reported */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
 };
 
@@ -193,6 +194,7 @@ enum {
     BELAY__FRAME_WILL_SUPPRESS = 512,
     /* A block round a yield has made another failure of what was delivered. */
     BELAY__FRAME_REPLACED = 1024,
+    BELAY__FRAME_STUCK = 2048, /* an exit that was reported */
 };
 
 struct belay__frame {
@@ -346,6 +348,8 @@ belay_task *belay__waiters_first(const struct belay_waiters *queue);
 /* Completes at once with a code; a checkpoint all the same. */
 belay_next belay__done_now(belay_task *task, int code, void *value);
 enum belay_abort belay__abort_waiter(belay_task *task);
+/* Refuses: of waits for the tasks below, which see the cancel themselves. */
+enum belay_abort belay__abort_never(belay_task *task);
 /* An operation that failed before it began; no checkpoint. */
 belay_next belay__refuse(belay_task *task, int code);
 
@@ -467,6 +471,7 @@ belay_error *belay__error_new_va(struct belay__memory *memory, int code,
     BELAY_PRINTF(4, 0);
 /* Only on an error that nobody else has seen; each takes the reference over. */
 void belay__error_set_cause(belay_error *error, belay_error *cause);
+void belay__error_set_alone(belay_error *error);
 void belay__error_set_foreign(
     belay_error *error, const char *domain, int foreign_code);
 /* Room for children is made when the error is made; name: the group's, or
@@ -476,7 +481,8 @@ belay_error *belay__error_new_group(struct belay__memory *memory,
     const struct belay__error_site *site, const char *name, size_t failures,
     belay_error **children, size_t count);
 /* `error` with `context` at the end of its chain; takes both over and gives
- * the error to use instead. Without memory the context is dropped.
+ * the error to use instead. Without memory the context is dropped, and so it
+ * is if the chain ends with an error that is to stay alone.
  */
 belay_error *belay__error_with_context(
     struct belay__memory *memory, belay_error *error, belay_error *context);
@@ -534,6 +540,9 @@ struct belay_runtime {
     uint32_t blocks_kept[BELAY__BLOCK_CLASSES];
     int64_t grace_ns;
     uint32_t step_budget;
+    belay_stuck_fn *stuck; /* or NULL */
+    void *stuck_arg;
+    int64_t stuck_after_ns;
     uint32_t pending_ops; /* waits for something outside */
     uint64_t steps;
     uint64_t tasks_alive;
@@ -569,6 +578,11 @@ void belay__portal_drain(belay_runtime *runtime);
 void belay__portal_shut(belay_runtime *runtime);
 /* An open portal keeps the loop alive as long as tasks are. */
 void belay__portal_update_ref(belay_runtime *runtime);
+
+/* Names what is left below a scope, a while after its grace (stuck.c). */
+void belay__stuck_report(belay_runtime *runtime, struct belay__scope *root);
+/* What a parked task waits for, or "". */
+const char *belay__task_awaits(const belay_task *task);
 
 /* The task with this id, or NULL; O(tasks). */
 belay_task *belay__task_find(const belay_runtime *runtime, uint64_t id);

@@ -16,6 +16,7 @@
 #define PASS_TASKS 64
 #define STEP_BUDGET 128
 #define GRACE_NS 5000000000
+#define STUCK_AFTER_NS 1000000000
 #define NS_PER_MS 1000000
 
 /* This thread is inside a pass or a belay_run(). */
@@ -178,6 +179,10 @@ set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
     }
     runtime->step_budget =
         opts->step_budget == 0 ? STEP_BUDGET : opts->step_budget;
+    runtime->stuck = opts->stuck;
+    runtime->stuck_arg = opts->stuck_arg;
+    runtime->stuck_after_ns =
+        opts->stuck_after.ns > 0 ? opts->stuck_after.ns : STUCK_AFTER_NS;
     runtime->clock = opts->clock;
     runtime->armed_ns = INT64_MAX;
     if (runtime->clock != NULL) {

@@ -327,6 +327,13 @@ belay__abort_waiter(belay_task *task)
     return BELAY_ABORT_DONE;
 }
 
+enum belay_abort
+belay__abort_never(belay_task *task)
+{
+    (void)task;
+    return BELAY_ABORT_REFUSED;
+}
+
 /* A task waits for those below it before it ends. */
 static bool
 is_below(const belay_task *task, const belay_task *other)

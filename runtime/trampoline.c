@@ -168,6 +168,29 @@ belay_fail_at(belay_task *task, const char *file, int line, int code,
 }
 
 belay_next
+belay_fail_alone_at(belay_task *task, const char *file, int line, int code,
+    const char *format, ...)
+{
+    const struct belay__error_site site = {task->base.name, file, line};
+    belay_error *error;
+    va_list args;
+
+    belay__require_idle(task);
+    if (code >= 0) {
+        code = BELAY_EINVAL;
+    }
+    va_start(args, format);
+    error =
+        belay__error_new_va(task->runtime->memory, code, &site, format, args);
+    va_end(args);
+    if (error != NULL) {
+        belay__error_set_alone(error);
+    }
+    belay__result_set(task, code, NULL, error);
+    return belay__next(BELAY__HOW_END);
+}
+
+belay_next
 belay_fail_with(belay_task *task, belay_error *error)
 {
     belay__require_idle(task);

@@ -34,14 +34,8 @@ struct belay_group {
     bool finished;
 };
 
-static enum belay_abort
-never_abort(belay_task *task)
-{
-    (void)task;
-    return BELAY_ABORT_REFUSED;
-}
-
-static const struct belay__wait_kind join_wait = {"group join", never_abort};
+static const struct belay__wait_kind join_wait = {
+    "group join", belay__abort_never};
 
 static size_t
 errors_bytes(const belay_group *group)

@@ -29,14 +29,8 @@ struct start {
     bool child_alone;          /* only the child itself was cancelled */
 };
 
-static enum belay_abort
-never_abort(belay_task *task)
-{
-    (void)task;
-    return BELAY_ABORT_REFUSED; /* the child sees the cancel; wait for it */
-}
-
-static const struct belay__wait_kind start_wait = {"task start", never_abort};
+static const struct belay__wait_kind start_wait = {
+    "task start", belay__abort_never};
 
 static void
 child_ended(struct belay__owner *owner, belay_task *child)

@@ -1171,3 +1171,85 @@ Test(with, s75_every_exit_runs_wherever_a_cancel_or_a_shortage_comes)
     sweep(&(const struct program){.function = &exit_timeout,
         .arguments = &(const struct exit_timeout){belay_seconds(9)}});
 }
+
+/* ---- errors that stay alone ---- */
+
+struct alone_exit {
+    bool alone;
+};
+
+static belay_next
+alone_enter(belay_task *task, void *arg)
+{
+    return belay_return(task, arg);
+}
+
+static belay_next
+alone_leave(belay_task *task, void *arg)
+{
+    const struct alone_exit *self = arg;
+
+    if (self->alone) {
+        return belay_fail_alone(task, BELAY_EPIPE, "exit");
+    }
+    return belay_fail(task, BELAY_EPROTO, "outer exit");
+}
+
+static const belay_manager alone_exit = {
+    {"alone exit", __FILE__, sizeof(struct alone_exit), alone_enter, 0},
+    alone_leave};
+
+struct alone {
+    bool only_one;
+};
+
+BELAY_ASYNC(alone)
+{
+    BELAY_BEGIN;
+    if (self->only_one) {
+        BELAY_WITH (BELAY_ENTER(alone_exit, .alone = true)) {
+            BELAY_FAIL(BELAY_EIO, "body");
+        }
+    }
+    BELAY_WITH (BELAY_ENTER(alone_exit, .alone = false)) {
+        BELAY_WITH (BELAY_ENTER(alone_exit, .alone = true)) {
+            BELAY_FAIL(BELAY_EIO, "body");
+        }
+    }
+    BELAY_END;
+}
+
+Test(with, s80_an_error_marked_so_stays_without_context)
+{
+    struct belay_result result;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, alone, .only_one = true), BELAY_EPIPE));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect_str_eq(belay_error_message(result.error), "exit");
+    cr_expect(zero(ptr, belay_error_context(result.error)));
+    belay_error_unref(result.error);
+}
+
+Test(with, s80_it_may_be_the_context_of_a_later_one)
+{
+    struct belay_result result;
+    belay_error *context;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, alone, .only_one = false), BELAY_EPROTO));
+    cr_assert(ne(ptr, result.error, NULL));
+    context = belay_error_context(result.error);
+    cr_assert(ne(ptr, context, NULL));
+    cr_expect(eq(int, belay_error_code(context), BELAY_EPIPE));
+    cr_expect(zero(ptr, belay_error_context(context)));
+    belay_error_unref(result.error);
+}
+
+Test(with, s80_s136_without_memory_the_code_is_left)
+{
+    sweep(&(const struct program){.function = &alone,
+        .arguments = &(const struct alone){.only_one = false}});
+    sweep(&(const struct program){.function = &alone,
+        .arguments = &(const struct alone){.only_one = true}});
+}

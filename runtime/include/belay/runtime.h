@@ -17,6 +17,21 @@ BELAY_BEGIN_DECLS
 typedef struct belay_clock belay_clock;   /* a virtual clock, for tests */
 typedef struct belay_portal belay_portal; /* counted; for other threads */
 
+/* What does not end although its grace is over. Valid during the call. */
+struct belay_stuck {
+    const char *task_name;
+    uint64_t task_id;
+    const char *exit_name;   /* the manager whose exit runs; "" if none does */
+    const char *waiting_for; /* what the task awaits; "" if it is ready */
+};
+
+/* Told once of each exit that goes on and on; and, while the runtime closes,
+ * of every task that is still alive. Nothing is killed or skipped. Called on
+ * the loop, outside any step.
+ */
+typedef void belay_stuck_fn(
+    belay_runtime *runtime, const struct belay_stuck *stuck, void *arg);
+
 /* Options of a runtime. A zero field means its default. */
 struct belay_runtime_opts {
     size_t size; /* of this struct; BELAY_RUNTIME_OPTS() fills it */
@@ -25,6 +40,9 @@ struct belay_runtime_opts {
     belay_duration grace; /* for exits of a cancelled scope; default 5 s;
                              BELAY_NO_GRACE cuts them off at once */
     uint32_t step_budget; /* steps of one task per turn; default 128 */
+    belay_stuck_fn *stuck;      /* default none */
+    void *stuck_arg;            /* for stuck */
+    belay_duration stuck_after; /* from the end of the grace; default 1 s */
 };
 #define BELAY_RUNTIME_OPTS(...) \
     (&(const struct belay_runtime_opts){ \
@@ -87,7 +105,8 @@ BELAY_API int belay_runtime_spawn(belay_runtime *runtime,
  *   closed   NULL, or called on the loop when nothing of the runtime is left
  *   arg      for closed
  *
- * The loop must go on running until then.
+ * The loop must go on running until then. Tasks that are still alive when the
+ * grace is over are named to the hook `stuck` of the runtime's options.
  *
  * Owner:   the runtime is gone when `closed` is called.
  * Errors:  none; a second close of the same runtime aborts.

@@ -226,6 +226,31 @@ BELAY_API belay_next belay_yield(belay_task *task, void *value);
 BELAY_API belay_next belay_fail_at(belay_task *task, const char *file, int line,
     int code, const char *format, ...) BELAY_PRINTF(5, 6);
 
+/* The same, for an error that is not to show what it has replaced: as Python's
+ * `raise ... from None`.
+ */
+#define belay_fail_alone(task, code, ...) \
+    belay_fail_alone_at((task), __FILE__, __LINE__, (code), __VA_ARGS__)
+
+/**
+ * belay_fail_alone_at - as belay_fail_at(), and the error stays without context
+ *
+ *   file    static text, or NULL
+ *   code    negative; anything else is taken as BELAY_EINVAL
+ *   format  printf-like, one sentence, no capital, no full stop; not NULL
+ *
+ * In an exit it replaces the outcome as any error does, but the old one is not
+ * kept behind it; nor is one that comes later.
+ *
+ * Owner:   the text is copied; the error object moves into the result.
+ * Errors:  if there is no memory for the object, the code travels alone, and
+ *          the mark with it is lost.
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract S80 (PEP 409).
+ */
+BELAY_API belay_next belay_fail_alone_at(belay_task *task, const char *file,
+    int line, int code, const char *format, ...) BELAY_PRINTF(5, 6);
+
 /**
  * belay_fail_with - the frame ends with an error object made elsewhere
  *
