@@ -16,6 +16,7 @@
 
 #define OPS_MAX 4096
 #define SLOTS 64
+#define NO_SLOT 63 /* of what nobody can aim at */
 #define DEPTH 16
 #define ARGS 6
 #define FOREVER_MS 1000000000
@@ -48,6 +49,11 @@ enum kind {
     OP_SAME,     /* - */
     OP_FAIL,     /* code */
     OP_JOIN,     /* id, catch, task */
+    OP_STACK,    /* id, end, slot */
+    OP_PUT,      /* id, catch, stack, opener */
+    OP_PUSH,     /* id, stack, exit entry */
+    OP_CLOSE,    /* id, catch, stack */
+    OP_HAND,     /* id, stack, stack */
     OP_COUNT,
 };
 
@@ -56,6 +62,7 @@ enum slot_kind {
     SLOT_SCOPE,
     SLOT_GROUP,
     SLOT_TASK,
+    SLOT_STACK,
 };
 
 struct op {
@@ -70,6 +77,7 @@ static belay_cancel_scope *scopes[SLOTS];
 static struct belay_cancel_status statuses[SLOTS];
 static belay_group *groups[SLOTS];
 static belay_task *tasks[SLOTS];
+static belay_stack *stacks[SLOTS];
 static char names[SLOTS][8];
 
 /* ---- the log ---- */
@@ -223,6 +231,8 @@ marker_exit(belay_task *task, void *arg)
         printf(" %d%d%d", status->caught, status->cancelled, status->expired);
     } else if (self->what == SLOT_GROUP) {
         groups[self->slot] = NULL;
+    } else if (self->what == SLOT_STACK) {
+        stacks[self->slot] = NULL;
     }
     printf("\n");
     return belay_return(task, NULL);
@@ -306,7 +316,8 @@ scope_open(belay_task *task, const int64_t *args)
     };
 
     statuses[args[2]] = (struct belay_cancel_status){false, false, false};
-    return belay_cancel_scope_open(task, &opts, &scopes[args[2]]);
+    return belay_cancel_scope_open(
+        task, &opts, args[2] == NO_SLOT ? NULL : &scopes[args[2]]);
 }
 
 static belay_next
@@ -332,6 +343,8 @@ enter_op(belay_task *task, const struct op *op)
         return belay_enter(task, &generator, &frame);
     case OP_PERMIT:
         return belay_semaphore_open(task, &semaphores[args[2]]);
+    case OP_STACK:
+        return belay_stack_open(task, &stacks[args[2]]);
     default:
         abort();
     }
@@ -439,6 +452,29 @@ move(const belay_task *task, const int64_t *args)
 }
 
 static void
+push(const belay_task *task, const int64_t *args)
+{
+    const struct frame frame = {.id = args[0], .exit = args[2]};
+    int code = 1;
+
+    if (stacks[args[1]] != NULL) {
+        code = belay_stack_push(stacks[args[1]], &class_manager, &frame, NULL);
+    }
+    note_code(task, "push", args[0], code);
+}
+
+static void
+hand(const belay_task *task, const int64_t *args)
+{
+    int code = 1;
+
+    if (stacks[args[1]] != NULL && stacks[args[2]] != NULL) {
+        code = belay_stack_move(stacks[args[1]], stacks[args[2]]);
+    }
+    note_code(task, "hand", args[0], code);
+}
+
+static void
 run_plain(const belay_task *task, const struct op *op)
 {
     const int64_t *args = op->args;
@@ -466,6 +502,12 @@ run_plain(const belay_task *task, const struct op *op)
         break;
     case OP_MOVE:
         move(task, args);
+        break;
+    case OP_PUSH:
+        push(task, args);
+        break;
+    case OP_HAND:
+        hand(task, args);
         break;
     default:
         abort();
@@ -498,6 +540,11 @@ start(belay_task *task, const struct op *op)
         return belay_task_join(task, tasks[args[2]]);
     case OP_YIELD:
         return belay_yield(task, NULL);
+    case OP_PUT:
+        return belay_stack_enter(
+            task, stacks[args[2]], enter_op(task, &ops[args[3]]), NULL);
+    case OP_CLOSE:
+        return belay_stack_close(task, stacks[args[2]], NULL);
     default:
         abort();
     }
@@ -536,6 +583,14 @@ go(belay_task *task, void *arg)
     for (;;) {
         op = &ops[self->pc++];
         switch (op->kind) {
+        case OP_PUT:
+        case OP_CLOSE:
+            if (stacks[op->args[2]] == NULL) {
+                note_code(
+                    task, op->kind == OP_PUT ? "put" : "close", op->args[0], 1);
+                break;
+            }
+            return belay_then(task, done, start(task, op));
         case OP_SLEEP:
         case OP_CHECK:
         case OP_WAIT:
@@ -551,6 +606,8 @@ go(belay_task *task, void *arg)
         case OP_CANCEL:
         case OP_SHIELD:
         case OP_MOVE:
+        case OP_PUSH:
+        case OP_HAND:
             run_plain(task, op);
             break;
         case OP_MARK:
@@ -559,6 +616,7 @@ go(belay_task *task, void *arg)
         case OP_CLASS:
         case OP_GEN:
         case OP_PERMIT:
+        case OP_STACK:
             return open_block(task, self, op);
         case OP_LEAVE:
         case OP_RETURN:
@@ -641,6 +699,7 @@ run_program(const struct header *header)
         belay_semaphore_init(&semaphores[i], (uint32_t)header->permits);
         scopes[i] = NULL;
         groups[i] = NULL;
+        stacks[i] = NULL;
         tasks[i] = NULL;
     }
     (void)belay_run(&child, &root,

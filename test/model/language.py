@@ -14,11 +14,14 @@ FOREVER = 1000000000
 KINDS = ("sleep", "check", "wait", "set", "clear", "acquire", "release",
          "call", "spawn", "cancel", "shield", "move", "mark", "scope", "group",
          "class", "gen", "permit", "leave", "yield", "return", "suppress",
-         "same", "fail", "join")
+         "same", "fail", "join", "stack", "put", "push", "close", "hand")
 NUMBER = {name: number for number, name in enumerate(KINDS)}
-SLOT = {"scope": 1, "group": 2, "task": 3}
+SLOT = {"scope": 1, "group": 2, "task": 3, "stack": 4}
+NO_SLOT = 63  # of what nobody can aim at
 LISTS = ("body", "enter", "exit", "task")
-BLOCKS = ("scope", "group", "class", "gen", "permit")
+BLOCKS = ("scope", "group", "class", "gen", "permit", "stack")
+PUT = ("class", "gen", "scope", "permit")  # on a stack
+MARKED = ("scope", "group", "permit", "stack")
 ARGS = 6
 
 FIRST_CODE = -7000
@@ -70,6 +73,15 @@ class Flat:
             self.add(op, s["id"], s["slot"], s["on"])
         elif op == "move":
             self.add(op, s["id"], s["slot"], s["ms"])
+        elif op == "put":
+            self.later(self.add(op, s["id"], s["catch"], s["slot"]), 4,
+                       s["body"])
+        elif op == "push":
+            self.later(self.add(op, s["id"], s["slot"]), 3, s["exit"])
+        elif op == "close":
+            self.add(op, s["id"], s["catch"], s["slot"])
+        elif op == "hand":
+            self.add(op, s["id"], s["slot"], s["to"])
         elif op == "fail":
             self.add(op, s["code"])
         elif op == "break":
@@ -78,7 +90,7 @@ class Flat:
             self.add(op)
 
     def block(self, s):
-        marked = s["op"] in ("scope", "group", "permit")
+        marked = s["op"] in MARKED
         if marked:
             mark = self.add("mark", s["id"], 0, SLOT.get(s["op"], 0),
                             s["slot"])
@@ -97,7 +109,7 @@ class Flat:
                             s["shield"] + 2 * s["fail"], s["grace"])
         if kind == "group":
             return self.add(kind, s["id"], 0, s["slot"], s["max"], s["policy"])
-        if kind == "permit":
+        if kind in ("permit", "stack"):
             return self.add(kind, s["id"], 0, s["slot"])
         op = self.add(kind, s["id"], 0)
         self.later(op, 3, s["enter"])
@@ -118,7 +130,11 @@ def flatten(program):
     entry = flat.entry(program["main"])
     while flat.queue:
         op, place, statements = flat.queue.pop()
-        op[place] = flat.entry(statements)
+        if op[0] == NUMBER["put"]:
+            op[place] = len(flat.ops)
+            flat.opener(statements[0])
+        else:
+            op[place] = flat.entry(statements)
     lines = [f"{len(flat.ops)} {program['grace']} {entry}"
              f" {program['permits']} 1000000"]
     lines += [" ".join(map(str, op)) for op in flat.ops]
@@ -162,6 +178,9 @@ def valid(program):
                 return False
             if s["op"] == "yield" and not generator:
                 return False
+            if s["op"] == "put" and (
+                    len(s["body"]) != 1 or s["body"][0]["op"] not in PUT):
+                return False
             for name in LISTS:
                 inner = name == "body" and s["op"] in BLOCKS
                 if name in s and not check(
@@ -183,7 +202,7 @@ class Maker:
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.next_id = 0
-        self.counts = {"scope": 0, "group": 0, "task": 1}
+        self.counts = {"scope": 0, "group": 0, "task": 1, "stack": 0}
         self.left = self.random.choice((8, 15, 25, 40))
         # Each program has its own taste, and few different times.
         self.weights = [weight * self.random.choice((0.2, 0.5, 1, 1, 2, 4))
@@ -193,7 +212,9 @@ class Maker:
         self.catches = self.random.choice((0, 0.1, 0.25, 0.5))
         self.groups = []  # slots of those that are open, lexically
         self.toggled = []
-        self.scopes = []
+        self.stacks = []  # the same
+        self.free = None  # the one that may take a scope
+        self.pinned = set()  # those that have taken one
         self.program = {
             "grace": self.random.choice((-1, 3, 7, 20, 5000, FOREVER)),
             "permits": self.random.choice((0, 1, 1, 2)),
@@ -225,7 +246,8 @@ class Maker:
         ("acquire", 3), ("release", 3), ("scope", 22), ("group", 12),
         ("class", 14), ("gen", 9), ("permit", 3), ("call", 6), ("spawn", 22),
         ("cancel", 12), ("move", 3), ("shield", 3), ("join", 2), ("return", 2),
-        ("break", 2), ("fail", 4))
+        ("break", 2), ("fail", 4), ("stack", 6), ("put", 8), ("push", 5),
+        ("close", 2), ("hand", 2))
 
     def statements(self, depth, length, in_block):
         made = []
@@ -242,6 +264,9 @@ class Maker:
                 kind = "return"
             if kind == "spawn" and not self.groups:
                 kind = "group"
+            if kind in ("put", "push") and (
+                    depth >= 7 or not self.stacks and self.chance(0.8)):
+                kind = "stack" if depth < 7 else "sleep"
             made.append(self.statement(kind, depth))
         return made
 
@@ -251,9 +276,13 @@ class Maker:
     def statement(self, kind, depth):
         make = getattr(self, "make_" + kind, None)
         s = {"op": kind, "id": self.new_id()}
+        free = self.free
+        if kind in ("scope", "group", "gen", "spawn"):
+            self.free = None
         if make is not None:
             made = make(s, depth)
             s = made if made is not None else s
+        self.free = free
         return s
 
     def make_sleep(self, s, _):
@@ -349,6 +378,45 @@ class Maker:
                 "op": "yield", "id": self.new_id(), "catch": self.catch()})
         s["body"] = self.some(depth, True)
 
+    def make_stack(self, s, depth):
+        s.update(slot=self.slot("stack"))
+        self.free = s["slot"]
+        self.stacks.append(s["slot"])
+        s["body"] = self.statements(
+            depth + 1, self.random.randint(1, 5), True)
+        self.stacks.pop()
+
+    def any_stack(self):
+        """Nearly always one that is open."""
+        if self.stacks and self.chance(0.9):
+            return self.random.choice(self.stacks)
+        return self.random.randrange(max(self.counts["stack"], 1))
+
+    def make_put(self, s, depth):
+        """A scope only where no other lies between it and the stack."""
+        kind = self.random.choice(("class", "class", "permit"))
+        slot = self.any_stack()
+        if self.free is not None and self.chance(0.5):
+            kind, slot = self.random.choice(("gen", "scope")), self.free
+            self.pinned.add(slot)
+        inner = self.statement(kind, depth)
+        inner["body"] = []
+        if kind == "scope":
+            if inner["slot"] in self.toggled:
+                self.toggled.remove(inner["slot"])
+            inner["slot"] = NO_SLOT
+        s.update(slot=slot, catch=self.catch(), body=[inner])
+
+    def make_push(self, s, depth):
+        made = self.statement("class", depth)
+        s.update(slot=self.any_stack(), exit=made["exit"])
+
+    def make_close(self, s, _):
+        s.update(slot=self.any_stack(), catch=self.catch())
+
+    def make_hand(self, s, _):
+        s.update(slot=self.any_stack(), to=self.any_stack())
+
     def make_permit(self, s, depth):
         s.update(slot=self.random.randrange(SEMAPHORES),
                  body=self.some(depth, True))
@@ -368,6 +436,8 @@ class Maker:
                     self.aim(s)
                 elif s["op"] in ("shield", "move"):
                     self.aim_at_scope(s)
+                elif s["op"] == "hand" and s["slot"] in self.pinned:
+                    s["slot"] = s["to"] = NO_SLOT
                 elif s["op"] == "join":
                     s["slot"] = self.random.randrange(self.counts["task"])
 
@@ -380,7 +450,7 @@ class Maker:
     def aim_at_scope(self, s):
         slots = self.toggled if s["op"] == "shield" else range(
             self.counts["scope"])
-        s["slot"] = self.random.choice(slots) if slots else 0
+        s["slot"] = self.random.choice(slots) if slots else NO_SLOT
         if s["op"] == "shield":
             s["on"] = int(self.chance(0.5))
         else:

@@ -7,11 +7,12 @@ several tasks goes on first is not the contract's business. So the model reads
 the log as it goes: a line says which task was next; that it could be, and all
 that it then does until it waits again, is the model's to say.
 """
-from language import FOREVER, JANITOR_MS
+from language import FOREVER, JANITOR_MS, MARKED, NO_SLOT
 
 INFINITY = float("inf")
 CANCELED, TIMEDOUT, PROTO, DEADLK = -125, -110, -71, -35
-STATE, GROUP = -5001, -5005
+STATE, OWNER, MISNEST, PINNED, GROUP = -5001, -5002, -5003, -5004, -5005
+BUSY = -16
 
 
 class Mismatch(Exception):
@@ -32,6 +33,13 @@ class Error:
         self.children = children
         self.context = context
         self.identity = same_as.identity if same_as else self
+
+    @classmethod
+    def bare(cls, code):
+        """A code without an object: two that are equal are the same."""
+        error = cls(code)
+        error.identity = code
+        return error
 
     def __str__(self):
         text = str(self.code)
@@ -56,7 +64,7 @@ class Error:
         return self.extended(context)
 
     def is_in(self, other):
-        return any(error.identity is self.identity for error in other.chain())
+        return any(error.identity == self.identity for error in other.chain())
 
     def extended(self, context):
         inner = context
@@ -81,7 +89,7 @@ class Failure(Exception):
     def same(self, other):
         if self.cancelled or other.cancelled:
             return self.cancelled and other.cancelled
-        return self.error.identity is other.error.identity
+        return self.error.identity == other.error.identity
 
     def comes_from(self, other):
         """It is the other one, or has replaced it (and so on)."""
@@ -125,9 +133,9 @@ def merged(outcome, answer, suppress):
 # ---- scopes
 
 class Scope:
-    def __init__(self, parent, soft, grace):
+    def __init__(self, parent, task, grace):
         self.parent = parent
-        self.soft = soft  # opened in an exit: what is around is masked
+        self.task = task
         self.grace = grace
         self.deadline = INFINITY
         self.source = None
@@ -137,6 +145,12 @@ class Scope:
         self.shield = False
         self.shield_grace = INFINITY
         self.held_at = None
+
+    def soft(self):
+        """Does the border of a running exit lie just outside of it?"""
+        return self.task is not None and any(
+            self.parent in mask and self not in mask
+            for mask in self.task.masks)
 
     def cancel(self, now, source):
         if self.cancelled_at is None:
@@ -154,10 +168,10 @@ class Scope:
         """Is there a cancel around the scope that comes in?"""
         if self.shields(now):
             return False
-        return visible(self.parent, self.soft, now)
+        return visible(self.parent, self.soft(), now)
 
     def behind_shield(self, now):
-        return self.shields(now) and visible(self.parent, self.soft, now)
+        return self.shields(now) and visible(self.parent, self.soft(), now)
 
     def dues(self):
         if self.cancelled_at is None:
@@ -178,7 +192,7 @@ def visible(scope, soft, now):
             return True
         if scope.shields(now):
             return False
-        soft = soft or scope.soft
+        soft = soft or scope.soft()
         scope = scope.parent
     return False
 
@@ -209,7 +223,7 @@ class Task:
     def __init__(self, name, group, parent, grace, statements):
         self.name = name
         self.group = group
-        self.base = Scope(parent, False, grace)
+        self.base = Scope(parent, self, grace)
         self.scope = self.base
         self.masks = []  # for each exit that runs: what was open before it
         self.statements = statements
@@ -253,6 +267,20 @@ class Frame:
         self.suppressed = False
 
 
+class Stack:
+    """entries: leave() of each, and its innermost scope or None."""
+
+    def __init__(self, task):
+        self.task = task
+        self.entries = []
+        self.unwinding = False
+        self.closed = False
+
+    def scope(self):
+        scopes = [scope for _, scope in self.entries if scope is not None]
+        return scopes[-1] if scopes else None
+
+
 class Permits:
     def __init__(self, count):
         self.count = count
@@ -278,11 +306,11 @@ class Model:
         self.at = 0
         self.now = 0
         self.grace = self.span(program["grace"], 5000)
-        self.root_scope = Scope(None, False, self.grace)
+        self.root_scope = Scope(None, None, self.grace)
         self.open_scopes = [self.root_scope]
         self.events = {}
         self.permits = {}
-        self.slots = {"scope": {}, "group": {}, "task": {}}
+        self.slots = {"scope": {}, "group": {}, "task": {}, "stack": {}}
         self.tasks = []
         self.new = []  # started, but not yet run, in the order of the starts
         self.stuck = False
@@ -600,7 +628,7 @@ class Model:
         if target is not None and not target.ended:
             if self.waits_for(target, task):
                 wait = Wait(begin=lambda: wait.finish(
-                    Failure(Error(DEADLK))))
+                    Failure(Error.bare(DEADLK))))
             else:
                 wait = Wait(begin=lambda: target.joiners.append(wait),
                             gone=lambda: target.joiners.remove(wait))
@@ -652,7 +680,7 @@ class Model:
     # -- blocks
 
     def block(self, task, s, frame, leave, marked=False):
-        """The body, then leave(outcome), which gives answer and suppress."""
+        """The body, then leave(task, outcome), which gives what is left."""
         around = frame.yields == 0  # perhaps of a generator manager's yield
         control = outcome = None
         self.say(task, "in", s["id"])
@@ -665,7 +693,7 @@ class Model:
         except Break:
             pass
         task.masks.append(set(task.scopes()))
-        result = yield from leave(outcome)
+        result = yield from leave(task, outcome)
         task.masks.pop()
         delivered = frame.delivered
         if (result is None and outcome is not None and around
@@ -691,7 +719,7 @@ class Model:
         self.say(task, "left", s["id"], *words)
 
     def push(self, task, grace):
-        scope = Scope(task.scope, task.soft(), grace)
+        scope = Scope(task.scope, task, grace)
         self.open_scopes.append(scope)
         task.scope = scope
         return scope
@@ -710,7 +738,17 @@ class Model:
         scope.caught = True
         return True
 
-    def do_scope(self, task, s, frame):
+    def do_block(self, task, s, frame):
+        leave = yield from self.open(task, s)
+        yield from self.block(task, s, frame, leave, marked=s["op"] in MARKED)
+
+    do_scope = do_group = do_class = do_gen = do_stack = do_block
+
+    def open(self, task, s):
+        return (yield from getattr(self, "open_" + s["op"])(task, s))
+
+    def open_scope(self, task, s):
+        yield from ()
         grace = self.grace if s["shield"] else self.span(s["grace"],
                                                          self.grace)
         scope = self.push(task, grace)
@@ -722,10 +760,11 @@ class Model:
         if scope.deadline <= self.now:
             scope.cancel(self.now, "deadline")
             scope.expired = True
-        self.slots["scope"][s["slot"]] = scope
+        if s["slot"] != NO_SLOT:
+            self.slots["scope"][s["slot"]] = scope
         self.refresh()
 
-        def leave(outcome):
+        def leave(task, outcome):
             yield from ()
             absorbed = self.absorbs(scope, outcome)
             self.pop(task, scope)
@@ -740,14 +779,15 @@ class Model:
             noted.replaced = outcome
             return noted
 
-        yield from self.block(task, s, frame, leave, marked=True)
+        return leave
 
-    def do_group(self, task, s, frame):
+    def open_group(self, task, s):
+        yield from ()
         scope = self.push(task, self.grace)
         group = Group(task, scope, s["max"], s["policy"] == 1)
         self.slots["group"][s["slot"]] = group
 
-        def leave(outcome):
+        def leave(task, outcome):
             if outcome is not None and not outcome.cancelled:  # S47
                 group.failures.append(outcome.error)
                 scope.cancel(self.now, "parent")
@@ -767,12 +807,14 @@ class Model:
                 return merged(outcome, Failure(), False)
             return None if absorbed else outcome
 
-        yield from self.block(task, s, frame, leave, marked=True)
+        return leave
 
-    def do_class(self, task, s, frame):
+    def open_class(self, task, s):
         yield from self.frame(task, s["enter"], Frame())
+        return self.class_leave(s)
 
-        def leave(outcome):
+    def class_leave(self, s):
+        def leave(task, outcome):
             inner = Frame()
             inner.delivered = outcome
             answer, suppress = None, False
@@ -786,15 +828,15 @@ class Model:
                 answer = failure
             return merged(outcome, answer, suppress)
 
-        yield from self.block(task, s, frame, leave)
+        return leave
 
-    def do_gen(self, task, s, frame):
+    def open_gen(self, task, s):
         inner = Frame()
         routine = self.frame(task, s["enter"], inner)
         if not (yield from self.drive(routine, None)):
             raise Failure(Error(PROTO))  # S109
 
-        def leave(outcome):
+        def leave(task, outcome):
             answer = None
             try:
                 yield from self.drive(routine, outcome)
@@ -804,7 +846,7 @@ class Model:
                 answer = Failure(Error(PROTO))
             return merged(outcome, answer, inner.suppressed)
 
-        yield from self.block(task, s, frame, leave)
+        return leave
 
     @staticmethod
     def drive(routine, value):
@@ -819,17 +861,113 @@ class Model:
             value = yield wait
 
     def do_permit(self, task, s, frame):
+        try:
+            leave = yield from self.open(task, s)
+        except Failure as failure:
+            self.left(task, s, failure)
+            raise
+        yield from self.block(task, s, frame, leave, marked=True)
+
+    def open_permit(self, _task, s):
         result = yield self.acquire(s["slot"])
         if result is not None:
-            self.left(task, s, result)
             raise result
 
-        def leave(outcome):
+        def leave(_task, outcome):
             yield from ()
             self.semaphore(s["slot"]).release()
             return outcome
 
-        yield from self.block(task, s, frame, leave, marked=True)
+        return leave
+
+    # -- exit stacks
+
+    def open_stack(self, task, s):
+        yield from ()
+        stack = Stack(task)
+        self.slots["stack"][s["slot"]] = stack
+
+        def leave(task, outcome):
+            return (yield from self.unwind(task, stack, outcome))
+
+        return leave
+
+    @staticmethod
+    def unwind(task, stack, outcome):
+        """S73-S78: one after the other, each removed before it runs."""
+        stack.unwinding = True
+        while stack.entries:
+            leave, _ = stack.entries.pop()
+            task.masks.append(set(task.scopes()))
+            outcome = yield from leave(task, outcome)
+            task.masks.pop()
+        stack.unwinding = False
+        stack.closed = True
+        return outcome
+
+    def do_put(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        result = None
+        if stack is None:
+            self.say(task, "put", s["id"], 1)
+            return
+        if stack.closed:
+            result = Failure(Error.bare(STATE))
+        elif stack.task is not task:
+            result = Failure(Error.bare(OWNER))
+        else:
+            before = task.scope
+            try:
+                leave = yield from self.open(task, s["body"][0])
+                stack.entries.append(
+                    (leave, task.scope if task.scope is not before else None))
+            except Failure as failure:
+                result = failure
+        self.done(task, s, result)
+
+    def do_push(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        code = 1
+        if stack is not None:
+            code = STATE if stack.closed else 0
+        if code == 0:
+            stack.entries.append((self.class_leave(s), None))
+        self.say(task, "push", s["id"], code)
+        yield from ()
+
+    def do_close(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        result = None
+        if stack is None:
+            self.say(task, "close", s["id"], 1)
+            return
+        if stack.task is not task:
+            result = Failure(Error.bare(OWNER))
+        elif stack.unwinding:
+            result = Failure(Error.bare(BUSY))
+        elif stack.scope() not in (None, task.scope):
+            result = Failure(Error.bare(MISNEST))
+        else:
+            result = yield from self.unwind(task, stack, None)
+        self.done(task, s, result)
+
+    def do_hand(self, task, s, _):
+        source = self.slots["stack"].get(s["slot"])
+        target = self.slots["stack"].get(s["to"])
+        code = 0
+        if source is None or target is None:
+            code = 1
+        elif source.unwinding:
+            code = BUSY
+        elif target.closed:
+            code = STATE
+        elif source.scope() is not None and source.task is not target.task:
+            code = PINNED
+        elif source is not target:
+            target.entries += source.entries
+            source.entries = []
+        self.say(task, "hand", s["id"], code)
+        yield from ()
 
 
 def check(program, log):
