@@ -1,0 +1,134 @@
+/* scope.h - deadlines and cancel scopes (private).
+ *
+ * docs/design/runtime.md tells how cancels reach tasks; cancel.c keeps the
+ * invariant of the marks, deadline.c that of the heap.
+ */
+#ifndef BELAY_RUNTIME_SCOPE_H
+#define BELAY_RUNTIME_SCOPE_H
+
+#include <belay/task.h>
+
+/* ---- deadlines: a 4-ary heap behind one uv timer (deadline.c) ---- */
+
+enum belay__deadline_kind {
+    BELAY__DEADLINE_SLEEP, /* a task's wait */
+    BELAY__DEADLINE_SCOPE, /* a cancel scope's deadline, later its grace */
+    BELAY__DEADLINE_TIMER, /* a callback of the library */
+};
+
+struct belay__deadline {
+    int64_t due_ns;
+    uint32_t index; /* in the heap, from 1; 0: not armed */
+    enum belay__deadline_kind kind;
+};
+
+struct belay__heap {
+    struct belay__deadline **slots; /* slots[1..count] */
+    uint32_t count;
+    uint32_t room;
+    uint32_t reserved; /* how many may ever be armed at once */
+};
+
+/* A timer of the library. Reserve first; then start and stop cannot fail. */
+struct belay__timer {
+    struct belay__deadline deadline;
+    void (*fn)(struct belay__timer *timer);
+};
+
+int belay__deadline_grow(belay_runtime *runtime, uint32_t count);
+void belay__deadline_release(belay_runtime *runtime, uint32_t count);
+/* Arms, or moves, a deadline for which room is reserved. */
+void belay__deadline_arm(
+    belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns);
+void belay__deadline_disarm(
+    belay_runtime *runtime, struct belay__deadline *deadline);
+/* Handles everything that is due; queues tasks, runs no step. */
+void belay__deadline_expire(belay_runtime *runtime);
+/* The earliest armed one, or INT64_MAX. */
+int64_t belay__deadline_next(const belay_runtime *runtime);
+/* now + span on the runtime's clock, saturating. */
+int64_t belay__due(const belay_runtime *runtime, belay_duration span);
+
+int belay__timer_init(belay_runtime *runtime, struct belay__timer *timer,
+    void (*fn)(struct belay__timer *timer));
+void belay__timer_start(
+    belay_runtime *runtime, struct belay__timer *timer, int64_t due_ns);
+void belay__timer_stop(belay_runtime *runtime, struct belay__timer *timer);
+void belay__timer_fini(belay_runtime *runtime, struct belay__timer *timer);
+
+/* ---- cancel scopes (cancel.c) ---- */
+
+enum {
+    BELAY__SCOPE_CANCELLED = 1,  /* its own cancel was asked for */
+    BELAY__SCOPE_VISIBLE = 2,    /* it or a visible parent is cancelled */
+    BELAY__SCOPE_CUT = 4,        /* VISIBLE, and the grace is over */
+    BELAY__SCOPE_SHIELD = 8,     /* a user's shield: blocks both */
+    BELAY__SCOPE_IN_EXIT = 16,   /* opened inside an exit: blocks VISIBLE */
+    BELAY__SCOPE_EXPIRED = 32,   /* its own deadline has passed */
+    BELAY__SCOPE_CAUGHT = 64,    /* it absorbed a cancel */
+    BELAY__SCOPE_GRACE = 128,    /* grace_ns is now a point in time */
+    BELAY__SCOPE_OVER = 256,     /* … which has passed */
+    BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield; shield_ns
+                                   is now a point in time */
+    BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
+    BELAY__SCOPE_STUCK = 2048,   /* what is left in it was reported */
+    BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
+};
+
+struct belay__scope {
+    struct belay__scope *parent;
+    struct belay__scope *child; /* first */
+    struct belay__scope *next;  /* sibling */
+    struct belay__scope *prev;
+    belay_task *task; /* whose stack it is on; NULL for the runtime's root */
+    struct belay__deadline deadline; /* armed for what comes first of … */
+    int64_t deadline_ns;             /* INT64_MAX: none */
+    int64_t grace_ns;  /* a span; once GRACE is set, a point in time */
+    int64_t shield_ns; /* the same for the shield, with HELD */
+    uint32_t flags;
+    enum belay_cancel_source source;
+    int32_t depth; /* more than that of the task's scopes above it */
+    const char *name; /* a task's base scope: the task's */
+    const char *reason_text;
+    const char *reason_task_name;
+    uint64_t reason_task_id;
+};
+
+/* Links a scope below parent; room for its deadline is reserved by the caller.
+ * It inherits what is in force, unless a shield flag is set.
+ */
+void belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent, belay_task *task);
+void belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope);
+/* Hangs a task's base scope, with all below it, under another parent, whose
+ * marks it has from then on. Nothing of a task runs in here.
+ */
+void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent);
+/* Reserves, and makes `scope` the innermost one of the running task; and back.
+ * BELAY_ENOMEM: nothing has changed.
+ */
+int belay__scope_push(belay_task *task, struct belay__scope *scope);
+void belay__scope_pop(belay_task *task, struct belay__scope *scope);
+/* An exit has put scopes on a stack that stays: from now on those deeper than
+ * its floor are scopes like any other.
+ */
+void belay__scopes_outlive_exit(belay_task *task, int32_t floor);
+/* Marks and queues; the first reason is kept. Never allocates. */
+void belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
+    enum belay_cancel_source source, const char *text, const belay_task *by);
+void belay__scope_set_shield(
+    belay_runtime *runtime, struct belay__scope *scope, bool shield);
+/* BELAY_ESTATE: it is cancelled; nothing has changed. */
+int belay__scope_move(
+    belay_runtime *runtime, struct belay__scope *scope, int64_t deadline_ns);
+void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
+/* Does a cancel from outside reach the scope? */
+bool belay__scope_reached(const struct belay__scope *scope);
+/* Queues a parked task that sees a cancel, for its abort hook to be asked. */
+void belay__cancel_notice(belay_task *task);
+/* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
+bool belay__scope_absorb(
+    struct belay__scope *scope, const struct belay_result *outcome);
+
+#endif
