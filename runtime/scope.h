@@ -87,7 +87,7 @@ struct belay__scope {
     int64_t shield_ns; /* the same for the shield, with HELD */
     uint32_t flags;
     enum belay_cancel_source source;
-    int32_t depth; /* more than that of the task's scopes above it */
+    int32_t depth;    /* more than that of the task's scopes above it */
     const char *name; /* a task's base scope: the task's */
     const char *reason_text;
     const char *reason_task_name;
