@@ -717,9 +717,13 @@ run_program(const struct header *header)
 }
 
 int
-main(void)
+main(int argc, char **argv)
 {
     struct header header;
+
+    if (argc > 1 && strcmp(argv[1], "--lines") == 0) {
+        (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* for after a crash */
+    }
 
     for (size_t i = 0; i < SLOTS; i++) {
         (void)snprintf(names[i], sizeof(names[i]), "t%zu", i);

@@ -212,6 +212,7 @@ class Maker:
         self.catches = self.random.choice((0, 0.1, 0.25, 0.5))
         self.groups = []  # slots of those that are open, lexically
         self.toggled = []
+        self.endless = 0  # shields
         self.stacks = []  # the same
         self.free = None  # the one that may take a scope
         self.pinned = set()  # those that have taken one
@@ -325,12 +326,14 @@ class Maker:
             s["shield"] = 1
         if s["shield"] or self.chance(0.2):
             s["grace"] = self.random.choice((-1, 1, 3, 6, 10, FOREVER))
+        if s["shield"] and s["grace"] in (0, FOREVER):
+            self.endless += 1
         if s["grace"] in (0, FOREVER) or not s["shield"]:
             self.toggled.append(s["slot"])
         s["body"] = self.some(depth, True)
 
     def make_group(self, s, depth):
-        s.update(slot=self.slot("group"), policy=0,
+        s.update(slot=self.slot("group"), policy=int(self.chance(0.15)),
                  max=self.random.choice((0, 0, 0, 1, 2)))
         self.groups.append(s["slot"])
         s["body"] = self.statements(
@@ -452,7 +455,7 @@ class Maker:
             self.counts["scope"])
         s["slot"] = self.random.choice(slots) if slots else NO_SLOT
         if s["op"] == "shield":
-            s["on"] = int(self.chance(0.5))
+            s["on"] = int(self.chance(0.5) and self.shields_may_rise)
         else:
             s["ms"] = self.ms()
 
@@ -471,12 +474,23 @@ class Maker:
                        "op": "scope", "id": self.new_id(),
                        "slot": self.slot("scope"), "timeout": -1, "shield": 1,
                        "grace": FOREVER, "fail": 0, "body": self.sweep()}]}
+        outside = [main] if self.ends_when_cut() else [janitor, main]
+        self.shields_may_rise = outside[0] is janitor
         self.counts["scope"] -= 1  # nobody aims at the janitor's shield
         self.program["main"] = [{
             "op": "group", "id": self.new_id(), "slot": outer, "policy": 0,
-            "max": 0, "body": [janitor, main]}]
+            "max": 0, "body": outside}]
         self.fill_in()
         return self.program
+
+    def ends_when_cut(self):
+        """Some programs are left alone: when nothing can happen any more, the
+        root is cancelled. They end only if nothing waits for ever in an exit
+        or behind a shield.
+        """
+        if self.program["grace"] == FOREVER or self.chance(0.6):
+            return False
+        return self.endless == 0
 
     def sweep(self):
         made = [{"op": "sleep", "id": self.new_id(), "catch": 1,
