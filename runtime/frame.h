@@ -29,6 +29,7 @@ enum {
     BELAY__FRAME_WILL_SUPPRESS = 512,
     /* A block round a yield has made another failure of what was delivered. */
     BELAY__FRAME_REPLACED = 1024,
+    BELAY__FRAME_REPLACES = 2048, /* belay__exit_replaces() has done so here */
     BELAY__FRAME_STUCK = 2048, /* an exit that was reported */
 };
 

@@ -152,6 +152,8 @@ belay__exit_outcome(const belay_task *task)
     return &belay__frame_block(task->top)->u.outcome;
 }
 
+/* In a step of an exit: its failure takes the outcome's place, as it is. */
+void belay__exit_replaces(belay_task *task);
 /* Gives the bare code of an error an object, so that it can be in a chain;
  * without memory it stays bare.
  */

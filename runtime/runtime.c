@@ -54,13 +54,23 @@ arm_timer(belay_runtime *runtime, int64_t due_ns)
         due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
 }
 
+/* A virtual clock jumps when all that tasks wait for is time. */
+static bool
+may_jump(const belay_runtime *runtime, int64_t next)
+{
+    return runtime->clock != NULL && runtime->clock->autojump
+           && runtime->ready_first == NULL && runtime->pending_ops == 0
+           && next != INT64_MAX && next > runtime->clock->now_ns;
+}
+
 static void
 update(belay_runtime *runtime)
 {
     const int64_t next = belay__deadline_next(runtime);
     const bool virtual_due =
         runtime->clock != NULL && next <= runtime->clock->now_ns;
-    const bool idle = runtime->ready_first != NULL || virtual_due;
+    const bool idle =
+        runtime->ready_first != NULL || virtual_due || may_jump(runtime, next);
 
     if (runtime->shut) {
         return; /* libuv would start an idle handle that is closing */
@@ -86,15 +96,12 @@ belay__runtime_kick(belay_runtime *runtime)
     }
 }
 
-/* A virtual clock jumps when all that tasks wait for is time. */
 static void
 jump(belay_runtime *runtime)
 {
     const int64_t next = belay__deadline_next(runtime);
 
-    if (runtime->clock != NULL && runtime->clock->autojump
-        && runtime->ready_first == NULL && runtime->pending_ops == 0
-        && next != INT64_MAX && next > runtime->clock->now_ns) {
+    if (may_jump(runtime, next)) {
         runtime->clock->now_ns = next;
     }
 }

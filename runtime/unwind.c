@@ -114,6 +114,17 @@ leaves_around(
                || same_failure(outcome, &belay__frame_block(owner)->u.outcome));
 }
 
+void
+belay__exit_replaces(belay_task *task)
+{
+    struct belay_result *outcome = belay__exit_outcome(task);
+
+    if (leaves_around(task->top, outcome)) {
+        task->top->resume.flags |= BELAY__FRAME_REPLACES;
+    }
+    belay__result_clear(outcome);
+}
+
 /* The exit's answer is not just *pass* after a success. Not inlined: the way
  * that nearly every exit takes must stay short.
  */
@@ -125,7 +136,8 @@ merge_answer(belay_task *task, const struct belay__frame *scope,
         (scope->resume.flags
             & (BELAY__FRAME_SUPPRESS | BELAY__FRAME_WILL_SUPPRESS))
         != 0;
-    const bool around = leaves_around(scope, outcome);
+    const bool around = leaves_around(scope, outcome)
+                        || (scope->resume.flags & BELAY__FRAME_REPLACES) != 0;
     struct belay__frame *owner = scope->caller;
 
     task->result =

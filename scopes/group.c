@@ -181,7 +181,7 @@ group_fail(belay_task *task, belay_group *group)
     }
     belay__free(memory, group->errors, errors_bytes(group));
     /* The body's failure is among them: it is not also their context. */
-    belay__result_clear(belay__exit_outcome(task));
+    belay__exit_replaces(task);
     belay__result_set(task, BELAY_EGROUP, NULL, error);
     return belay__next(BELAY__HOW_END);
 }

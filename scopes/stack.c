@@ -187,7 +187,7 @@ stack_exit_end(belay_task *task, belay_next end)
     if (task->result.code >= 0) {
         task->top->resume.flags |= BELAY__FRAME_SUPPRESS;
     } else {
-        belay__result_clear(belay__exit_outcome(task));
+        belay__exit_replaces(task);
     }
     return end;
 }

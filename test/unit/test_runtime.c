@@ -380,6 +380,67 @@ Test(runtime, a_deadlock_is_found_and_everything_unwinds)
     expect_trace("enter a; exit a/cancel");
 }
 
+struct slow_to_leave {
+    struct belay_event never;
+};
+
+/* The exit waits until its grace is over; only then is there no hope. */
+BELAY_ASYNC(slow_to_leave)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (
+        BELAY_ENTER(probe, .name = "a", .exit_sleep = belay_seconds(99))) {
+        BELAY_AWAIT(belay_event_wait(task, &self->never));
+    }
+    BELAY_END;
+}
+
+struct waits_in_exit {
+    struct belay_event never;
+};
+
+static belay_next
+enter_nothing(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
+
+static belay_next
+exit_waiting(belay_task *task, void *arg)
+{
+    struct waits_in_exit *self = arg;
+
+    return belay_end_with(task, belay_event_wait(task, &self->never));
+}
+
+static const belay_manager waits_in_exit = {
+    {"waits in exit", NULL, sizeof(struct waits_in_exit), enter_nothing, 0},
+    exit_waiting};
+
+struct stuck_in_exit {
+    int unused;
+};
+
+BELAY_ASYNC(stuck_in_exit)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(waits_in_exit, .never = {.set = false})) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+Test(runtime, a_deadlock_in_an_exit_ends_with_its_grace)
+{
+    cr_expect(
+        eq(int, RUN(slow_to_leave, .never = {.set = false}), BELAY_EDEADLK));
+    expect_trace("enter a; exit a/cancel; cut a");
+    trace_clear();
+    cr_expect(eq(int, RUN(stuck_in_exit, .unused = 0), BELAY_EDEADLK));
+    expect_trace("body");
+}
+
 Test(runtime, run_without_memory_or_with_strange_options_runs_nothing)
 {
     struct belay_result result = {.code = 77};

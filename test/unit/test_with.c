@@ -855,14 +855,30 @@ BELAY_MANAGER(replacing)
     BELAY_END;
 }
 
-struct replaced {
+struct replacing_by_group {
     int unused;
+};
+
+BELAY_MANAGER(replacing_by_group)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "outer", .exit_suppress = true)) {
+        BELAY_WITH (belay_group_open(task, NULL, NULL)) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct replaced {
+    bool by_group;
 };
 
 BELAY_ASYNC(replaced)
 {
     BELAY_BEGIN;
-    BELAY_WITH (BELAY_ENTER(replacing, .unused = 0)) {
+    BELAY_WITH (self->by_group ? BELAY_ENTER(replacing_by_group, .unused = 0)
+                               : BELAY_ENTER(replacing, .unused = 0)) {
         BELAY_FAIL(BELAY_EIO, "as the test says");
     }
     trace("behind");
@@ -872,9 +888,12 @@ BELAY_ASYNC(replaced)
 /* As on a nested exit stack: what is suppressed may have been replaced. */
 Test(with, s113_a_block_round_the_yield_may_suppress_what_one_has_made_of_it)
 {
-    cr_expect(eq(int, RUN(replaced, .unused = 0), 0));
+    cr_expect(eq(int, RUN(replaced, .by_group = false), 0));
     expect_trace("enter outer; enter inner; exit inner/EIO; "
                  "exit outer/EBUSY; behind");
+    trace_clear();
+    cr_expect(eq(int, RUN(replaced, .by_group = true), 0));
+    expect_trace("enter outer; exit outer/EGROUP; behind");
 }
 
 /* An exit that says suppress inside a block whose exit fails. */
