@@ -563,10 +563,13 @@ end(belay_task *task, const struct op *op)
     case OP_SUPPRESS:
         return belay_suppress(task);
     case OP_SAME:
-        if (outcome != NULL && outcome->error != NULL) {
-            return belay_fail_with(task, belay_error_ref(outcome->error));
+        if (outcome == NULL || outcome->code >= 0 || outcome->cancelled) {
+            return belay_return(task, NULL);
         }
-        return belay_return(task, NULL);
+        if (outcome->error == NULL) {
+            return belay_fail(task, outcome->code, NULL);
+        }
+        return belay_fail_with(task, belay_error_ref(outcome->error));
     case OP_FAIL:
         return belay_fail(task, (int)op->args[0], "as the program says");
     default:
