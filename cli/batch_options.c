@@ -55,6 +55,8 @@ static const char usage[] =
 "                         (default: 64 lines or 200 ms), line, never\n"
 "      --max-line SIZE    longest line of INPUT, as 64M (default)\n"
 "      --max-reply SIZE   longest reply (default 64M)\n"
+"      --strict           check the whole INPUT first; send nothing if a line\n"
+"                         is not valid\n"
 "      --no-id-check      do not look for custom_ids that occur twice\n"
 "      --seed N           of the retries' random delays\n"
 "\n"
@@ -90,6 +92,7 @@ enum option_id {
     OPTION_SYNC,
     OPTION_MAX_LINE,
     OPTION_MAX_REPLY,
+    OPTION_STRICT,
     OPTION_NO_ID_CHECK,
     OPTION_SEED,
     OPTION_PROGRESS,
@@ -120,6 +123,7 @@ static const struct option options[] = {
     {"sync", required_argument, NULL, OPTION_SYNC},
     {"max-line", required_argument, NULL, OPTION_MAX_LINE},
     {"max-reply", required_argument, NULL, OPTION_MAX_REPLY},
+    {"strict", no_argument, NULL, OPTION_STRICT},
     {"no-id-check", no_argument, NULL, OPTION_NO_ID_CHECK},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"progress", required_argument, NULL, OPTION_PROGRESS},
@@ -338,6 +342,9 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
         return true;
     case OPTION_NO_PROXY:
         ret->batch.proxy_from_env = false;
+        return true;
+    case OPTION_STRICT:
+        ret->batch.strict = true;
         return true;
     case OPTION_NO_ID_CHECK:
         ret->batch.no_id_check = true;

@@ -35,7 +35,7 @@ _belay_batch()
                 --base-url --api-key-env --model --sim --sim-latency
                 --sim-faults --allow-http --insecure --ca-file --no-proxy
                 -c --concurrency --max-retries --timeout --drain-timeout
-                --order --window --sync --max-line --max-reply --no-id-check --seed --progress
+                --order --window --sync --max-line --max-reply --strict --no-id-check --seed --progress
                 -q --quiet -h --help'
         else
             _belay_files

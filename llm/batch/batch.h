@@ -54,6 +54,8 @@ struct belay__batch_opts {
     enum belay__batch_sync_policy sync;
     size_t max_line_bytes;  /* default 64 MiB */
     size_t max_reply_bytes; /* default 64 MiB */
+    bool strict;      /* look at the whole input first; a bad line is then an
+                         error, and nothing is sent */
     bool no_id_check;       /* duplicate ids are not looked for */
     bool overwrite;         /* begin anew: existing output files are emptied */
     bool force; /* go on although the input is not the earlier run's */

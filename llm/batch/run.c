@@ -3,6 +3,7 @@
 
 #include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
+#include "llm/batch/strict.h"
 
 #include <belay/timeout.h>
 #include <belay/uv.h>
@@ -516,6 +517,9 @@ start_tasks(struct belay__batch *batch)
 BELAY_ASYNC(run_call)
 {
     BELAY_BEGIN;
+    if (self->opts.strict) {
+        BELAY_AWAIT(belay__batch_check(task, &self->opts));
+    }
     BELAY_WITH (belay_enter(task, &batch_manager,
         &(const struct belay__batch){
             .opts = self->opts, .result = self->ret})) {

@@ -367,6 +367,20 @@ def test_b31_2_a_server_that_may_not_be_asked(where):
     expect_code(done, 2)
 
 
+def test_b2_b31_strict_sends_nothing_if_a_line_is_bad(where):
+    where.give(text=request("a", {"n": 1}) + "no json\n"
+               + request("a", {"n": 2}) + request("b", {"n": 3}))
+    with Server() as server:
+        done = batch(where, server.url, "--strict")
+        expect_code(done, 2)
+        expect_in("2 of 4 lines are not valid; the first: line 2", done.err)
+        expect(server.bodies, [])
+        expect(where.names(), ["in"])
+        where.give(3)
+        expect_code(batch(where, server.url, "--strict"), 0)
+    where.check()
+
+
 def test_b23_b31_4_when_the_key_is_refused(where):
     where.give(50)
     with Server(lambda body: (401, '{"error":{}}')) as server:

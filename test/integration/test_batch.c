@@ -1661,9 +1661,10 @@ Test(batch, b8_b10_every_cancel_leaves_whole_lines_and_nothing_open)
     sweep_batch(sweep_cancels);
 }
 
-Test(batch, b8_b9_every_cancel_in_input_order)
+Test(batch, b2_b8_b9_every_cancel_in_input_order_checked_first)
 {
     opts.window = 4;
+    opts.strict = true;
     sweep_batch(sweep_cancels);
 }
 
@@ -1672,9 +1673,10 @@ Test(batch, b8_b10_every_refused_allocation_leaves_whole_lines)
     sweep_batch(sweep_allocs);
 }
 
-Test(batch, b8_b9_every_refused_allocation_in_input_order)
+Test(batch, b2_b8_b9_every_refused_allocation_in_input_order_checked_first)
 {
     opts.window = 4;
+    opts.strict = true;
     opts.sync = BELAY__BATCH_SYNC_LINE;
     sweep_batch(sweep_allocs);
 }
