@@ -6,6 +6,11 @@ found by walking outwards from its innermost scope, each time anew. Which of
 several tasks goes on first is not the contract's business. So the model reads
 the log as it goes: a line says which task was next; that it could be, and all
 that it then does until it waits again, is the model's to say.
+
+Where the contract is silent it reads: with several graces the one that ends
+first cuts; a failing body cancels a supervising group too; two equal codes
+without an object are the same error; an outcome that is in the chain of the
+exit's error already is not hung into it again.
 """
 from language import FOREVER, JANITOR_MS, MARKED, NO_SLOT
 
