@@ -10,64 +10,78 @@
 #include <string.h>
 
 #define DEFAULT_BASE_URL "https://api.openai.com/v1"
+#define CHAT_URL "/v1/chat/completions"
 #define DEFAULT_KEY_ENV "OPENAI_API_KEY"
 #define DEFAULT_CONCURRENCY 64
 
 static const char usage[] =
-"usage: belay batch INPUT.jsonl -o OUTPUT.jsonl [option...]\n"
-"\n"
-"Sends every line of INPUT (the form of OpenAI's batch files) to a server and\n"
-"writes one line for each to OUTPUT, or to the error file. \"-\" is standard\n"
-"input or output. If OUTPUT is there, of a run that has not come to its end,\n"
-"the same command goes on with it.\n"
-"\n"
-"  -o, --output FILE      where replies go\n"
-"      --errors FILE      where failed lines go; \"inline\": into OUTPUT\n"
-"                         (default: OUTPUT with .errors before its suffix)\n"
-"      --overwrite        begin anew, if OUTPUT is there\n"
-"      --force            go on with OUTPUT although INPUT has changed\n"
-"      --in-doubt HOW     lines sent by a run that left no result: retry\n"
-"                         (default), skip, fail\n"
-"\n"
-"      --base-url URL     the server, with its /v1\n"
-"                         (default " DEFAULT_BASE_URL ")\n"
-"      --api-key-env NAME the variable that holds the key\n"
-"                         (default " DEFAULT_KEY_ENV "; may be unset)\n"
-"      --model NAME       put in place of the model of every line\n"
-"      --sim              send to a simulated server inside this program\n"
-"      --sim-latency TIME how long its answers take (default: no time)\n"
-"      --sim-faults P     share of requests that fail at first (default: 0)\n"
-"      --allow-http       plain http:// to other machines\n"
-"      --insecure         accept any TLS certificate\n"
-"      --ca-file FILE     trust these authorities (PEM)\n"
-"      --no-proxy         do not look at http_proxy and its kin\n"
-"\n"
-"  -c, --concurrency N    requests in flight (default 64)\n"
-"      --max-retries N    of one line (default 5; 0: none)\n"
-"      --timeout TIME     of one line with its retries, as 30s, 5m, 1h\n"
-"                         (default: none)\n"
-"      --drain-timeout TIME  for what is in flight when the batch is\n"
-"                         interrupted or stops (default: 2m)\n"
-"      --order ORDER      completion (default) or input\n"
-"      --window N         lines out of order with --order input\n"
-"                         (default 4 times the concurrency)\n"
-"      --sync WHEN        make lines safe against power loss: interval\n"
-"                         (default: 64 lines or 200 ms), line, never\n"
-"      --max-line SIZE    longest line of INPUT, as 64M (default)\n"
-"      --max-reply SIZE   longest reply (default 64M)\n"
-"      --strict           check the whole INPUT first; send nothing if a line\n"
-"                         is not valid\n"
-"      --no-id-check      do not look for custom_ids that occur twice\n"
-"      --seed N           of the retries' random delays\n"
-"\n"
-"      --progress HOW     auto (default), bar, lines, json, none; to stderr\n"
-"  -q, --quiet            no progress and no report\n"
-"  -h, --help             this text\n"
-"\n"
-"Exit codes: 0 every line succeeded; 1 some failed, or stay in doubt;\n"
-"2 usage or input; 4 the key or the account was refused; 5 a file could not be\n"
-"read or written; 130 interrupted, 143 terminated. Ctrl-C once: no more lines\n"
-"are started and what is in flight ends; twice: everything ends now.\n";
+    "usage: belay batch INPUT.jsonl -o OUTPUT.jsonl [option...]\n"
+    "\n"
+    "Sends every line of INPUT (the form of OpenAI's batch files) to a server "
+    "and\n"
+    "writes one line for each to OUTPUT, or to the error file. \"-\" is "
+    "standard\n"
+    "input or output. If OUTPUT is there, of a run that has not come to its "
+    "end,\n"
+    "the same command goes on with it.\n"
+    "\n"
+    "  -o, --output FILE      where replies go\n"
+    "      --errors FILE      where failed lines go; \"inline\": into OUTPUT\n"
+    "                         (default: OUTPUT with .errors before its "
+    "suffix)\n"
+    "      --overwrite        begin anew, if OUTPUT is there\n"
+    "      --force            go on with OUTPUT although INPUT has changed\n"
+    "      --in-doubt HOW     lines sent by a run that left no result: retry\n"
+    "                         (default), skip, fail\n"
+    "\n"
+    "      --base-url URL     the server, with its /v1\n"
+    "                         (default " DEFAULT_BASE_URL ")\n"
+    "      --api-key-env NAME the variable that holds the key\n"
+    "                         (default " DEFAULT_KEY_ENV "; may be unset)\n"
+    "      --model NAME       put in place of the model of every line\n"
+    "      --sim              send to a simulated server inside this program\n"
+    "      --sim-latency TIME how long its answers take (default: no time)\n"
+    "      --sim-faults P     share of requests that fail at first (default: "
+    "0)\n"
+    "      --allow-http       plain http:// to other machines\n"
+    "      --insecure         accept any TLS certificate\n"
+    "      --ca-file FILE     trust these authorities (PEM)\n"
+    "      --no-proxy         do not look at http_proxy and its kin\n"
+    "\n"
+    "  -c, --concurrency N    requests in flight (default 64)\n"
+    "      --max-retries N    of one line (default 5; 0: none)\n"
+    "      --timeout TIME     of one line with its retries, as 30s, 5m, 1h\n"
+    "                         (default: none)\n"
+    "      --drain-timeout TIME  for what is in flight when the batch is\n"
+    "                         interrupted or stops (default: 2m)\n"
+    "      --order ORDER      completion (default) or input\n"
+    "      --window N         lines out of order with --order input\n"
+    "                         (default 4 times the concurrency)\n"
+    "      --sync WHEN        make lines safe against power loss: interval\n"
+    "                         (default: 64 lines or 200 ms), line, never\n"
+    "      --max-line SIZE    longest line of INPUT, as 64M (default)\n"
+    "      --max-reply SIZE   longest reply (default 64M)\n"
+    "      --input-format F   batch (default), or body: each line of INPUT is "
+    "the\n"
+    "                         body of a chat request, its number the "
+    "custom_id\n"
+    "      --strict           check the whole INPUT first; send nothing if a "
+    "line\n"
+    "                         is not valid\n"
+    "      --no-id-check      do not look for custom_ids that occur twice\n"
+    "      --seed N           of the retries' random delays\n"
+    "\n"
+    "      --progress HOW     auto (default), bar, lines, json, none; to "
+    "stderr\n"
+    "  -q, --quiet            no progress and no report\n"
+    "  -h, --help             this text\n"
+    "\n"
+    "Exit codes: 0 every line succeeded; 1 some failed, or stay in doubt;\n"
+    "2 usage or input; 4 the key or the account was refused; 5 a file could "
+    "not be\n"
+    "read or written; 130 interrupted, 143 terminated. Ctrl-C once: no more "
+    "lines\n"
+    "are started and what is in flight ends; twice: everything ends now.\n";
 
 enum option_id {
     OPTION_ERRORS = 256,
@@ -92,6 +106,7 @@ enum option_id {
     OPTION_SYNC,
     OPTION_MAX_LINE,
     OPTION_MAX_REPLY,
+    OPTION_INPUT_FORMAT,
     OPTION_STRICT,
     OPTION_NO_ID_CHECK,
     OPTION_SEED,
@@ -123,6 +138,7 @@ static const struct option options[] = {
     {"sync", required_argument, NULL, OPTION_SYNC},
     {"max-line", required_argument, NULL, OPTION_MAX_LINE},
     {"max-reply", required_argument, NULL, OPTION_MAX_REPLY},
+    {"input-format", required_argument, NULL, OPTION_INPUT_FORMAT},
     {"strict", no_argument, NULL, OPTION_STRICT},
     {"no-id-check", no_argument, NULL, OPTION_NO_ID_CHECK},
     {"seed", required_argument, NULL, OPTION_SEED},
@@ -147,8 +163,8 @@ set_count(const char *name, const char *text, uint64_t least, uint64_t most,
 }
 
 static bool
-set_choice(const char *name, const char *text,
-    const char *const *choices, unsigned *ret)
+set_choice(const char *name, const char *text, const char *const *choices,
+    unsigned *ret)
 {
     for (unsigned i = 0; choices[i] != NULL; i++) {
         if (strcmp(text, choices[i]) == 0) {
@@ -222,8 +238,7 @@ set_span(const char *name, const char *text, belay_duration *ret)
         return true;
     }
     (void)fprintf(stderr,
-        "belay batch: %s must be a time, as 30s or 5m, not '%s'\n", name,
-        text);
+        "belay batch: %s must be a time, as 30s or 5m, not '%s'\n", name, text);
     return false;
 }
 
@@ -252,8 +267,7 @@ set_sim_option(struct belay__batch_options *ret, int id, const char *text)
     switch (id) {
     case OPTION_SIM_LATENCY:
         ret->sim_opts.spread = BELAY__SIM_LOGNORMAL;
-        return set_span(
-            "--sim-latency", text, &ret->sim_opts.latency);
+        return set_span("--sim-latency", text, &ret->sim_opts.latency);
     case OPTION_SIM_FAULTS:
         return set_faults(ret, text);
     default:
@@ -266,6 +280,7 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
 {
     static const char *const orders[] = {"completion", "input", NULL};
     static const char *const syncs[] = {"interval", "never", "line", NULL};
+    static const char *const formats[] = {"batch", "body", NULL};
     static const char *const doubts[] = {"retry", "skip", "fail", NULL};
     static const char *const progresses[] = {
         "auto", "bar", "lines", "json", "none", NULL};
@@ -283,6 +298,12 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
             return false;
         }
         ret->batch.sync = (enum belay__batch_sync_policy)choice;
+        return true;
+    case OPTION_INPUT_FORMAT:
+        if (!set_choice("--input-format", text, formats, &choice)) {
+            return false;
+        }
+        ret->batch.bare_url = choice == 1 ? CHAT_URL : NULL;
         return true;
     case OPTION_IN_DOUBT:
         if (!set_choice("--in-doubt", text, doubts, &choice)) {
@@ -352,8 +373,7 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     case OPTION_TIMEOUT:
         return set_span("--timeout", text, &ret->batch.timeout);
     case OPTION_DRAIN_TIMEOUT:
-        return set_span(
-            "--drain-timeout", text, &ret->batch.drain_timeout);
+        return set_span("--drain-timeout", text, &ret->batch.drain_timeout);
     case 'q':
         ret->quiet = true;
         return true;
@@ -383,8 +403,7 @@ default_errors_path(const char *output)
 static bool
 complain(const char *what)
 {
-    (void)fprintf(
-        stderr, "belay batch: %s; see belay batch --help\n", what);
+    (void)fprintf(stderr, "belay batch: %s; see belay batch --help\n", what);
     return false;
 }
 

@@ -24,6 +24,7 @@ _belay_batch()
     --in-doubt) _belay_words 'retry skip fail' ;;
     --sync) _belay_words 'interval line never' ;;
     --order) _belay_words 'completion input' ;;
+    --input-format) _belay_words 'batch body' ;;
     --progress) _belay_words 'auto bar lines json none' ;;
     --base-url | --model | --sim-latency | --sim-faults | -c | --concurrency \
         | --max-retries | --timeout | --drain-timeout | --window \
@@ -35,7 +36,7 @@ _belay_batch()
                 --base-url --api-key-env --model --sim --sim-latency
                 --sim-faults --allow-http --insecure --ca-file --no-proxy
                 -c --concurrency --max-retries --timeout --drain-timeout
-                --order --window --sync --max-line --max-reply --strict --no-id-check --seed --progress
+                --order --window --sync --max-line --max-reply --input-format --strict --no-id-check --seed --progress
                 -q --quiet -h --help'
         else
             _belay_files

@@ -32,6 +32,7 @@ complete -c belay -n '__fish_seen_subcommand_from batch' -l window -x -d 'Lines 
 complete -c belay -n '__fish_seen_subcommand_from batch' -l sync -x -a 'interval line never' -d 'Make lines safe against a loss of power'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l max-line -x -d 'Longest line of the input'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l max-reply -x -d 'Longest reply'
+complete -c belay -n '__fish_seen_subcommand_from batch' -l input-format -x -a 'batch body' -d 'Of the lines'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l strict -d 'Check the whole INPUT first'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l no-id-check -d 'Do not look for custom_ids that occur twice'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l seed -x -d 'Of the random delays between attempts'

@@ -40,6 +40,8 @@ struct belay__batch_opts {
     const char *input_path;       /* "-": standard input */
     const char *output_path;      /* "-": standard output */
     const char *errors_path;      /* default: error lines go into the output */
+    const char *bare_url; /* each line is a body for this URL, and its number
+                             its id; default: the forms of batch files */
     const char *base_url;         /* ends with /v1, as a rule */
     const char *api_key;          /* default none */
     const char *model;            /* put in place of the lines' models */

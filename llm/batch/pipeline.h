@@ -78,6 +78,12 @@ struct belay__batch {
     bool stopping;               /* no line is started any more */
 };
 
+/* ---- reader.c ---- */
+
+/* What the options ask of every line. */
+struct belay__batch_rules belay__batch_rules_of(
+    const struct belay__batch_opts *opts);
+
 /* ---- run.c ---- */
 
 /* Ends admission; the first reason counts. */

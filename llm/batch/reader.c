@@ -85,6 +85,16 @@ body_of(struct belay__batch *batch, const struct belay__batch_request *request,
     return code;
 }
 
+struct belay__batch_rules
+belay__batch_rules_of(const struct belay__batch_opts *opts)
+{
+    if (opts->bare_url == NULL) {
+        return (struct belay__batch_rules){.bare = false};
+    }
+    return (struct belay__batch_rules){
+        .url = {opts->bare_url, strlen(opts->bare_url)}, .bare = true};
+}
+
 static int
 check_id(struct belay__batch *batch, struct belay__batch_request *request)
 {
@@ -150,7 +160,7 @@ was_begun(struct belay__batch *batch, const struct belay__line_ref *ref)
 static int
 admit(struct belay__batch *batch, const struct belay__line *line)
 {
-    static const struct belay__batch_rules rules = {0};
+    const struct belay__batch_rules rules = belay__batch_rules_of(&batch->opts);
     struct belay__line_ref ref = {
         .number = line->number, .sequence = batch->stats->lines};
     struct belay__batch_request request;

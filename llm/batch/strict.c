@@ -97,7 +97,8 @@ checker_exit(belay_task *task, void *self)
 static int
 check_line(struct checker *checker, const struct belay__line *line)
 {
-    static const struct belay__batch_rules rules = {0};
+    const struct belay__batch_rules rules =
+        belay__batch_rules_of(checker->opts);
     struct belay__batch_request request;
     int code = belay__batch_read(line, &rules, &checker->scratch, &request);
 

@@ -367,6 +367,19 @@ def test_b31_2_a_server_that_may_not_be_asked(where):
     expect_code(done, 2)
 
 
+def test_b1_bare_bodies_are_sent_and_numbered(where):
+    bodies = ['{"n": 1, "metadata": {"k": 1e400}}', '{"n":2}', "[]"]
+    where.give(text="\n".join(bodies))
+    with Server() as server:
+        done = batch(where, server.url, "--input-format", "body")
+        expect_code(done, 1)
+        expect(len(server.bodies), 2)
+    expect({line["custom_id"] for line in where.lines("out.jsonl")},
+           {"1", "2"})
+    expect([line["custom_id"] for line in where.lines("out.errors.jsonl")],
+           ["3"])
+
+
 def test_b2_b31_strict_sends_nothing_if_a_line_is_bad(where):
     where.give(text=request("a", {"n": 1}) + "no json\n"
                + request("a", {"n": 2}) + request("b", {"n": 3}))
