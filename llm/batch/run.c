@@ -252,6 +252,7 @@ open_state(struct belay__batch *batch, bool resumable, char *why)
         &(const struct belay__batch_state_opts){
             .output_path = opts->output_path,
             .errors_path = opts->errors_path,
+            .bare_url = opts->bare_url,
             .model = opts->model,
             .input_fd = batch->input_fd,
             .input_size = batch->stats->input_size,

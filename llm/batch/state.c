@@ -103,6 +103,10 @@ hash_config(const struct belay__batch_state_opts *opts)
     if (opts->model != NULL) {
         hash = fnv1a(hash, opts->model, strlen(opts->model));
     }
+    if (opts->bare_url != NULL) {
+        hash = fnv1a(hash, "\nbare ", 6);
+        hash = fnv1a(hash, opts->bare_url, strlen(opts->bare_url));
+    }
     if (opts->errors_path == NULL) {
         return fnv1a(hash, "inline", 6);
     }
@@ -358,7 +362,8 @@ check_header(const struct belay__batch_state_opts *opts,
     }
     if (then->config != now->config) {
         return fail(why, BELAY_ESTATE,
-            "'%s' was begun with another --model or --errors; --force goes on "
+            "'%s' was begun with another --model, --errors or --input-format; "
+            "--force goes on "
             "all the same, --overwrite begins anew",
             opts->output_path);
     }

@@ -40,6 +40,7 @@ struct belay__batch_state {
 struct belay__batch_state_opts {
     const char *output_path;
     const char *errors_path; /* NULL: inline */
+    const char *bare_url;    /* NULL: the lines say where they go */
     const char *model;       /* NULL: the lines' own */
     int input_fd;
     uint64_t input_size;

@@ -380,6 +380,19 @@ def test_b1_bare_bodies_are_sent_and_numbered(where):
            ["3"])
 
 
+def test_b1_b12_lines_read_in_another_form_are_not_taken_as_done(where):
+    where.give(text='{"n": 1}\n')
+    with Server() as server:
+        expect_code(batch(where, server.url), 1)
+        done = batch(where, server.url, "--input-format", "body")
+        expect_code(done, 2)
+        expect_in("--input-format", done.err)
+        expect(server.bodies, [])
+        done = batch(
+            where, server.url, "--input-format", "body", "--overwrite")
+        expect_code(done, 0)
+
+
 def test_b2_b31_strict_sends_nothing_if_a_line_is_bad(where):
     where.give(text=request("a", {"n": 1}) + "no json\n"
                + request("a", {"n": 2}) + request("b", {"n": 3}))
