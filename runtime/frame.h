@@ -30,7 +30,7 @@ enum {
     /* A block round a yield has made another failure of what was delivered. */
     BELAY__FRAME_REPLACED = 1024,
     BELAY__FRAME_REPLACES = 2048, /* belay__exit_replaces() has done so here */
-    BELAY__FRAME_STUCK = 2048, /* an exit that was reported */
+    BELAY__FRAME_STUCK = 4096,    /* an exit that was reported */
 };
 
 struct belay__frame {

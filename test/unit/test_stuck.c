@@ -21,6 +21,7 @@ struct deaf {
     const char *name;
     belay_duration each;
     int times;
+    bool suppress;
 };
 
 static belay_next
@@ -53,7 +54,7 @@ deaf_exit(belay_task *task, void *arg)
             task, deaf_exit, BELAY_CALL(deaf_sleep, .span = self->each));
     }
     trace("exit %s", self->name);
-    return belay_return(task, NULL);
+    return self->suppress ? belay_suppress(task) : belay_return(task, NULL);
 }
 
 static const belay_manager deaf = {
@@ -110,6 +111,48 @@ Test(stuck, s103_an_exit_that_ignores_the_end_is_named_once)
     /* Due 1 s + 5 s of grace + 1 s: once, and nothing is skipped. */
     expect_trace("enter good; enter a; stuck cut/deaf/sleep; exit a; "
                  "exit good/cancel; behind");
+}
+
+/* A failure of its exit is suppressed in the exit, the block's is not. */
+struct tidy {
+    struct deaf deaf;
+};
+
+BELAY_MANAGER(tidy)
+{
+    BELAY_BEGIN;
+    BELAY_TRY_YIELD(NULL);
+    BELAY_WITH (belay_enter(task, &deaf, &self->deaf)) {
+        BELAY_FAIL(BELAY_EIO, "tidying");
+    }
+    BELAY_END;
+}
+
+struct stubborn {
+    struct deaf deaf;
+};
+
+BELAY_ASYNC(stubborn)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, belay_seconds(1), NULL)) {
+        BELAY_WITH (BELAY_ENTER(tidy, .deaf = self->deaf)) {
+            BELAY_TRY(belay_sleep(task, belay_seconds(2)));
+            BELAY_FAIL(BELAY_EPIPE, "body");
+        }
+    }
+    BELAY_END;
+}
+
+Test(stuck, s103_being_named_changes_no_outcome)
+{
+    cr_expect(eq(int,
+        STUCK(stubborn, .deaf = {.name = "a",
+                            .each = belay_seconds(4),
+                            .times = 10,
+                            .suppress = true}),
+        BELAY_EPIPE));
+    expect_trace("enter a; stuck stubborn/deaf/sleep; exit a");
 }
 
 Test(stuck, s103_one_that_ends_in_time_is_not)
