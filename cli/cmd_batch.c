@@ -87,8 +87,8 @@ on_progress(const struct belay__batch_stats *stats, int64_t now_ns, void *arg)
             stats, &command->rates, now_ns, line, sizeof(line));
         (void)fprintf(stderr, "%s\n", line);
     } else if (command->options.progress == BELAY__PROGRESS_BAR) {
-        belay__batch_progress_line(stats, &command->rates,
-            terminal_columns() - 1, line, sizeof(line));
+        belay__batch_progress_line(
+            stats, &command->rates, terminal_columns() - 1, line, sizeof(line));
         draw(command, line);
     } else if (stats->lines > 0 && stats->ended_ns == 0) {
         /* The start says nothing, and the end has the report. */
@@ -337,7 +337,7 @@ write_stats(const struct command *command, struct belay__buffer *buffer)
     }
     file = open_private(path);
     good = file != NULL
-        && fwrite(buffer->data, 1, buffer->len, file) == buffer->len;
+           && fwrite(buffer->data, 1, buffer->len, file) == buffer->len;
     if (file != NULL) {
         good = fclose(file) == 0 && good;
     }
@@ -353,12 +353,12 @@ say_files(const struct command *command)
     const struct belay__batch_opts *opts = &command->options.batch;
 
     if (!is_stdio(opts->output_path)) {
-        (void)fprintf(stderr, "  replies in                 %s\n",
-            opts->output_path);
+        (void)fprintf(
+            stderr, "  replies in                 %s\n", opts->output_path);
     }
     if (command->result.stats.failed > 0 && opts->errors_path != NULL) {
-        (void)fprintf(stderr, "  failed lines in            %s\n",
-            opts->errors_path);
+        (void)fprintf(
+            stderr, "  failed lines in            %s\n", opts->errors_path);
     }
 }
 

@@ -7,7 +7,6 @@
  */
 #include "runtime/internal.h"
 
-
 #define CHUNK_MIN 512
 #define CHUNK_MAX ((size_t)64 * 1024)
 #define KEPT_MAX 4096 /* free blocks kept of one size */
@@ -101,8 +100,8 @@ belay__arena_push_chunk(
     if (chunk == NULL) {
         return NULL;
     }
-    *chunk = (struct belay__chunk){
-        arena->chunk, arena->cursor, arena->end, total};
+    *chunk =
+        (struct belay__chunk){arena->chunk, arena->cursor, arena->end, total};
     arena->chunk = chunk;
     arena->cursor = (char *)(chunk + 1) + size;
     arena->end = (char *)chunk + total;

@@ -17,7 +17,7 @@ belay_code_name(int code)
     case 0:
         return "OK";
 #define CASE(name, value, text) \
-    case (value): \
+    case (value):               \
         return #name;
         BELAY_CODE_MAP(CASE)
 #undef CASE
@@ -27,7 +27,7 @@ belay_code_name(int code)
     /* uv_err_name() allocates for a code that it does not know. */
     switch (code) {
 #define CASE(name, text) \
-    case UV_##name: \
+    case UV_##name:      \
         return #name;
         UV_ERRNO_MAP(CASE)
 #undef CASE
@@ -43,7 +43,7 @@ belay_code_text(int code)
     case 0:
         return "success";
 #define CASE(name, value, text) \
-    case (value): \
+    case (value):               \
         return text;
         BELAY_CODE_MAP(CASE)
 #undef CASE
@@ -52,7 +52,7 @@ belay_code_text(int code)
     }
     switch (code) {
 #define CASE(name, text) \
-    case UV_##name: \
+    case UV_##name:      \
         return text;
         UV_ERRNO_MAP(CASE)
 #undef CASE
@@ -68,6 +68,5 @@ belay_code_text(int code)
 const char *
 belay_version(void)
 {
-    return JOIN(
-        BELAY_VERSION_MAJOR, BELAY_VERSION_MINOR, BELAY_VERSION_PATCH);
+    return JOIN(BELAY_VERSION_MAJOR, BELAY_VERSION_MINOR, BELAY_VERSION_PATCH);
 }

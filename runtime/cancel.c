@@ -255,8 +255,8 @@ belay__scope_push(belay_task *task, struct belay__scope *scope)
 void
 belay__scope_pop(belay_task *task, struct belay__scope *scope)
 {
-    BELAY__REQUIRE(
-        task->scope == scope, "task %s: not its innermost scope", task->base.name);
+    BELAY__REQUIRE(task->scope == scope, "task %s: not its innermost scope",
+        task->base.name);
     task->scope = scope->parent;
     belay__scope_unlink(task->runtime, scope);
     belay__deadline_release(task->runtime, 1);

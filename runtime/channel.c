@@ -66,8 +66,8 @@ belay_channel_free(belay_channel *channel)
         channel->senders.first == NULL && channel->receivers.first == NULL,
         "a task waits on the channel");
     memory = channel->memory;
-    belay__free(memory, channel,
-        channel_bytes(channel->capacity, channel->item_bytes));
+    belay__free(
+        memory, channel, channel_bytes(channel->capacity, channel->item_bytes));
     belay__memory_unref(memory);
 }
 

@@ -21,7 +21,8 @@ struct belay__memory {
 /* A counted allocator on `allocator` (NULL: the C library's); NULL if even
  * that cannot be had. The caller owns one reference.
  */
-struct belay__memory *belay__memory_new(const struct belay_allocator *allocator);
+struct belay__memory *belay__memory_new(
+    const struct belay_allocator *allocator);
 struct belay__memory *belay__memory_ref(struct belay__memory *memory);
 void belay__memory_unref(struct belay__memory *memory); /* NULL is fine */
 

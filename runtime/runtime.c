@@ -50,8 +50,8 @@ arm_timer(belay_runtime *runtime, int64_t due_ns)
     if (due_ns > 0) { /* the clock's zero is arbitrary, so is a caller's time */
         due_ms = ((uint64_t)due_ns + NS_PER_MS - 1) / NS_PER_MS;
     }
-    (void)uv_timer_start(&runtime->timer, on_timer,
-        due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
+    (void)uv_timer_start(
+        &runtime->timer, on_timer, due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
 }
 
 /* A virtual clock jumps when all that tasks wait for is time. */

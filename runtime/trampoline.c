@@ -217,8 +217,8 @@ void
 belay__lost_line(belay_task *task, const char *file)
 {
     belay__broken("BELAY_BEGIN",
-        "task %s, %s:%d: an await inside a switch of its own", task->base.name, file,
-        task->top->resume.line);
+        "task %s, %s:%d: an await inside a switch of its own", task->base.name,
+        file, task->top->resume.line);
 }
 
 static void

@@ -50,8 +50,9 @@ entry_new(belay_runtime *runtime, size_t frame_bytes)
     }
     entry->bytes = head + frame_bytes;
     if (frame_bytes > 0) {
-        entry->frame = (struct belay__frame *)(void *)((char *)entry + head
-            + sizeof(struct belay__block));
+        entry->frame =
+            (struct belay__frame *)(void *)((char *)entry + head
+                                            + sizeof(struct belay__block));
     }
     return entry;
 }
@@ -296,7 +297,8 @@ static belay_stack_entry *
 entry_from_staged(belay_task *task)
 {
     const size_t bytes = sizeof(struct belay__block)
-        + sizeof(struct belay__frame) + task->staged->function->size;
+                         + sizeof(struct belay__frame)
+                         + task->staged->function->size;
     belay_stack_entry *entry = entry_new(task->runtime, bytes);
 
     if (entry != NULL) {
@@ -319,7 +321,7 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
 
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
-                && task->result.code < 0,
+                           && task->result.code < 0,
             "task %s: a stack needs an enter operation", task->base.name);
         return enter; /* it has failed already */
     }
@@ -352,7 +354,8 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
         return code;
     }
     entry = entry_new(stack->runtime, sizeof(struct belay__block)
-            + sizeof(struct belay__frame) + manager->enter.size);
+                                          + sizeof(struct belay__frame)
+                                          + manager->enter.size);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
@@ -516,11 +519,11 @@ close_empty(belay_task *task, const struct belay_result *outcome)
 }
 
 belay_next
-belay_stack_close(belay_task *task, belay_stack *stack,
-    const struct belay_result *outcome)
+belay_stack_close(
+    belay_task *task, belay_stack *stack, const struct belay_result *outcome)
 {
-    static const belay_function function = {"exit stack close", __FILE__,
-        sizeof(struct close_call), close_on, 0};
+    static const belay_function function = {
+        "exit stack close", __FILE__, sizeof(struct close_call), close_on, 0};
     int code = check_close(task, stack);
     belay_next next;
 

@@ -37,17 +37,17 @@ typedef void belay__batch_progress_fn(
 
 /* A zero field means its default. Texts are borrowed while the batch runs. */
 struct belay__batch_opts {
-    const char *input_path;       /* "-": standard input */
-    const char *output_path;      /* "-": standard output */
-    const char *errors_path;      /* default: error lines go into the output */
-    const char *bare_url; /* each line is a body for this URL, and its number
+    const char *input_path;  /* "-": standard input */
+    const char *output_path; /* "-": standard output */
+    const char *errors_path; /* default: error lines go into the output */
+    const char *bare_url;    /* each line is a body for this URL, and its number
                              its id; default: the forms of batch files */
-    const char *base_url;         /* ends with /v1, as a rule */
-    const char *api_key;          /* default none */
-    const char *model;            /* put in place of the lines' models */
-    uint32_t concurrency;         /* default 64 */
-    int32_t max_retries;          /* of a line; default 5; negative: none */
-    belay_duration timeout;       /* of a line, all attempts; default none */
+    const char *base_url;    /* ends with /v1, as a rule */
+    const char *api_key;     /* default none */
+    const char *model;       /* put in place of the lines' models */
+    uint32_t concurrency;    /* default 64 */
+    int32_t max_retries;     /* of a line; default 5; negative: none */
+    belay_duration timeout;  /* of a line, all attempts; default none */
     belay_duration drain_timeout; /* for what is in flight when the batch
                                      stops; default 120 s */
     uint64_t seed;                /* of the retries' jitter; default random */
@@ -58,9 +58,9 @@ struct belay__batch_opts {
     size_t max_reply_bytes; /* default 64 MiB */
     bool strict;      /* look at the whole input first; a bad line is then an
                          error, and nothing is sent */
-    bool no_id_check;       /* duplicate ids are not looked for */
-    bool overwrite;         /* begin anew: existing output files are emptied */
-    bool force; /* go on although the input is not the earlier run's */
+    bool no_id_check; /* duplicate ids are not looked for */
+    bool overwrite;   /* begin anew: existing output files are emptied */
+    bool force;       /* go on although the input is not the earlier run's */
     enum belay__batch_doubt in_doubt;
     bool allow_plain_http;
     bool insecure;

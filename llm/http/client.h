@@ -68,12 +68,12 @@ struct belay__http_endpoint_opts {
     const char *proxy;    /* URL of a proxy; default none. Requests go through
                             a tunnel, so that it never sees a key */
     const char *no_proxy; /* hosts to reach without it, separated by commas */
-    bool proxy_from_env; /* without .proxy: http_proxy, https_proxy … count,
+    bool proxy_from_env;  /* without .proxy: http_proxy, https_proxy … count,
                             but not on the way to this machine */
-    bool allow_plain;    /* http:// to other machines */
-    bool insecure;       /* any certificate will do */
-    bool gzip;           /* accept compressed answers */
-    bool no_http2;       /* HTTP/1.1 over TLS as well */
+    bool allow_plain;     /* http:// to other machines */
+    bool insecure;        /* any certificate will do */
+    bool gzip;            /* accept compressed answers */
+    bool no_http2;        /* HTTP/1.1 over TLS as well */
 };
 
 /* Prepares an endpoint. Strings and headers are copied. Requests with a body

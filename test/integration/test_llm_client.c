@@ -813,8 +813,8 @@ BELAY_ASYNC(shortage)
         cr_assert(zero(getrlimit(RLIMIT_NOFILE, &self->limit)));
         allow_no_more_fds(&self->limit);
         BELAY_TRY(belay_llm_send(task, self->client,
-            BELAY_LLM_REQUEST(.body = {"{}", 2},
-                .on_attempt = on_short_attempt, .arg = self),
+            BELAY_LLM_REQUEST(.body = {"{}", 2}, .on_attempt = on_short_attempt,
+                .arg = self),
             &self->reply));
         note_result(self->outcome, belay_result(task));
         belay_llm_reply_free(self->reply);

@@ -16,7 +16,7 @@ BELAY_BEGIN_DECLS
 
 /* The end of every frame's header, just before `self`; for the macros. */
 struct belay__resume {
-    int32_t line; /* 0 at first, else the line of the await gone on from */
+    int32_t line;   /* 0 at first, else the line of the await gone on from */
     uint32_t flags; /* the runtime's */
 };
 
@@ -48,9 +48,9 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
 /* The same with a hint for belay_function.reserve_bytes: a task made for it
  * has so many bytes for what it calls and opens, all in one block of memory.
  */
-#define BELAY_ASYNC_SIZED(name, bytes) \
-    BELAY__STEP(name) \
-    static const belay_function name = { \
+#define BELAY_ASYNC_SIZED(name, bytes)                                \
+    BELAY__STEP(name)                                                 \
+    static const belay_function name = {                              \
         #name, __FILE__, sizeof(struct name), name##__step, (bytes)}; \
     BELAY__BODY(name)
 
@@ -61,17 +61,17 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
 #define BELAY_ENTER_BYTES(type) (80 + (sizeof(type) + 15) / 16 * 16)
 
 /* The same for a manager in generator style: the body yields once. */
-#define BELAY_MANAGER(name) \
-    BELAY__STEP(name) \
-    static const belay_manager name = { \
+#define BELAY_MANAGER(name)                                             \
+    BELAY__STEP(name)                                                   \
+    static const belay_manager name = {                                 \
         {#name, __FILE__, sizeof(struct name), name##__step, 0}, NULL}; \
     BELAY__BODY(name)
 
-#define BELAY__STEP(name) \
+#define BELAY__STEP(name)                                                \
     static belay_next name##__body(belay_task *task, struct name *self); \
-    static belay_next name##__step(belay_task *task, void *self) \
-    { \
-        return name##__body(task, (struct name *)self); \
+    static belay_next name##__step(belay_task *task, void *self)         \
+    {                                                                    \
+        return name##__body(task, (struct name *)self);                  \
     }
 #define BELAY__BODY(name) \
     static belay_next name##__body(belay_task *task, struct name *self)
@@ -81,31 +81,31 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
 #define BELAY_MANAGER_DECLARE(name) static const belay_manager name
 
 /* First and last statement of a body. Reaching the end is a plain return. */
-#define BELAY_BEGIN \
+#define BELAY_BEGIN                         \
     switch (belay__resume_of(self)->line) { \
     case 0:
 
-#define BELAY_END \
-    return belay_return(task, NULL); \
-    default: \
+#define BELAY_END                         \
+    return belay_return(task, NULL);      \
+    default:                              \
         belay__lost_line(task, __FILE__); \
-    }
+        }
 
 /* Wait for an operation; if it fails, the frame ends with its failure. */
-#define BELAY_AWAIT(op) \
-    do { \
-        BELAY_TRY(op); \
+#define BELAY_AWAIT(op)                     \
+    do {                                    \
+        BELAY_TRY(op);                      \
         if (belay_result(task)->code < 0) { \
-            return belay_pass(task); \
-        } \
+            return belay_pass(task);        \
+        }                                   \
     } while (0)
 
 /* Wait for an operation; look at belay_result(task) for how it ended. */
-#define BELAY_TRY(op) \
-    do { \
+#define BELAY_TRY(op)                            \
+    do {                                         \
         belay__resume_of(self)->line = __LINE__; \
-        return (op); \
-    case __LINE__:; \
+        return (op);                             \
+    case __LINE__:;                              \
     } while (0)
 
 /* In a generator manager: the body runs here; its failure is passed on. */
@@ -115,13 +115,13 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
 #define BELAY_TRY_YIELD(value) BELAY_TRY(belay_yield(task, (value)))
 
 /* Fail the frame if a plain call returned a negative code. */
-#define BELAY_CHECK(call) \
-    do { \
-        int belay__code = (call); \
-        if (belay__code < 0) { \
+#define BELAY_CHECK(call)                                                \
+    do {                                                                 \
+        int belay__code = (call);                                        \
+        if (belay__code < 0) {                                           \
             return belay_fail(task, belay__code, "%s failed: %s", #call, \
-                belay_code_text(belay__code)); \
-        } \
+                belay_code_text(belay__code));                           \
+        }                                                                \
     } while (0)
 
 #define BELAY_RETURN(value) return belay_return(task, (value))
@@ -147,22 +147,22 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
  */
 #define BELAY_WITH(enter) BELAY__WITH(enter, __LINE__)
 #define BELAY__WITH(enter, line_) BELAY__WITH_(enter, line_)
-#define BELAY__WITH_(enter, line_) \
-    if (1) { \
+#define BELAY__WITH_(enter, line_)                     \
+    if (1) {                                           \
         return belay__with_line(task, (enter), line_); \
-    case line_: \
-        goto belay__block_##line_; \
-    case -line_:; \
-    } else \
-        while (1) \
-            if (1) { \
-                return belay_leave(task); \
-            } else \
-                while (1) \
-                    if (1) { \
-                        return belay_leave(task); \
-                    } else \
-                    belay__block_##line_:
+    case line_:                                        \
+        goto belay__block_##line_;                     \
+    case -line_:;                                      \
+    } else                                             \
+        while (1)                                      \
+            if (1) {                                   \
+                return belay_leave(task);              \
+            } else                                     \
+                while (1)                              \
+                    if (1) {                           \
+                        return belay_leave(task);      \
+                    } else                             \
+                        belay__block_##line_:
 
 BELAY_END_DECLS
 

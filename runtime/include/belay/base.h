@@ -34,34 +34,34 @@ BELAY_BEGIN_DECLS
 /* Every code that Belay itself gives: name, value, text. Codes of the system
  * that are not listed here are passed on as libuv delivers them.
  */
-#define BELAY_CODE_MAP(X) \
-    X(ECANCELED, -ECANCELED, "operation cancelled") \
-    X(ETIMEDOUT, -ETIMEDOUT, "timed out") \
-    X(EINVAL, -EINVAL, "invalid argument") \
-    X(ENOMEM, -ENOMEM, "out of memory") \
-    X(EBUSY, -EBUSY, "busy") \
-    X(EPROTO, -EPROTO, "protocol error") \
-    X(ENOENT, -ENOENT, "not found") \
-    X(ENOSYS, -ENOSYS, "not available") \
-    X(EPIPE, -EPIPE, "the other side is closed") \
-    X(EIO, -EIO, "input/output error") \
-    X(EDEADLK, -EDEADLK, "would wait for itself") \
-    X(EAGAIN, -EAGAIN, "not ready now") \
-    X(ESTATE, -5001, "not possible in this state") \
-    X(EOWNER, -5002, "belongs to another task") \
-    X(EMISNEST, -5003, "scope is not the innermost one") \
-    X(EPINNED, -5004, "entry is bound to its task") \
-    X(EGROUP, -5005, "tasks of the group failed") \
-    X(ECLOSED, -5006, "closed") \
+#define BELAY_CODE_MAP(X)                                       \
+    X(ECANCELED, -ECANCELED, "operation cancelled")             \
+    X(ETIMEDOUT, -ETIMEDOUT, "timed out")                       \
+    X(EINVAL, -EINVAL, "invalid argument")                      \
+    X(ENOMEM, -ENOMEM, "out of memory")                         \
+    X(EBUSY, -EBUSY, "busy")                                    \
+    X(EPROTO, -EPROTO, "protocol error")                        \
+    X(ENOENT, -ENOENT, "not found")                             \
+    X(ENOSYS, -ENOSYS, "not available")                         \
+    X(EPIPE, -EPIPE, "the other side is closed")                \
+    X(EIO, -EIO, "input/output error")                          \
+    X(EDEADLK, -EDEADLK, "would wait for itself")               \
+    X(EAGAIN, -EAGAIN, "not ready now")                         \
+    X(ESTATE, -5001, "not possible in this state")              \
+    X(EOWNER, -5002, "belongs to another task")                 \
+    X(EMISNEST, -5003, "scope is not the innermost one")        \
+    X(EPINNED, -5004, "entry is bound to its task")             \
+    X(EGROUP, -5005, "tasks of the group failed")               \
+    X(ECLOSED, -5006, "closed")                                 \
     X(EHTTP, -5101, "the server answered with an error status") \
-    X(ECONNECT, -5102, "no connection") \
-    X(ETLS, -5103, "TLS handshake or certificate failed") \
-    X(ETRUNCATED, -5104, "the reply was cut off") \
-    X(ETOOLARGE, -5105, "larger than the limit") \
-    X(EREPLY, -5106, "the reply is not of the expected form") \
-    X(EQUOTA, -5107, "the account's quota is used up") \
-    X(EAUTH, -5108, "the key was refused") \
-    X(EJSON, -5109, "not valid JSON") \
+    X(ECONNECT, -5102, "no connection")                         \
+    X(ETLS, -5103, "TLS handshake or certificate failed")       \
+    X(ETRUNCATED, -5104, "the reply was cut off")               \
+    X(ETOOLARGE, -5105, "larger than the limit")                \
+    X(EREPLY, -5106, "the reply is not of the expected form")   \
+    X(EQUOTA, -5107, "the account's quota is used up")          \
+    X(EAUTH, -5108, "the key was refused")                      \
+    X(EJSON, -5109, "not valid JSON")                           \
     X(ERESET, -5110, "the connection broke")
 
 enum belay_code {

@@ -17,9 +17,9 @@ typedef struct belay_error belay_error; /* opaque, counted */
 
 /* What an operation, a function or a task ended with. */
 struct belay_result {
-    int code;           /* 0, or negative */
-    bool cancelled;     /* the runtime ended it; code is BELAY_ECANCELED */
-    void *value;        /* of a success; what it points to is the callee's say */
+    int code;       /* 0, or negative */
+    bool cancelled; /* the runtime ended it; code is BELAY_ECANCELED */
+    void *value;    /* of a success; what it points to is the callee's say */
     belay_error *error; /* detail of a failure, or NULL */
 };
 
@@ -36,9 +36,10 @@ enum belay_cancel_source {
 
 struct belay_cancel_reason {
     enum belay_cancel_source source;
-    const char *text;      /* as given to the cancel call, or "" */
-    const char *task_name; /* the task that asked, or "" (a deadline, the host) */
-    uint64_t task_id;      /* of that task, or 0 */
+    const char *text; /* as given to the cancel call, or "" */
+    const char
+        *task_name;   /* the task that asked, or "" (a deadline, the host) */
+    uint64_t task_id; /* of that task, or 0 */
 };
 
 /**
@@ -114,7 +115,8 @@ BELAY_API const char *belay_error_task(const belay_error *error);
  * Threads: as belay_error_ref().
  * Since:   0.1. Source: api.md, results and errors.
  */
-BELAY_API const char *belay_error_place(const belay_error *error, int *ret_line);
+BELAY_API const char *belay_error_place(
+    const belay_error *error, int *ret_line);
 
 /**
  * belay_error_foreign - the code of another system behind the error
@@ -128,7 +130,8 @@ BELAY_API const char *belay_error_place(const belay_error *error, int *ret_line)
  * Threads: as belay_error_ref().
  * Since:   0.1. Source: style.md 2.5.
  */
-BELAY_API const char *belay_error_foreign(const belay_error *error, int *ret_code);
+BELAY_API const char *belay_error_foreign(
+    const belay_error *error, int *ret_code);
 
 /**
  * belay_error_cause - the error that led to this one
@@ -165,7 +168,8 @@ BELAY_API belay_error *belay_error_context(const belay_error *error);
  * Threads: as belay_error_ref().
  * Since:   0.1. Source: contract S49 (PEP 654).
  */
-BELAY_API belay_error *belay_error_child(const belay_error *error, size_t index);
+BELAY_API belay_error *belay_error_child(
+    const belay_error *error, size_t index);
 
 /**
  * belay_error_failures - how many failures a group error stands for

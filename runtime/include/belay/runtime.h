@@ -36,15 +36,15 @@ typedef void belay_stuck_fn(
 struct belay_runtime_opts {
     size_t size; /* of this struct; BELAY_RUNTIME_OPTS() fills it */
     const struct belay_allocator *allocator; /* copied; default the C library */
-    belay_clock *clock;   /* default the system's monotonic clock */
-    belay_duration grace; /* for exits of a cancelled scope; default 5 s;
+    belay_clock *clock;         /* default the system's monotonic clock */
+    belay_duration grace;       /* for exits of a cancelled scope; default 5 s;
                              BELAY_NO_GRACE cuts them off at once */
-    uint32_t step_budget; /* steps of one task per turn; default 128 */
+    uint32_t step_budget;       /* steps of one task per turn; default 128 */
     belay_stuck_fn *stuck;      /* default none */
     void *stuck_arg;            /* for stuck */
     belay_duration stuck_after; /* from the end of the grace; default 1 s */
 };
-#define BELAY_RUNTIME_OPTS(...) \
+#define BELAY_RUNTIME_OPTS(...)          \
     (&(const struct belay_runtime_opts){ \
         .size = sizeof(struct belay_runtime_opts), __VA_ARGS__})
 #define BELAY_NO_GRACE BELAY_DURATION_NS(-1)
@@ -133,12 +133,12 @@ BELAY_API void belay_runtime_dump(const belay_runtime *runtime, FILE *out);
 
 /* What a runtime holds at a moment. */
 struct belay_runtime_stats {
-    size_t size;              /* of this struct, filled by the caller */
-    uint64_t tasks_alive;     /* not yet ended */
-    uint64_t tasks_started;   /* ever */
-    uint64_t steps;           /* run so far */
-    uint64_t memory_bytes;    /* from the allocator, now */
-    uint64_t memory_blocks;   /* from the allocator, now */
+    size_t size;            /* of this struct, filled by the caller */
+    uint64_t tasks_alive;   /* not yet ended */
+    uint64_t tasks_started; /* ever */
+    uint64_t steps;         /* run so far */
+    uint64_t memory_bytes;  /* from the allocator, now */
+    uint64_t memory_blocks; /* from the allocator, now */
     uint64_t memory_peak_bytes;
 };
 

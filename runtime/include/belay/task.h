@@ -426,7 +426,8 @@ BELAY_API belay_next belay_task_join(belay_task *task, belay_task *target);
  * Threads: loop thread.
  * Since:   0.1. Source: libdill #219.
  */
-BELAY_API const struct belay_result *belay_task_result(const belay_task *target);
+BELAY_API const struct belay_result *belay_task_result(
+    const belay_task *target);
 
 /**
  * belay_cancel_pending - would the task's next checkpoint be cancelled?

@@ -33,7 +33,7 @@ struct belay_group_opts {
     belay_child_fn *on_child;
     void *arg; /* for on_child */
 };
-#define BELAY_GROUP_OPTS(...) \
+#define BELAY_GROUP_OPTS(...)          \
     (&(const struct belay_group_opts){ \
         .size = sizeof(struct belay_group_opts), __VA_ARGS__})
 
@@ -44,7 +44,7 @@ struct belay_spawn_opts {
     belay_task **task; /* receives a counted handle; default none */
     const belay_context *context; /* its variables; default the spawner's */
 };
-#define BELAY_SPAWN_OPTS(...) \
+#define BELAY_SPAWN_OPTS(...)          \
     (&(const struct belay_spawn_opts){ \
         .size = sizeof(struct belay_spawn_opts), __VA_ARGS__})
 
@@ -68,8 +68,8 @@ BELAY_API belay_next belay_group_open(
 
 /* Start a child: belay_spawn(group, greet, .whom = "world"); an int. */
 #define belay_spawn(group, function, ...) \
-    belay_group_spawn((group), &(function), \
-        &(const struct function){__VA_ARGS__}, NULL)
+    belay_group_spawn(                    \
+        (group), &(function), &(const struct function){__VA_ARGS__}, NULL)
 
 /**
  * belay_group_spawn - start a child task
@@ -96,7 +96,7 @@ BELAY_API int belay_group_spawn(belay_group *group,
 
 /* Start a child and wait until it is ready: a token. */
 #define belay_start(task, group, ret, function, ...) \
-    belay_group_start((task), (group), &(function), \
+    belay_group_start((task), (group), &(function),  \
         &(const struct function){__VA_ARGS__}, NULL, (ret))
 
 /**

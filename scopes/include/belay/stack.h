@@ -67,9 +67,8 @@ BELAY_API belay_next belay_stack_enter(belay_task *task, belay_stack *stack,
  * Threads: loop thread. Not a cancellation point.
  * Since:   0.1. Source: contract S76, S88 (AsyncExitStack.push_async_exit).
  */
-BELAY_API int belay_stack_push(belay_stack *stack,
-    const belay_manager *manager, const void *arguments,
-    belay_stack_entry **ret_entry);
+BELAY_API int belay_stack_push(belay_stack *stack, const belay_manager *manager,
+    const void *arguments, belay_stack_entry **ret_entry);
 
 /**
  * belay_stack_defer - have a plain function run when the stack unwinds
@@ -138,8 +137,8 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
  * Threads: loop thread. A checkpoint if an exit is one.
  * Since:   0.1. Source: contract S85, S90 (AsyncExitStack.aclose).
  */
-BELAY_API belay_next belay_stack_close(belay_task *task, belay_stack *stack,
-    const struct belay_result *outcome);
+BELAY_API belay_next belay_stack_close(
+    belay_task *task, belay_stack *stack, const struct belay_result *outcome);
 
 /**
  * belay_stack_count - entries on the stack

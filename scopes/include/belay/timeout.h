@@ -36,7 +36,7 @@ struct belay_cancel_scope_opts {
     bool fail_on_timeout; /* an absorbed deadline fails with ETIMEDOUT */
     struct belay_cancel_status *status; /* NULL, or filled when left */
 };
-#define BELAY_CANCEL_SCOPE_OPTS(...) \
+#define BELAY_CANCEL_SCOPE_OPTS(...)          \
     (&(const struct belay_cancel_scope_opts){ \
         .size = sizeof(struct belay_cancel_scope_opts), __VA_ARGS__})
 
