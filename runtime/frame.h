@@ -31,6 +31,7 @@ enum {
     BELAY__FRAME_REPLACED = 1024,
     BELAY__FRAME_REPLACES = 2048, /* belay__exit_replaces() has done so here */
     BELAY__FRAME_STUCK = 4096,    /* an exit that was reported */
+    BELAY__FRAME_BOUND = 8192,    /* of no use to another task, see S87 */
 };
 
 struct belay__frame {

@@ -410,6 +410,15 @@ belay__frame_init(struct belay__frame *frame, const belay_function *function,
     }
 }
 
+/* In a step of an enter: what it opens stays in the task that has opened it,
+ * whatever becomes of a stack that it is on.
+ */
+static inline void
+belay__enter_bound(const belay_task *task)
+{
+    task->top->resume.flags |= BELAY__FRAME_BOUND;
+}
+
 /* A manager is open: its owner goes on in the body. */
 static inline void
 belay__frame_entered(belay_task *task, struct belay__frame *scope)

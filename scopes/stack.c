@@ -21,6 +21,7 @@ struct belay_stack_entry {
     struct belay__scope *scope; /* what it made the task's innermost scope */
     struct belay__frame *frame;
     struct belay__arena arena;
+    bool pinned; /* it, or a block that is open inside of it, to the task */
 };
 
 struct belay_stack {
@@ -74,7 +75,7 @@ link_newest(belay_stack *stack, belay_stack_entry *entry)
     }
     stack->newest = entry;
     stack->count++;
-    stack->pinned += entry->scope != NULL;
+    stack->pinned += entry->pinned;
 }
 
 static void
@@ -89,7 +90,7 @@ unlink_entry(belay_stack *stack, belay_stack_entry *entry)
         entry->older->newer = entry->newer;
     }
     stack->count--;
-    stack->pinned -= entry->scope != NULL;
+    stack->pinned -= entry->pinned;
 }
 
 /* Frames of a generator manager go into its own arena while it runs. */
@@ -243,6 +244,28 @@ struct enter_call {
     struct belay__arena *frames;
 };
 
+/* Also by a block that is open inside of a generator manager. */
+static bool
+is_bound(struct belay__frame *entry)
+{
+    struct belay__frame *frame = entry;
+
+    while ((frame->resume.flags & BELAY__FRAME_BOUND) == 0) {
+        if (frame->scopes != NULL) {
+            frame = frame->scopes;
+            continue;
+        }
+        while (frame != entry && belay__frame_block(frame)->u.outer == NULL) {
+            frame = frame->caller;
+        }
+        if (frame == entry) {
+            return false;
+        }
+        frame = belay__frame_block(frame)->u.outer;
+    }
+    return true;
+}
+
 static belay_next
 enter_done(belay_task *task, void *self)
 {
@@ -256,6 +279,8 @@ enter_done(belay_task *task, void *self)
     if (task->scope != call->scope) {
         call->entry->scope = task->scope;
     }
+    call->entry->pinned =
+        call->entry->scope != NULL || is_bound(call->entry->frame);
     link_newest(call->stack, call->entry);
     if (call->ret != NULL) {
         *call->ret = call->entry;
@@ -397,7 +422,7 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     if (stack->running == entry) {
         return BELAY_EBUSY;
     }
-    if (entry->scope != NULL) {
+    if (entry->pinned) {
         return BELAY_EPINNED;
     }
     unlink_entry(stack, entry);

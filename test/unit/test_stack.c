@@ -460,11 +460,31 @@ BELAY_MANAGER(nested)
     BELAY_END;
 }
 
+static const struct belay_var colour = {"colour", NULL};
+
+struct coloured {
+    char *value;
+};
+
+BELAY_MANAGER(coloured)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(none, 0)) {
+        BELAY_WITH (belay_var_open(task, &colour, self->value)) {
+            BELAY_WITH (BELAY_ENTER(none, 0)) {
+                BELAY_YIELD(self);
+            }
+        }
+    }
+    BELAY_END;
+}
+
 struct across {
-    bool pinned;
+    enum { FREE, BY_SCOPE, BY_VARIABLE, BY_ONE_INSIDE } pinned;
     belay_group *group;
     belay_stack *mine;
     belay_stack *other;
+    belay_stack_entry *entry;
     struct belay_event ready;
     struct belay_event moved;
 };
@@ -480,9 +500,15 @@ BELAY_ASYNC(across)
             BELAY_CHECK(PUSH(self->mine, .name = "p"));
             BELAY_AWAIT(belay_stack_enter(
                 task, self->mine, BELAY_ENTER(nested, .wait = true), NULL));
-            if (self->pinned) {
+            if (self->pinned == BY_SCOPE) {
                 BELAY_AWAIT(belay_stack_enter(task, self->mine,
-                    belay_timeout(task, belay_seconds(1)), NULL));
+                    belay_timeout(task, belay_seconds(1)), &self->entry));
+            } else if (self->pinned == BY_VARIABLE) {
+                BELAY_AWAIT(belay_stack_enter(task, self->mine,
+                    belay_var_open(task, &colour, self), &self->entry));
+            } else if (self->pinned == BY_ONE_INSIDE) {
+                BELAY_AWAIT(belay_stack_enter(task, self->mine,
+                    BELAY_ENTER(coloured, .value = NULL), &self->entry));
             }
             if (self->other == NULL) {
                 BELAY_FAIL(BELAY_EPIPE, "the receiver is gone");
@@ -490,6 +516,10 @@ BELAY_ASYNC(across)
             trace("move %s",
                 belay_code_name(belay_stack_move(self->mine, self->other)));
             trace("%zu left", belay_stack_count(self->mine));
+            if (self->entry != NULL) {
+                cr_expect(eq(int, belay_stack_forget(self->mine, self->entry),
+                    BELAY_EPINNED));
+            }
             belay_event_set(&self->moved);
         }
     }
@@ -498,16 +528,25 @@ BELAY_ASYNC(across)
 
 Test(stack, s86_entries_may_move_to_another_task)
 {
-    cr_expect(eq(int, RUN(across, .pinned = false), 0));
+    cr_expect(eq(int, RUN(across, .pinned = FREE), 0));
     expect_trace("open none; move OK; 0 left; receiver has 3; close none; "
                  "exit p/ok");
 }
 
 Test(stack, s87_pinned_entries_may_not)
 {
-    cr_expect(eq(int, RUN(across, .pinned = true), 0));
+    cr_expect(eq(int, RUN(across, .pinned = BY_SCOPE), 0));
     expect_trace("open none; move EPINNED; 3 left; receiver has 1; "
                  "close none; exit p/ok");
+    trace_clear();
+    cr_expect(eq(int, RUN(across, .pinned = BY_VARIABLE), 0));
+    expect_trace("open none; move EPINNED; 3 left; receiver has 1; "
+                 "close none; exit p/ok");
+    trace_clear();
+    cr_expect(eq(int, RUN(across, .pinned = BY_ONE_INSIDE), 0));
+    expect_trace("open none; open none; open none; move EPINNED; 3 left; "
+                 "close none; close none; receiver has 1; close none; "
+                 "exit p/ok");
 }
 
 /* Opens a stack on a stack of its own, and hands both on. */
@@ -1006,9 +1045,11 @@ Test(stack, s74_s75_each_entry_runs_once_whatever_happens)
     sweep(&(const struct program){.function = &moving,
         .arguments = &(const struct moving){.outer = NULL}});
     sweep(&(const struct program){.function = &across,
-        .arguments = &(const struct across){.pinned = false}});
+        .arguments = &(const struct across){.pinned = FREE}});
     sweep(&(const struct program){.function = &across,
-        .arguments = &(const struct across){.pinned = true}});
+        .arguments = &(const struct across){.pinned = BY_SCOPE}});
+    sweep(&(const struct program){.function = &across,
+        .arguments = &(const struct across){.pinned = BY_ONE_INSIDE}});
     sweep(&(const struct program){
         .function = &order, .arguments = &(const struct order){.outer = NULL}});
     sweep(&(const struct program){.function = &answers,

@@ -93,7 +93,8 @@ BELAY_API int belay_stack_defer(belay_stack *stack, void (*fn)(void *arg),
  *
  * Owner:   the duty goes back to the caller.
  * Errors:  BELAY_EBUSY    the entry is running
- *          BELAY_EPINNED  it holds a cancel scope or a group of the task
+ *          BELAY_EPINNED  it holds a cancel scope, a group, a lock, a token or
+ *                         a variable of the task
  *          In each case nothing has changed.
  * Threads: loop thread.
  * Since:   0.1. Source: contract S91.
