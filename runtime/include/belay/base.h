@@ -34,35 +34,50 @@ BELAY_BEGIN_DECLS
 /* Every code that Belay itself gives: name, value, text. Codes of the system
  * that are not listed here are passed on as libuv delivers them.
  */
-#define BELAY_CODE_MAP(X)                                       \
-    X(ECANCELED, -ECANCELED, "operation cancelled")             \
-    X(ETIMEDOUT, -ETIMEDOUT, "timed out")                       \
-    X(EINVAL, -EINVAL, "invalid argument")                      \
-    X(ENOMEM, -ENOMEM, "out of memory")                         \
-    X(EBUSY, -EBUSY, "busy")                                    \
-    X(EPROTO, -EPROTO, "protocol error")                        \
-    X(ENOENT, -ENOENT, "not found")                             \
-    X(ENOSYS, -ENOSYS, "not available")                         \
-    X(EPIPE, -EPIPE, "the other side is closed")                \
-    X(EIO, -EIO, "input/output error")                          \
-    X(EDEADLK, -EDEADLK, "would wait for itself")               \
-    X(EAGAIN, -EAGAIN, "not ready now")                         \
-    X(ESTATE, -5001, "not possible in this state")              \
-    X(EOWNER, -5002, "belongs to another task")                 \
-    X(EMISNEST, -5003, "scope is not the innermost one")        \
-    X(EPINNED, -5004, "entry is bound to its task")             \
-    X(EGROUP, -5005, "tasks of the group failed")               \
-    X(ECLOSED, -5006, "closed")                                 \
-    X(EHTTP, -5101, "the server answered with an error status") \
-    X(ECONNECT, -5102, "no connection")                         \
-    X(ETLS, -5103, "TLS handshake or certificate failed")       \
-    X(ETRUNCATED, -5104, "the reply was cut off")               \
-    X(ETOOLARGE, -5105, "larger than the limit")                \
-    X(EREPLY, -5106, "the reply is not of the expected form")   \
-    X(EQUOTA, -5107, "the account's quota is used up")          \
-    X(EAUTH, -5108, "the key was refused")                      \
-    X(EJSON, -5109, "not valid JSON")                           \
-    X(ERESET, -5110, "the connection broke")
+#define BELAY_CODE_MAP(X)                                           \
+    X(ECANCELED, -ECANCELED, "operation cancelled")                 \
+    X(ETIMEDOUT, -ETIMEDOUT, "timed out")                           \
+    X(EINVAL, -EINVAL, "invalid argument")                          \
+    X(ENOMEM, -ENOMEM, "out of memory")                             \
+    X(EBUSY, -EBUSY, "busy")                                        \
+    X(EPROTO, -EPROTO, "protocol error")                            \
+    X(ENOENT, -ENOENT, "not found")                                 \
+    X(ENOSYS, -ENOSYS, "not available")                             \
+    X(EPIPE, -EPIPE, "the other side is closed")                    \
+    X(EIO, -EIO, "input/output error")                              \
+    X(EDEADLK, -EDEADLK, "would wait for itself")                   \
+    X(EAGAIN, -EAGAIN, "not ready now")                             \
+    X(ESTATE, -5001, "not possible in this state")                  \
+    X(EOWNER, -5002, "belongs to another task")                     \
+    X(EMISNEST, -5003, "scope is not the innermost one")            \
+    X(EPINNED, -5004, "entry is bound to its task")                 \
+    X(EGROUP, -5005, "tasks of the group failed")                   \
+    X(ECLOSED, -5006, "closed")                                     \
+    X(EHTTP, -5101, "the server answered with an error status")     \
+    X(ECONNECT, -5102, "no connection")                             \
+    X(ETLS, -5103, "TLS handshake or certificate failed")           \
+    X(ETRUNCATED, -5104, "the reply was cut off")                   \
+    X(ETOOLARGE, -5105, "larger than the limit")                    \
+    X(EREPLY, -5106, "the reply is not of the expected form")       \
+    X(EQUOTA, -5107, "the account's quota is used up")              \
+    X(EAUTH, -5108, "the key was refused")                          \
+    X(EJSON, -5109, "not valid JSON")                               \
+    X(ERESET, -5110, "the connection broke")                        \
+    X(GPU_EINVAL, -5201, "the GPU pool cannot take this argument")  \
+    X(GPU_ESTALE, -5202, "the GPU lease, or what it had, is over")  \
+    X(GPU_EUNSAT, -5203, "the GPU pool could never give that much") \
+    X(GPU_EAGAIN, -5204, "no GPU slot is free now")                 \
+    X(GPU_EDEADLK, -5205, "would wait for a GPU lease of its own")  \
+    X(GPU_ECLOSED, -5206, "the GPU pool is closed")                 \
+    X(GPU_ECANCELED, -5207, "the GPU lease is ending")              \
+    X(GPU_EHOLD, -5208, "the GPU lease was held too long")          \
+    X(GPU_ENOMEM, -5209, "out of GPU memory")                       \
+    X(GPU_EOP, -5210, "the GPU operation failed")                   \
+    X(GPU_ELOST, -5211, "the GPU is lost")                          \
+    X(GPU_ESTUCK, -5212, "the GPU does not let go")                 \
+    X(GPU_ENOTSUP, -5213, "the GPU driver cannot do this")          \
+    X(GPU_EFORK, -5214, "the GPU pool is another process's")        \
+    X(GPU_EWRONGTHREAD, -5215, "not the thread of the GPU pool's loop")
 
 enum belay_code {
     BELAY_OK = 0,
