@@ -1,6 +1,6 @@
 /* reply.h - what a reply holds (private to llm/). */
-#ifndef BELAY_LLM_REPLY_H
-#define BELAY_LLM_REPLY_H
+#ifndef BELAY_LLM_REPLY_PRIVATE_H
+#define BELAY_LLM_REPLY_PRIVATE_H
 
 #include <belay/llm.h>
 
