@@ -366,18 +366,19 @@ belay__scope_absorb(
     return true;
 }
 
-/* The outermost cancelled scope whose cancel reaches the task; and whether it
- * has come into an exit because the grace is over.
+/* The outermost cancelled scope whose cancel reaches `from`, a scope of the
+ * task; and whether it has come into an exit because the grace is over.
  */
 static const struct belay__scope *
-cancelled_by(const belay_task *task, bool *ret_by_grace)
+cancelled_by(
+    const belay_task *task, const struct belay__scope *from, bool *ret_by_grace)
 {
     const struct belay__scope *found = NULL;
-    bool in_exit = task->scope->depth <= task->floor;
+    bool in_exit = from->depth <= task->floor;
 
     *ret_by_grace = false;
 
-    for (const struct belay__scope *scope = task->scope; scope != NULL;
+    for (const struct belay__scope *scope = from; scope != NULL;
          scope = scope->parent) {
         if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
             found = scope;
@@ -397,6 +398,17 @@ text_or_empty(const char *text)
     return text != NULL ? text : "";
 }
 
+struct belay_cancel_reason
+belay__scope_reason(const struct belay__scope *scope)
+{
+    return (struct belay_cancel_reason){
+        .source = scope->source,
+        .text = text_or_empty(scope->reason_text),
+        .task_name = text_or_empty(scope->reason_task_name),
+        .task_id = scope->reason_task_id,
+    };
+}
+
 bool
 belay_cancel_pending(
     const belay_task *task, struct belay_cancel_reason *ret_reason)
@@ -407,16 +419,39 @@ belay_cancel_pending(
     if (!belay__cancel_visible(task)) {
         return false;
     }
-    scope = cancelled_by(task, &by_grace);
+    scope = cancelled_by(task, task->scope, &by_grace);
     if (ret_reason == NULL || scope == NULL) {
         return true;
     }
-    *ret_reason = (struct belay_cancel_reason){
-        .source = by_grace ? BELAY_CANCEL_GRACE : scope->source,
-        .text = text_or_empty(scope->reason_text),
-        .task_name = text_or_empty(scope->reason_task_name),
-        .task_id = scope->reason_task_id,
-    };
+    *ret_reason = belay__scope_reason(scope);
+    if (by_grace) {
+        ret_reason->source = BELAY_CANCEL_GRACE;
+    }
+    return true;
+}
+
+bool
+belay__cancel_masked(
+    const belay_task *task, struct belay_cancel_reason *ret_reason)
+{
+    const struct belay__scope *from = task->scope;
+    const struct belay__scope *scope;
+    bool by_grace;
+
+    if (belay__cancel_visible(task)) {
+        return false;
+    }
+    while (from != &task->base && (from->flags & MARKS) == 0) {
+        from = from->parent;
+    }
+    if ((from->flags & MARKS) == 0) {
+        return false;
+    }
+    scope = cancelled_by(task, from, &by_grace);
+    if (scope == NULL) {
+        return false;
+    }
+    *ret_reason = belay__scope_reason(scope);
     return true;
 }
 

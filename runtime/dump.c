@@ -53,8 +53,8 @@ state_name(const belay_task *task)
     return "?";
 }
 
-static const char *
-source_name(enum belay_cancel_source source)
+const char *
+belay__cancel_source_name(enum belay_cancel_source source)
 {
     switch (source) {
     case BELAY_CANCEL_NONE:
@@ -90,24 +90,53 @@ belay__task_awaits(const belay_task *task)
     return op->name != NULL ? op->name : task->waiting->name;
 }
 
+/* Where a frame waits, by the macros of async.h; 0: not known. A frame whose
+ * manager is being entered stands at its BELAY_WITH, which only that
+ * manager's block has noted so far.
+ */
+static int
+frame_line(const struct belay__frame *frame, struct belay__frame *above)
+{
+    int line = frame->resume.line;
+
+    if (above != NULL
+        && (above->resume.flags
+               & (BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED
+                   | BELAY__FRAME_EXITING | BELAY__FRAME_STACKED))
+               == BELAY__FRAME_MANAGER) {
+        line = belay__frame_block(above)->u.body.line;
+    }
+    return line < 0 ? -line : line;
+}
+
+/* The calls of the task, innermost first, each with its open scopes. */
 static void
 dump_frames(const belay_task *task, FILE *out)
 {
-    for (const struct belay__frame *frame = task->top; frame != NULL;
+    struct belay__frame *above = NULL;
+
+    for (struct belay__frame *frame = task->top; frame != NULL;
          frame = frame->caller) {
         const char *file = frame->function->file;
+        const int line = frame_line(frame, above);
 
-        fprintf(out, "%s%s", frame == task->top ? " in " : " < ",
-            frame->function->name);
-        if (file != NULL && frame->resume.line != 0) {
-            fprintf(out, " (%s:%d)", file,
-                frame->resume.line < 0 ? -frame->resume.line
-                                       : frame->resume.line);
+        fprintf(
+            out, "%s%s", above == NULL ? " in " : " < ", frame->function->name);
+        if ((frame->resume.flags & BELAY__FRAME_EXITING) != 0) {
+            fprintf(out, " exit");
+        } else if ((frame->resume.flags
+                       & (BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED))
+                   == BELAY__FRAME_MANAGER) {
+            fprintf(out, " enter");
+        }
+        if (file != NULL && line != 0) {
+            fprintf(out, " (%s:%d)", file, line);
         }
         for (struct belay__frame *scope = frame->scopes; scope != NULL;
              scope = belay__frame_block(scope)->u.outer) {
             fprintf(out, " [%s]", scope->function->name);
         }
+        above = frame;
     }
 }
 
@@ -123,12 +152,42 @@ dump_scopes(const belay_task *task, FILE *out)
 }
 
 static void
-dump_task(const belay_task *task, int depth, FILE *out)
+dump_reason(
+    const char *what, const struct belay_cancel_reason *reason, FILE *out)
+{
+    fprintf(out, ", %s (%s", what, belay__cancel_source_name(reason->source));
+    if (reason->text[0] != '\0') {
+        fprintf(out, ": %s", reason->text);
+    }
+    if (reason->task_id != 0) {
+        fprintf(out, ", by %s #%" PRIu64, reason->task_name, reason->task_id);
+    }
+    fprintf(out, ")");
+}
+
+/* When it is cancelled at the latest, or that and why it is. */
+static void
+dump_cancel(const belay_task *task, FILE *out)
 {
     const int64_t now = belay__clock_now(task->runtime);
     const int64_t due = belay_effective_deadline(task).ns;
-    struct belay_cancel_reason reason = {.text = ""};
+    struct belay_cancel_reason reason = {.text = "", .task_name = ""};
 
+    if (belay_cancel_pending(task, &reason)) {
+        dump_reason("cancelled", &reason, out);
+        return;
+    }
+    if (due != INT64_MAX) {
+        fprintf(out, ", deadline in %.3f s", ((double)due - (double)now) / 1e9);
+    }
+    if (belay__cancel_masked(task, &reason)) {
+        dump_reason("shielded from a cancel", &reason, out);
+    }
+}
+
+static void
+dump_task(const belay_task *task, int depth, FILE *out)
+{
     fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->base.name,
         task->id, state_name(task));
     if (task->waiting != NULL) {
@@ -136,12 +195,7 @@ dump_task(const belay_task *task, int depth, FILE *out)
     }
     dump_frames(task, out);
     dump_scopes(task, out);
-    if (belay_cancel_pending(task, &reason)) {
-        fprintf(out, ", cancelled (%s: %s)", source_name(reason.source),
-            reason.text);
-    } else if (due != INT64_MAX) {
-        fprintf(out, ", deadline in %.3f s", ((double)due - (double)now) / 1e9);
-    }
+    dump_cancel(task, out);
     fprintf(out, "\n");
 }
 
@@ -150,8 +204,9 @@ belay_runtime_dump(const belay_runtime *runtime, FILE *out)
 {
     int depth = 0;
 
-    fprintf(out, "runtime: %" PRIu64 " tasks alive, %" PRIu64 " started\n",
-        runtime->tasks_alive, runtime->tasks_started);
+    fprintf(out, "runtime: %" PRIu64 " tasks alive, %" PRIu64 " started%s\n",
+        runtime->tasks_alive, runtime->tasks_started,
+        runtime->closing ? ", closing" : "");
     for (const struct belay__scope *scope = &runtime->root; scope != NULL;
          scope = belay__scope_next(scope, &depth)) {
         if (scope->task != NULL && scope == &scope->task->base) {

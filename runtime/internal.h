@@ -291,6 +291,7 @@ void belay__portal_update_ref(belay_runtime *runtime);
 void belay__stuck_report(belay_runtime *runtime, struct belay__scope *root);
 /* What a parked task waits for, or "". */
 const char *belay__task_awaits(const belay_task *task);
+const char *belay__cancel_source_name(enum belay_cancel_source source);
 
 /* The task with this id, or NULL; O(tasks). */
 belay_task *belay__task_find(const belay_runtime *runtime, uint64_t id);

@@ -127,6 +127,12 @@ void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
 bool belay__scope_reached(const struct belay__scope *scope);
 /* Queues a parked task that sees a cancel, for its abort hook to be asked. */
 void belay__cancel_notice(belay_task *task);
+/* Why it was cancelled; no text is NULL. */
+struct belay_cancel_reason belay__scope_reason(
+    const struct belay__scope *scope);
+/* Is the task cancelled but does not see it, behind a shield or in an exit? */
+bool belay__cancel_masked(
+    const belay_task *task, struct belay_cancel_reason *ret_reason);
 /* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
 bool belay__scope_absorb(
     struct belay__scope *scope, const struct belay_result *outcome);

@@ -122,10 +122,11 @@ BELAY_ASYNC(root)
         expect_in(self->text, "[group] < program, inside readers");
         expect_in(self->text, "waiting for the oracle in named_op (");
         expect_in(self->text, " < caller (");
-        expect_in(self->text, "waiting for group join in group < inner (");
+        expect_in(self->text, "waiting for group join in group exit < inner (");
         expect_in(self->text, "late #");
         expect_in(self->text, "ready in sleeper");
-        expect_in(self->text, "cancelled (explicit: not needed)");
+        expect_in(
+            self->text, "cancelled (explicit: not needed, by program #1)");
         free(self->text);
         belay_task_unref(self->cancelled);
         belay_op_done(&self->op, 0, NULL);
@@ -137,4 +138,117 @@ BELAY_ASYNC(root)
 Test(dump, s138_name_state_wait_scopes_deadline_and_reason)
 {
     cr_expect(eq(int, RUN(root, .text = NULL), 0));
+}
+
+/* ---- a task in its enter, and tasks that do not see their cancel ---- */
+
+struct slow {
+    struct belay_event *event;
+};
+
+BELAY_MANAGER(slow)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_event_wait(task, self->event));
+    BELAY_TRY_YIELD(self);
+    BELAY_TRY(belay_sleep(task, belay_seconds(3)));
+    BELAY_END;
+}
+
+struct enters {
+    struct belay_event *event;
+};
+
+static int enters_line;
+
+BELAY_ASYNC(enters)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_checkpoint(task)); /* a line that is not the answer */
+    enters_line = __LINE__ + 1;
+    BELAY_WITH (BELAY_ENTER(slow, .event = self->event)) {
+        BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+    }
+    BELAY_END;
+}
+
+struct shielded {
+    int unused;
+};
+
+BELAY_ASYNC(shielded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_shield(task, belay_seconds(7))) {
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(2)));
+    }
+    BELAY_END;
+}
+
+struct victims {
+    struct belay_event *event;
+    belay_group *group;
+};
+
+BELAY_ASYNC(victims)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, enters, .event = self->event));
+        BELAY_CHECK(belay_spawn(self->group, shielded, .unused = 0));
+    }
+    BELAY_END;
+}
+
+struct watcher {
+    struct belay_event event;
+    belay_group *group;
+    belay_task *victims;
+    char *text;
+};
+
+static void
+expect_enter_at_its_block(const char *text)
+{
+    char place[64];
+
+    (void)snprintf(place, sizeof(place), "test_dump.c:%d)", enters_line);
+    expect_in(text, "waiting for event in slow enter (");
+    expect_in(strstr(text, " < enters ("), place);
+}
+
+BELAY_ASYNC(watcher)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_group_spawn(self->group, &victims,
+            &(const struct victims){.event = &self->event},
+            BELAY_SPAWN_OPTS(.task = &self->victims)));
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+        self->text = dumped(task);
+        expect_enter_at_its_block(self->text);
+        free(self->text);
+        belay_event_set(&self->event);
+        BELAY_AWAIT(belay_sleep(task, belay_nanoseconds(1)));
+        (void)belay_task_cancel(self->victims, "enough");
+        BELAY_AWAIT(belay_sleep(task, belay_nanoseconds(1)));
+        self->text = dumped(task);
+        expect_in(self->text,
+            "waiting for sleep in slow exit (../test/unit/test_dump.c:");
+        expect_in(self->text,
+            "deadline in 5.000 s, "
+            "shielded from a cancel (explicit: enough, by program #1)");
+        expect_in(self->text,
+            "inside cancel scope, deadline in 7.000 s, "
+            "shielded from a cancel (explicit: enough, by program #1)");
+        expect_in(self->text, "for group join in group exit < victims (");
+        free(self->text);
+        belay_task_unref(self->victims);
+    }
+    BELAY_END;
+}
+
+Test(dump, s138_an_enter_shows_its_block_and_a_shield_what_it_holds_off)
+{
+    cr_expect(eq(int, RUN(watcher, .text = NULL), 0));
 }

@@ -121,8 +121,10 @@ BELAY_API void belay_runtime_close(
  *
  *   out  an open stream
  *
- * One line a task: name, id, state, what it waits for and where, its scopes,
- * its deadline and why it is cancelled.
+ * One line a task, below the line of its owner: name, id, state, what it waits
+ * for, its calls with file and line, each with the scopes open in it, the
+ * cancel scopes that it is in, when it will be cancelled at the latest, or why
+ * it is and by which task.
  *
  * Owner:   out stays the caller's.
  * Errors:  what the stream records.
