@@ -1,4 +1,4 @@
-/* error.c - error objects and how results are printed.
+/* error.c - error objects; error_text.c prints them.
  *
  * An object is changed only while its maker holds the one reference; from
  * then on it is shared and stays as it is. Everything here may run out of
@@ -14,7 +14,6 @@
 #include <string.h>
 
 #define MESSAGE_MAX 1024
-#define DEPTH_MAX 16 /* how deep a tree is printed */
 
 struct belay_error {
     struct belay__memory *memory;
@@ -31,30 +30,34 @@ struct belay_error {
     belay_error **children;
     size_t child_count;
     size_t failures;
-    size_t bytes; /* of this block */
+    struct belay__tally *more; /* of the failures without an object, or NULL */
+    size_t bytes;              /* of this block */
     char *task_name;
     char *message;
 };
 
-/* One block: the struct, the children's pointers, the two texts. */
+/* One block: the struct, the children's pointers, the tally if there is one,
+ * the two texts.
+ */
 static belay_error *
 error_alloc(struct belay__memory *memory, int code,
     const struct belay__error_site *site, const char *message,
-    size_t child_count)
+    size_t child_count, const struct belay__tally *more)
 {
     const char *task_name = site->task_name != NULL ? site->task_name : "";
     const size_t name_len = strlen(task_name) + 1;
     const size_t message_len = strlen(message) + 1;
     const size_t children = child_count * sizeof(belay_error *);
+    const size_t tally = more != NULL ? sizeof(*more) : 0;
     const size_t bytes =
-        sizeof(belay_error) + children + name_len + message_len;
+        sizeof(belay_error) + children + tally + name_len + message_len;
     belay_error *error = belay__alloc_zero(memory, bytes);
     char *text;
 
     if (error == NULL) {
         return NULL;
     }
-    text = (char *)(error + 1) + children;
+    text = (char *)(error + 1) + children + tally;
     memcpy(text, task_name, name_len);
     memcpy(text + name_len, message, message_len);
     *error = (belay_error){
@@ -70,6 +73,10 @@ error_alloc(struct belay__memory *memory, int code,
         .task_name = text,
         .message = text + name_len,
     };
+    if (more != NULL) {
+        error->more = (void *)((char *)(error + 1) + children);
+        *error->more = *more;
+    }
     return error;
 }
 
@@ -82,7 +89,7 @@ belay__error_new_va(struct belay__memory *memory, int code,
     if (vsnprintf(message, sizeof(message), format, args) < 0) {
         message[0] = '\0';
     }
-    return error_alloc(memory, code, site, message, 0);
+    return error_alloc(memory, code, site, message, 0, NULL);
 }
 
 belay_error *
@@ -101,7 +108,7 @@ belay__error_new(struct belay__memory *memory, int code,
 belay_error *
 belay__error_new_group(struct belay__memory *memory,
     const struct belay__error_site *site, const char *name, size_t failures,
-    belay_error **children, size_t count)
+    belay_error **children, size_t count, const struct belay__tally *more)
 {
     const char *plural = failures == 1 ? "" : "s";
     char message[MESSAGE_MAX];
@@ -114,7 +121,7 @@ belay__error_new_group(struct belay__memory *memory,
         (void)snprintf(message, sizeof(message),
             "%zu task%s of group '%s' failed", failures, plural, name);
     }
-    error = error_alloc(memory, BELAY_EGROUP, site, message, count);
+    error = error_alloc(memory, BELAY_EGROUP, site, message, count, more);
     if (error == NULL) {
         return NULL;
     }
@@ -169,8 +176,8 @@ error_copy(struct belay__memory *memory, belay_error *from)
 {
     const struct belay__error_site site = {
         from->task_name, from->file, from->line};
-    belay_error *copy = error_alloc(
-        memory, from->code, &site, from->message, from->child_count);
+    belay_error *copy = error_alloc(memory, from->code, &site, from->message,
+        from->child_count, from->more);
 
     if (copy == NULL) {
         return NULL;
@@ -360,91 +367,41 @@ belay_error_child(const belay_error *error, size_t index)
     return index < error->child_count ? error->children[index] : NULL;
 }
 
+const struct belay__tally *
+belay__error_more(const belay_error *error)
+{
+    return error->more;
+}
+
+int
+belay_error_more(const belay_error *error, size_t index, size_t *ret_count)
+{
+    if (error->more == NULL || index >= error->more->used) {
+        return 0;
+    }
+    *ret_count = error->more->of[index].count;
+    return error->more->of[index].code;
+}
+
+void
+belay__tally_add(struct belay__tally *tally, int code)
+{
+    for (size_t i = 0; i < tally->used; i++) {
+        if (tally->of[i].code == code) {
+            tally->of[i].count++;
+            return;
+        }
+    }
+    if (tally->used < BELAY__TALLY_CODES) {
+        tally->of[tally->used].code = code;
+        tally->of[tally->used++].count = 1;
+    }
+}
+
 size_t
 belay_error_failures(const belay_error *error)
 {
     return error->failures;
-}
-
-/* Where belay_result_format() writes; counts on when the buffer is full. */
-struct text {
-    char *buffer;
-    size_t size;
-    size_t len;
-};
-
-static void text_add(struct text *text, const char *format, ...)
-    BELAY_PRINTF(2, 3);
-
-static void
-text_add(struct text *text, const char *format, ...)
-{
-    const bool room = text->len < text->size;
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(room ? text->buffer + text->len : NULL,
-        room ? text->size - text->len : 0, format, args);
-    va_end(args);
-    if (n > 0) {
-        text->len += (size_t)n;
-    }
-}
-
-static void
-text_error(
-    struct text *text, const belay_error *error, const char *label, int depth)
-{
-    if (depth > DEPTH_MAX) {
-        text_add(text, "%*s...\n", depth * 2, "");
-        return;
-    }
-    text_add(text, "%*s%s%s (%s", depth * 2, "", label, error->message,
-        belay_code_name(error->code));
-    if (error->domain != NULL) {
-        text_add(text, ", %s %d", error->domain, error->foreign_code);
-    }
-    text_add(text, ")");
-    if (error->task_name[0] != '\0') {
-        text_add(text, ", in task %s", error->task_name);
-    }
-    if (error->file[0] != '\0') {
-        text_add(text, ", at %s:%d", error->file, error->line);
-    }
-    text_add(text, "\n");
-    for (size_t i = 0; i < error->child_count; i++) {
-        text_error(text, error->children[i], "- ", depth + 1);
-    }
-    if (error->child_count > 0 && error->failures > error->child_count) {
-        text_add(text, "%*s- and %zu more\n", depth * 2 + 2, "",
-            error->failures - error->child_count);
-    }
-    if (error->cause != NULL) {
-        text_error(text, error->cause, "caused by: ", depth + 1);
-    }
-    if (error->context != NULL) {
-        text_error(text, error->context, "while handling: ", depth + 1);
-    }
-}
-
-size_t
-belay_result_format(
-    const struct belay_result *result, char *buffer, size_t size)
-{
-    struct text text = {buffer, size, 0};
-
-    if (size > 0) {
-        buffer[0] = '\0';
-    }
-    if (result->error != NULL) {
-        text_error(&text, result->error, "", 0);
-    } else {
-        text_add(&text, "%s (%s)%s\n", belay_code_text(result->code),
-            belay_code_name(result->code),
-            result->cancelled ? ", by the runtime" : "");
-    }
-    return text.len;
 }
 
 void

@@ -182,12 +182,28 @@ void belay__error_set_cause(belay_error *error, belay_error *cause);
 void belay__error_set_alone(belay_error *error);
 void belay__error_set_foreign(
     belay_error *error, const char *domain, int foreign_code);
+
+/* How many failures of each code there are; those of codes that come when it
+ * is full are in no count.
+ */
+#define BELAY__TALLY_CODES 8
+struct belay__tally {
+    size_t used;
+    struct {
+        size_t count;
+        int code;
+    } of[BELAY__TALLY_CODES];
+};
+void belay__tally_add(struct belay__tally *tally, int code);
+
 /* Room for children is made when the error is made; name: the group's, or
- * NULL.
+ * NULL; more: what the failures without a child are, or NULL.
  */
 belay_error *belay__error_new_group(struct belay__memory *memory,
     const struct belay__error_site *site, const char *name, size_t failures,
-    belay_error **children, size_t count);
+    belay_error **children, size_t count, const struct belay__tally *more);
+/* The tally of a group error, or NULL. */
+const struct belay__tally *belay__error_more(const belay_error *error);
 /* `error` with `context` at the end of its chain; takes both over and gives
  * the error to use instead. Without memory the context is dropped, and so it
  * is if the chain ends with an error that is to stay alone.

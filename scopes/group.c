@@ -13,6 +13,12 @@
 
 #define MAX_ERRORS 64
 
+/* The failures: the first ones whole, the codes of the others. */
+struct errors {
+    struct belay__tally more;
+    belay_error *kept[]; /* opts.max_errors places */
+};
+
 struct belay_group {
     struct belay__owner owner;
     struct belay__scope scope;
@@ -26,7 +32,7 @@ struct belay_group {
     size_t alive;
     size_t running;
     size_t failures;
-    belay_error **errors; /* opts.max_errors places, from the first failure */
+    struct errors *errors; /* from the first failure */
     size_t error_count;
     bool child_cut; /* a child has ended with a cancel while one from outside
                        was there to be seen */
@@ -40,7 +46,8 @@ static const struct belay__wait_kind join_wait = {
 static size_t
 errors_bytes(const belay_group *group)
 {
-    return group->opts.max_errors * sizeof(*group->errors);
+    return sizeof(*group->errors)
+           + group->opts.max_errors * sizeof(group->errors->kept[0]);
 }
 
 /* Counts a failure; keeps it whole if there is room and memory. */
@@ -49,21 +56,22 @@ add_failure(belay_group *group, const struct belay_result *result,
     const char *task_name)
 {
     struct belay__memory *memory = group->runtime->memory;
-    belay_error *error;
+    belay_error *error = NULL;
 
     group->failures++;
-    if (group->error_count == group->opts.max_errors) {
-        return;
-    }
     if (group->errors == NULL) {
-        group->errors = belay__alloc(memory, errors_bytes(group));
+        group->errors = belay__alloc_zero(memory, errors_bytes(group));
         if (group->errors == NULL) {
             return;
         }
     }
-    error = belay__error_of(memory, result, task_name);
+    if (group->error_count < group->opts.max_errors) {
+        error = belay__error_of(memory, result, task_name);
+    }
     if (error != NULL) {
-        group->errors[group->error_count++] = error;
+        group->errors->kept[group->error_count++] = error;
+    } else {
+        belay__tally_add(&group->errors->more, result->code);
     }
 }
 
@@ -171,15 +179,18 @@ group_fail(belay_task *task, belay_group *group)
 {
     const struct belay__error_site site = {task->base.name, NULL, 0};
     struct belay__memory *memory = group->runtime->memory;
-    belay_error *error = belay__error_new_group(memory, &site, group->opts.name,
-        group->failures, group->errors, group->error_count);
+    struct errors *errors = group->errors;
+    belay_error *error =
+        belay__error_new_group(memory, &site, group->opts.name, group->failures,
+            errors != NULL ? errors->kept : NULL, group->error_count,
+            errors != NULL && errors->more.used > 0 ? &errors->more : NULL);
 
     if (error == NULL) {
         for (size_t i = 0; i < group->error_count; i++) {
-            belay_error_unref(group->errors[i]);
+            belay_error_unref(errors->kept[i]);
         }
     }
-    belay__free(memory, group->errors, errors_bytes(group));
+    belay__free(memory, errors, errors_bytes(group));
     /* The body's failure is among them: it is not also their context. */
     belay__exit_replaces(task);
     belay__result_set(task, BELAY_EGROUP, NULL, error);

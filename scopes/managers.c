@@ -133,8 +133,8 @@ with_children(struct belay__memory *memory, const belay_error *group,
     belay_error *error;
 
     site.file = belay_error_place(group, &site.line);
-    error =
-        belay__error_new_group(memory, &site, NULL, failures, children, count);
+    error = belay__error_new_group(memory, &site, NULL, failures, children,
+        count, belay__error_more(group));
     if (error == NULL) {
         unref_all(children, count);
         return NULL;

@@ -157,7 +157,8 @@ Test(error, a_deep_chain_is_freed_in_constant_stack)
         error = new_error(memory, BELAY_EIO, "x");
         belay__error_set_cause(error, causes);
         causes = error;
-        groups = belay__error_new_group(memory, &nowhere, NULL, 1, &groups, 1);
+        groups =
+            belay__error_new_group(memory, &nowhere, NULL, 1, &groups, 1, NULL);
     }
     kept = belay_error_ref(belay_error_context(contexts));
     cr_expect(gt(sz,
@@ -179,8 +180,8 @@ Test(error, a_group_error_shares_its_children)
     belay_error *children[2] = {new_error(memory, BELAY_EIO, "one"),
         new_error(memory, BELAY_EPIPE, "two")};
     belay_error *one = belay_error_ref(children[0]);
-    belay_error *group =
-        belay__error_new_group(memory, &nowhere, "readers", 5, children, 2);
+    belay_error *group = belay__error_new_group(
+        memory, &nowhere, "readers", 5, children, 2, NULL);
 
     cr_expect(eq(int, belay_error_code(group), BELAY_EGROUP));
     cr_expect(eq(sz, belay_error_failures(group), 5));

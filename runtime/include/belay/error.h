@@ -185,11 +185,48 @@ BELAY_API belay_error *belay_error_child(
 BELAY_API size_t belay_error_failures(const belay_error *error);
 
 /**
+ * belay_error_more - failures of a group that have no object of their own
+ *
+ *   error      not NULL
+ *   index      from 0: one code after the other, as they came first
+ *   ret_count  receives how many failures had that code; untouched if none
+ *
+ * Owner:   the error stays the caller's.
+ * Errors:  none; returns a negative code, or 0 behind the last one. Eight
+ *          codes are told apart; belay_error_failures() has every failure.
+ * Threads: as belay_error_ref().
+ * Since:   0.1. Source: api.md, errors of large groups.
+ */
+BELAY_API int belay_error_more(
+    const belay_error *error, size_t index, size_t *ret_count);
+
+/**
+ * belay_error_format - an error with all that hangs below it, for people
+ *
+ *   error   not NULL
+ *   buffer  at least `size` bytes; NULL is legal if size is 0
+ *   size    in bytes; what does not fit is cut, the text always ends with NUL
+ *
+ * One line an error, below it and further in its children, its cause and its
+ * context; at most 16 levels and 1000 errors. Control characters are escaped.
+ *
+ * Owner:   buffer and error stay the caller's.
+ * Errors:  none; returns the length of the whole text without its NUL, as
+ *          snprintf does.
+ * Threads: as belay_error_ref(). Allocates nothing.
+ * Since:   0.1. Source: api.md, results and errors.
+ */
+BELAY_API size_t belay_error_format(
+    const belay_error *error, char *buffer, size_t size);
+
+/**
  * belay_result_format - a result with its whole error tree as text for people
  *
  *   result  not NULL
  *   buffer  at least `size` bytes; NULL is legal if size is 0
  *   size    in bytes; what does not fit is cut, the text always ends with NUL
+ *
+ * A bare code is one line; an error is printed as belay_error_format() does.
  *
  * Owner:   buffer stays the caller's.
  * Errors:  none; returns the length of the whole text without its NUL, as
