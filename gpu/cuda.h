@@ -1,0 +1,58 @@
+/* cuda.h - what the files of the CUDA driver share (private).
+ *
+ * cuda_load.c finds the library and the devices, cuda_error.c knows what a
+ * code means, cuda_ptx.c reads the parameters of a kernel, cuda_slot.c does
+ * the work.
+ */
+#ifndef BELAY_GPU_CUDA_H
+#define BELAY_GPU_CUDA_H
+
+#include "gpu/backend.h"
+#include "gpu/cuda_api.h"
+
+/* The driver's functions, found in the library. */
+struct belay__cuda_calls {
+#define BELAY__CUDA_CALL(name, version, parameters) CUresult(*name) parameters;
+    BELAY__CUDA_API(BELAY__CUDA_CALL)
+#undef BELAY__CUDA_CALL
+};
+
+struct belay__cuda {
+    struct belay__cuda_calls call;
+    int version; /* of the driver: 13000 is 13.0 */
+};
+
+/* ---- cuda_error.c ---- */
+
+/* "what: NAME (code): text", as far as it fits. */
+void belay__cuda_note(const struct belay__cuda *cuda, char *note,
+    const char *what, CUresult code);
+
+/* Why cuInit() has refused, in words, or NULL. */
+const char *belay__cuda_absence(CUresult code);
+
+/* What a failure is to the pool (G28): BELAY_GPU_EOP, BELAY_GPU_ENOMEM,
+ * BELAY_GPU_ELOST; 0 if the code alone does not tell.
+ */
+int belay__cuda_class(CUresult code);
+
+/* ---- cuda_ptx.c ---- */
+
+/* The sizes of a kernel's parameters, as its PTX declares them: how many
+ * there are, at most `room` of them stored; -1 if there is no such entry, or
+ * it is written in a way that is not understood.
+ */
+int belay__cuda_ptx_parameters(
+    const char *text, size_t len, const char *entry, uint32_t *sizes, int room);
+
+/* ---- cuda_load.c ---- */
+
+int belay__cuda_load(
+    const char *settings, void **ret, char why[BELAY__GPU_NOTE]);
+int belay__cuda_enumerate(void *driver, struct belay__gpu_devinfo *ret,
+    uint32_t room, char why[BELAY__GPU_NOTE]);
+void belay__cuda_unload(void *driver);
+
+extern const struct belay__gpu_driver belay__gpu_cuda; /* cuda_slot.c */
+
+#endif

@@ -1,0 +1,28 @@
+/* fake_cuda.h - the fake CUDA driver, for tests of one process.
+ *
+ *     fake_cuda_use("devices=2 fault=3:700");
+ *     ...  load the CUDA driver of the pool ...
+ *     fake_cuda_value("streams")
+ *
+ * The words of the script and the names of the figures are in
+ * test/fake/libcuda/control.h.
+ */
+#ifndef BELAY_TEST_SUPPORT_FAKE_CUDA_H
+#define BELAY_TEST_SUPPORT_FAKE_CUDA_H
+
+#include "test/fake/libcuda/control.h"
+
+/* What is loaded as libcuda.so.1 from now on is the fake; before its first
+ * cuInit(), since that reads the script.
+ */
+void fake_cuda_use(const char *script);
+
+/* The same for one that has no cuEventSynchronize(). */
+void fake_cuda_use_old(void);
+
+/* Aborts, saying what it is, if the fake still holds something or something
+ * was done that a caller must not do. Fine if it was never loaded.
+ */
+void fake_cuda_check_clean(void);
+
+#endif
