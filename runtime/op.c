@@ -93,6 +93,13 @@ belay_op_done(struct belay_op *op, int code, void *value)
     task->result.cancelled = aborted;
 }
 
+belay_next
+belay_op_refuse(belay_task *task, int code)
+{
+    belay__require_idle(task);
+    return belay__refuse(task, code < 0 ? code : BELAY_EINVAL);
+}
+
 bool
 belay_op_pending(const struct belay_op *op)
 {

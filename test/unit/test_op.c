@@ -325,3 +325,68 @@ Test(op, s8_s135_a_parked_task_that_cannot_be_cancelled_costs_nothing)
     cr_expect(eq(int, RUN(shouting, .i = 0), 0));
     expect_trace("got ok");
 }
+
+/* ---- what was not even begun ---- */
+
+static belay_next
+open_nothing(belay_task *task, int code)
+{
+    return belay_op_refuse(task, code);
+}
+
+struct refused {
+    belay_stack *stack;
+    belay_group *group;
+    belay_hold *hold;
+    struct belay_op op;
+};
+
+BELAY_ASYNC(refused)
+{
+    BELAY_BEGIN;
+    self->op.data = self;
+    BELAY_TRY(belay_op_refuse(task, BELAY_EPIPE));
+    trace("%s", trace_result(belay_result(task)));
+    cr_expect(eq(ptr, self->op.data, self));
+    BELAY_TRY(belay_op_refuse(task, 0));
+    trace("%s", trace_result(belay_result(task)));
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_TRY(belay_stack_enter(
+            task, self->stack, open_nothing(task, BELAY_EBUSY), NULL));
+        trace("stack %s", trace_result(belay_result(task)));
+        cr_expect(zero(sz, belay_stack_count(self->stack)));
+    }
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_TRY(belay_hold_open(task, self->group,
+            open_nothing(task, BELAY_ENOSYS), NULL, &self->hold));
+        trace("hold %s", trace_result(belay_result(task)));
+    }
+    BELAY_WITH (open_nothing(task, BELAY_ECLOSED)) {
+        trace("not reached");
+    }
+    trace("not reached");
+    BELAY_END;
+}
+
+Test(op, s94_what_is_refused_at_once_is_a_failure_like_any_other)
+{
+    cr_expect(eq(int, RUN(refused, .stack = NULL), BELAY_ECLOSED));
+    expect_trace("EPIPE; EINVAL; stack EBUSY; hold ENOSYS");
+}
+
+struct refused_twice {
+    struct belay_op op;
+};
+
+BELAY_ASYNC(refused_twice)
+{
+    BELAY_BEGIN;
+    (void)belay_op_begin(task, &self->op, NULL);
+    BELAY_TRY(belay_op_refuse(task, BELAY_EPIPE));
+    BELAY_END;
+}
+
+Test(op, a_refusal_with_an_operation_under_way_aborts, .signal = SIGABRT)
+{
+    (void)RUN(refused_twice, .op = {.state = 0});
+}

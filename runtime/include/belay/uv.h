@@ -82,6 +82,7 @@ struct belay_op {
     uint32_t state;        /* private */
     const char *name;      /* what is awaited, for people; may be set after
                               belay_op_begin(); static text */
+    void *data;            /* yours; nothing here touches it */
 };
 
 /**
@@ -142,6 +143,22 @@ BELAY_API belay_next belay_op_wait(struct belay_op *op);
  * Since:   0.1. Source: contract S126, S127.
  */
 BELAY_API void belay_op_done(struct belay_op *op, int code, void *value);
+
+/**
+ * belay_op_refuse - the token of an operation that was not even begun
+ *
+ *   code  negative; anything else is taken as BELAY_EINVAL
+ *
+ * For a function that returns a token and sees at once that it cannot be: a
+ * handle that is closed, somebody else who reads already. May stand for the
+ * token of an enter operation too: the block is then not entered.
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  the code.
+ * Threads: loop thread, inside a step. Not a cancellation point.
+ * Since:   0.1. Source: contract S12, S94.
+ */
+BELAY_API belay_next belay_op_refuse(belay_task *task, int code);
 
 /**
  * belay_op_pending - is the wait still on?
