@@ -96,8 +96,7 @@ belay_op_done(struct belay_op *op, int code, void *value)
 belay_next
 belay_op_refuse(belay_task *task, int code)
 {
-    belay__require_idle(task);
-    return belay__refuse(task, code < 0 ? code : BELAY_EINVAL);
+    return belay__done_now(task, code < 0 ? code : BELAY_EINVAL, NULL);
 }
 
 bool

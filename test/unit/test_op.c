@@ -374,6 +374,30 @@ Test(op, s94_what_is_refused_at_once_is_a_failure_like_any_other)
     expect_trace("EPIPE; EINVAL; stack EBUSY; hold ENOSYS");
 }
 
+struct refused_late {
+    belay_task *self;
+};
+
+BELAY_ASYNC(refused_late)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, belay_nanoseconds(0), NULL)) {
+        BELAY_TRY(belay_op_refuse(task, BELAY_ECLOSED));
+        trace("%s", trace_result(belay_result(task)));
+        BELAY_WITH (open_nothing(task, BELAY_ECLOSED)) {
+            trace("not reached");
+        }
+    }
+    trace("behind");
+    BELAY_END;
+}
+
+Test(op, s13_a_refusal_is_a_checkpoint_and_a_cancel_comes_first)
+{
+    cr_expect(eq(int, RUN(refused_late, .self = NULL), 0));
+    expect_trace("cancel; behind");
+}
+
 struct refused_twice {
     struct belay_op op;
 };

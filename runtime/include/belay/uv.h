@@ -154,9 +154,10 @@ BELAY_API void belay_op_done(struct belay_op *op, int code, void *value);
  * token of an enter operation too: the block is then not entered.
  *
  * Owner:   nothing changes hands.
- * Errors:  the code.
- * Threads: loop thread, inside a step. Not a cancellation point.
- * Since:   0.1. Source: contract S12, S94.
+ * Errors:  the code; BELAY_ECANCELED, flagged, when cancelled: that comes
+ *          first, as it would have if the operation had been begun.
+ * Threads: loop thread, inside a step. Cancellation point.
+ * Since:   0.1. Source: contract S1, S13, S94.
  */
 BELAY_API belay_next belay_op_refuse(belay_task *task, int code);
 
