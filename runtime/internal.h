@@ -357,12 +357,17 @@ belay__cancel_visible(const belay_task *task)
     return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope->depth > task->floor;
 }
 
-/* Before a step starts an operation, or ends its frame. */
+/* Before a step starts an operation, or ends its frame. Mostly an await was
+ * forgotten: the message is for users.
+ */
 static inline void
 belay__require_idle(const belay_task *task)
 {
-    BELAY__REQUIRE(task->state == BELAY__TASK_RUNNING,
-        "task %s: a step starts at most one operation", task->base.name);
+    if (__builtin_expect(task->state != BELAY__TASK_RUNNING, 0)) {
+        belay__broken("a step",
+            "task %s: a step starts at most one operation, and returns it",
+            task->base.name);
+    }
 }
 
 /* Takes over the reference on error. */
