@@ -73,7 +73,8 @@ belay__blocks_fini(belay_runtime *runtime)
 static size_t
 chunk_size(const struct belay__arena *arena, size_t size)
 {
-    const size_t need = sizeof(struct belay__chunk) + size;
+    const size_t need =
+        sizeof(struct belay__chunk) + size + sizeof(struct belay__exit);
 #ifdef BELAY_ARENA_MALLOC
     (void)arena;
     return need;
@@ -104,7 +105,7 @@ belay__arena_push_chunk(
         (struct belay__chunk){arena->chunk, arena->cursor, arena->end, total};
     arena->chunk = chunk;
     arena->cursor = (char *)(chunk + 1) + size;
-    arena->end = (char *)chunk + total;
+    arena->end = (char *)chunk + total - sizeof(struct belay__exit);
     return chunk + 1;
 }
 

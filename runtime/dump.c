@@ -133,7 +133,7 @@ dump_frames(const belay_task *task, FILE *out)
             fprintf(out, " (%s:%d)", file, line);
         }
         for (struct belay__frame *scope = frame->scopes; scope != NULL;
-             scope = belay__frame_block(scope)->u.outer) {
+             scope = scope->outer) {
             fprintf(out, " [%s]", scope->function->name);
         }
         above = frame;

@@ -34,41 +34,40 @@ enum {
     BELAY__FRAME_BOUND = 8192,    /* of no use to another task, see S87 */
 };
 
+/* What an exit needs while it runs. Nothing is allocated for it: behind the
+ * newest frame of an arena there is always room for one (see belay__arena). A
+ * generator manager has its own from the start, since frames may stand behind
+ * it when its exit begins.
+ */
+struct belay__exit {
+    struct belay_result outcome;
+    int32_t floor; /* task->floor outside this exit */
+    int32_t line;  /* a generator manager's: the owner's line in the body */
+};
+
 struct belay__frame {
-    struct belay__frame *caller; /* or the frame that has entered it */
+    union {
+        belay_step *after;        /* a scope's: the owner's step behind it */
+        struct belay__exit *exit; /* then, while its exit runs */
+    } u;
+    union {
+        struct belay__frame *caller; /* or the frame that is entering it */
+        struct belay__frame *outer;  /* of a scope: next in its owner's list */
+    };
     const belay_function *function;
     belay_step *step; /* runs next; NULL: ends with the result it gets */
     struct belay__frame *scopes; /* entered here, innermost first */
-    struct belay__resume resume; /* last: the macros reach it from self */
+    /* Last: the macros reach it from self. While a manager in class style is a
+     * scope, the line is the owner's in the body. */
+    struct belay__resume resume;
 };
 
-/* Stands before the struct belay__frame of a manager. */
-struct belay__block {
-    belay_step *after; /* the owner's step when left */
-    int32_t after_line;
-    int32_t floor; /* task->floor outside this exit */
-    union {
-        struct {
-            int32_t line;
-            belay_step *step;
-        } body;                      /* the owner's step once entered */
-        struct belay__frame *outer;  /* then: next in the owner's scopes */
-        struct belay_result outcome; /* while exiting */
-    } u;
-};
-
-#define BELAY__FRAME_PAD 8 /* before a frame without a block */
-
-_Static_assert(
-    (BELAY__FRAME_PAD + sizeof(struct belay__frame)) % 16 == 0
-        && (sizeof(struct belay__block) + sizeof(struct belay__frame)) % 16
-               == 0,
+_Static_assert(sizeof(struct belay__frame) % 16 == 0
+                   && sizeof(struct belay__exit) % 16 == 0,
     "self is aligned");
-_Static_assert(BELAY_CALL_BYTES(char)
-                       == BELAY__FRAME_PAD + sizeof(struct belay__frame) + 16
-                   && BELAY_ENTER_BYTES(char)
-                          == sizeof(struct belay__block)
-                                 + sizeof(struct belay__frame) + 16,
+_Static_assert(
+    BELAY_CALL_BYTES(char) == sizeof(struct belay__frame) + 16
+        && BELAY_ENTER_BYTES(char) == sizeof(struct belay__frame) + 16,
     "as async.h says");
 
 struct belay__chunk {
@@ -78,10 +77,13 @@ struct belay__chunk {
     size_t size; /* of the whole block */
 };
 
-/* Frames, last in, first out. The first bytes may lie in the task's block. */
+/* Frames, last in, first out. The first bytes may lie in the task's block.
+ * Behind `end` is room for one more struct belay__exit: so an exit can begin
+ * whenever its frame is the newest, and that is when it does.
+ */
 struct belay__arena {
     struct belay__chunk *chunk; /* NULL: the room given at first */
-    char *cursor;
+    char *cursor;               /* behind `end` while that room is in use */
     char *end;
 };
 
@@ -104,7 +106,7 @@ belay__arena_push(
     void *ptr = arena->cursor;
 
     assert(size % 16 == 0);
-    if (__builtin_expect(size > (size_t)(arena->end - arena->cursor), 0)) {
+    if (__builtin_expect((ptrdiff_t)size > arena->end - arena->cursor, 0)) {
         return belay__arena_push_chunk(runtime, arena, size);
     }
     arena->cursor += size;
@@ -130,27 +132,21 @@ belay__frame_self(struct belay__frame *frame)
     return frame + 1;
 }
 
-static inline struct belay__block *
-belay__frame_block(struct belay__frame *frame)
-{
-    return (struct belay__block *)(void *)frame - 1;
-}
-
-/* Room for a frame whose self has `size` bytes; NULL when out of memory. */
-static inline struct belay__frame *
-belay__frame_push(belay_runtime *runtime, struct belay__arena *arena,
-    size_t head, size_t size)
-{
-    char *start = belay__arena_push(runtime, arena,
-        head + sizeof(struct belay__frame) + belay__align16(size));
-
-    return start != NULL ? (struct belay__frame *)(void *)(start + head) : NULL;
-}
-
 static inline const belay_manager *
 belay__frame_manager(const struct belay__frame *frame)
 {
     return (const belay_manager *)(const void *)frame->function;
+}
+
+/* Where a manager's frame has its struct belay__exit: behind self. */
+static inline struct belay__exit *
+belay__frame_exit(struct belay__frame *frame)
+{
+    char *self = belay__frame_self(frame);
+
+    return (
+        struct belay__exit *)(void *)(self
+                                      + belay__align16(frame->function->size));
 }
 
 #endif

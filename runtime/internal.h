@@ -149,7 +149,7 @@ bool belay__yielded(belay_task *task);
 static inline struct belay_result *
 belay__exit_outcome(const belay_task *task)
 {
-    return &belay__frame_block(task->top)->u.outcome;
+    return &task->top->u.exit->outcome;
 }
 
 /* In a step of an exit: its failure takes the outcome's place, as it is. */
@@ -417,11 +417,12 @@ static inline void
 belay__frame_init(struct belay__frame *frame, const belay_function *function,
     const void *arguments, uint32_t flags)
 {
-    *frame = (struct belay__frame){
-        .function = function,
-        .step = function->step,
-        .resume = {.line = 0, .flags = flags},
-    };
+    frame->caller = NULL;
+    frame->function = function;
+    frame->step = function->step;
+    frame->scopes = NULL;
+    frame->resume.line = 0;
+    frame->resume.flags = flags;
     if (arguments == NULL) {
         return;
     }
@@ -429,6 +430,23 @@ belay__frame_init(struct belay__frame *frame, const belay_function *function,
         memcpy(belay__frame_self(frame), arguments, sizeof(void *));
     } else {
         memcpy(belay__frame_self(frame), arguments, function->size);
+    }
+}
+
+/* What a frame takes in an arena, and where it is kept outside of one. */
+static inline size_t
+belay__frame_bytes(const belay_function *function)
+{
+    return sizeof(struct belay__frame) + belay__align16(function->size);
+}
+
+/* The frame on top has ended, its scopes with it; the stack keeps an entry. */
+static inline void
+belay__frame_pop(belay_task *task, struct belay__frame *frame)
+{
+    task->top = frame->caller;
+    if ((frame->resume.flags & BELAY__FRAME_STACKED) == 0) {
+        belay__arena_pop(task->runtime, task->frames, frame);
     }
 }
 
@@ -445,46 +463,57 @@ belay__enter_bound(const belay_task *task)
 static inline void
 belay__frame_entered(belay_task *task, struct belay__frame *scope)
 {
-    struct belay__block *block = belay__frame_block(scope);
     struct belay__frame *owner = scope->caller;
 
     scope->resume.flags |= BELAY__FRAME_ENTERED;
-    owner->step = block->u.body.step;
-    owner->resume.line = block->u.body.line;
-    block->u.outer = owner->scopes; /* in the place of u.body */
+    if (belay__frame_manager(scope)->exit != NULL) {
+        scope->resume.line = owner->resume.line;
+    } else {
+        belay__frame_exit(scope)->line = owner->resume.line;
+    }
+    scope->outer = owner->scopes; /* in the place of `caller` */
     owner->scopes = scope;
     task->top = owner;
 }
 
-/* An exit is done, all is well: its owner goes on behind the block. */
+/* Takes a scope off its owner's list; the owner will go on behind the block. */
 static inline void
-belay__frame_left(belay_task *task, struct belay__frame *scope)
+belay__frame_unlink(belay_task *task, struct belay__frame *scope)
 {
-    struct belay__block *block = belay__frame_block(scope);
-    struct belay__frame *owner = scope->caller;
+    struct belay__frame *owner = task->top;
+    struct belay__exit *exit = belay__frame_exit(scope);
 
-    owner->step = block->after;
-    owner->resume.line = block->after_line;
-    task->top = owner;
-    belay__arena_pop(task->runtime, task->frames, block);
+    assert(owner->scopes == scope);
+    owner->scopes = scope->outer;
+    owner->step = scope->u.after;
+    if (belay__frame_manager(scope)->exit != NULL) {
+        assert(task->frames->cursor == (char *)exit);
+        task->frames->cursor = (char *)(exit + 1);
+        owner->resume.line = -scope->resume.line;
+    } else {
+        owner->resume.line = -exit->line;
+    }
+    scope->caller = owner;
 }
 
-/* Takes a scope off its owner's list and on top: its exit runs next. */
+/* The newest scope of the frame on top, or an exit stack's entry: its exit
+ * runs next.
+ */
 static inline void
 belay__exit_begin(belay_task *task, struct belay__frame *scope)
 {
-    struct belay__block *block = belay__frame_block(scope);
+    struct belay__exit *exit = belay__frame_exit(scope);
     const belay_manager *manager = belay__frame_manager(scope);
 
     if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
-        assert(task->top == scope->caller && task->top->scopes == scope);
-        scope->caller->scopes = block->u.outer;
+        belay__frame_unlink(task, scope);
     }
     /* Its enter may have ended with a return inside a block. */
     scope->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
     scope->resume.flags |= BELAY__FRAME_EXITING;
-    block->u.outcome = belay__result_copy(&task->result);
-    block->floor = task->floor;
+    scope->u.exit = exit;
+    exit->outcome = belay__result_copy(&task->result);
+    exit->floor = task->floor;
     task->floor = task->scope->depth;
     task->top = scope;
     if (manager->exit != NULL) {
@@ -497,12 +526,12 @@ belay__exit_begin(belay_task *task, struct belay__frame *scope)
  * a generator manager with a timeout round its yield.
  */
 static inline void
-belay__floor_restore(belay_task *task, const struct belay__block *block)
+belay__floor_restore(belay_task *task, const struct belay__exit *exit)
 {
     const int32_t inside = task->floor;
 
     task->floor =
-        block->floor < task->scope->depth ? block->floor : task->scope->depth;
+        exit->floor < task->scope->depth ? exit->floor : task->scope->depth;
     if (__builtin_expect(task->scope->depth > inside, 0)) {
         belay__scopes_outlive_exit(task, inside);
     }

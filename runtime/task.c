@@ -16,8 +16,7 @@
 static uint32_t
 block_bytes(const belay_function *function)
 {
-    size_t frames = BELAY__FRAME_PAD + sizeof(struct belay__frame)
-                    + belay__align16(function->size);
+    size_t frames = belay__frame_bytes(function) + sizeof(struct belay__exit);
 
 #ifndef BELAY_ARENA_MALLOC
     frames +=
@@ -37,7 +36,6 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
 {
     const uint32_t bytes = block_bytes(function);
     belay_task *task;
-    char *first;
     int code;
 
     assert(belay__on_thread(runtime));
@@ -57,16 +55,15 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
         .context = belay__context_ref(context),
         .owner = owner,
         .arena = {NULL, (char *)task + belay__align16(sizeof(*task)),
-            (char *)task + bytes},
+            (char *)task + bytes - sizeof(struct belay__exit)},
         .id = ++runtime->last_id,
         .block_bytes = bytes,
         .refs = 1,
         .state = BELAY__TASK_NEW,
     };
     /* The block has room for the first frame: this cannot fail. */
-    first = belay__arena_push(runtime, &task->arena,
-        BELAY__FRAME_PAD + sizeof(*task->top) + belay__align16(function->size));
-    task->top = (struct belay__frame *)(void *)(first + BELAY__FRAME_PAD);
+    task->top =
+        belay__arena_push(runtime, &task->arena, belay__frame_bytes(function));
     belay__frame_init(task->top, function, arguments, 0);
     task->base = belay__scope_empty(runtime, INT64_MAX, -1);
     task->base.name = name != NULL ? name : function->name;

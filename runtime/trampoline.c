@@ -21,8 +21,8 @@ belay_call(
     struct belay__frame *frame;
 
     belay__require_idle(task);
-    frame = belay__frame_push(
-        task->runtime, task->frames, BELAY__FRAME_PAD, function->size);
+    frame = belay__arena_push(
+        task->runtime, task->frames, belay__frame_bytes(function));
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
@@ -37,10 +37,13 @@ belay_enter(
     belay_task *task, const belay_manager *manager, const void *arguments)
 {
     struct belay__frame *frame;
+    size_t bytes = belay__frame_bytes(&manager->enter);
 
     belay__require_idle(task);
-    frame = belay__frame_push(task->runtime, task->frames,
-        sizeof(struct belay__block), manager->enter.size);
+    if (manager->exit == NULL) {
+        bytes += sizeof(struct belay__exit);
+    }
+    frame = belay__arena_push(task->runtime, task->frames, bytes);
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
@@ -64,14 +67,15 @@ belay_end_with(belay_task *task, belay_next op)
     return op;
 }
 
-/* The staged manager gets a block of the running frame. A token that is not
- * an enter operation's is a failure that was known at once.
+/* The staged manager gets a block of the running frame, which goes on in the
+ * body: it cannot run before. Behind the block it goes on at -line. A token
+ * that is not an enter operation's is a failure that was known at once.
  */
 static belay_next
 open_block(belay_task *task, belay_next enter, belay_step *body,
-    int32_t body_line, belay_step *after, int32_t after_line)
+    belay_step *after, int32_t line)
 {
-    struct belay__block *block;
+    struct belay__frame *owner = task->top;
 
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
@@ -79,11 +83,9 @@ open_block(belay_task *task, belay_next enter, belay_step *body,
             "task %s: a block needs an enter operation", task->base.name);
         return belay__next(BELAY__HOW_END);
     }
-    block = belay__frame_block(task->staged);
-    block->u.body.step = body;
-    block->u.body.line = body_line;
-    block->after = after;
-    block->after_line = after_line;
+    task->staged->u.after = after;
+    owner->step = body;
+    owner->resume.line = line;
     return belay__next(BELAY__HOW_BLOCK);
 }
 
@@ -91,7 +93,7 @@ belay_next
 belay_with(
     belay_task *task, belay_next enter, belay_step *body, belay_step *after)
 {
-    return open_block(task, enter, body, 0, after, 0);
+    return open_block(task, enter, body, after, 0);
 }
 
 belay_next
@@ -99,7 +101,7 @@ belay__with_line(belay_task *task, belay_next enter, int line)
 {
     belay_step *step = task->top->step;
 
-    return open_block(task, enter, step, line, step, -line);
+    return open_block(task, enter, step, step, line);
 }
 
 belay_next
@@ -210,7 +212,7 @@ belay_outcome(const belay_task *task)
     if ((task->top->resume.flags & BELAY__FRAME_EXITING) == 0) {
         return NULL;
     }
-    return &belay__frame_block(task->top)->u.outcome;
+    return &task->top->u.exit->outcome;
 }
 
 void
@@ -241,7 +243,7 @@ end_frame(belay_task *task)
 {
     struct belay__frame *frame = task->top;
     const uint32_t flags = frame->resume.flags;
-    struct belay__block *block;
+    const struct belay__exit *exit;
 
     if (task->result.code < 0 || frame->scopes != NULL) {
         return belay__unwind(task);
@@ -254,12 +256,12 @@ end_frame(belay_task *task)
     if (flags
         == (BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED
             | BELAY__FRAME_EXITING)) {
-        block = belay__frame_block(frame);
-        if (block->u.outcome.code >= 0
+        exit = frame->u.exit;
+        if (exit->outcome.code >= 0
             && (frame->caller->resume.flags & BELAY__FRAME_RETURNING) == 0) {
-            belay__floor_restore(task, block);
-            task->result = block->u.outcome;
-            belay__frame_left(task, frame);
+            belay__floor_restore(task, exit);
+            task->result = exit->outcome;
+            belay__frame_pop(task, frame);
             return true;
         }
     }

@@ -73,20 +73,6 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
 }
 
 static void
-pop_frame(belay_task *task, struct belay__frame *frame)
-{
-    const uint32_t flags = frame->resume.flags;
-    const size_t head = (flags & BELAY__FRAME_MANAGER) != 0
-                            ? sizeof(struct belay__block)
-                            : BELAY__FRAME_PAD;
-
-    task->top = frame->caller;
-    if ((flags & BELAY__FRAME_STACKED) == 0) { /* else the stack frees it */
-        belay__arena_pop(task->runtime, task->frames, (char *)frame - head);
-    }
-}
-
-static void
 entered(belay_task *task)
 {
     struct belay__frame *scope = task->top;
@@ -111,7 +97,7 @@ leaves_around(
     return outcome->code < 0 && (scope->resume.flags & BELAY__FRAME_AROUND) != 0
            && (owner->resume.flags & BELAY__FRAME_EXITING) != 0
            && ((owner->resume.flags & BELAY__FRAME_REPLACED) != 0
-               || same_failure(outcome, &belay__frame_block(owner)->u.outcome));
+               || same_failure(outcome, &owner->u.exit->outcome));
 }
 
 void
@@ -165,34 +151,34 @@ exited(belay_task *task)
 {
     struct belay__frame *scope = task->top;
     struct belay__frame *owner = scope->caller;
-    const struct belay__block *block = belay__frame_block(scope);
-    const bool had_failed = block->u.outcome.code < 0;
+    const struct belay__exit *exit = scope->u.exit;
+    const bool had_failed = exit->outcome.code < 0;
 
-    belay__floor_restore(task, block);
+    belay__floor_restore(task, exit);
     if ((scope->resume.flags & BELAY__FRAME_TWICE) != 0
         && task->result.code >= 0) {
         fail_twice(task, scope);
     }
     if (!had_failed && task->result.code >= 0) {
-        task->result = block->u.outcome;
+        task->result = exit->outcome;
     } else {
-        merge_answer(task, scope, &block->u.outcome);
+        merge_answer(task, scope, &exit->outcome);
     }
     if ((scope->resume.flags & BELAY__FRAME_STACKED) != 0) {
-        pop_frame(task, scope);
+        belay__frame_pop(task, scope);
         return true;
     }
     if (task->result.code < 0) {
         owner->resume.flags &= ~(uint32_t)BELAY__FRAME_WILL_SUPPRESS;
-        pop_frame(task, scope);
+        belay__frame_pop(task, scope);
         return false;
     }
     if (!had_failed && (owner->resume.flags & BELAY__FRAME_RETURNING) != 0) {
-        pop_frame(task, scope);
+        belay__frame_pop(task, scope);
         return false;
     }
     owner->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
-    belay__frame_left(task, scope);
+    belay__frame_pop(task, scope);
     return true;
 }
 
@@ -222,7 +208,7 @@ enter_ended(belay_task *task)
         entered(task);
         return true;
     }
-    pop_frame(task, frame);
+    belay__frame_pop(task, frame);
     return stacked;
 }
 
@@ -243,7 +229,7 @@ belay__unwind(belay_task *task)
             return true;
         }
         if ((frame->resume.flags & BELAY__FRAME_MANAGER) == 0) {
-            pop_frame(task, frame);
+            belay__frame_pop(task, frame);
             if (task->top == NULL) {
                 belay__task_end(task);
                 return false;
@@ -277,8 +263,9 @@ belay__yielded(belay_task *task)
     }
     frame->resume.flags |= BELAY__FRAME_YIELDED;
     for (struct belay__frame *scope = frame->scopes; scope != NULL;
-         scope = belay__frame_block(scope)->u.outer) {
+         scope = scope->outer) {
         scope->resume.flags |= BELAY__FRAME_AROUND;
+        frame->resume.flags |= scope->resume.flags & BELAY__FRAME_BOUND;
     }
     entered(task);
     return true;

@@ -131,7 +131,7 @@ hold_from_staged(belay_task *task)
         memcpy(
             arguments_of(hold), belay__frame_self(staged), manager->enter.size);
     }
-    belay__arena_pop(task->runtime, task->frames, belay__frame_block(staged));
+    belay__arena_pop(task->runtime, task->frames, staged);
     task->staged = NULL;
     task->state = BELAY__TASK_RUNNING;
     return hold;

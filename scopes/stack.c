@@ -39,21 +39,24 @@ struct belay_stack {
     bool closed;
 };
 
+/* For a manager with this enter, or for a plain callback: NULL. */
 static belay_stack_entry *
-entry_new(belay_runtime *runtime, size_t frame_bytes)
+entry_new(belay_runtime *runtime, const belay_function *enter)
 {
     const size_t head = belay__align16(sizeof(belay_stack_entry));
-    belay_stack_entry *entry =
-        belay__alloc_zero(runtime->memory, head + frame_bytes);
+    size_t bytes = head;
+    belay_stack_entry *entry;
 
+    if (enter != NULL) {
+        bytes += belay__frame_bytes(enter) + sizeof(struct belay__exit);
+    }
+    entry = belay__alloc_zero(runtime->memory, bytes);
     if (entry == NULL) {
         return NULL;
     }
-    entry->bytes = head + frame_bytes;
-    if (frame_bytes > 0) {
-        entry->frame =
-            (struct belay__frame *)(void *)((char *)entry + head
-                                            + sizeof(struct belay__block));
+    entry->bytes = bytes;
+    if (enter != NULL) {
+        entry->frame = (struct belay__frame *)(void *)((char *)entry + head);
     }
     return entry;
 }
@@ -244,28 +247,6 @@ struct enter_call {
     struct belay__arena *frames;
 };
 
-/* Also by a block that is open inside of a generator manager. */
-static bool
-is_bound(struct belay__frame *entry)
-{
-    struct belay__frame *frame = entry;
-
-    while ((frame->resume.flags & BELAY__FRAME_BOUND) == 0) {
-        if (frame->scopes != NULL) {
-            frame = frame->scopes;
-            continue;
-        }
-        while (frame != entry && belay__frame_block(frame)->u.outer == NULL) {
-            frame = frame->caller;
-        }
-        if (frame == entry) {
-            return false;
-        }
-        frame = belay__frame_block(frame)->u.outer;
-    }
-    return true;
-}
-
 static belay_next
 enter_done(belay_task *task, void *self)
 {
@@ -280,7 +261,8 @@ enter_done(belay_task *task, void *self)
         call->entry->scope = task->scope;
     }
     call->entry->pinned =
-        call->entry->scope != NULL || is_bound(call->entry->frame);
+        call->entry->scope != NULL
+        || (call->entry->frame->resume.flags & BELAY__FRAME_BOUND) != 0;
     link_newest(call->stack, call->entry);
     if (call->ret != NULL) {
         *call->ret = call->entry;
@@ -312,8 +294,7 @@ check_push(const belay_stack *stack)
 static void
 unstage(belay_task *task)
 {
-    belay__arena_pop(
-        task->runtime, task->frames, belay__frame_block(task->staged));
+    belay__arena_pop(task->runtime, task->frames, task->staged);
     task->staged = NULL;
     task->state = BELAY__TASK_RUNNING;
 }
@@ -321,14 +302,11 @@ unstage(belay_task *task)
 static belay_stack_entry *
 entry_from_staged(belay_task *task)
 {
-    const size_t bytes = sizeof(struct belay__block)
-                         + sizeof(struct belay__frame)
-                         + task->staged->function->size;
-    belay_stack_entry *entry = entry_new(task->runtime, bytes);
+    const belay_function *function = task->staged->function;
+    belay_stack_entry *entry = entry_new(task->runtime, function);
 
     if (entry != NULL) {
-        memcpy(belay__frame_block(entry->frame),
-            belay__frame_block(task->staged), bytes);
+        memcpy(entry->frame, task->staged, belay__frame_bytes(function));
         entry->frame->resume.flags |= BELAY__FRAME_STACKED;
     }
     return entry;
@@ -378,9 +356,7 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack->runtime, sizeof(struct belay__block)
-                                          + sizeof(struct belay__frame)
-                                          + manager->enter.size);
+    entry = entry_new(stack->runtime, &manager->enter);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
@@ -403,7 +379,7 @@ belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack->runtime, 0);
+    entry = entry_new(stack->runtime, NULL);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }

@@ -55,10 +55,11 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
     BELAY__BODY(name)
 
 /* For that hint: what a call takes until it ends, and a manager until it is
- * left, whose argument struct has this type.
+ * left, whose argument struct has this type; one in generator style takes 32
+ * bytes more.
  */
 #define BELAY_CALL_BYTES(type) (48 + (sizeof(type) + 15) / 16 * 16)
-#define BELAY_ENTER_BYTES(type) (80 + (sizeof(type) + 15) / 16 * 16)
+#define BELAY_ENTER_BYTES(type) BELAY_CALL_BYTES(type)
 
 /* The same for a manager in generator style: the body yields once. */
 #define BELAY_MANAGER(name)                                             \
