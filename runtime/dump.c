@@ -2,6 +2,7 @@
 #include "runtime/internal.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 const struct belay__scope *
 belay__scope_next(const struct belay__scope *scope, int *depth)
@@ -90,38 +91,17 @@ belay__task_awaits(const belay_task *task)
     return op->name != NULL ? op->name : task->waiting->name;
 }
 
-/* Where a frame waits, by the macros of async.h; 0: not known. A frame whose
- * manager is being entered stands at its BELAY_WITH, which only that
- * manager's block has noted so far.
- */
-static int
-frame_line(const struct belay__frame *frame, struct belay__frame *above)
-{
-    int line = frame->resume.line;
-
-    if (above != NULL
-        && (above->resume.flags
-               & (BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED
-                   | BELAY__FRAME_EXITING | BELAY__FRAME_STACKED))
-               == BELAY__FRAME_MANAGER) {
-        line = belay__frame_block(above)->u.body.line;
-    }
-    return line < 0 ? -line : line;
-}
-
 /* The calls of the task, innermost first, each with its open scopes. */
 static void
 dump_frames(const belay_task *task, FILE *out)
 {
-    struct belay__frame *above = NULL;
-
     for (struct belay__frame *frame = task->top; frame != NULL;
          frame = frame->caller) {
         const char *file = frame->function->file;
-        const int line = frame_line(frame, above);
+        const int line = abs(frame->resume.line);
 
-        fprintf(
-            out, "%s%s", above == NULL ? " in " : " < ", frame->function->name);
+        fprintf(out, "%s%s", frame == task->top ? " in " : " < ",
+            frame->function->name);
         if ((frame->resume.flags & BELAY__FRAME_EXITING) != 0) {
             fprintf(out, " exit");
         } else if ((frame->resume.flags
@@ -136,7 +116,6 @@ dump_frames(const belay_task *task, FILE *out)
              scope = scope->outer) {
             fprintf(out, " [%s]", scope->function->name);
         }
-        above = frame;
     }
 }
 
