@@ -51,6 +51,7 @@ void belay__wake(belay_task *task, int code, void *value);
 void belay__waiters_push(struct belay_waiters *queue, belay_task *task);
 void belay__waiters_remove(belay_task *task);
 belay_task *belay__waiters_first(const struct belay_waiters *queue);
+size_t belay__waiters_count(const struct belay_waiters *queue); /* O(n) */
 /* Completes at once with a code; a checkpoint all the same. */
 belay_next belay__done_now(belay_task *task, int code, void *value);
 enum belay_abort belay__abort_waiter(belay_task *task);

@@ -311,6 +311,18 @@ belay__waiters_first(const struct belay_waiters *queue)
                : NULL;
 }
 
+size_t
+belay__waiters_count(const struct belay_waiters *queue)
+{
+    size_t count = 0;
+
+    for (const struct belay__wait *wait = queue->first; wait != NULL;
+         wait = wait->next) {
+        count++;
+    }
+    return count;
+}
+
 /* The abort hook of every wait that is only a place in a queue or a time. */
 enum belay_abort
 belay__abort_waiter(belay_task *task)

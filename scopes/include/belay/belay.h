@@ -7,6 +7,8 @@
 #include <belay/context.h>
 #include <belay/group.h>
 #include <belay/hold.h>
+#include <belay/limiter.h>
+#include <belay/lock.h>
 #include <belay/managers.h>
 #include <belay/process.h>
 #include <belay/runtime.h>
