@@ -63,6 +63,9 @@ BELAY_BEGIN_DECLS
     X(EAUTH, -5108, "the key was refused")                          \
     X(EJSON, -5109, "not valid JSON")                               \
     X(ERESET, -5110, "the connection broke")                        \
+    X(EBUDGET, -5111, "the budget does not allow it")               \
+    X(ENOPRICE, -5112, "the model has no price")                    \
+    X(ENOCAP, -5113, "nothing limits the output")                   \
     X(GPU_EINVAL, -5201, "the GPU pool cannot take this argument")  \
     X(GPU_ESTALE, -5202, "the GPU lease, or what it had, is over")  \
     X(GPU_EUNSAT, -5203, "the GPU pool could never give that much") \

@@ -1,0 +1,132 @@
+/* estimate.c - tokens from bytes, corrected by experience. */
+#include "llm/budget/estimate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens a thousand bytes, roughly as the byte-pair vocabularies of today have
+ * them; what is wrong with them the correction takes out.
+ */
+#define WORD_RATE 235   /* ASCII letters and blanks: 4.3 bytes a token */
+#define DIGIT_RATE 400  /* up to three digits a token */
+#define MARK_RATE 500   /* punctuation of ASCII */
+#define WIDE_RATE 400   /* characters of three or four bytes, as CJK's */
+#define ACCENT_RATE 450 /* of two bytes, as Greek's */
+
+#define BOUND_EXTRA 64    /* what frames the whole prompt */
+#define LEARNED_ENOUGH 20 /* for a 95th percentile */
+#define MARGIN_UNLEARNED 1.6
+
+enum class { WORD, DIGIT, MARK, ACCENT, WIDE, FOLLOWING };
+
+static enum class class_of(unsigned char byte) {
+    const unsigned char letter = byte | 0x20;
+
+    if (byte >= 0x80){return byte < 0xc0   ? FOLLOWING
+                             : byte < 0xe0 ? ACCENT
+                                           : WIDE;}
+if ((letter >= 'a' && letter <= 'z') || byte == ' ')
+{
+    return WORD;
+}
+return byte >= '0' && byte <= '9' ? DIGIT : MARK;
+}
+
+int64_t
+belay__estimate_bytes(struct belay_slice text)
+{
+    static const int64_t rates[] = {
+        [WORD] = WORD_RATE,
+        [DIGIT] = DIGIT_RATE,
+        [MARK] = MARK_RATE,
+        [ACCENT] = 2 * ACCENT_RATE,
+        [WIDE] = 3 * WIDE_RATE,
+        [FOLLOWING] = 0, /* counted with the byte that leads */
+    };
+    int64_t thousandths = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        thousandths += rates[class_of((unsigned char)text.data[i])];
+    }
+    return (thousandths + 999) / 1000;
+}
+
+static uint32_t
+kept(const struct belay__estimator *estimator)
+{
+    return estimator->learned < BELAY__ESTIMATE_KEPT ? estimator->learned
+                                                     : BELAY__ESTIMATE_KEPT;
+}
+
+/* Rounded up: an estimate is used to hold enough. */
+static int64_t
+scaled(int64_t count, double by)
+{
+    const double product = (double)count * by;
+
+    return product < 9e18 ? (int64_t)product + 1 : INT64_MAX;
+}
+
+int64_t
+belay__estimate_mean(const struct belay__estimator *estimator, int64_t by_bytes)
+{
+    const uint32_t count = kept(estimator);
+    double sum = 0;
+
+    if (count == 0) {
+        return by_bytes;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        sum += (double)estimator->ratios[i];
+    }
+    return scaled(by_bytes, sum / count);
+}
+
+static int
+compare(const void *a, const void *b)
+{
+    const float x = *(const float *)a;
+    const float y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+int64_t
+belay__estimate_high(const struct belay__estimator *estimator, int64_t by_bytes)
+{
+    const uint32_t count = kept(estimator);
+    float sorted[BELAY__ESTIMATE_KEPT];
+    double high;
+
+    if (count == 0) {
+        return scaled(by_bytes, MARGIN_UNLEARNED);
+    }
+    memcpy(sorted, estimator->ratios, count * sizeof(sorted[0]));
+    qsort(sorted, count, sizeof(sorted[0]), compare);
+    high = (double)sorted[count - 1 - count / 20];
+    return scaled(
+        by_bytes, count < LEARNED_ENOUGH ? high * MARGIN_UNLEARNED : high);
+}
+
+void
+belay__estimate_learn(
+    struct belay__estimator *estimator, int64_t by_bytes, int64_t counted)
+{
+    if (by_bytes <= 0 || counted <= 0) {
+        return;
+    }
+    estimator->ratios[estimator->learned % BELAY__ESTIMATE_KEPT] =
+        (float)((double)counted / (double)by_bytes);
+    estimator->learned++;
+    if (estimator->learned == 2 * BELAY__ESTIMATE_KEPT) {
+        estimator->learned = BELAY__ESTIMATE_KEPT; /* it never wraps */
+    }
+}
+
+int64_t
+belay__estimate_bound(size_t body_bytes)
+{
+    return body_bytes < INT64_MAX - BOUND_EXTRA
+               ? (int64_t)body_bytes + BOUND_EXTRA
+               : INT64_MAX;
+}

@@ -1,0 +1,190 @@
+/* reserve.c - the most that a request may use. */
+#include "llm/budget/reserve.h"
+
+#include "llm/json/text.h"
+#include "llm/money/prices.h"
+
+__extension__ typedef __int128 wide;
+
+/* ---- reading a body ---- */
+
+static void
+take_count(struct belay__json *json, int64_t *ret)
+{
+    struct belay__json_value value;
+    int64_t number;
+
+    if (belay__json_take(json, &value) && value.type == BELAY__JSON_NUMBER
+        && belay__json_integer(value.raw, &number) == 0 && number > 0) {
+        *ret = number;
+    }
+}
+
+static bool
+is_output_cap(const struct belay__json_value *key)
+{
+    return belay__json_key_is(key, "max_completion_tokens")
+           || belay__json_key_is(key, "max_tokens")
+           || belay__json_key_is(key, "max_output_tokens");
+}
+
+void
+belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
+{
+    struct belay__json_value key;
+    struct belay__json json;
+    int64_t cap;
+
+    *ret = (struct belay__request_size){
+        .body_bytes = body.len,
+        .by_bytes = belay__estimate_bytes(body),
+        .output_cap = -1,
+        .answers = 1,
+    };
+    belay__json_open(&json, body);
+    if (!belay__json_enter_object(&json)) {
+        return;
+    }
+    while (belay__json_next_member(&json, &key)) {
+        if (is_output_cap(&key)) {
+            /* Servers know one of the names; it may be any that stands here. */
+            cap = -1;
+            take_count(&json, &cap);
+            ret->output_cap = cap > ret->output_cap ? cap : ret->output_cap;
+        } else if (belay__json_key_is(&key, "n")
+                   || belay__json_key_is(&key, "best_of")) {
+            cap = 1;
+            take_count(&json, &cap);
+            ret->answers = cap > ret->answers ? cap : ret->answers;
+        }
+    }
+}
+
+/* ---- the most ---- */
+
+static int64_t
+clamp(wide number)
+{
+    return number > INT64_MAX ? INT64_MAX : (int64_t)number;
+}
+
+static int64_t
+input_high(const struct belay__reserve_rules *rules,
+    const struct belay__request_size *size)
+{
+    static const struct belay__estimator unlearned;
+    int64_t estimate;
+    int64_t bound = belay__estimate_bound(size->body_bytes);
+
+    if (rules->mode == BELAY__RESERVE_STRICT) {
+        return bound;
+    }
+    estimate = belay__estimate_high(
+        rules->estimator != NULL ? rules->estimator : &unlearned,
+        size->by_bytes);
+    return estimate < bound ? estimate : bound;
+}
+
+/* Of all answers together; -1: nothing limits it. */
+static int64_t
+output_high(const struct belay__reserve_rules *rules,
+    const struct belay__request_size *size)
+{
+    int64_t cap = size->output_cap;
+
+    if (size->no_output) {
+        return 0;
+    }
+    if (cap < 0 && rules->model != NULL) {
+        cap = rules->model->max_output_tokens;
+    }
+    if (cap < 0 && rules->default_output_cap > 0) {
+        cap = rules->default_output_cap;
+    }
+    return cap < 0 ? -1 : clamp((wide)cap * size->answers);
+}
+
+/* The dearest that `count` tokens can be, whichever of the kinds they are. */
+static bool
+add_dearest(const struct belay__reserve_rules *rules,
+    const enum belay__price_kind *kinds, size_t kind_count, int64_t in_tokens,
+    int64_t count, wide *sum)
+{
+    const struct belay__model *model =
+        belay__prices_model(rules->prices, rules->model->index);
+    const enum belay__price_tier tier =
+        belay__price_tier_of(rules->service_tier);
+    bool at_least = false;
+    int64_t dearest = 0;
+    int64_t pico;
+
+    for (size_t i = 0; count > 0 && i < kind_count; i++) {
+        /* A server may count less than what is reserved for, and then charge
+         * the small request's price: it is one of the two. */
+        if (!belay__price_find(rules->prices, model, kinds[i], tier, in_tokens,
+                &pico, &at_least)) {
+            return false;
+        }
+        dearest = pico > dearest ? pico : dearest;
+        if (belay__price_find(
+                rules->prices, model, kinds[i], tier, 0, &pico, &at_least)
+            && pico > dearest) {
+            dearest = pico;
+        }
+    }
+    *sum += (wide)dearest * count;
+    return !at_least;
+}
+
+/* False: there is a price that is not known. */
+static bool
+cost_high(const struct belay__reserve_rules *rules, int64_t in_tokens,
+    int64_t out_tokens, int64_t *ret)
+{
+    static const enum belay__price_kind in_kinds[] = {BELAY__PRICE_IN,
+        BELAY__PRICE_CACHE_READ, BELAY__PRICE_CACHE_WRITE_5M,
+        BELAY__PRICE_CACHE_WRITE_1H, BELAY__PRICE_IN_AUDIO};
+    static const enum belay__price_kind out_kinds[] = {
+        BELAY__PRICE_OUT, BELAY__PRICE_REASONING, BELAY__PRICE_OUT_AUDIO};
+    bool at_least = false;
+    wide sum = 0;
+    int64_t pico;
+
+    if (rules->prices == NULL || rules->model == NULL
+        || !add_dearest(rules, in_kinds, sizeof(in_kinds) / sizeof(in_kinds[0]),
+            in_tokens, in_tokens, &sum)
+        || !add_dearest(rules, out_kinds,
+            sizeof(out_kinds) / sizeof(out_kinds[0]), in_tokens, out_tokens,
+            &sum)) {
+        return false;
+    }
+    if (belay__price_find(rules->prices,
+            belay__prices_model(rules->prices, rules->model->index),
+            BELAY__PRICE_REQUEST, belay__price_tier_of(rules->service_tier),
+            in_tokens, &pico, &at_least)) {
+        sum += pico;
+    }
+    *ret = clamp(sum);
+    return true;
+}
+
+int
+belay__reserve_most(const struct belay__reserve_rules *rules,
+    const struct belay__request_size *size, struct belay_amount *ret)
+{
+    const int64_t in_tokens = input_high(rules, size);
+    const int64_t out_tokens = output_high(rules, size);
+    const int64_t out_known = out_tokens < 0 ? 0 : out_tokens;
+    int64_t pico = 0;
+    const bool priced = cost_high(rules, in_tokens, out_known, &pico);
+
+    *ret = (struct belay_amount){
+        .cost = {priced ? pico : 0},
+        .tokens = clamp((wide)in_tokens + out_known),
+        .requests = 1,
+    };
+    if (out_tokens < 0) {
+        return BELAY_ENOCAP;
+    }
+    return priced ? 0 : BELAY_ENOPRICE;
+}

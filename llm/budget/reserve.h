@@ -1,0 +1,47 @@
+/* reserve.h - the most that a request may use (private).
+ *
+ * Decisions only: no clock, no I/O, no memory. Rules: L54, L56.
+ */
+#ifndef BELAY_LLM_BUDGET_RESERVE_H
+#define BELAY_LLM_BUDGET_RESERVE_H
+
+#include <belay/budget.h>
+
+#include "llm/budget/estimate.h"
+
+enum belay__reserve_mode {
+    BELAY__RESERVE_STRICT,   /* the input is bounded by its bytes */
+    BELAY__RESERVE_EXPECTED, /* … by the estimate, which may be passed */
+};
+
+/* What a request's body says about its size, as sent. */
+struct belay__request_size {
+    size_t body_bytes;
+    int64_t by_bytes;   /* belay__estimate_bytes() of the body */
+    int64_t output_cap; /* of one answer; -1: it says none */
+    int64_t answers;    /* n; at least 1 */
+    bool no_output;     /* embeddings and the like */
+};
+
+/* Reads it off a body. `body` is JSON that was checked; what is missing or of
+ * another type is not said. `no_output` is the caller's to set.
+ */
+void belay__request_measure(
+    struct belay_slice body, struct belay__request_size *ret);
+
+struct belay__reserve_rules {
+    const belay_prices *prices;               /* or NULL */
+    const struct belay_price_model *model;    /* its entry, or NULL */
+    const struct belay__estimator *estimator; /* or NULL */
+    enum belay__reserve_mode mode;
+    struct belay_slice service_tier; /* that is asked for, or {NULL, 0} */
+    int64_t default_output_cap;      /* 0: none */
+};
+
+/* *ret is complete even where it is of no use. BELAY_ENOCAP: nothing limits
+ * the output. BELAY_ENOPRICE: its cost is not known; the tokens are.
+ */
+int belay__reserve_most(const struct belay__reserve_rules *rules,
+    const struct belay__request_size *size, struct belay_amount *ret);
+
+#endif

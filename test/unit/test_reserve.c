@@ -1,0 +1,247 @@
+/* test_reserve.c - tokens estimated, and the most that a request may use. */
+#include "llm/budget/reserve.h"
+#include "test/support/alloc.h"
+
+#include <belay/belay.h>
+#include <belay/uv.h>
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <string.h>
+
+TestSuite(reserve, .fini = check_clean, .timeout = 20);
+
+static struct belay_slice
+slice(const char *text)
+{
+    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
+}
+
+/* ---- L52: estimates ---- */
+
+Test(reserve, l52_bytes_count_by_their_class)
+{
+    cr_expect(zero(i64, belay__estimate_bytes(slice(NULL))));
+    cr_expect(
+        eq(i64, belay__estimate_bytes(slice("hello world hello world")), 6));
+    cr_expect(eq(i64, belay__estimate_bytes(slice("1234567890")), 4));
+    cr_expect(
+        eq(i64, belay__estimate_bytes(slice("\u4f60\u597d\u4e16\u754c")), 5));
+    cr_expect(eq(i64, belay__estimate_bytes(slice("{}[],.:;")), 4));
+}
+
+Test(reserve, l52_the_server_corrects_the_estimate)
+{
+    struct belay__estimator estimator = {0};
+    const int64_t wide = belay__estimate_high(&estimator, 1000);
+
+    cr_expect(eq(i64, belay__estimate_mean(&estimator, 1000), 1000));
+    cr_expect(gt(i64, wide, 1500));
+    for (int i = 0; i < 60; i++) {
+        belay__estimate_learn(&estimator, 1000, 1200 + i % 20);
+    }
+    cr_expect(ge(i64, belay__estimate_mean(&estimator, 1000), 1200));
+    cr_expect(le(i64, belay__estimate_mean(&estimator, 1000), 1211));
+    cr_expect(ge(i64, belay__estimate_high(&estimator, 1000), 1218));
+    cr_expect(le(i64, belay__estimate_high(&estimator, 1000), 1221));
+}
+
+Test(reserve, l52_what_was_learned_last_counts)
+{
+    struct belay__estimator estimator = {0};
+
+    for (int i = 0; i < 1000; i++) {
+        belay__estimate_learn(&estimator, 100, 500);
+    }
+    for (int i = 0; i < BELAY__ESTIMATE_KEPT; i++) {
+        belay__estimate_learn(&estimator, 100, 50);
+    }
+    cr_expect(le(i64, belay__estimate_high(&estimator, 100), 51));
+    belay__estimate_learn(&estimator, 0, 5);
+    belay__estimate_learn(&estimator, 5, 0);
+    cr_expect(le(i64, belay__estimate_mean(&estimator, 100), 51));
+    for (int i = 0; i < 5; i++) {
+        belay__estimate_learn(&estimator, 1, 1000);
+    }
+    cr_expect(
+        eq(i64, belay__estimate_high(&estimator, INT64_MAX / 2), INT64_MAX));
+}
+
+Test(reserve, l52_no_text_has_more_tokens_than_bytes)
+{
+    cr_expect(ge(i64, belay__estimate_bound(0), 1));
+    cr_expect(ge(i64, belay__estimate_bound(1000), 1000));
+    cr_expect(eq(i64, belay__estimate_bound(SIZE_MAX), INT64_MAX));
+}
+
+/* ---- L54: what a body says ---- */
+
+static struct belay__request_size
+measure(const char *body)
+{
+    struct belay__request_size size;
+
+    belay__request_measure(slice(body), &size);
+    return size;
+}
+
+Test(reserve, l54_the_body_says_what_limits_the_output)
+{
+    cr_expect(eq(i64, measure("{\"max_tokens\": 5}").output_cap, 5));
+    cr_expect(eq(i64, measure("{\"max_completion_tokens\": 6}").output_cap, 6));
+    cr_expect(eq(i64, measure("{\"max_output_tokens\": 7e0}").output_cap, 7));
+    cr_expect(eq(i64,
+        measure("{\"max_tokens\": 5, \"max_completion_tokens\": 3}").output_cap,
+        5));
+    cr_expect(eq(i64, measure("{\"max_tokens\": null}").output_cap, -1));
+    cr_expect(eq(i64, measure("{\"max_tokens\": -5}").output_cap, -1));
+    cr_expect(eq(i64, measure("{\"Max_Tokens\": 5}").output_cap, -1));
+    cr_expect(eq(i64, measure("{\"x\": {\"max_tokens\": 5}}").output_cap, -1));
+    cr_expect(eq(i64, measure("[]").output_cap, -1));
+    cr_expect(eq(i64, measure("{\"n\": 3}").answers, 3));
+    cr_expect(eq(i64, measure("{\"n\": 0}").answers, 1));
+    cr_expect(eq(i64, measure("{}").answers, 1));
+    cr_expect(eq(sz, measure("{\"n\": 3}").body_bytes, 8));
+}
+
+/* ---- L54, L56: the most ---- */
+
+static const char file[] =
+    "{\"m\": {\"input_cost_per_token\": 1e-06, \"output_cost_per_token\": "
+    "4e-06,"
+    "  \"cache_creation_input_token_cost\": 1.25e-06,"
+    "  \"cache_creation_input_token_cost_above_1hr\": 2e-06,"
+    "  \"input_cost_per_token_flex\": 5e-07, \"output_cost_per_token_flex\": "
+    "2e-06,"
+    "  \"max_output_tokens\": 1000},"
+    " \"uncapped\": {\"input_cost_per_token\": 1e-06,"
+    "  \"output_cost_per_token\": 4e-06, \"input_cost_per_request\": 0.5},"
+    " \"large\": {\"input_cost_per_token\": 1e-06,"
+    "  \"input_cost_per_token_above_128k_tokens\": 3e-06,"
+    "  \"output_cost_per_token\": 1e-06,"
+    "  \"output_cost_per_token_above_128k_tokens\": 5e-06},"
+    " \"half\": {\"input_cost_per_token\": 1e-06}}";
+
+struct outcome {
+    int code;
+    struct belay_amount most;
+};
+
+/* The most that a body of so many bytes may use. */
+static struct outcome
+most(const char *model, struct belay__reserve_rules rules,
+    struct belay__request_size size)
+{
+    struct outcome outcome = {.code = 7};
+    struct belay_price_model found;
+    belay_runtime *runtime;
+    belay_prices *prices;
+    uv_loop_t loop;
+
+    cr_assert(zero(int, uv_loop_init(&loop)));
+    cr_assert(zero(
+        int, belay_runtime_attach(&loop,
+                 BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &runtime)));
+    cr_assert(zero(int, belay_prices_new(runtime, slice(file), &prices, NULL)));
+    rules.prices = prices;
+    if (model != NULL) {
+        cr_assert(
+            zero(int, belay_prices_find(prices, NULL, slice(model), &found)));
+        rules.model = &found;
+    }
+    outcome.code = belay__reserve_most(&rules, &size, &outcome.most);
+    belay_prices_unref(prices);
+    belay_runtime_close(runtime, NULL, NULL);
+    while (uv_run(&loop, UV_RUN_DEFAULT) != 0) {
+    }
+    cr_assert(zero(int, uv_loop_close(&loop)));
+    return outcome;
+}
+
+/* A body of so many bytes; `cap` -1: it does not limit its answers. */
+#define SIZE(bytes, cap, n)                              \
+    ((struct belay__request_size){.body_bytes = (bytes), \
+        .by_bytes = 200,                                 \
+        .output_cap = (cap),                             \
+        .answers = (n)})
+#define STRICT ((struct belay__reserve_rules){0})
+#define RULES(...) ((struct belay__reserve_rules){__VA_ARGS__})
+
+static void
+expect_most(struct outcome got, int64_t pico, int64_t tokens)
+{
+    cr_expect(zero(int, got.code));
+    cr_expect(eq(i64, got.most.cost.pico, pico));
+    cr_expect(eq(i64, got.most.tokens, tokens));
+    cr_expect(eq(i64, got.most.requests, 1));
+}
+
+Test(reserve, l54_input_at_its_dearest_and_all_answers_in_full)
+{
+    const int64_t in = belay__estimate_bound(936);
+    struct belay__request_size no_output = SIZE(936, -1, 1);
+
+    no_output.no_output = true;
+
+    cr_assert(eq(i64, in, 1000));
+    expect_most(most("m", STRICT, SIZE(936, 10, 3)),
+        1000 * INT64_C(2000000) + 30 * INT64_C(4000000), 1030);
+    expect_most(most("m", STRICT, SIZE(936, -1, 1)),
+        1000 * INT64_C(2000000) + 1000 * INT64_C(4000000), 2000);
+    expect_most(
+        most("uncapped", RULES(.default_output_cap = 50), SIZE(936, -1, 1)),
+        INT64_C(500000000000) + 1000 * INT64_C(1000000) + 50 * INT64_C(4000000),
+        1050);
+    expect_most(most("half", STRICT, no_output), 1000 * INT64_C(1000000), 1000);
+}
+
+Test(reserve, l54_above_a_threshold_the_dearer_price_counts)
+{
+    expect_most(most("large", STRICT, SIZE(127936, 1, 1)),
+        128000 * INT64_C(1000000) + 1000000, 128001);
+    expect_most(most("large", STRICT, SIZE(127937, 1, 1)),
+        128001 * INT64_C(3000000) + 5000000, 128002);
+}
+
+Test(reserve, l54_without_a_cap_or_a_price_it_says_so)
+{
+    struct outcome got = most("uncapped", STRICT, SIZE(936, -1, 1));
+
+    cr_expect(eq(int, got.code, BELAY_ENOCAP));
+    cr_expect(eq(i64, got.most.tokens, 1000));
+    got = most("half", STRICT, SIZE(936, 1, 1));
+    cr_expect(eq(int, got.code, BELAY_ENOPRICE));
+    cr_expect(eq(i64, got.most.tokens, 1001));
+    got = most(NULL, STRICT, SIZE(936, 1, 1));
+    cr_expect(eq(int, got.code, BELAY_ENOPRICE));
+    got = most("m", RULES(.service_tier = slice("priority")), SIZE(936, 1, 1));
+    cr_expect(eq(int, got.code, BELAY_ENOPRICE),
+        "the usual price is no upper bound for it");
+}
+
+Test(reserve, l56_expected_holds_less_than_strict_and_never_more)
+{
+    struct belay__estimator estimator = {0};
+    struct outcome got;
+
+    got = most("m", RULES(.mode = BELAY__RESERVE_EXPECTED), SIZE(936, 1, 1));
+    cr_expect(zero(int, got.code));
+    cr_expect(gt(i64, got.most.tokens, 200));
+    cr_expect(lt(i64, got.most.tokens, 400));
+    for (int i = 0; i < 64; i++) {
+        belay__estimate_learn(&estimator, 10, 1000);
+    }
+    got = most("m",
+        RULES(.mode = BELAY__RESERVE_EXPECTED, .estimator = &estimator),
+        SIZE(936, 1, 1));
+    cr_expect(eq(i64, got.most.tokens, 1001));
+}
+
+Test(reserve, l54_numbers_beyond_all_bounds_stay_the_largest)
+{
+    struct outcome got = most("m", STRICT, SIZE(10, INT64_MAX, INT64_MAX));
+
+    cr_expect(zero(int, got.code));
+    cr_expect(eq(i64, got.most.cost.pico, INT64_MAX));
+    cr_expect(eq(i64, got.most.tokens, INT64_MAX));
+}
