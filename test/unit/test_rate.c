@@ -1,0 +1,513 @@
+/* test_rate.c - how fast a server is asked: L60-L65. */
+#include "llm/budget/rate.h"
+#include "test/support/program.h"
+
+#include <string.h>
+#include <strings.h>
+
+TestSuite(rate, .fini = check_clean, .timeout = 60);
+
+#define S INT64_C(1000000000)
+#define MS INT64_C(1000000)
+#define START_NS S /* of the virtual clock */
+
+/* ---- a manager for the tests: a limiter for a block ---- */
+
+struct limiting {
+    struct belay__rate_limits limits;
+    struct belay__rate *limiter; /* where it is */
+};
+
+static belay_next
+limiting_enter(belay_task *task, void *self)
+{
+    struct limiting *limiting = self;
+    int code = belay__rate_init(
+        limiting->limiter, belay_task_runtime(task), &limiting->limits);
+
+    return code < 0 ? belay_fail(task, code, NULL) : belay_return(task, NULL);
+}
+
+static belay_next
+limiting_exit(belay_task *task, void *self)
+{
+    struct limiting *limiting = self;
+
+    belay__rate_close(limiting->limiter);
+    belay__rate_fini(limiting->limiter);
+    return belay_return(task, NULL);
+}
+
+static const belay_manager limiting = {
+    {"limiting", __FILE__, sizeof(struct limiting), limiting_enter, 0},
+    limiting_exit};
+
+/* ---- an attempt ---- */
+
+struct attempt {
+    struct belay__rate *limiter;
+    const char *name; /* NULL: it traces nothing */
+    int64_t requests;
+    int64_t tokens;
+    int64_t used;        /* of tokens; -1: as many */
+    belay_duration time; /* before it settles */
+    enum belay__rate_end end;
+    belay_duration pause; /* what the server asks for; 0: nothing */
+    int *gone;            /* NULL, or counts those that went */
+    struct belay__rate_use use;
+};
+
+BELAY_ASYNC(attempt)
+{
+    BELAY_BEGIN;
+    self->use.count[BELAY__RATE_REQUESTS] = self->requests;
+    self->use.count[BELAY__RATE_TOKENS] = self->tokens;
+    BELAY_TRY(belay__rate_take(task, self->limiter, &self->use));
+    if (belay_result(task)->code < 0) {
+        cr_expect(self->use.limiter == NULL);
+        if (self->name != NULL) {
+            trace("%s %s", self->name, trace_result(belay_result(task)));
+        }
+        return belay_pass(task);
+    }
+    if (self->name != NULL) {
+        trace("%s %lld", self->name,
+            (long long)((belay_now(task).ns - START_NS) / MS));
+    }
+    if (self->gone != NULL) {
+        ++*self->gone;
+    }
+    BELAY_TRY(belay_sleep(task, self->time));
+    if (self->pause.ns > 0) {
+        belay__rate_pause(self->limiter, self->pause.ns);
+    }
+    {
+        const int64_t used[BELAY__RATE_KINDS] = {
+            1, self->used < 0 ? self->tokens : self->used, -1, -1};
+
+        belay__rate_settle(&self->use, self->end, used);
+    }
+    cr_expect(self->use.limiter == NULL);
+    BELAY_END;
+}
+
+/* ---- attempts at once ---- */
+
+#define ATTEMPTS_MAX 8
+
+struct crowd {
+    struct belay__rate_limits limits;
+    struct attempt attempts[ATTEMPTS_MAX]; /* those with a name */
+    belay_duration apart;
+    struct attempt late; /* with a name: one more, later than all */
+    belay_duration late_by;
+    belay_duration cancel_at[ATTEMPTS_MAX]; /* 0: never */
+    struct belay__rate limiter;
+    belay_group *group;
+    int i;
+};
+
+struct limited {
+    struct attempt attempt;
+    belay_duration limit;
+};
+
+BELAY_ASYNC(limited)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(
+        task, self->limit.ns > 0 ? self->limit : BELAY_FOREVER, NULL)) {
+        BELAY_AWAIT(belay_call(task, &attempt, &self->attempt));
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(crowd)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(
+        limiting, .limits = self->limits, .limiter = &self->limiter)) {
+        BELAY_WITH (belay_group_open(
+            task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
+            for (self->i = 0;
+                 self->i < ATTEMPTS_MAX && self->attempts[self->i].name != NULL;
+                 self->i++) {
+                self->attempts[self->i].limiter = &self->limiter;
+                BELAY_CHECK(belay_spawn(self->group, limited,
+                    .attempt = self->attempts[self->i],
+                    .limit = self->cancel_at[self->i]));
+                if (self->apart.ns > 0) {
+                    BELAY_AWAIT(belay_sleep(task, self->apart));
+                }
+            }
+            if (self->late.name != NULL) {
+                BELAY_AWAIT(belay_sleep(task, self->late_by));
+                self->late.limiter = &self->limiter;
+                BELAY_CHECK(
+                    belay_spawn(self->group, limited, .attempt = self->late));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+#define PER_MINUTE(requests, tokens)          \
+    {                                         \
+        .per_minute = {(requests), (tokens) } \
+    }
+#define ASKS(name_, tokens_)                                            \
+    {                                                                   \
+        .name = (name_), .requests = 1, .tokens = (tokens_), .used = -1 \
+    }
+
+Test(rate, l60_l61_a_second_at_once_then_at_the_rate)
+{
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(120, 0),
+                            .attempts = {ASKS("a", 0), ASKS("b", 0),
+                                ASKS("c", 0), ASKS("d", 0), ASKS("e", 0)})));
+    expect_trace("a 0; b 0; c 500; d 1000; e 1500");
+}
+
+Test(rate, l60_a_grant_needs_all_buckets)
+{
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(6000, 600),
+                 .attempts = {ASKS("a", 10), ASKS("b", 1), ASKS("c", 5)})));
+    expect_trace("a 0; b 100; c 600");
+}
+
+Test(rate, l60_first_come_first_served)
+{
+    cr_expect(zero(int,
+        RUN(crowd, .limits = PER_MINUTE(0, 600),
+            .attempts = {ASKS("a", 10), ASKS("big", 8), ASKS("small", 1)})));
+    expect_trace("a 0; big 800; small 900");
+}
+
+Test(rate, l60_a_slow_bucket_gives_one_at_a_time)
+{
+    cr_expect(
+        zero(int, RUN(crowd, .limits = PER_MINUTE(1, 0),
+                      .attempts = {ASKS("a", 0), ASKS("b", 0), ASKS("c", 0)})));
+    expect_trace("a 0; b 60000; c 120000");
+}
+
+Test(rate, l61_the_burst_is_an_option)
+{
+    cr_expect(zero(int,
+        RUN(crowd, .limits = {.per_minute = {60}, .burst = belay_seconds(3)},
+            .attempts = {
+                ASKS("a", 0), ASKS("b", 0), ASKS("c", 0), ASKS("d", 0)})));
+    expect_trace("a 0; b 0; c 0; d 1000");
+}
+
+Test(rate, l61_a_ramp_starts_slowly_and_reaches_the_rate)
+{
+    struct crowd crowd_of = {
+        .limits = {.per_minute = {60}, .ramp = belay_seconds(10)},
+        .attempts = {ASKS("a", 0), ASKS("b", 0), ASKS("c", 0), ASKS("d", 0)}};
+    struct program program = {.function = &crowd, .arguments = &crowd_of};
+    long long at[4];
+
+    cr_expect(zero(int, program_run(&program, NULL)));
+    cr_assert(eq(int,
+        sscanf(trace_text(), "a %lld; b %lld; c %lld; d %lld", &at[0], &at[1],
+            &at[2], &at[3]),
+        4));
+    cr_expect(zero(llong, at[0]));
+    /* With a tenth at the start and 9 % more a second, one request is due
+     * after 3.7 s, the next after 5.6 s, the third after 7.1 s. */
+    cr_expect(ge(llong, at[1], 3700));
+    cr_expect(le(llong, at[1], 4000));
+    cr_expect(ge(llong, at[3], 7100));
+    cr_expect(le(llong, at[3], 7500));
+}
+
+Test(rate, l62_more_than_the_bucket_holds_goes_when_it_is_full)
+{
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(0, 600),
+                 .attempts = {ASKS("a", 5), ASKS("huge", 50), ASKS("b", 1)})));
+    /* Full again after 0.5 s; then 40 below zero, and one is there after
+     * 4.1 s. */
+    expect_trace("a 0; huge 500; b 4600");
+}
+
+Test(rate, a_cancelled_wait_does_not_hold_up_those_behind_it)
+{
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(0, 600),
+                 .attempts = {ASKS("a", 10), ASKS("big", 10), ASKS("b", 1)},
+                 .cancel_at = {{0}, {300 * MS}, {0}})));
+    expect_trace("a 0; big cancel; b 300");
+}
+
+Test(rate, l60_without_limits_nobody_waits)
+{
+    cr_expect(
+        zero(int, RUN(crowd, .limits = PER_MINUTE(0, 0),
+                      .attempts = {ASKS("a", 1000000), ASKS("b", INT64_MAX)})));
+    expect_trace("a 0; b 0");
+}
+
+/* ---- L65: settling ---- */
+
+Test(rate, l65_what_was_really_used_is_charged_or_comes_back)
+{
+    struct attempt less = ASKS("a", 10);
+    struct attempt more = ASKS("a", 1);
+
+    less.used = 4;
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {less, ASKS("b", 6), ASKS("c", 1)})));
+    expect_trace("a 0; b 0; c 100");
+    trace_clear();
+    more.used = 20;
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {more, ASKS("b", 1)})));
+    expect_trace("a 0; b 1100");
+}
+
+Test(rate, l64_what_the_server_rejected_gives_its_tokens_back)
+{
+    struct attempt rejected = ASKS("a", 10);
+    struct attempt unknown = ASKS("a", 10);
+
+    rejected.end = BELAY__RATE_REJECTED;
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {rejected, ASKS("b", 10)})));
+    expect_trace("a 0; b 0");
+    trace_clear();
+    unknown.end = BELAY__RATE_UNKNOWN;
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {unknown, ASKS("b", 10)})));
+    expect_trace("a 0; b 1000");
+}
+
+/* ---- L64: pauses ---- */
+
+Test(rate, l64_a_pause_stops_all_and_one_goes_first_after_it)
+{
+    struct attempt paused = ASKS("a", 0);
+    struct attempt first = ASKS("b", 0);
+
+    paused.end = BELAY__RATE_REJECTED;
+    paused.pause = belay_seconds(7);
+    first.time = belay_seconds(2);
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
+                 .attempts = {paused, first, ASKS("c", 0), ASKS("d", 0)})));
+    expect_trace("a 0; b 7000; c 9000; d 9000");
+}
+
+Test(rate, l64_a_probe_that_is_refused_pauses_again)
+{
+    struct attempt paused = ASKS("a", 0);
+    struct attempt first = ASKS("b", 0);
+
+    paused.end = BELAY__RATE_REJECTED;
+    paused.pause = belay_seconds(1);
+    first.end = BELAY__RATE_REJECTED;
+    first.time = belay_seconds(1);
+    first.pause = belay_seconds(5);
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
+                 .attempts = {paused, first, ASKS("c", 0), ASKS("d", 0)})));
+    expect_trace("a 0; b 1000; c 7000; d 7000");
+}
+
+Test(rate, l64_of_two_pauses_the_longer_counts)
+{
+    struct attempt first = ASKS("a", 0);
+    struct attempt second = ASKS("b", 0);
+
+    first.time = belay_milliseconds(1);
+    first.pause = belay_seconds(9);
+    second.time = belay_milliseconds(2);
+    second.pause = belay_seconds(3);
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(0, 0),
+                 .apart = belay_nanoseconds(1), .attempts = {first, second},
+                 .late = ASKS("c", 0), .late_by = belay_milliseconds(3))));
+    expect_trace("a 0; b 0; c 9001");
+}
+
+Test(rate, l64_waiters_of_a_pause_go_at_the_rate)
+{
+    struct attempt paused = ASKS("a", 0);
+
+    paused.end = BELAY__RATE_REJECTED;
+    paused.pause = belay_seconds(5);
+    cr_expect(zero(int,
+        RUN(crowd, .limits = PER_MINUTE(60, 0), .apart = {1},
+            .attempts = {paused, ASKS("b", 0), ASKS("c", 0), ASKS("d", 0)})));
+    expect_trace("a 0; b 5000; c 6000; d 7000");
+}
+
+/* ---- L63: headers ---- */
+
+static struct belay_slice
+get_header(const void *arg, const char *name)
+{
+    const char *const *at = arg;
+
+    for (; *at != NULL; at += 2) {
+        if (strcasecmp(at[0], name) == 0) {
+            return (struct belay_slice){at[1], strlen(at[1])};
+        }
+    }
+    return (struct belay_slice){NULL, 0};
+}
+
+#define HEADERS(...)                     \
+    (&(const struct belay__llm_headers){ \
+        get_header, (const char *const[]){__VA_ARGS__, NULL, NULL}})
+
+struct learning {
+    int kind;
+    struct belay__rate_limits limits;
+    struct belay__rate limiter;
+    struct belay__bucket *bucket;
+};
+
+/* In whole units. */
+static void
+expect_bucket(
+    const struct belay__bucket *bucket, int64_t per_minute, int64_t level)
+{
+    cr_expect(eq(i64, bucket->per_minute, per_minute));
+    cr_expect(eq(i64, bucket->level, level * S));
+}
+
+BELAY_ASYNC(learning)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(
+        limiting, .limits = PER_MINUTE(600, 0), .limiter = &self->limiter)) {
+        self->bucket = self->limiter.buckets;
+        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 600, 10);
+        belay__rate_learn(
+            &self->limiter, HEADERS("x-ratelimit-limit-requests", "300",
+                                "x-ratelimit-remaining-requests", "2",
+                                "x-ratelimit-limit-tokens", "6000",
+                                "x-ratelimit-remaining-tokens", "5999"));
+        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 300, 2);
+        expect_bucket(&self->bucket[BELAY__RATE_TOKENS], 6000, 100);
+
+        belay__rate_learn(
+            &self->limiter, HEADERS("x-ratelimit-limit-requests", "100000",
+                                "x-ratelimit-remaining-requests", "100000"));
+        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 600, 2);
+
+        belay__rate_learn(
+            &self->limiter, HEADERS("x-ratelimit-limit-requests", "-1",
+                                "x-ratelimit-remaining-requests", "0",
+                                "x-ratelimit-limit-tokens", "0",
+                                "x-ratelimit-remaining-tokens", "0"));
+        belay__rate_learn(&self->limiter,
+            HEADERS("x-ratelimit-limit-requests", "many",
+                "x-ratelimit-remaining-requests", "0",
+                "x-ratelimit-limit-tokens", "99999999999999999999",
+                "x-ratelimit-remaining-tokens", "-1"));
+        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 600, 2);
+        expect_bucket(&self->bucket[BELAY__RATE_TOKENS], 6000, 100);
+
+        belay__rate_learn(&self->limiter,
+            HEADERS("anthropic-ratelimit-input-tokens-limit", "1200",
+                "anthropic-ratelimit-input-tokens-remaining", "0",
+                "anthropic-ratelimit-output-tokens-limit", "60",
+                "anthropic-ratelimit-output-tokens-remaining", "60"));
+        expect_bucket(&self->bucket[BELAY__RATE_IN_TOKENS], 1200, 0);
+        expect_bucket(&self->bucket[BELAY__RATE_OUT_TOKENS], 60, 1);
+        BELAY_AWAIT(belay_sleep(task, belay_milliseconds(500)));
+        belay__rate_learn(&self->limiter,
+            HEADERS("anthropic-ratelimit-input-tokens-limit", "1200",
+                "anthropic-ratelimit-input-tokens-remaining", "1000"));
+        expect_bucket(&self->bucket[BELAY__RATE_IN_TOKENS], 1200, 10);
+    }
+    BELAY_END;
+}
+
+Test(rate, l63_a_limit_sets_the_rate_and_what_remains_only_lowers)
+{
+    cr_expect(zero(int, RUN(learning, .kind = 0)));
+}
+
+/* ---- the end, and sweeps ---- */
+
+struct ended {
+    struct belay__rate limiter;
+    belay_group *group;
+};
+
+BELAY_ASYNC(ended)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
+        BELAY_WITH (BELAY_ENTER(
+            limiting, .limits = PER_MINUTE(1, 0), .limiter = &self->limiter)) {
+            BELAY_CHECK(belay_spawn(self->group, attempt, .name = "a",
+                .requests = 1, .limiter = &self->limiter));
+            BELAY_CHECK(belay_spawn(self->group, attempt, .name = "b",
+                .requests = 1, .limiter = &self->limiter));
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+            belay__rate_close(&self->limiter);
+            BELAY_TRY(BELAY_CALL(attempt, .name = "c", .requests = 1,
+                .limiter = &self->limiter));
+        }
+    }
+    BELAY_END;
+}
+
+Test(rate, l60_closed_it_lets_nobody_go)
+{
+    cr_expect(zero(int, RUN(ended, .group = NULL)));
+    expect_trace("a 0; c ECLOSED; b ECLOSED");
+}
+
+Test(rate, l60_every_cancel_and_every_refused_allocation)
+{
+    struct attempt paused = ASKS("a", 3);
+    struct crowd crowd_of = {.limits = PER_MINUTE(60, 600),
+        .attempts = {paused, ASKS("b", 8), ASKS("c", 1)},
+        .cancel_at = {{0}, {300 * MS}, {0}}};
+    struct program program = {.function = &crowd, .arguments = &crowd_of};
+
+    crowd_of.attempts[0].pause = belay_seconds(2);
+    sweep(&program);
+}
+
+struct rate {
+    int count;
+    int *gone;
+    struct belay__rate limiter;
+    belay_group *group;
+    int i;
+};
+
+BELAY_ASYNC(rate)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(
+        limiting, .limits = PER_MINUTE(600, 0), .limiter = &self->limiter)) {
+        BELAY_WITH (belay_move_on(task, belay_seconds(60), NULL)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                for (self->i = 0; self->i < self->count; self->i++) {
+                    BELAY_CHECK(belay_spawn(self->group, attempt, .requests = 1,
+                        .limiter = &self->limiter, .gone = self->gone));
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(rate, l60_a_minute_lets_the_rate_and_one_burst_go)
+{
+    int gone = 0;
+
+    cr_expect(zero(int, RUN(rate, .count = 2000, .gone = &gone)));
+    cr_expect(ge(int, gone, 609));
+    cr_expect(le(int, gone, 610));
+}
