@@ -1,13 +1,10 @@
-/* cuda_load.c - NVIDIA's driver library: found at run time, or not there.
+/* cuda_load.c - NVIDIA's driver: found at run time, or not there.
  *
- * That it is not there is no error but a reason in words (G44). The library
- * stays loaded for the life of the process: it has threads of its own that
- * would go on in unmapped code (G33).
+ * That it is not there is no error but a reason in words (G44).
  */
-#define _GNU_SOURCE /* secure_getenv() */
 #include "gpu/cuda.h"
+#include "gpu/library.h"
 
-#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,43 +21,12 @@ copy(char *to, size_t size, const char *from)
 }
 
 /* The exact names, with their versions. */
-static const struct {
-    const char *name;
-    size_t offset;
-} calls[] = {
-#define CALL(name, version, parameters) \
+static const struct belay__gpu_symbol symbols[] = {
+#define SYMBOL(name, version, parameters) \
     {#name #version, offsetof(struct belay__cuda_calls, name)},
-    BELAY__CUDA_API(CALL)
-#undef CALL
+    BELAY__CUDA_API(SYMBOL)
+#undef SYMBOL
 };
-
-static int
-load_calls(struct belay__cuda_calls *ret, char *why)
-{
-    const char *path = secure_getenv("BELAY_CUDA_LIBRARY");
-    const char *reason;
-    void *library;
-
-    path = path != NULL && path[0] != '\0' ? path : "libcuda.so.1";
-    library = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (library == NULL) {
-        reason = dlerror();
-        copy(why, BELAY__GPU_NOTE, reason != NULL ? reason : path);
-        return BELAY_ENOSYS;
-    }
-    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
-        void *symbol = dlsym(library, calls[i].name);
-
-        if (symbol == NULL) {
-            (void)snprintf(why, BELAY__GPU_NOTE,
-                "%s has no %s: the driver is too old", path, calls[i].name);
-            return BELAY_ENOSYS;
-        }
-        /* ISO C knows no way from an object's pointer to a function's. */
-        memcpy((char *)ret + calls[i].offset, &symbol, sizeof(symbol));
-    }
-    return 0;
-}
 
 static int
 start(struct belay__cuda *cuda, char *why)
@@ -99,7 +65,8 @@ belay__cuda_load(const char *settings, void **ret, char why[BELAY__GPU_NOTE])
         copy(why, BELAY__GPU_NOTE, "out of memory");
         return BELAY_ENOMEM;
     }
-    code = load_calls(&cuda->call, why);
+    code = belay__gpu_library_load("BELAY_CUDA_LIBRARY", "libcuda.so.1",
+        symbols, sizeof(symbols) / sizeof(symbols[0]), &cuda->call, why);
     if (code == 0) {
         code = start(cuda, why);
     }

@@ -14,15 +14,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <uv.h>
 
 /* A pointer of the device fits in one of ours, and is kept in one. */
 _Static_assert(sizeof(CUdeviceptr) == sizeof(void *), "64-bit pointers");
 
 enum {
-    WORDS = 8, /* of mapped memory: 64 bytes, a cache line */
-    STOP = 0,  /* which is which */
-    ECHO = 1,
+    WORDS = 8,     /* of mapped memory: 64 bytes, a cache line */
+    STOP_WORD = 0, /* which is which */
+    ECHO_WORD = 1,
     SCRATCH_BYTES = 256,
     LOG_BYTES = 8192,
     AHEAD = 2, /* ops between submit() and wait() */
@@ -451,15 +451,6 @@ submit(void *state, struct belay__gpu_op *op)
     return 0;
 }
 
-static uint64_t
-now_us(void)
-{
-    struct timespec now;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static int
 wait_for(void *state, struct belay__gpu_op *op)
 {
@@ -473,11 +464,11 @@ wait_for(void *state, struct belay__gpu_op *op)
         event++;
     }
     if (slot->spin_us > 0) {
-        uint64_t end_us = now_us() + slot->spin_us;
+        uint64_t end_ns = uv_hrtime() + slot->spin_us * UINT64_C(1000);
 
         do {
             code = call->cuEventQuery(slot->events[event]);
-        } while (code == CUDA_ERROR_NOT_READY && now_us() < end_us);
+        } while (code == CUDA_ERROR_NOT_READY && uv_hrtime() < end_ns);
     }
     if (code == CUDA_ERROR_NOT_READY) {
         what = "cuEventSynchronize";
@@ -504,8 +495,8 @@ health(void *state, struct belay__gpu_op *op)
     code = call->cuMemsetD8Async(
         slot->scratch, byte, sizeof(expected), slot->stream);
     if (code == CUDA_SUCCESS) {
-        code = call->cuMemcpyDtoHAsync(
-            &slot->words[ECHO], slot->scratch, sizeof(expected), slot->stream);
+        code = call->cuMemcpyDtoHAsync(&slot->words[ECHO_WORD], slot->scratch,
+            sizeof(expected), slot->stream);
     }
     if (code == CUDA_SUCCESS) {
         code = call->cuStreamSynchronize(slot->stream);
@@ -513,7 +504,7 @@ health(void *state, struct belay__gpu_op *op)
     if (code != CUDA_SUCCESS) {
         return failed(slot, op, "the health check", code);
     }
-    if (slot->words[ECHO] != expected) {
+    if (slot->words[ECHO_WORD] != expected) {
         (void)snprintf(op->note, BELAY__GPU_NOTE,
             "the health check: the device gave back another value");
         return BELAY_GPU_ELOST;
@@ -538,7 +529,7 @@ static void
 stop(void *state, uint64_t up_to_seq)
 {
     struct slot *slot = state;
-    uint64_t *word = &slot->words[STOP];
+    uint64_t *word = &slot->words[STOP_WORD];
     uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
 
     while (seen < up_to_seq
