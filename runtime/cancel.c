@@ -15,6 +15,22 @@
 
 #define MARKS (uint32_t) BELAY__SCOPE_MARKS
 
+static const struct belay__limits *
+limits_of(const struct belay__scope *scope)
+{
+    assert((scope->flags & BELAY__SCOPE_LIMITED) != 0);
+    return (const struct belay__limits *)(const void *)scope;
+}
+
+/* INT64_MAX: it has none. */
+static int64_t
+deadline_of(const struct belay__scope *scope)
+{
+    return (scope->flags & BELAY__SCOPE_LIMITED) != 0
+               ? limits_of(scope)->deadline_ns
+               : INT64_MAX;
+}
+
 static uint32_t
 own_marks(const struct belay__scope *scope)
 {
@@ -83,15 +99,15 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
     int64_t due = INT64_MAX;
 
     if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0) {
-        due = scope->deadline_ns;
+        due = deadline_of(scope);
     }
     if ((scope->flags & BELAY__SCOPE_GRACE) != 0
         && (scope->flags & BELAY__SCOPE_OVER) == 0 && scope->grace_ns < due) {
         due = scope->grace_ns;
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
-        && scope->shield_ns < due) {
-        due = scope->shield_ns;
+        && limits_of(scope)->shield_ns < due) {
+        due = limits_of(scope)->shield_ns;
     }
     if (stuck_due(runtime, scope) < due) {
         due = stuck_due(runtime, scope);
@@ -103,13 +119,17 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
 static void
 start_grace(belay_runtime *runtime, struct belay__scope *scope)
 {
+    int64_t span;
+
     if ((scope->flags & BELAY__SCOPE_GRACE) == 0) {
+        span = (scope->flags & BELAY__SCOPE_LIMITED) != 0
+                   ? limits_of(scope)->grace_ns
+                   : runtime->grace_ns;
         scope->flags |= BELAY__SCOPE_GRACE;
-        if (scope->grace_ns == 0) {
+        if (span == 0) {
             scope->flags |= BELAY__SCOPE_OVER;
         }
-        scope->grace_ns =
-            belay__due(runtime, belay_nanoseconds(scope->grace_ns));
+        scope->grace_ns = belay__due(runtime, belay_nanoseconds(span));
     }
     rearm(runtime, scope);
 }
@@ -127,11 +147,15 @@ waits_behind_shield(const struct belay__scope *scope)
 static void
 hold(belay_runtime *runtime, struct belay__scope *scope)
 {
+    struct belay__limits *limits =
+        BELAY__CONTAINER(scope, struct belay__limits, scope);
+
     scope->flags |= BELAY__SCOPE_HELD;
-    if (scope->shield_ns == 0) {
+    if (limits->shield_ns == 0) {
         scope->flags |= BELAY__SCOPE_PIERCED;
     }
-    scope->shield_ns = belay__due(runtime, belay_nanoseconds(scope->shield_ns));
+    limits->shield_ns =
+        belay__due(runtime, belay_nanoseconds(limits->shield_ns));
     rearm(runtime, scope);
 }
 
@@ -209,7 +233,7 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     scope->task = task;
     scope->depth = parent->depth + 1;
     attach(scope, parent);
-    if (scope->deadline_ns != INT64_MAX) {
+    if (deadline_of(scope) != INT64_MAX) {
         rearm(runtime, scope);
     }
     if ((parent->flags & MARKS) != 0) {
@@ -286,10 +310,8 @@ belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     scope->flags |= BELAY__SCOPE_CANCELLED;
     scope->source = source;
     scope->reason_text = text;
-    if (by != NULL) {
-        scope->reason_task_name = by->base.name;
-        scope->reason_task_id = by->id;
-    }
+    scope->reason_task_name = by != NULL ? by->base.name : NULL;
+    scope->reason_task_id = by != NULL ? by->id : 0;
     start_grace(runtime, scope);
     mark(runtime, scope);
 }
@@ -300,7 +322,7 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
     const int64_t now = belay__clock_now(runtime);
 
     if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0
-        && scope->deadline_ns <= now) {
+        && deadline_of(scope) <= now) {
         scope->flags |= BELAY__SCOPE_EXPIRED;
         belay__scope_cancel(
             runtime, scope, BELAY_CANCEL_DEADLINE, "the deadline passed", NULL);
@@ -312,7 +334,8 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
         scope->grace_ns = now; /* the loop may be late: they begin to end now */
         mark(runtime, scope);
     }
-    if ((scope->flags & BELAY__SCOPE_HELD) != 0 && scope->shield_ns <= now) {
+    if ((scope->flags & BELAY__SCOPE_HELD) != 0
+        && limits_of(scope)->shield_ns <= now) {
         scope->flags |= BELAY__SCOPE_PIERCED;
         mark(runtime, scope);
     }
@@ -343,7 +366,8 @@ belay__scope_move(
     if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
         return BELAY_ESTATE;
     }
-    scope->deadline_ns = deadline_ns;
+    BELAY__CONTAINER(scope, struct belay__limits, scope)->deadline_ns =
+        deadline_ns;
     rearm(runtime, scope);
     return 0;
 }
@@ -474,14 +498,14 @@ belay_effective_deadline(const belay_task *task)
          scope = scope->parent) {
         in_exit |= scope->depth <= task->floor;
         if (!in_exit && (scope->flags & BELAY__SCOPE_CANCELLED) == 0) {
-            due = earlier(due, scope->deadline_ns);
+            due = earlier(due, deadline_of(scope));
         }
         if (in_exit && (scope->flags & BELAY__SCOPE_GRACE) != 0) {
             due = earlier(due, scope->grace_ns);
         }
         if (shields(scope)) {
             return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0
-                                    ? earlier(due, scope->shield_ns)
+                                    ? earlier(due, limits_of(scope)->shield_ns)
                                     : due};
         }
         in_exit |= (scope->flags & BELAY__SCOPE_IN_EXIT) != 0;

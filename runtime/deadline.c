@@ -1,7 +1,7 @@
 /* deadline.c - all deadlines of a runtime in one heap behind one uv timer.
  *
- * A 4-ary heap of pointers; an entry knows its slot, so moving and removing
- * are O(log n) and nothing is ever searched. Room is reserved when a task, a
+ * A 4-ary heap; what stands in it knows its slot, so moving and removing are
+ * O(log n) and nothing is ever searched. Room is reserved when a task, a
  * scope or a timer is made: arming cannot fail.
  */
 #include "runtime/internal.h"
@@ -16,17 +16,17 @@ int
 belay__deadline_grow(belay_runtime *runtime, uint32_t count)
 {
     struct belay__heap *heap = &runtime->deadlines;
-    struct belay__deadline **slots;
+    struct belay__due *slots;
     uint32_t room = heap->room < ROOM_MIN ? ROOM_MIN : heap->room;
 
-    if (count > UINT32_MAX / 4 - heap->reserved) {
+    if (count >= BELAY__DEADLINES_MAX / 2 - heap->reserved) {
         return BELAY_ENOMEM;
     }
     room += heap->room / 2;
     if (room <= heap->reserved + count) {
         room = heap->reserved + count + 1;
     }
-    slots = belay__realloc(runtime->memory, (void *)heap->slots,
+    slots = belay__realloc(runtime->memory, heap->slots,
         heap->room * sizeof(*slots), room * sizeof(*slots));
     if (slots == NULL) {
         return BELAY_ENOMEM;
@@ -45,10 +45,10 @@ belay__deadline_release(belay_runtime *runtime, uint32_t count)
 }
 
 static void
-put(struct belay__heap *heap, uint32_t index, struct belay__deadline *deadline)
+put(struct belay__heap *heap, uint32_t index, struct belay__due due)
 {
-    heap->slots[index] = deadline;
-    deadline->index = index;
+    heap->slots[index] = due;
+    due.deadline->index = index & BELAY__DEADLINES_MAX;
 }
 
 static uint32_t
@@ -60,18 +60,18 @@ parent_of(uint32_t index)
 static void
 sift_up(struct belay__heap *heap, uint32_t index)
 {
-    struct belay__deadline *deadline = heap->slots[index];
+    const struct belay__due due = heap->slots[index];
     uint32_t parent;
 
     while (index > 1) {
         parent = parent_of(index);
-        if (heap->slots[parent]->due_ns <= deadline->due_ns) {
+        if (heap->slots[parent].ns <= due.ns) {
             break;
         }
         put(heap, index, heap->slots[parent]);
         index = parent;
     }
-    put(heap, index, deadline);
+    put(heap, index, due);
 }
 
 /* The earliest child of a slot, or 0. */
@@ -86,7 +86,7 @@ first_child(const struct belay__heap *heap, uint32_t index)
     }
     best = (uint32_t)first;
     for (uint64_t i = first + 1; i < first + ARITY && i <= heap->count; i++) {
-        if (heap->slots[i]->due_ns < heap->slots[best]->due_ns) {
+        if (heap->slots[i].ns < heap->slots[best].ns) {
             best = (uint32_t)i;
         }
     }
@@ -96,17 +96,17 @@ first_child(const struct belay__heap *heap, uint32_t index)
 static void
 sift_down(struct belay__heap *heap, uint32_t index)
 {
-    struct belay__deadline *deadline = heap->slots[index];
+    const struct belay__due due = heap->slots[index];
     uint32_t child;
 
     while ((child = first_child(heap, index)) != 0) {
-        if (heap->slots[child]->due_ns >= deadline->due_ns) {
+        if (heap->slots[child].ns >= due.ns) {
             break;
         }
         put(heap, index, heap->slots[child]);
         index = child;
     }
-    put(heap, index, deadline);
+    put(heap, index, due);
 }
 
 void
@@ -119,11 +119,11 @@ belay__deadline_arm(
         belay__deadline_disarm(runtime, deadline);
         return;
     }
-    deadline->due_ns = due_ns;
     if (deadline->index == 0) {
         assert(heap->count < heap->reserved);
-        put(heap, ++heap->count, deadline);
+        deadline->index = ++heap->count & BELAY__DEADLINES_MAX;
     }
+    heap->slots[deadline->index] = (struct belay__due){due_ns, deadline};
     sift_up(heap, deadline->index);
     sift_down(heap, deadline->index);
     if (deadline->index == 1) {
@@ -136,19 +136,19 @@ belay__deadline_disarm(belay_runtime *runtime, struct belay__deadline *deadline)
 {
     struct belay__heap *heap = &runtime->deadlines;
     const uint32_t index = deadline->index;
-    struct belay__deadline *last;
+    struct belay__due last;
 
     if (index == 0) {
         return;
     }
     deadline->index = 0;
     last = heap->slots[heap->count--];
-    if (last == deadline) {
+    if (last.deadline == deadline) {
         return;
     }
     put(heap, index, last);
     sift_up(heap, index);
-    sift_down(heap, last->index);
+    sift_down(heap, last.deadline->index);
 }
 
 int64_t
@@ -156,19 +156,17 @@ belay__deadline_next(const belay_runtime *runtime)
 {
     const struct belay__heap *heap = &runtime->deadlines;
 
-    return heap->count > 0 ? heap->slots[1]->due_ns : INT64_MAX;
+    return heap->count > 0 ? heap->slots[1].ns : INT64_MAX;
 }
 
 static void
 fire(belay_runtime *runtime, struct belay__deadline *deadline)
 {
     struct belay__timer *timer;
-    struct belay__wait *wait;
 
-    switch (deadline->kind) {
+    switch ((enum belay__deadline_kind)deadline->kind) {
     case BELAY__DEADLINE_SLEEP:
-        wait = BELAY__CONTAINER(deadline, struct belay__wait, deadline);
-        belay__wake(BELAY__CONTAINER(wait, belay_task, wait), 0, NULL);
+        belay__wake(BELAY__CONTAINER(deadline, belay_task, deadline), 0, NULL);
         break;
     case BELAY__DEADLINE_SCOPE:
         belay__scope_due(
@@ -190,10 +188,10 @@ belay__deadline_expire(belay_runtime *runtime)
 
     /* What a timer's callback arms for "now" waits for the next turn. */
     for (uint32_t n = heap->count; n > 0 && heap->count > 0; n--) {
-        deadline = heap->slots[1];
-        if (deadline->due_ns > now) {
+        if (heap->slots[1].ns > now) {
             break;
         }
+        deadline = heap->slots[1].deadline;
         belay__deadline_disarm(runtime, deadline);
         fire(runtime, deadline);
     }
@@ -220,7 +218,7 @@ belay__timer_init(belay_runtime *runtime, struct belay__timer *timer,
     if (code < 0) {
         return code;
     }
-    *timer = (struct belay__timer){{0, 0, BELAY__DEADLINE_TIMER}, fn};
+    *timer = (struct belay__timer){{0, BELAY__DEADLINE_TIMER}, fn};
     return 0;
 }
 
@@ -235,6 +233,14 @@ void
 belay__timer_stop(belay_runtime *runtime, struct belay__timer *timer)
 {
     belay__deadline_disarm(runtime, &timer->deadline);
+}
+
+int64_t
+belay__timer_due(const belay_runtime *runtime, const struct belay__timer *timer)
+{
+    const uint32_t index = timer->deadline.index;
+
+    return index != 0 ? runtime->deadlines.slots[index].ns : INT64_MAX;
 }
 
 void

@@ -31,13 +31,12 @@ struct belay__wait_kind {
 };
 extern const struct belay__wait_kind belay__wait_op; /* object: belay_op */
 
-/* In the task: its place in a queue of waiters, and its deadline. */
+/* In the task: its place in a queue of waiters. */
 struct belay__wait {
     struct belay__wait *next;
     struct belay__wait *prev;
     struct belay_waiters *queue; /* NULL: in none */
     void *data; /* the operation, the item to send, where to receive … */
-    struct belay__deadline deadline;
 };
 
 /* The first half of every runtime await. False: the task is cancelled and the
@@ -94,6 +93,7 @@ struct belay_task {
     struct belay_waiters joiners;
     struct belay__scope base;
     uint64_t id;
+    struct belay__deadline deadline; /* of a wait that is for a time */
     uint32_t block_bytes;
     uint32_t refs;
     int32_t floor; /* while an exit runs: scopes down to this depth are
@@ -318,17 +318,16 @@ const struct belay__scope *belay__scope_next(
 
 /* ---- what runs for every task, inline ---- */
 
-/* An empty scope; grace_ns < 0 means the runtime's. */
-static inline struct belay__scope
-belay__scope_empty(
-    const belay_runtime *runtime, int64_t deadline_ns, int64_t grace_ns)
+/* A scope without limits of its own, to be linked or pushed. */
+static inline void
+belay__scope_init(struct belay__scope *scope, const char *name)
 {
-    return (struct belay__scope){
-        .deadline = {0, 0, BELAY__DEADLINE_SCOPE},
-        .deadline_ns = deadline_ns,
-        .grace_ns = grace_ns < 0 ? runtime->grace_ns : grace_ns,
-        .shield_ns = INT64_MAX,
-    };
+    scope->child = NULL;
+    scope->name = name;
+    scope->flags = 0;
+    scope->deadline =
+        (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SCOPE};
+    scope->source = BELAY_CANCEL_NONE;
 }
 
 /* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */

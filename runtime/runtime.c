@@ -197,7 +197,7 @@ set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
             "a clock is for one runtime at a time");
         runtime->clock->runtime = runtime;
     }
-    runtime->root = belay__scope_empty(runtime, INT64_MAX, -1);
+    belay__scope_init(&runtime->root, NULL);
 }
 
 static void

@@ -16,14 +16,23 @@ enum belay__deadline_kind {
     BELAY__DEADLINE_TIMER, /* a callback of the library */
 };
 
+#define BELAY__DEADLINES_MAX ((UINT32_C(1) << 30) - 1)
+
+/* When it is due stands in the heap, beside the pointer to it: what is
+ * compared while the heap is sorted lies together.
+ */
 struct belay__deadline {
-    int64_t due_ns;
-    uint32_t index; /* in the heap, from 1; 0: not armed */
-    enum belay__deadline_kind kind;
+    uint32_t index : 30; /* in the heap, from 1; 0: not armed */
+    uint32_t kind : 2;   /* enum belay__deadline_kind */
+};
+
+struct belay__due {
+    int64_t ns;
+    struct belay__deadline *deadline;
 };
 
 struct belay__heap {
-    struct belay__deadline **slots; /* slots[1..count] */
+    struct belay__due *slots; /* slots[1..count] */
     uint32_t count;
     uint32_t room;
     uint32_t reserved; /* how many may ever be armed at once */
@@ -54,6 +63,9 @@ int belay__timer_init(belay_runtime *runtime, struct belay__timer *timer,
 void belay__timer_start(
     belay_runtime *runtime, struct belay__timer *timer, int64_t due_ns);
 void belay__timer_stop(belay_runtime *runtime, struct belay__timer *timer);
+/* When it is due; INT64_MAX if it is not armed. */
+int64_t belay__timer_due(
+    const belay_runtime *runtime, const struct belay__timer *timer);
 void belay__timer_fini(belay_runtime *runtime, struct belay__timer *timer);
 
 /* ---- cancel scopes (cancel.c) ---- */
@@ -66,32 +78,43 @@ enum {
     BELAY__SCOPE_IN_EXIT = 16,   /* opened inside an exit: blocks VISIBLE */
     BELAY__SCOPE_EXPIRED = 32,   /* its own deadline has passed */
     BELAY__SCOPE_CAUGHT = 64,    /* it absorbed a cancel */
-    BELAY__SCOPE_GRACE = 128,    /* grace_ns is now a point in time */
+    BELAY__SCOPE_GRACE = 128,    /* grace_ns is set */
     BELAY__SCOPE_OVER = 256,     /* … which has passed */
     BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield; shield_ns
                                    is now a point in time */
     BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
     BELAY__SCOPE_STUCK = 2048,   /* what is left in it was reported */
+    BELAY__SCOPE_LIMITED = 4096, /* it is the one in a struct belay__limits */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
 };
 
+/* What a cancel needs to reach tasks, and what is told of it. Every task has
+ * one and most never use more; hence the limits stand apart. What tells of a
+ * cancel is set when there is one: before, it may be anything.
+ */
 struct belay__scope {
     struct belay__scope *parent;
     struct belay__scope *child; /* first */
     struct belay__scope *next;  /* sibling */
     struct belay__scope *prev;
     belay_task *task; /* whose stack it is on; NULL for the runtime's root */
-    struct belay__deadline deadline; /* armed for what comes first of … */
-    int64_t deadline_ns;             /* INT64_MAX: none */
-    int64_t grace_ns;  /* a span; once GRACE is set, a point in time */
-    int64_t shield_ns; /* the same for the shield, with HELD */
-    uint32_t flags;
-    enum belay_cancel_source source;
-    int32_t depth;    /* more than that of the task's scopes above it */
     const char *name; /* a task's base scope: the task's */
-    const char *reason_text;
+    uint32_t flags;
+    int32_t depth; /* more than that of the task's scopes above it */
+    struct belay__deadline deadline; /* armed for what comes first */
+    enum belay_cancel_source source; /* NONE until CANCELLED */
+    int64_t grace_ns;                /* once GRACE is set: when it is over */
+    const char *reason_text;         /* once CANCELLED is set … */
     const char *reason_task_name;
     uint64_t reason_task_id;
+};
+
+/* A scope with times of its own. */
+struct belay__limits {
+    struct belay__scope scope; /* with LIMITED; the first member */
+    int64_t deadline_ns;       /* INT64_MAX: none */
+    int64_t grace_ns;  /* how long exits may take once it is cancelled */
+    int64_t shield_ns; /* how long the shield lasts; with HELD, until when */
 };
 
 /* Links a scope below parent; room for its deadline is reserved by the caller.

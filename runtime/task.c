@@ -65,8 +65,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     task->top =
         belay__arena_push(runtime, &task->arena, belay__frame_bytes(function));
     belay__frame_init(task->top, function, arguments, 0);
-    task->base = belay__scope_empty(runtime, INT64_MAX, -1);
-    task->base.name = name != NULL ? name : function->name;
+    belay__scope_init(&task->base, name != NULL ? name : function->name);
     belay__scope_link(runtime, &task->base, parent, task);
     task->scope = &task->base;
     runtime->tasks_alive++;
@@ -246,8 +245,8 @@ belay__wake(belay_task *task, int code, void *value)
     if (task->wait.queue != NULL) {
         belay__waiters_remove(task);
     }
-    if (task->wait.deadline.index != 0) {
-        belay__deadline_disarm(runtime, &task->wait.deadline);
+    if (task->deadline.index != 0) {
+        belay__deadline_disarm(runtime, &task->deadline);
     }
     task->waiting = NULL;
     belay__result_set(task, code, value, NULL);
@@ -330,8 +329,8 @@ belay__abort_waiter(belay_task *task)
     if (task->wait.queue != NULL) {
         belay__waiters_remove(task);
     }
-    if (task->wait.deadline.index != 0) {
-        belay__deadline_disarm(task->runtime, &task->wait.deadline);
+    if (task->deadline.index != 0) {
+        belay__deadline_disarm(task->runtime, &task->deadline);
     }
     return BELAY_ABORT_DONE;
 }
@@ -392,8 +391,8 @@ sleep_until(belay_task *task, int64_t due_ns)
     static const struct belay__wait_kind sleep = {"sleep", belay__abort_waiter};
 
     if (belay__wait_begin(task, &sleep)) {
-        task->wait.deadline.kind = BELAY__DEADLINE_SLEEP;
-        belay__deadline_arm(task->runtime, &task->wait.deadline, due_ns);
+        task->deadline.kind = BELAY__DEADLINE_SLEEP;
+        belay__deadline_arm(task->runtime, &task->deadline, due_ns);
     }
     return belay__next(BELAY__HOW_WAIT);
 }

@@ -161,8 +161,8 @@ group_enter(belay_task *task, void *self)
     group->owner.ended = child_ended;
     group->runtime = task->runtime;
     group->host = task;
-    group->scope = belay__scope_empty(task->runtime, INT64_MAX, -1);
-    group->scope.name = group->opts.name != NULL ? group->opts.name : "group";
+    belay__scope_init(
+        &group->scope, group->opts.name != NULL ? group->opts.name : "group");
     code = belay__scope_push(task, &group->scope);
     if (code < 0) {
         return belay_fail(task, code, NULL);

@@ -96,7 +96,7 @@ start_begin(belay_task *task, void *self)
     struct start *start = self;
     int code;
 
-    start->scope = belay__scope_empty(task->runtime, INT64_MAX, -1);
+    belay__scope_init(&start->scope, "start");
     code = belay__scope_push(task, &start->scope);
     if (code < 0) {
         discard(start->group, start->child);

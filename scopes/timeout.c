@@ -12,13 +12,13 @@
 #include "runtime/internal.h"
 
 struct belay_cancel_scope {
-    struct belay__scope scope;
+    struct belay__limits limits;
     struct belay_cancel_scope_opts opts;
     belay_cancel_scope **ret;
     belay_runtime *runtime;
     enum {
         OF_A_BLOCK, /* not prepared */
-        PREPARED,   /* with a cancel's reason in `scope`, if source is set */
+        PREPARED,   /* with a cancel's reason in `limits`, if source is set */
         ENTERED,
         LEFT,
     } life;
@@ -53,32 +53,36 @@ grace_or(const struct belay_cancel_scope_opts *opts, int64_t otherwise)
 static int
 scope_open(belay_task *task, belay_cancel_scope *scope)
 {
-    const struct belay__scope before = scope->scope;
+    const struct belay__limits before = scope->limits;
     int code;
 
     scope->runtime = task->runtime;
-    scope->scope = belay__scope_empty(task->runtime,
-        deadline_of(task->runtime, &scope->opts),
-        scope->opts.shield ? -1 : grace_or(&scope->opts, -1));
-    scope->scope.name =
-        scope->opts.name != NULL ? scope->opts.name : "cancel scope";
+    scope->limits.deadline_ns = deadline_of(task->runtime, &scope->opts);
+    scope->limits.grace_ns = task->runtime->grace_ns;
+    scope->limits.shield_ns = INT64_MAX;
+    belay__scope_init(&scope->limits.scope,
+        scope->opts.name != NULL ? scope->opts.name : "cancel scope");
+    scope->limits.scope.flags = BELAY__SCOPE_LIMITED;
     if (scope->opts.shield) {
-        scope->scope.flags |= BELAY__SCOPE_SHIELD;
-        scope->scope.shield_ns = grace_or(&scope->opts, INT64_MAX);
+        scope->limits.scope.flags |= BELAY__SCOPE_SHIELD;
+        scope->limits.shield_ns = grace_or(&scope->opts, INT64_MAX);
+    } else {
+        scope->limits.grace_ns =
+            grace_or(&scope->opts, task->runtime->grace_ns);
     }
-    code = belay__scope_push(task, &scope->scope);
+    code = belay__scope_push(task, &scope->limits.scope);
     if (code < 0) {
-        scope->scope = before;
+        scope->limits = before;
         return code;
     }
-    if (before.source != BELAY_CANCEL_NONE) { /* before it was entered */
-        belay__scope_cancel(task->runtime, &scope->scope, before.source,
-            before.reason_text, NULL);
-        scope->scope.reason_task_name = before.reason_task_name;
-        scope->scope.reason_task_id = before.reason_task_id;
+    if (before.scope.source != BELAY_CANCEL_NONE) { /* before it was entered */
+        belay__scope_cancel(task->runtime, &scope->limits.scope,
+            before.scope.source, before.scope.reason_text, NULL);
+        scope->limits.scope.reason_task_name = before.scope.reason_task_name;
+        scope->limits.scope.reason_task_id = before.scope.reason_task_id;
     }
-    if (scope->scope.deadline_ns <= belay__clock_now(task->runtime)) {
-        belay__scope_due(task->runtime, &scope->scope);
+    if (scope->limits.deadline_ns <= belay__clock_now(task->runtime)) {
+        belay__scope_due(task->runtime, &scope->limits.scope);
     }
     return 0;
 }
@@ -143,13 +147,14 @@ static belay_next
 scope_close(belay_task *task, belay_cancel_scope *scope)
 {
     const bool absorbed =
-        belay__scope_absorb(&scope->scope, belay_outcome(task));
-    const bool by_deadline = scope->scope.source == BELAY_CANCEL_DEADLINE;
+        belay__scope_absorb(&scope->limits.scope, belay_outcome(task));
+    const bool by_deadline =
+        scope->limits.scope.source == BELAY_CANCEL_DEADLINE;
 
     if (scope->opts.status != NULL) {
         *scope->opts.status = belay_cancel_scope_status(scope);
     }
-    belay__scope_pop(task, &scope->scope);
+    belay__scope_pop(task, &scope->limits.scope);
     if (!scope->opts.fail_on_timeout || !by_deadline) {
         return absorbed ? belay_suppress(task) : belay_return(task, NULL);
     }
@@ -271,21 +276,21 @@ cancel_prepared(belay_cancel_scope *scope, const char *text)
 {
     const belay_task *by = scope->runtime->current;
 
-    if (scope->scope.source != BELAY_CANCEL_NONE) {
+    if (scope->limits.scope.source != BELAY_CANCEL_NONE) {
         return;
     }
-    scope->scope.source = BELAY_CANCEL_EXPLICIT;
-    scope->scope.reason_text = text;
+    scope->limits.scope.source = BELAY_CANCEL_EXPLICIT;
+    scope->limits.scope.reason_text = text;
     if (by != NULL) {
-        scope->scope.reason_task_name = belay_task_name(by);
-        scope->scope.reason_task_id = belay_task_id(by);
+        scope->limits.scope.reason_task_name = belay_task_name(by);
+        scope->limits.scope.reason_task_id = belay_task_id(by);
     }
 }
 
 static int
 move_prepared(belay_cancel_scope *scope, belay_time when)
 {
-    if (scope->scope.source != BELAY_CANCEL_NONE) {
+    if (scope->limits.scope.source != BELAY_CANCEL_NONE) {
         return BELAY_ESTATE;
     }
     scope->opts.timeout = belay_nanoseconds(0);
@@ -351,8 +356,8 @@ belay_cancel_scope_cancel(belay_cancel_scope *scope, const char *text)
     if (scope->life == LEFT) {
         return;
     }
-    belay__scope_cancel(scope->runtime, &scope->scope, BELAY_CANCEL_EXPLICIT,
-        text, scope->runtime->current);
+    belay__scope_cancel(scope->runtime, &scope->limits.scope,
+        BELAY_CANCEL_EXPLICIT, text, scope->runtime->current);
 }
 
 int
@@ -364,7 +369,7 @@ belay_cancel_scope_move(belay_cancel_scope *scope, belay_time when)
     if (scope->life == LEFT) {
         return BELAY_ESTATE;
     }
-    return belay__scope_move(scope->runtime, &scope->scope, when.ns);
+    return belay__scope_move(scope->runtime, &scope->limits.scope, when.ns);
 }
 
 void
@@ -377,17 +382,17 @@ belay_cancel_scope_set_shield(belay_cancel_scope *scope, bool shield)
     if (scope->life == LEFT) {
         return;
     }
-    belay__scope_set_shield(scope->runtime, &scope->scope, shield);
+    belay__scope_set_shield(scope->runtime, &scope->limits.scope, shield);
 }
 
 struct belay_cancel_status
 belay_cancel_scope_status(const belay_cancel_scope *scope)
 {
     return (struct belay_cancel_status){
-        .caught = (scope->scope.flags & BELAY__SCOPE_CAUGHT) != 0,
-        .cancelled = (scope->scope.flags & BELAY__SCOPE_CANCELLED) != 0
+        .caught = (scope->limits.scope.flags & BELAY__SCOPE_CAUGHT) != 0,
+        .cancelled = (scope->limits.scope.flags & BELAY__SCOPE_CANCELLED) != 0
                      || (scope->life == PREPARED
-                         && scope->scope.source != BELAY_CANCEL_NONE),
-        .expired = (scope->scope.flags & BELAY__SCOPE_EXPIRED) != 0,
+                         && scope->limits.scope.source != BELAY_CANCEL_NONE),
+        .expired = (scope->limits.scope.flags & BELAY__SCOPE_EXPIRED) != 0,
     };
 }

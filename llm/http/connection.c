@@ -88,14 +88,13 @@ belay__connection_allow(
     struct belay__connection *connection, belay_duration span)
 {
     belay_runtime *runtime = connection->server->runtime;
-    const struct belay__deadline *armed = &connection->timer.deadline;
 
     if (span.ns == BELAY_FOREVER.ns) {
         connection->due_ns = INT64_MAX;
         return;
     }
     connection->due_ns = belay__due(runtime, span);
-    if (armed->index == 0 || armed->due_ns > connection->due_ns) {
+    if (belay__timer_due(runtime, &connection->timer) > connection->due_ns) {
         belay__timer_start(runtime, &connection->timer, connection->due_ns);
     }
 }

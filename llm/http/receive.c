@@ -61,11 +61,10 @@ idle_due(const struct belay__http_transfer *transfer)
 static void
 arm_by(struct belay__http_transfer *transfer, int64_t due_ns)
 {
-    const struct belay__deadline *set = &transfer->timer.deadline;
+    belay_runtime *runtime = transfer->shard->http->runtime;
 
-    if (set->index == 0 || due_ns < set->due_ns) {
-        belay__timer_start(
-            transfer->shard->http->runtime, &transfer->timer, due_ns);
+    if (due_ns < belay__timer_due(runtime, &transfer->timer)) {
+        belay__timer_start(runtime, &transfer->timer, due_ns);
     }
 }
 
