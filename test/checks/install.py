@@ -3,8 +3,9 @@
 
 Installs into an empty folder, compiles a consumer there in C and in C++ with
 nothing but pkg-config, against the shared and the static library, and runs
-it; the same with the program that README.md shows. Then tries what must fail:
-reaching a hidden function.
+it; the same with the program that README.md shows, and with the command line
+that docs/guide.md gives for its first one. Then tries what must fail: reaching
+a hidden function.
 """
 import glob
 import os
@@ -120,6 +121,30 @@ def check_readme(user, root, program):
     return []
 
 
+def check_guide(user, root):
+    """The first program of the guide, built by the guide's own words."""
+    with open(os.path.join(root, "docs/guide.md"), encoding="utf-8") as file:
+        text = file.read()
+    source = text.split("```c run hello.c\n", 1)[1].split("```", 1)[0]
+    line = text.split("```sh\n", 1)[1].split("```", 1)[0]
+    with open(os.path.join(user.dest, "hello.c"), "w",
+              encoding="utf-8") as file:
+        file.write(source)
+    # As if what lies below dest lay where it is going to be.
+    env = {**os.environ, "PKG_CONFIG_SYSROOT_DIR": user.dest,
+           "PKG_CONFIG_PATH": os.path.dirname(user.pc)}
+    made = subprocess.run(
+        ["sh", "-ec", line], cwd=user.dest, env=env, capture_output=True,
+        text=True, check=False)
+    if made.returncode != 0:
+        return [f"docs/guide.md: {line}: does not build:\n{made.stderr}"]
+    ran = user.run(os.path.join(user.dest, "hello"))
+    if ran.returncode != 0 or not ran.stdout:
+        return [f"docs/guide.md: exit {ran.returncode}\n"
+                f"{ran.stdout}{ran.stderr}"]
+    return []
+
+
 def check_command(user):
     """The command, where it was built, runs where it was installed."""
     faults = []
@@ -153,6 +178,7 @@ def check_install(root, build, compilers, dest):
         if user.compile(language, "shared", INTRUDER, program).returncode == 0:
             faults.append(f"{language}: belay__memory_new can be reached")
     faults += check_readme(user, root, program)
+    faults += check_guide(user, root)
     return faults + check_command(user)
 
 

@@ -141,6 +141,7 @@ BELAY_API belay_next belay_llm_client_open(belay_task *task,
 /**
  * belay_llm_send - send a body as it is and deliver the server's answer
  *
+ *   client   of an open block
  *   request  the struct is copied; what it points to is borrowed until the end
  *   ret      receives the reply; untouched on failure
  *
@@ -170,8 +171,9 @@ BELAY_API belay_next belay_llm_send(belay_task *task, belay_llm_client *client,
 /**
  * belay_llm_complete - ask for a completion and deliver a usable answer
  *
- *   chat  the struct is copied; what it points to is borrowed until the end
- *   ret   receives the reply; untouched on failure
+ *   client  of an open block
+ *   chat    the struct is copied; what it points to is borrowed until the end
+ *   ret     receives the reply; untouched on failure
  *
  * The reply has been parsed; its accessors cannot fail. belay_error_foreign()
  * of an error that the server answered with is "HTTP" and the status.

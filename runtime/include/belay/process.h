@@ -104,7 +104,8 @@ BELAY_API belay_next belay_process_wait(belay_task *task,
 /**
  * belay_process_kill - send the child a signal
  *
- *   signal  as for kill(2): SIGTERM, SIGKILL …
+ *   process  of an open block
+ *   signal   as for kill(2): SIGTERM, SIGKILL …
  *
  * Owner:   nothing changes hands.
  * Errors:  BELAY_ESTATE  it has ended; nothing was sent

@@ -80,6 +80,7 @@ BELAY_API int belay_run(const belay_function *function, const void *arguments,
 /**
  * belay_runtime_spawn - start a root task from outside any task
  *
+ *   runtime    not NULL
  *   function   not NULL
  *   arguments  function->size bytes, copied
  *   ended      NULL, or called once when the task has ended
@@ -119,7 +120,8 @@ BELAY_API void belay_runtime_close(
 /**
  * belay_runtime_dump - print the live task tree
  *
- *   out  an open stream
+ *   runtime  not NULL
+ *   out      an open stream
  *
  * One line a task, below the line of its owner: name, id, state, what it waits
  * for, its calls with file and line, each with the scopes open in it, the
@@ -147,7 +149,8 @@ struct belay_runtime_stats {
 /**
  * belay_runtime_get_stats - what the runtime holds now
  *
- *   ret  its size field filled in
+ *   runtime  not NULL
+ *   ret      its size field filled in
  *
  * Owner:   ret stays the caller's.
  * Errors:  BELAY_EINVAL  a size this library does not know; ret untouched.
@@ -186,7 +189,8 @@ BELAY_API void belay_clock_free(belay_clock *clock);
 /**
  * belay_clock_advance - move a virtual clock forward
  *
- *   span  zero or less changes nothing
+ *   clock  not NULL
+ *   span   zero or less changes nothing
  *
  * What has become due happens in the loop's next iteration, never inside the
  * call.
@@ -204,7 +208,8 @@ typedef void belay_post_fn(belay_runtime *runtime, void *arg);
 /**
  * belay_portal_open - a door into the runtime for other threads
  *
- *   ret  receives the portal; untouched on failure
+ *   runtime  not NULL
+ *   ret      receives the portal; untouched on failure
  *
  * Owner:   the caller has one reference; belay_portal_unref() gives it back.
  *          A portal may outlive its runtime.
@@ -218,8 +223,9 @@ BELAY_API int belay_portal_open(belay_runtime *runtime, belay_portal **ret);
 /**
  * belay_portal_post - have a function run on the loop thread
  *
- *   fn   not NULL; posts of one thread run in their order
- *   arg  for fn
+ *   portal  on which the caller has a reference
+ *   fn      not NULL; posts of one thread run in their order
+ *   arg     for fn
  *
  * Owner:   arg must live until fn has run.
  * Errors:  BELAY_ESTATE  the runtime is closed; fn will not run
@@ -233,6 +239,7 @@ BELAY_API int belay_portal_post(
 /**
  * belay_portal_cancel - cancel a task of the runtime from another thread
  *
+ *   portal   on which the caller has a reference
  *   task_id  see belay_task_id(); a task that has ended is no error
  *   text     why; static text or NULL
  *

@@ -17,6 +17,7 @@ typedef struct belay_stream belay_stream; /* opaque; its owner's */
 /**
  * belay_stream_read - wait for bytes
  *
+ *   stream   not NULL; its owner must live until the read is over
  *   buffer   at least `size` bytes; must live until the read is over
  *   size     not 0
  *   ret_len  receives how many there are, 1 to size, or 0 at the end of the
@@ -37,8 +38,9 @@ BELAY_API belay_next belay_stream_read(belay_task *task, belay_stream *stream,
 /**
  * belay_stream_write - write all of it
  *
- *   data  `len` bytes; must live until the write is over
- *   len   0 is legal and writes nothing
+ *   stream  not NULL; its owner must live until the write is over
+ *   data    `len` bytes; must live until the write is over
+ *   len     0 is legal and writes nothing
  *
  * A write waits as long as the other side does not read.
  *

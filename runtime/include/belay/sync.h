@@ -184,7 +184,8 @@ BELAY_API void belay_channel_close(belay_channel *channel);
 /**
  * belay_channel_send - put an item in, wait for room if need be
  *
- *   item  item_bytes bytes; must live until the send is over
+ *   channel  must live until the send is over
+ *   item     item_bytes bytes; must live until the send is over
  *
  * Owner:   the item is copied.
  * Errors:  BELAY_ECANCELED  flagged: the item was not sent
@@ -198,8 +199,9 @@ BELAY_API belay_next belay_channel_send(
 /**
  * belay_channel_receive - take the oldest item out, wait for one if need be
  *
- *   ret  item_bytes bytes; must live until the receive is over; untouched on
- *        failure
+ *   channel  must live until the receive is over
+ *   ret      item_bytes bytes; must live until the receive is over; untouched
+ *            on failure
  *
  * Owner:   the item is copied.
  * Errors:  BELAY_ECANCELED  flagged: no item was taken

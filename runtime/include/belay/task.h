@@ -11,6 +11,9 @@
  * frame that entered it, until its exit has run. However a frame ends, its
  * scopes exit first, newest first.
  *
+ * A parameter `task`, here and in all other headers, is the task whose step is
+ * running, and never NULL, where nothing else is said.
+ *
  * async.h has the macros that make this read like straight-line code; all
  * that they do can be written by hand with what stands here.
  */
@@ -214,6 +217,7 @@ BELAY_API belay_next belay_yield(belay_task *task, void *value);
  * belay_fail_at - the frame ends with an error that arose at file:line
  *
  *   file    static text, or NULL
+ *   line    in that file; 0 if unknown
  *   code    negative; anything else is taken as BELAY_EINVAL
  *   format  printf-like, one sentence, no capital, no full stop; NULL for a
  *           bare code
@@ -236,6 +240,7 @@ BELAY_API belay_next belay_fail_at(belay_task *task, const char *file, int line,
  * belay_fail_alone_at - as belay_fail_at(), and the error stays without context
  *
  *   file    static text, or NULL
+ *   line    in that file; 0 if unknown
  *   code    negative; anything else is taken as BELAY_EINVAL
  *   format  printf-like, one sentence, no capital, no full stop; not NULL
  *
@@ -323,6 +328,8 @@ BELAY_API belay_next belay_sleep_until(belay_task *task, belay_time when);
 /**
  * belay_now - the time on the runtime's clock
  *
+ *   task  any task of it that is alive
+ *
  * Owner:   nothing changes hands.
  * Errors:  none.
  * Threads: loop thread.
@@ -332,6 +339,8 @@ BELAY_API belay_time belay_now(const belay_task *task);
 
 /**
  * belay_task_runtime - the runtime that a task belongs to
+ *
+ *   task  alive, or one on which a reference is held
  *
  * Owner:   lives longer than the task.
  * Errors:  none; never NULL.
@@ -343,6 +352,8 @@ BELAY_API belay_runtime *belay_task_runtime(const belay_task *task);
 /**
  * belay_task_name - the task's name: its spawn option, or its function's name
  *
+ *   task  alive, or one on which a reference is held
+ *
  * Owner:   static text, or whatever was given at spawn.
  * Errors:  none; never NULL.
  * Threads: loop thread.
@@ -353,6 +364,8 @@ BELAY_API const char *belay_task_name(const belay_task *task);
 /**
  * belay_task_id - a number that no other task of the runtime has had
  *
+ *   task  alive, or one on which a reference is held
+ *
  * Owner:   nothing changes hands.
  * Errors:  none; never 0.
  * Threads: loop thread.
@@ -362,6 +375,8 @@ BELAY_API uint64_t belay_task_id(const belay_task *task);
 
 /**
  * belay_task_ref - keep a task's handle beyond its end
+ *
+ *   task  alive, or one on which a reference is held already
  *
  * Owner:   the caller has one reference; give it to belay_task_unref() before
  *          the runtime is closed: a handle that is left then aborts.

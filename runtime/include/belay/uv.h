@@ -52,6 +52,8 @@ BELAY_API int belay_runtime_attach(uv_loop_t *loop,
 /**
  * belay_runtime_loop - the loop that a runtime is on
  *
+ *   runtime  not NULL
+ *
  * Owner:   the loop is the host's, or the runtime's own.
  * Errors:  none; never NULL.
  * Threads: loop thread.
@@ -131,6 +133,7 @@ BELAY_API belay_next belay_op_wait(struct belay_op *op);
 /**
  * belay_op_done - the wait is over
  *
+ *   op     begun, and not yet done
  *   code   0, or negative
  *   value  for belay_result(); NULL if there is none
  *

@@ -74,6 +74,7 @@ BELAY_API belay_next belay_group_open(
 /**
  * belay_group_spawn - start a child task
  *
+ *   group      not NULL
  *   function   not NULL
  *   arguments  function->size bytes, copied
  *   opts       NULL for all defaults
@@ -102,6 +103,7 @@ BELAY_API int belay_group_spawn(belay_group *group,
 /**
  * belay_group_start - start a child task and wait until it says it is ready
  *
+ *   group      not NULL
  *   function   not NULL; calls belay_started() once it is ready
  *   arguments  function->size bytes, copied before the call returns
  *   opts       NULL for all defaults; the handle is given when it is ready
@@ -151,7 +153,8 @@ BELAY_API int belay_started(belay_task *task, void *value);
 /**
  * belay_group_cancel - ask the body and all children to end
  *
- *   text  why; static text or NULL
+ *   group  not NULL
+ *   text   why; static text or NULL
  *
  * If nothing fails on the way, the group then succeeds.
  *

@@ -34,6 +34,7 @@ BELAY_API belay_next belay_stack_open(belay_task *task, belay_stack **ret);
 /**
  * belay_stack_enter - open a manager and put it on the stack
  *
+ *   stack      not NULL
  *   enter      the token of an enter operation
  *   ret_entry  NULL, or receives the entry once entered
  *
@@ -56,6 +57,7 @@ BELAY_API belay_next belay_stack_enter(belay_task *task, belay_stack *stack,
 /**
  * belay_stack_push - put an exit on the stack that has nothing to enter
  *
+ *   stack      not NULL
  *   manager    not NULL, static; its exit is what counts, in class style
  *   arguments  manager->enter.size bytes, copied; the exit's self
  *   ret_entry  NULL, or receives the entry
@@ -73,6 +75,7 @@ BELAY_API int belay_stack_push(belay_stack *stack, const belay_manager *manager,
 /**
  * belay_stack_defer - have a plain function run when the stack unwinds
  *
+ *   stack      not NULL
  *   fn         not NULL; sees no outcome and cannot fail
  *   arg        for fn; must live until it has run
  *   ret_entry  NULL, or receives the entry
@@ -89,6 +92,7 @@ BELAY_API int belay_stack_defer(belay_stack *stack, void (*fn)(void *arg),
 /**
  * belay_stack_forget - drop one entry without running it
  *
+ *   stack  not NULL
  *   entry  of this stack
  *
  * Owner:   the duty goes back to the caller.
@@ -123,6 +127,7 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
 /**
  * belay_stack_close - unwind now, with a given outcome
  *
+ *   stack    not NULL
  *   outcome  NULL for a success; what the newest exit sees
  *
  * Delivers what the exits have made of the outcome. The stack is closed

@@ -57,12 +57,12 @@ BELAY_API belay_next belay_timeout(belay_task *task, belay_duration span);
 /**
  * belay_timeout_at - fail the block if it is not done by then
  *
- *   when  on the runtime's clock
- *
- * Owner, errors and threads as belay_timeout().
+ *   when  on the runtime's clock; in the past: the first checkpoint of the body
+ *         fails
  *
  * Owner:   the block.
- * Errors:  BELAY_ETIMEDOUT, BELAY_ENOMEM as belay_timeout().
+ * Errors:  BELAY_ETIMEDOUT  the deadline passed and its cancel ended the body
+ *          BELAY_ENOMEM     not entered; nothing has changed
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: trio.fail_at; libdill's absolute deadlines.
  */
@@ -164,7 +164,8 @@ BELAY_API belay_next belay_cancel_scope_enter(
 /**
  * belay_cancel_scope_cancel - cancel what runs inside, or will
  *
- *   text  why; static text or NULL
+ *   scope  not NULL; open, prepared or left
+ *   text   why; static text or NULL
  *
  * Only marks; nothing runs inside the call. A prepared scope may be cancelled
  * before it is entered; once it was left nothing changes.
@@ -180,7 +181,8 @@ BELAY_API void belay_cancel_scope_cancel(
 /**
  * belay_cancel_scope_move - move the deadline of an open or prepared scope
  *
- *   when  on the runtime's clock; INT64_MAX ns: never
+ *   scope  not NULL
+ *   when   on the runtime's clock; INT64_MAX ns: never
  *
  * Owner:   nothing changes hands.
  * Errors:  BELAY_ESTATE  it is cancelled, expired or left; nothing has changed
@@ -193,6 +195,7 @@ BELAY_API int belay_cancel_scope_move(
 /**
  * belay_cancel_scope_set_shield - raise or drop a scope's shield
  *
+ *   scope   not NULL; if it was left nothing changes
  *   shield  false lets a cancel that waits outside in at once
  *
  * Owner:   nothing changes hands.
