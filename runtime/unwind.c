@@ -135,12 +135,19 @@ merge_answer(belay_task *task, const struct belay__frame *scope,
     }
 }
 
+/* The frame ends already: only the result of such a failure counts. */
+static void
+drop_token(belay_next token)
+{
+    (void)token;
+}
+
 static void
 fail_twice(belay_task *task, const struct belay__frame *frame)
 {
-    (void)belay_fail_at(task, frame->function->file, frame->resume.line,
+    drop_token(belay_fail_at(task, frame->function->file, frame->resume.line,
         BELAY_EPROTO, "manager %s yielded a second time",
-        frame->function->name);
+        frame->function->name));
 }
 
 /* The exit on top is done. True: the owner's step runs next; false: the owner
@@ -192,8 +199,8 @@ check_generator_end(belay_task *task, struct belay__frame *frame)
         || (flags & BELAY__FRAME_YIELDED) != 0 || task->result.code < 0) {
         return;
     }
-    (void)belay_fail_at(task, frame->function->file, 0, BELAY_EPROTO,
-        "manager %s ended without a yield", frame->function->name);
+    drop_token(belay_fail_at(task, frame->function->file, 0, BELAY_EPROTO,
+        "manager %s ended without a yield", frame->function->name));
 }
 
 /* The enter on top is done. True: a step of the owner runs next. */

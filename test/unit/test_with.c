@@ -303,6 +303,7 @@ static belay_next
 misuse_step(belay_task *task, void *arg)
 {
     const struct misuse *self = arg;
+    belay_next dropped;
 
     switch (self->which) {
     case 0:
@@ -312,14 +313,16 @@ misuse_step(belay_task *task, void *arg)
     case 2:
         return belay_suppress(task);
     case 3:
-        (void)belay_sleep(task, belay_seconds(1));
+        dropped = belay_sleep(task, belay_seconds(1));
+        (void)dropped;
         return belay_sleep(task, belay_seconds(1));
     case 4:
         return (belay_next){0};
     case 5:
         return belay_yield(task, NULL);
     case 6:
-        (void)belay_sleep(task, belay_seconds(1));
+        dropped = belay_sleep(task, belay_seconds(1));
+        (void)dropped;
         return belay_return(task, NULL);
     default:
         return belay_with(

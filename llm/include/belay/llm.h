@@ -135,7 +135,7 @@ struct belay_llm_chat {
  * Threads: loop thread. Entering is not a checkpoint; the exit may be one.
  * Since:   0.1. Source: contract S1-S11, L8.
  */
-BELAY_API belay_next belay_llm_client_open(belay_task *task,
+BELAY_API BELAY_TOKEN belay_llm_client_open(belay_task *task,
     const struct belay_llm_client_opts *opts, belay_llm_client **ret);
 
 /**
@@ -165,7 +165,7 @@ BELAY_API belay_next belay_llm_client_open(belay_task *task,
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract L5, L29-L37, B3.
  */
-BELAY_API belay_next belay_llm_send(belay_task *task, belay_llm_client *client,
+BELAY_API BELAY_TOKEN belay_llm_send(belay_task *task, belay_llm_client *client,
     const struct belay_llm_request *request, belay_llm_reply **ret);
 
 /**
@@ -191,7 +191,7 @@ BELAY_API belay_next belay_llm_send(belay_task *task, belay_llm_client *client,
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract L1, L9, L31; api.md.
  */
-BELAY_API belay_next belay_llm_complete(belay_task *task,
+BELAY_API BELAY_TOKEN belay_llm_complete(belay_task *task,
     belay_llm_client *client, const struct belay_llm_chat *chat,
     belay_llm_reply **ret);
 

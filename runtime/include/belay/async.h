@@ -26,7 +26,7 @@ belay__resume_of(void *self)
     return (struct belay__resume *)self - 1;
 }
 
-BELAY_API belay_next belay__with_line(
+BELAY_API BELAY_TOKEN belay__with_line(
     belay_task *task, belay_next enter, int line);
 BELAY_API void belay__lost_line(belay_task *task, const char *file)
     __attribute__((noreturn, cold));

@@ -36,7 +36,7 @@ typedef int belay_blocking_fn(void *arg);
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract, abort protocol (trio.to_thread.run_sync).
  */
-BELAY_API belay_next belay_blocking(
+BELAY_API BELAY_TOKEN belay_blocking(
     belay_task *task, belay_blocking_fn *fn, void *arg);
 
 /**
@@ -58,7 +58,7 @@ BELAY_API belay_next belay_blocking(
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract, abort protocol (abandon_on_cancel of trio).
  */
-BELAY_API belay_next belay_blocking_or_abandon(belay_task *task,
+BELAY_API BELAY_TOKEN belay_blocking_or_abandon(belay_task *task,
     belay_blocking_fn *fn, void *arg, void (*release)(void *arg));
 
 /**

@@ -62,7 +62,7 @@ BELAY_API void belay_limiter_init(
  * Threads: loop thread. Entering is a cancellation point, leaving is not.
  * Since:   0.1. Source: contract S10, S11 (trio.CapacityLimiter).
  */
-BELAY_API belay_next belay_limiter_open(
+BELAY_API BELAY_TOKEN belay_limiter_open(
     belay_task *task, struct belay_limiter *limiter);
 
 /**
@@ -81,7 +81,7 @@ BELAY_API belay_next belay_limiter_open(
  * Threads: as belay_limiter_open().
  * Since:   0.1. Source: trio.CapacityLimiter.acquire_on_behalf_of.
  */
-BELAY_API belay_next belay_limiter_open_for(
+BELAY_API BELAY_TOKEN belay_limiter_open_for(
     belay_task *task, struct belay_limiter *limiter, const void *borrower);
 
 /**
@@ -97,13 +97,14 @@ BELAY_API belay_next belay_limiter_open_for(
  * Threads: loop thread. Entering and leaving are no cancellation points.
  * Since:   0.1. Source: trio.CapacityLimiter.acquire_on_behalf_of_nowait.
  */
-BELAY_API belay_next belay_limiter_try_open(
+BELAY_API BELAY_TOKEN belay_limiter_try_open(
     belay_task *task, struct belay_limiter *limiter, const void *borrower);
 
 /**
  * belay_limiter_set_total - change the number of tokens
  *
- *   total  as for belay_limiter_init()
+ *   limiter  not NULL
+ *   total    as for belay_limiter_init()
  *
  * More tokens go to those who wait. With fewer than are borrowed nothing is
  * taken away: new ones are given once enough have come back.
@@ -119,7 +120,8 @@ BELAY_API void belay_limiter_set_total(
 /**
  * belay_limiter_get_stats - tokens, and how many tasks wait for one
  *
- *   ret  its size field filled in
+ *   limiter  not NULL
+ *   ret      its size field filled in
  *
  * Owner:   ret stays the caller's.
  * Errors:  BELAY_EINVAL  a size this library does not know; ret untouched

@@ -49,7 +49,8 @@ struct belay_lock_stats {
  * Threads: loop thread. Entering is a cancellation point, leaving is not.
  * Since:   0.1. Source: contract S10, S11 (trio.Lock, trio.StrictFIFOLock).
  */
-BELAY_API belay_next belay_lock_open(belay_task *task, struct belay_lock *lock);
+BELAY_API BELAY_TOKEN belay_lock_open(
+    belay_task *task, struct belay_lock *lock);
 
 /**
  * belay_lock_try_open - an enter operation: hold the lock if it is free now
@@ -66,13 +67,14 @@ BELAY_API belay_next belay_lock_open(belay_task *task, struct belay_lock *lock);
  * Threads: loop thread. Entering and leaving are no cancellation points.
  * Since:   0.1. Source: trio.Lock.acquire_nowait.
  */
-BELAY_API belay_next belay_lock_try_open(
+BELAY_API BELAY_TOKEN belay_lock_try_open(
     belay_task *task, struct belay_lock *lock);
 
 /**
  * belay_lock_get_stats - who has the lock, and how many wait
  *
- *   ret  its size field filled in
+ *   lock  not NULL
+ *   ret   its size field filled in
  *
  * Owner:   ret stays the caller's; the name is good as long as the task.
  * Errors:  BELAY_EINVAL  a size this library does not know; ret untouched
@@ -122,7 +124,7 @@ BELAY_API void belay_condition_init(
  * Since:   0.1. Source: contract S10, S11 (trio.Condition.wait, where such a
  *          cancel loses the notify).
  */
-BELAY_API belay_next belay_condition_wait(
+BELAY_API BELAY_TOKEN belay_condition_wait(
     belay_task *task, struct belay_condition *condition);
 
 /* Is it so? Asked while the task has the lock; must not wait. */
@@ -144,7 +146,7 @@ typedef bool belay_ready_fn(void *arg);
  * Threads: loop thread. Cancellation point, also if it is so already.
  * Since:   0.1. Source: asyncio.Condition.wait_for.
  */
-BELAY_API belay_next belay_condition_wait_for(belay_task *task,
+BELAY_API BELAY_TOKEN belay_condition_wait_for(belay_task *task,
     struct belay_condition *condition, belay_ready_fn *ready, void *arg);
 
 /**

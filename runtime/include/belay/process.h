@@ -83,7 +83,7 @@ struct belay_process_status {
  *          the end of the process, also when the grace of its exit is over.
  * Since:   0.1. Source: uv_spawn; trio.run_process; contract S128.
  */
-BELAY_API belay_next belay_process_open(belay_task *task,
+BELAY_API BELAY_TOKEN belay_process_open(belay_task *task,
     const struct belay_process_opts *opts, belay_process **ret);
 
 /**
@@ -98,7 +98,7 @@ BELAY_API belay_next belay_process_open(belay_task *task,
  * Threads: loop thread. Cancellation point. Several tasks may wait.
  * Since:   0.1. Source: trio.Process.wait.
  */
-BELAY_API belay_next belay_process_wait(belay_task *task,
+BELAY_API BELAY_TOKEN belay_process_wait(belay_task *task,
     belay_process *process, struct belay_process_status *ret_status);
 
 /**

@@ -32,7 +32,7 @@ typedef struct belay_stream belay_stream; /* opaque; its owner's */
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: uv_read_start; contract S11.
  */
-BELAY_API belay_next belay_stream_read(belay_task *task, belay_stream *stream,
+BELAY_API BELAY_TOKEN belay_stream_read(belay_task *task, belay_stream *stream,
     void *buffer, size_t size, size_t *ret_len);
 
 /**
@@ -54,7 +54,7 @@ BELAY_API belay_next belay_stream_read(belay_task *task, belay_stream *stream,
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: uv_write; contract S129.
  */
-BELAY_API belay_next belay_stream_write(
+BELAY_API BELAY_TOKEN belay_stream_write(
     belay_task *task, belay_stream *stream, const void *data, size_t len);
 
 /**

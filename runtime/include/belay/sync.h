@@ -64,7 +64,7 @@ BELAY_API void belay_event_clear(struct belay_event *event);
  * Threads: loop thread. Cancellation point, also if the flag is set already.
  * Since:   0.1. Source: asyncio.Event; contract S29.
  */
-BELAY_API belay_next belay_event_wait(
+BELAY_API BELAY_TOKEN belay_event_wait(
     belay_task *task, struct belay_event *event);
 
 /**
@@ -94,7 +94,7 @@ BELAY_API void belay_semaphore_init(
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S11.
  */
-BELAY_API belay_next belay_semaphore_acquire(
+BELAY_API BELAY_TOKEN belay_semaphore_acquire(
     belay_task *task, struct belay_semaphore *semaphore);
 
 /**
@@ -132,7 +132,7 @@ BELAY_API void belay_semaphore_release(struct belay_semaphore *semaphore);
  * Threads: loop thread. Entering is a cancellation point.
  * Since:   0.1. Source: `async with semaphore`.
  */
-BELAY_API belay_next belay_semaphore_open(
+BELAY_API BELAY_TOKEN belay_semaphore_open(
     belay_task *task, struct belay_semaphore *semaphore);
 
 typedef struct belay_channel belay_channel; /* opaque */
@@ -193,7 +193,7 @@ BELAY_API void belay_channel_close(belay_channel *channel);
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S11.
  */
-BELAY_API belay_next belay_channel_send(
+BELAY_API BELAY_TOKEN belay_channel_send(
     belay_task *task, belay_channel *channel, const void *item);
 
 /**
@@ -209,7 +209,7 @@ BELAY_API belay_next belay_channel_send(
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S11.
  */
-BELAY_API belay_next belay_channel_receive(
+BELAY_API BELAY_TOKEN belay_channel_receive(
     belay_task *task, belay_channel *channel, void *ret);
 
 /**

@@ -34,6 +34,11 @@ typedef struct belay_next {
     int how;
 } belay_next;
 
+/* The type of what gives one. A token that is not returned is a mistake: the
+ * operation goes on, and nobody waits for it.
+ */
+#define BELAY_TOKEN __attribute__((warn_unused_result)) belay_next
+
 typedef belay_next belay_step(belay_task *task, void *self);
 
 /* An async function. Static, as a rule; BELAY_ASYNC() writes it. */
@@ -70,7 +75,7 @@ typedef struct belay_manager {
  * Threads: loop thread. Not itself a cancellation point.
  * Since:   0.1. Source: api.md, the core under the macros.
  */
-BELAY_API belay_next belay_call(
+BELAY_API BELAY_TOKEN belay_call(
     belay_task *task, const belay_function *function, const void *arguments);
 
 /**
@@ -88,7 +93,7 @@ BELAY_API belay_next belay_call(
  * Threads: loop thread. Not itself a cancellation point.
  * Since:   0.1. Source: contract S94-S97.
  */
-BELAY_API belay_next belay_enter(
+BELAY_API BELAY_TOKEN belay_enter(
     belay_task *task, const belay_manager *manager, const void *arguments);
 
 /**
@@ -103,7 +108,7 @@ BELAY_API belay_next belay_enter(
  * Threads: loop thread.
  * Since:   0.1. Source: api.md, the core under the macros.
  */
-BELAY_API belay_next belay_then(
+BELAY_API BELAY_TOKEN belay_then(
     belay_task *task, belay_step *next, belay_next op);
 
 /**
@@ -118,7 +123,7 @@ BELAY_API belay_next belay_then(
  * Threads: loop thread.
  * Since:   0.1. Source: tail calls.
  */
-BELAY_API belay_next belay_end_with(belay_task *task, belay_next op);
+BELAY_API BELAY_TOKEN belay_end_with(belay_task *task, belay_next op);
 
 /**
  * belay_with - open a block: enter, then run `body`
@@ -135,7 +140,7 @@ BELAY_API belay_next belay_end_with(belay_task *task, belay_next op);
  * Threads: loop thread.
  * Since:   0.1. Source: contract S106.
  */
-BELAY_API belay_next belay_with(
+BELAY_API BELAY_TOKEN belay_with(
     belay_task *task, belay_next enter, belay_step *body, belay_step *after);
 
 /**
@@ -147,7 +152,7 @@ BELAY_API belay_next belay_with(
  * Threads: loop thread.
  * Since:   0.1. Source: api.md, the core under the macros.
  */
-BELAY_API belay_next belay_leave(belay_task *task);
+BELAY_API BELAY_TOKEN belay_leave(belay_task *task);
 
 /**
  * belay_return - the frame is done and succeeded
@@ -162,7 +167,7 @@ BELAY_API belay_next belay_leave(belay_task *task);
  * Threads: loop thread.
  * Since:   0.1. Source: api.md.
  */
-BELAY_API belay_next belay_return(belay_task *task, void *value);
+BELAY_API BELAY_TOKEN belay_return(belay_task *task, void *value);
 
 /**
  * belay_pass - the frame ends with what its last await delivered
@@ -175,7 +180,7 @@ BELAY_API belay_next belay_return(belay_task *task, void *value);
  * Threads: loop thread.
  * Since:   0.1. Source: api.md.
  */
-BELAY_API belay_next belay_pass(belay_task *task);
+BELAY_API BELAY_TOKEN belay_pass(belay_task *task);
 
 /**
  * belay_suppress - in an exit: the block ended well after all
@@ -187,7 +192,7 @@ BELAY_API belay_next belay_pass(belay_task *task);
  * Threads: loop thread.
  * Since:   0.1. Source: contract S81, S84.
  */
-BELAY_API belay_next belay_suppress(belay_task *task);
+BELAY_API BELAY_TOKEN belay_suppress(belay_task *task);
 
 /**
  * belay_yield - in a generator manager: entered; the body may run now
@@ -202,7 +207,7 @@ BELAY_API belay_next belay_suppress(belay_task *task);
  * Threads: loop thread.
  * Since:   0.1. Source: contract S108-S115 (@asynccontextmanager).
  */
-BELAY_API belay_next belay_yield(belay_task *task, void *value);
+BELAY_API BELAY_TOKEN belay_yield(belay_task *task, void *value);
 
 /**
  * belay_fail - the frame ends with an error (a macro that adds the place)
@@ -227,8 +232,8 @@ BELAY_API belay_next belay_yield(belay_task *task, void *value);
  * Threads: loop thread.
  * Since:   0.1. Source: api.md, results and errors.
  */
-BELAY_API belay_next belay_fail_at(belay_task *task, const char *file, int line,
-    int code, const char *format, ...) BELAY_PRINTF(5, 6);
+BELAY_API BELAY_TOKEN belay_fail_at(belay_task *task, const char *file,
+    int line, int code, const char *format, ...) BELAY_PRINTF(5, 6);
 
 /* The same, for an error that is not to show what it has replaced: as Python's
  * `raise ... from None`.
@@ -253,7 +258,7 @@ BELAY_API belay_next belay_fail_at(belay_task *task, const char *file, int line,
  * Threads: loop thread.
  * Since:   0.1. Source: contract S80 (PEP 409).
  */
-BELAY_API belay_next belay_fail_alone_at(belay_task *task, const char *file,
+BELAY_API BELAY_TOKEN belay_fail_alone_at(belay_task *task, const char *file,
     int line, int code, const char *format, ...) BELAY_PRINTF(5, 6);
 
 /**
@@ -266,7 +271,7 @@ BELAY_API belay_next belay_fail_alone_at(belay_task *task, const char *file,
  * Threads: loop thread.
  * Since:   0.1. Source: api.md, results and errors.
  */
-BELAY_API belay_next belay_fail_with(belay_task *task, belay_error *error);
+BELAY_API BELAY_TOKEN belay_fail_with(belay_task *task, belay_error *error);
 
 /**
  * belay_result - what the last await of the running step's frame delivered
@@ -298,7 +303,7 @@ BELAY_API const struct belay_result *belay_outcome(const belay_task *task);
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: trio.lowlevel.checkpoint.
  */
-BELAY_API belay_next belay_checkpoint(belay_task *task);
+BELAY_API BELAY_TOKEN belay_checkpoint(belay_task *task);
 
 /**
  * belay_sleep - wait for a span of time
@@ -311,7 +316,7 @@ BELAY_API belay_next belay_checkpoint(belay_task *task);
  * Threads: loop thread. Cancellation point. Never early.
  * Since:   0.1. Source: contract S41.
  */
-BELAY_API belay_next belay_sleep(belay_task *task, belay_duration span);
+BELAY_API BELAY_TOKEN belay_sleep(belay_task *task, belay_duration span);
 
 /**
  * belay_sleep_until - wait for a point in time
@@ -323,7 +328,7 @@ BELAY_API belay_next belay_sleep(belay_task *task, belay_duration span);
  * Threads: loop thread. Cancellation point. Never early.
  * Since:   0.1. Source: contract S41.
  */
-BELAY_API belay_next belay_sleep_until(belay_task *task, belay_time when);
+BELAY_API BELAY_TOKEN belay_sleep_until(belay_task *task, belay_time when);
 
 /**
  * belay_now - the time on the runtime's clock
@@ -429,7 +434,7 @@ BELAY_API int belay_task_cancel(belay_task *target, const char *text);
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S71.
  */
-BELAY_API belay_next belay_task_join(belay_task *task, belay_task *target);
+BELAY_API BELAY_TOKEN belay_task_join(belay_task *task, belay_task *target);
 
 /**
  * belay_task_result - how a task ended

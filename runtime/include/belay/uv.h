@@ -128,7 +128,7 @@ BELAY_API void belay_op_begin_shielded(belay_task *task, struct belay_op *op);
  * Threads: loop thread, in the step that called belay_op_begin().
  * Since:   0.1. Source: contract S126.
  */
-BELAY_API belay_next belay_op_wait(struct belay_op *op);
+BELAY_API BELAY_TOKEN belay_op_wait(struct belay_op *op);
 
 /**
  * belay_op_done - the wait is over
@@ -162,7 +162,7 @@ BELAY_API void belay_op_done(struct belay_op *op, int code, void *value);
  * Threads: loop thread, inside a step. Cancellation point.
  * Since:   0.1. Source: contract S1, S13, S94.
  */
-BELAY_API belay_next belay_op_refuse(belay_task *task, int code);
+BELAY_API BELAY_TOKEN belay_op_refuse(belay_task *task, int code);
 
 /**
  * belay_op_pending - is the wait still on?

@@ -63,7 +63,7 @@ struct belay_spawn_opts {
  *          the last child has ended, also when cancelled.
  * Since:   0.1. Source: contract S46-S56 (trio nurseries, asyncio.TaskGroup).
  */
-BELAY_API belay_next belay_group_open(
+BELAY_API BELAY_TOKEN belay_group_open(
     belay_task *task, const struct belay_group_opts *opts, belay_group **ret);
 
 /* Start a child: belay_spawn(group, greet, .whom = "world"); an int. */
@@ -130,7 +130,7 @@ BELAY_API int belay_group_spawn(belay_group *group,
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S65-S68 (trio.Nursery.start).
  */
-BELAY_API belay_next belay_group_start(belay_task *task, belay_group *group,
+BELAY_API BELAY_TOKEN belay_group_start(belay_task *task, belay_group *group,
     const belay_function *function, const void *arguments,
     const struct belay_spawn_opts *opts, void **ret);
 

@@ -36,7 +36,7 @@ typedef struct belay_hold belay_hold; /* opaque, counted */
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract, The holder (python-sdk #79, fastmcp #533).
  */
-BELAY_API belay_next belay_hold_open(belay_task *task, belay_group *group,
+BELAY_API BELAY_TOKEN belay_hold_open(belay_task *task, belay_group *group,
     belay_next enter, const char *name, belay_hold **ret);
 
 /**
@@ -91,7 +91,7 @@ BELAY_API void belay_hold_ask(belay_hold *hold);
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract, The holder; S71.
  */
-BELAY_API belay_next belay_hold_close(belay_task *task, belay_hold *hold);
+BELAY_API BELAY_TOKEN belay_hold_close(belay_task *task, belay_hold *hold);
 
 /**
  * belay_hold_ref - one more reference, as for another owner

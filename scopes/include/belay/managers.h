@@ -29,7 +29,7 @@ BELAY_BEGIN_DECLS
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S107 (contextlib.nullcontext).
  */
-BELAY_API belay_next belay_null(belay_task *task, void *value);
+BELAY_API BELAY_TOKEN belay_null(belay_task *task, void *value);
 
 /**
  * belay_closing - close an object when the block is left
@@ -42,7 +42,7 @@ BELAY_API belay_next belay_null(belay_task *task, void *value);
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S107 (contextlib.closing).
  */
-BELAY_API belay_next belay_closing(
+BELAY_API BELAY_TOKEN belay_closing(
     belay_task *task, void (*close)(void *object), void *object);
 
 /**
@@ -61,7 +61,7 @@ BELAY_API belay_next belay_closing(
  * Threads: loop thread. Leaving waits for the close.
  * Since:   0.1. Source: contract S99, S107 (contextlib.aclosing).
  */
-BELAY_API belay_next belay_closing_async(
+BELAY_API BELAY_TOKEN belay_closing_async(
     belay_task *task, belay_step *close, void *object);
 
 /**
@@ -75,7 +75,7 @@ BELAY_API belay_next belay_closing_async(
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S82 (ExitStack.callback, Go's defer).
  */
-BELAY_API belay_next belay_defer(
+BELAY_API BELAY_TOKEN belay_defer(
     belay_task *task, void (*fn)(void *arg), void *arg);
 
 /**
@@ -97,7 +97,7 @@ BELAY_API belay_next belay_defer(
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S81, S84, S107 (contextlib.suppress).
  */
-BELAY_API belay_next belay_suppressing(
+BELAY_API BELAY_TOKEN belay_suppressing(
     belay_task *task, const int *codes, size_t count);
 
 /**
@@ -111,7 +111,7 @@ BELAY_API belay_next belay_suppressing(
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S45 (the runtime's clock).
  */
-BELAY_API belay_next belay_stopwatch(belay_task *task, belay_duration *ret);
+BELAY_API BELAY_TOKEN belay_stopwatch(belay_task *task, belay_duration *ret);
 
 /**
  * belay_setting - give a cell of memory another value for the block
@@ -130,7 +130,7 @@ BELAY_API belay_next belay_stopwatch(belay_task *task, belay_duration *ret);
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: api.md, one concept with a lifetime.
  */
-BELAY_API belay_next belay_setting(
+BELAY_API BELAY_TOKEN belay_setting(
     belay_task *task, void *cell, const void *value, size_t bytes);
 
 /**
@@ -149,7 +149,7 @@ BELAY_API belay_next belay_setting(
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S118-S120 (Token as a context manager).
  */
-BELAY_API belay_next belay_var_open(
+BELAY_API BELAY_TOKEN belay_var_open(
     belay_task *task, const struct belay_var *var, void *value);
 
 BELAY_END_DECLS

@@ -29,7 +29,7 @@ typedef struct belay_stack_entry belay_stack_entry;
  *          checkpoints; leaving waits for the exits of the entries.
  * Since:   0.1. Source: contract S73-S96 (contextlib.AsyncExitStack).
  */
-BELAY_API belay_next belay_stack_open(belay_task *task, belay_stack **ret);
+BELAY_API BELAY_TOKEN belay_stack_open(belay_task *task, belay_stack **ret);
 
 /**
  * belay_stack_enter - open a manager and put it on the stack
@@ -51,7 +51,7 @@ BELAY_API belay_next belay_stack_open(belay_task *task, belay_stack **ret);
  * Threads: loop thread. A checkpoint if the enter is one.
  * Since:   0.1. Source: contract S94-S97.
  */
-BELAY_API belay_next belay_stack_enter(belay_task *task, belay_stack *stack,
+BELAY_API BELAY_TOKEN belay_stack_enter(belay_task *task, belay_stack *stack,
     belay_next enter, belay_stack_entry **ret_entry);
 
 /**
@@ -143,7 +143,7 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
  * Threads: loop thread. A checkpoint if an exit is one.
  * Since:   0.1. Source: contract S85, S90 (AsyncExitStack.aclose).
  */
-BELAY_API belay_next belay_stack_close(
+BELAY_API BELAY_TOKEN belay_stack_close(
     belay_task *task, belay_stack *stack, const struct belay_result *outcome);
 
 /**

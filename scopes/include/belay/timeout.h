@@ -52,7 +52,7 @@ struct belay_cancel_scope_opts {
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S30-S45 (asyncio.timeout, trio.fail_after).
  */
-BELAY_API belay_next belay_timeout(belay_task *task, belay_duration span);
+BELAY_API BELAY_TOKEN belay_timeout(belay_task *task, belay_duration span);
 
 /**
  * belay_timeout_at - fail the block if it is not done by then
@@ -66,7 +66,7 @@ BELAY_API belay_next belay_timeout(belay_task *task, belay_duration span);
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: trio.fail_at; libdill's absolute deadlines.
  */
-BELAY_API belay_next belay_timeout_at(belay_task *task, belay_time when);
+BELAY_API BELAY_TOKEN belay_timeout_at(belay_task *task, belay_time when);
 
 /**
  * belay_move_on - leave the block if it takes longer, and go on behind it
@@ -79,7 +79,7 @@ BELAY_API belay_next belay_timeout_at(belay_task *task, belay_time when);
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S31 (trio.move_on_after).
  */
-BELAY_API belay_next belay_move_on(belay_task *task, belay_duration span,
+BELAY_API BELAY_TOKEN belay_move_on(belay_task *task, belay_duration span,
     struct belay_cancel_status *ret_status);
 
 /**
@@ -93,7 +93,7 @@ BELAY_API belay_next belay_move_on(belay_task *task, belay_duration span,
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S24, S25, S99-S102.
  */
-BELAY_API belay_next belay_shield(belay_task *task, belay_duration grace);
+BELAY_API BELAY_TOKEN belay_shield(belay_task *task, belay_duration grace);
 
 /**
  * belay_cancel_scope_open - a cancel scope with all its settings
@@ -108,7 +108,7 @@ BELAY_API belay_next belay_shield(belay_task *task, belay_duration grace);
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: trio.CancelScope.
  */
-BELAY_API belay_next belay_cancel_scope_open(belay_task *task,
+BELAY_API BELAY_TOKEN belay_cancel_scope_open(belay_task *task,
     const struct belay_cancel_scope_opts *opts, belay_cancel_scope **ret);
 
 /**
@@ -158,7 +158,7 @@ BELAY_API void belay_cancel_scope_free(belay_cancel_scope *scope);
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S17, S18, S115.
  */
-BELAY_API belay_next belay_cancel_scope_enter(
+BELAY_API BELAY_TOKEN belay_cancel_scope_enter(
     belay_task *task, belay_cancel_scope *scope);
 
 /**
