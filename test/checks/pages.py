@@ -38,6 +38,7 @@ def section(page, name):
 def squeeze(declaration):
     text = re.sub(r"BELAY_PRINTF\([^)]*\)|__attribute__\(\(.*?\)\)", "",
                   declaration)
+    text = re.sub(r"\bBELAY_TOKEN\b", "belay_next", text)  # with an attribute
     return re.sub(r"\s*([*(),])\s*", r"\1", " ".join(text.split()))
 
 
