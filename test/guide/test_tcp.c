@@ -289,3 +289,54 @@ Test(guide_tcp, a_write_that_is_cut_closes_the_connection)
                  "write cancel; then cancel");
     free(bytes);
 }
+
+/* ---- on a stack and in a hold ---- */
+
+struct elsewhere {
+    struct sockaddr_in address;
+    struct tcp *conns[2];
+    belay_group *group;
+    belay_stack *stack;
+    belay_hold *hold;
+    char byte;
+    size_t len;
+    int i;
+};
+
+BELAY_ASYNC(elsewhere)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(task, self->stack,
+            BELAY_ENTER(server, .ret_address = &self->address), NULL));
+        BELAY_AWAIT(belay_stack_enter(task, self->stack,
+            tcp_open(task, &self->address, &self->conns[0]), NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_AWAIT(belay_hold_open(task, self->group,
+                tcp_open(task, &self->address, &self->conns[1]), NULL,
+                &self->hold));
+            for (self->i = 0; self->i < 2; self->i++) {
+                self->byte = (char)('a' + self->i);
+                BELAY_TRY(
+                    tcp_write(task, self->conns[self->i], &self->byte, 1));
+                if (belay_result(task)->code == 0) {
+                    BELAY_TRY(tcp_read(task, self->conns[self->i], &self->byte,
+                        1, &self->len));
+                }
+                trace("%c", self->byte);
+            }
+            belay_hold_unref(self->hold);
+        }
+    }
+    BELAY_END;
+}
+
+Test(guide_tcp, it_goes_onto_a_stack_and_into_a_hold)
+{
+    const struct program program = {
+        .function = &elsewhere, .arguments = &(const struct elsewhere){.i = 0}};
+
+    cr_expect(zero(int, RUN(elsewhere, .i = 0)));
+    expect_trace("a; b");
+    sweep(&program);
+}
