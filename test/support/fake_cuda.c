@@ -46,6 +46,26 @@ fake_cuda_use_old(void)
 }
 
 void
+fake_cuda_offer(const char *script)
+{
+    static const char path[] = FAKE_CUDA;
+    char folder[sizeof(path)];
+
+    memcpy(folder, path, sizeof(path));
+    *strrchr(folder, '/') = '\0';
+    (void)setenv("LD_LIBRARY_PATH", folder, 1);
+    (void)setenv("BELAY_FAKE_CUDA", script, 1);
+    (void)unsetenv("BELAY_CUDA_LIBRARY");
+}
+
+void
+fake_probe_use(const char *what)
+{
+    (void)setenv("BELAY_GPU_PROBE", FAKE_PROBE, 1);
+    (void)setenv("BELAY_FAKE_PROBE", what, 1);
+}
+
+void
 fake_cuda_script(const char *words)
 {
     fake_cuda_script_fn *script;

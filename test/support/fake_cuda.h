@@ -20,6 +20,16 @@ void fake_cuda_use(const char *script);
 /* The same for one that has no cuEventSynchronize(). */
 void fake_cuda_use_old(void);
 
+/* For programs that are started: they find the fake as the real one would be
+ * found, in a folder of LD_LIBRARY_PATH.
+ */
+void fake_cuda_offer(const char *script);
+
+/* Another program plays belay-gpu-probe; what it does is told to
+ * test/fake/probe.c.
+ */
+void fake_probe_use(const char *what);
+
 /* Aborts, saying what it is, if the fake still holds something or something
  * was done that a caller must not do. Fine if it was never loaded.
  */
