@@ -4,8 +4,8 @@
 What the getopt table of a word has, its --help, its man page and the
 completions for bash, zsh and fish have too: the same names, the same letters,
 a value or none. Where a value is one of a few words, the completions offer
-those that the program asks for. Shells that are here read their file, and
-man its pages, without a warning. The page of belay batch has every code that
+those that the program asks for. Shells that are here read their file
+without a warning. The page of belay batch has every code that
 an error line may have.
 """
 import os
@@ -185,21 +185,6 @@ def check_syntax(root):
     return faults
 
 
-def check_pages(root):
-    """man exits 0 either way."""
-    pages = os.path.join(root, "docs", "man")
-    faults = []
-    for name in sorted(os.listdir(pages)) if shutil.which("man") else []:
-        run = subprocess.run(
-            ["man", "--warnings", "-l", os.path.join(pages, name)],
-            env={**os.environ, "MANWIDTH": "80", "LC_ALL": "C.UTF-8"},
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-            check=False)
-        if run.stderr:
-            faults.append(f"{name}: {run.stderr}")
-    return faults
-
-
 def check_codes(codes, page):
     """X(TIMEOUT, "timeout") in the one, .Li ... timeout in the other."""
     told = set(re.findall(r"\b[a-z_]+\b", " ".join(
@@ -242,7 +227,7 @@ def main():
     if "--self-test" in sys.argv:
         faults = self_test(root, belay)
     else:
-        faults = check_syntax(root) + check_pages(root) + check_codes(
+        faults = check_syntax(root) + check_codes(
             read(root, "llm", "batch", "stats.h"),
             read(root, "docs", "man", "belay-batch.1"))
         for word in WORDS:

@@ -3,7 +3,7 @@
 
 An include never points upwards (cli -> llm, gpu -> scopes -> runtime); names
 are whole paths; a file's own header comes first; nothing uses a banned
-function; every source is listed in a meson.build.
+function; every source is listed in a meson.build; an example is short.
 """
 import os
 import re
@@ -17,6 +17,7 @@ OUTSIDE = ("test", "examples", "bench")
 BANNED = re.compile(
     r"\b(strcpy|strncpy|strcat|strncat|sprintf|vsprintf|strtok|atoi|atol|gets)"
     r"\s*\(")
+EXAMPLE_MAX_LINES = 79
 UMBRELLA = "belay.h"  # includes every public header, so nobody below may
 
 
@@ -117,6 +118,8 @@ def check_file(root, path, public, paths):
             faults.append(f"{path}: {fault}")
     if path.endswith(".c") and not is_listed(path, root):
         faults.append(f"{path}: in no meson.build")
+    if module_of(path) == "examples" and text.count("\n") > EXAMPLE_MAX_LINES:
+        faults.append(f"{path}: longer than {EXAMPLE_MAX_LINES} lines")
     for match in BANNED.finditer(csource.blank(text, "cs")):
         line = csource.line_of(text, match.start())
         faults.append(f"{path}:{line}: {match.group(1)} is banned")
@@ -170,6 +173,7 @@ BAD = [
      '#include <uv.h>\n#include "runtime/task.h"\n', "does not come first"),
     ("banned", "runtime/task.h", "int f(void) { return atoi(x); }\n",
      "atoi is banned"),
+    ("long example", "examples/one.c", "\n" * 80, "longer than 79 lines"),
     ("line comment", "runtime/task.h", "int i; // later\n",
      "must not be committed"),
     ("unlisted source", "runtime/other.c", "\n", "in no meson.build"),

@@ -202,6 +202,51 @@ Test(limiter, the_total_may_be_changed_at_any_time)
     expect_trace("a; b; c; d; one; e");
 }
 
+struct costs {
+    struct belay_limiter limiter;
+    size_t calls;
+    size_t *ret; /* allocations of borrowing */
+    bool wait;
+    belay_group *group;
+};
+
+BELAY_ASYNC(costs)
+{
+    BELAY_BEGIN;
+    belay_limiter_init(&self->limiter, 1);
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        if (self->wait) {
+            USER("other", .scope = NULL);
+        }
+        BELAY_AWAIT(belay_checkpoint(task));
+        self->calls = test_alloc_calls();
+        BELAY_WITH (belay_limiter_open(task, &self->limiter)) {
+            *self->ret = test_alloc_calls() - self->calls;
+        }
+    }
+    BELAY_END;
+}
+
+Test(limiter, waiting_takes_no_memory)
+{
+    size_t free_one = 99;
+    size_t contended = 98;
+
+    cr_expect(zero(int, RUN(costs, .ret = &free_one)));
+    cr_expect(zero(int, RUN(costs, .ret = &contended, .wait = true)));
+    cr_expect(eq(sz, contended, free_one));
+    expect_trace("other");
+}
+
+Test(limiter, stats_of_another_size_are_refused)
+{
+    const struct belay_limiter limiter = {.total = 1};
+    struct belay_limiter_stats stats = {.size = 1, .total = 7};
+
+    cr_expect(eq(int, belay_limiter_get_stats(&limiter, &stats), BELAY_EINVAL));
+    cr_expect(eq(u32, stats.total, 7));
+}
+
 /* ---- borrowers ---- */
 
 struct twice {
