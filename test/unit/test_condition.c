@@ -22,8 +22,9 @@ has_things(void *arg)
 }
 
 static void
-expect_free(const struct shared *shared)
+expect_free(void *arg)
 {
+    const struct shared *shared = arg;
     struct belay_lock_stats stats = {.size = sizeof(stats)};
 
     cr_assert(zero(int, belay_lock_get_stats(&shared->lock, &stats)));
@@ -309,35 +310,12 @@ struct market {
     belay_group *group;
 };
 
-static belay_next
-closed_enter(belay_task *task, void *self)
-{
-    (void)self;
-    return belay_return(task, NULL);
-}
-
-struct closed {
-    struct market *market;
-};
-
-static belay_next
-closed_exit(belay_task *task, void *arg)
-{
-    const struct closed *self = arg;
-
-    expect_free(&self->market->shared);
-    return belay_return(task, NULL);
-}
-
-static const belay_manager closed = {
-    {"closed", NULL, sizeof(struct closed), closed_enter, 0}, closed_exit};
-
 BELAY_ASYNC(market)
 {
     BELAY_BEGIN;
     belay_condition_init(&self->shared.filled, &self->shared.lock);
     self->shared.things = 1;
-    BELAY_WITH (BELAY_ENTER(closed, .market = self)) {
+    BELAY_WITH (belay_defer(task, expect_free, &self->shared)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             for (int i = 0; i < 3; i++) {
                 BELAY_CHECK(belay_spawn(self->group, consumer, &self->shared,

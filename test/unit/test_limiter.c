@@ -47,32 +47,15 @@ BELAY_ASYNC(user)
     BELAY_CHECK(belay_spawn(self->group, user, .limiter = &self->limiter, \
         .name = (user_name), __VA_ARGS__))
 
-/* Round all of a program: every token is back. */
-struct all_back {
-    struct belay_limiter *limiter;
-};
-
-static belay_next
-all_back_enter(belay_task *task, void *self)
+static void
+expect_all_back(void *arg)
 {
-    (void)self;
-    return belay_return(task, NULL);
+    const struct belay_limiter *limiter = arg;
+
+    cr_expect(zero(u32, stats_of(limiter).borrowed));
+    cr_expect(zero(sz, stats_of(limiter).waiting));
+    cr_expect(zero(ptr, limiter->borrowers));
 }
-
-static belay_next
-all_back_exit(belay_task *task, void *arg)
-{
-    const struct all_back *self = arg;
-
-    cr_expect(zero(u32, stats_of(self->limiter).borrowed));
-    cr_expect(zero(sz, stats_of(self->limiter).waiting));
-    cr_expect(zero(ptr, self->limiter->borrowers));
-    return belay_return(task, NULL);
-}
-
-static const belay_manager all_back = {
-    {"all_back", NULL, sizeof(struct all_back), all_back_enter, 0},
-    all_back_exit};
 
 struct crowd {
     struct belay_limiter limiter;
@@ -86,7 +69,7 @@ BELAY_ASYNC(crowd)
 {
     BELAY_BEGIN;
     belay_limiter_init(&self->limiter, 2);
-    BELAY_WITH (BELAY_ENTER(all_back, .limiter = &self->limiter)) {
+    BELAY_WITH (belay_defer(task, expect_all_back, &self->limiter)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             USER("a", .scope = NULL);
             USER("b", .scope = NULL);
@@ -258,7 +241,7 @@ BELAY_ASYNC(twice)
 {
     BELAY_BEGIN;
     belay_limiter_init(&self->limiter, 5);
-    BELAY_WITH (BELAY_ENTER(all_back, .limiter = &self->limiter)) {
+    BELAY_WITH (belay_defer(task, expect_all_back, &self->limiter)) {
         BELAY_WITH (belay_limiter_open(task, &self->limiter)) {
             expect_stats(&self->limiter, 5, 1, 4, 0);
             /* For another borrower the same task may. */
@@ -296,7 +279,7 @@ BELAY_ASYNC(waits_twice)
 {
     BELAY_BEGIN;
     belay_limiter_init(&self->limiter, 0);
-    BELAY_WITH (BELAY_ENTER(all_back, .limiter = &self->limiter)) {
+    BELAY_WITH (belay_defer(task, expect_all_back, &self->limiter)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             USER("a", .borrower = &self->object);
             USER("b", .borrower = &self->object);
@@ -350,7 +333,7 @@ BELAY_ASYNC(late)
     BELAY_BEGIN;
     belay_limiter_init(&self->limiter, 1);
     (void)belay_task_cancel(task, NULL);
-    BELAY_WITH (BELAY_ENTER(all_back, .limiter = &self->limiter)) {
+    BELAY_WITH (belay_defer(task, expect_all_back, &self->limiter)) {
         BELAY_WITH (belay_limiter_open(task, &self->limiter)) {
             trace("not reached");
         }

@@ -51,32 +51,15 @@ struct crowd {
     belay_group *group;
 };
 
-/* Round all of a program: the lock is free at the end. */
-static belay_next
-all_free_enter(belay_task *task, void *self)
+static void
+expect_free(void *arg)
 {
-    (void)self;
-    return belay_return(task, NULL);
+    const struct crowd *crowd = arg;
+
+    cr_expect(zero(ptr, crowd->lock.owner));
+    cr_expect(zero(sz, waiting(&crowd->lock)));
+    cr_expect(zero(int, crowd->inside));
 }
-
-struct all_free {
-    struct crowd *crowd;
-};
-
-static belay_next
-all_free_exit(belay_task *task, void *arg)
-{
-    const struct all_free *self = arg;
-
-    cr_expect(zero(ptr, self->crowd->lock.owner));
-    cr_expect(zero(sz, waiting(&self->crowd->lock)));
-    cr_expect(zero(int, self->crowd->inside));
-    return belay_return(task, NULL);
-}
-
-static const belay_manager all_free = {
-    {"all_free", NULL, sizeof(struct all_free), all_free_enter, 0},
-    all_free_exit};
 
 #define USER(user_name, ...)                                        \
     BELAY_CHECK(belay_spawn(self->group, user, .lock = &self->lock, \
@@ -86,7 +69,7 @@ static const belay_manager all_free = {
 BELAY_ASYNC(crowd)
 {
     BELAY_BEGIN;
-    BELAY_WITH (BELAY_ENTER(all_free, .crowd = self)) {
+    BELAY_WITH (belay_defer(task, expect_free, self)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             USER("a", .scope = NULL);
             USER("b", .scope = &self->scope);

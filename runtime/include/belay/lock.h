@@ -65,7 +65,7 @@ BELAY_API BELAY_TOKEN belay_lock_open(
  *          BELAY_EAGAIN   another task has it; nothing has changed
  *          BELAY_EDEADLK  the task has it already; nothing has changed
  * Threads: loop thread. Entering and leaving are no cancellation points.
- * Since:   0.1. Source: trio.Lock.acquire_nowait.
+ * Since:   0.1. Source: trio.Lock.acquire_nowait, anyio.ResourceGuard.
  */
 BELAY_API BELAY_TOKEN belay_lock_try_open(
     belay_task *task, struct belay_lock *lock);
