@@ -1,6 +1,6 @@
 /* 05_nested_managers.c - a budget, a monitor and a session, one in the other.
  *
- * Shows: blocks are left in order, newest first, each told how it went.
+ * Shows: blocks are left in order, newest first, and can see how it went.
  */
 #include <belay/belay.h>
 
