@@ -9,66 +9,6 @@
 
 #define CHUNK_MIN 512
 #define CHUNK_MAX ((size_t)64 * 1024)
-#define KEPT_MAX 4096 /* free blocks kept of one size */
-
-static size_t
-block_class(size_t size)
-{
-    return (size + BELAY__BLOCK_STEP - 1) / BELAY__BLOCK_STEP;
-}
-
-void *
-belay__block_alloc(belay_runtime *runtime, size_t size)
-{
-    const size_t class = block_class(size);
-    struct belay__free_block *block;
-
-    if (class >= BELAY__BLOCK_CLASSES) {
-        return belay__alloc(runtime->memory, size);
-    }
-    block = runtime->blocks[class];
-    if (block == NULL) {
-        return belay__alloc(runtime->memory, class * BELAY__BLOCK_STEP);
-    }
-    runtime->blocks[class] = block->next;
-    runtime->blocks_kept[class]--;
-    return block;
-}
-
-void
-belay__block_free(belay_runtime *runtime, void *ptr, size_t size)
-{
-    const size_t class = block_class(size);
-    struct belay__free_block *block = ptr;
-
-    if (class >= BELAY__BLOCK_CLASSES) {
-        belay__free(runtime->memory, ptr, size);
-        return;
-    }
-#ifndef BELAY_ARENA_MALLOC
-    if (runtime->blocks_kept[class] < KEPT_MAX) {
-        block->next = runtime->blocks[class];
-        runtime->blocks[class] = block;
-        runtime->blocks_kept[class]++;
-        return;
-    }
-#endif
-    belay__free(runtime->memory, block, class * BELAY__BLOCK_STEP);
-}
-
-void
-belay__blocks_fini(belay_runtime *runtime)
-{
-    struct belay__free_block *block;
-
-    for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
-        while ((block = runtime->blocks[i]) != NULL) {
-            runtime->blocks[i] = block->next;
-            belay__free(runtime->memory, block, i * BELAY__BLOCK_STEP);
-        }
-        runtime->blocks_kept[i] = 0;
-    }
-}
 
 static size_t
 chunk_size(const struct belay__arena *arena, size_t size)
@@ -96,13 +36,15 @@ belay__arena_push_chunk(
     belay_runtime *runtime, struct belay__arena *arena, size_t size)
 {
     const size_t total = chunk_size(arena, size);
-    struct belay__chunk *chunk = belay__block_alloc(runtime, total);
+    uint8_t place = 0;
+    struct belay__chunk *chunk =
+        belay__block_alloc(runtime->memory, &runtime->blocks, total, &place);
 
     if (chunk == NULL) {
         return NULL;
     }
-    *chunk =
-        (struct belay__chunk){arena->chunk, arena->cursor, arena->end, total};
+    *chunk = (struct belay__chunk){
+        arena->chunk, arena->cursor, arena->end, total, place};
     arena->chunk = chunk;
     arena->cursor = (char *)(chunk + 1) + size;
     arena->end = (char *)chunk + total - sizeof(struct belay__exit);
@@ -117,7 +59,8 @@ belay__arena_pop_chunk(belay_runtime *runtime, struct belay__arena *arena)
     arena->chunk = chunk->below;
     arena->cursor = chunk->below_cursor;
     arena->end = chunk->below_end;
-    belay__block_free(runtime, chunk, chunk->size);
+    belay__block_free(
+        runtime->memory, &runtime->blocks, chunk, chunk->size, chunk->place);
 }
 
 void

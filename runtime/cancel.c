@@ -72,8 +72,8 @@ belay__cancel_notice(belay_task *task)
 {
     if (task->state == BELAY__TASK_PARKED && !task->abort_asked
         && belay__cancel_visible(task)) {
-        task->abort_queued = true;
         belay__task_queue(task);
+        task->abort_queued = true;
     }
 }
 
@@ -199,54 +199,15 @@ mark(belay_runtime *runtime, struct belay__scope *root)
     }
 }
 
-static void
-attach(struct belay__scope *scope, struct belay__scope *parent)
-{
-    scope->parent = parent;
-    scope->prev = NULL;
-    scope->next = parent->child;
-    if (scope->next != NULL) {
-        scope->next->prev = scope;
-    }
-    parent->child = scope;
-}
-
-static void
-detach(struct belay__scope *scope)
-{
-    if (scope->prev != NULL) {
-        scope->prev->next = scope->next;
-    } else {
-        scope->parent->child = scope->next;
-    }
-    if (scope->next != NULL) {
-        scope->next->prev = scope->prev;
-    }
-    scope->next = NULL;
-    scope->prev = NULL;
-}
-
 void
-belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
-    struct belay__scope *parent, belay_task *task)
+belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope)
 {
-    scope->task = task;
-    scope->depth = parent->depth + 1;
-    attach(scope, parent);
     if (deadline_of(scope) != INT64_MAX) {
         rearm(runtime, scope);
     }
-    if ((parent->flags & MARKS) != 0) {
+    if ((scope->parent->flags & MARKS) != 0) {
         (void)mark_one(runtime, scope);
     }
-}
-
-void
-belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)
-{
-    assert(scope->child == NULL);
-    belay__deadline_disarm(runtime, &scope->deadline);
-    detach(scope);
 }
 
 /* The depths below stay as they are: they count within one task only. */
@@ -255,8 +216,8 @@ belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent)
 {
     assert(scope->task != NULL && scope == &scope->task->base);
-    detach(scope);
-    attach(scope, parent);
+    belay__scope_detach(scope);
+    belay__scope_attach(scope, parent);
     mark(runtime, scope);
 }
 

@@ -37,13 +37,6 @@ belay__deadline_grow(belay_runtime *runtime, uint32_t count)
     return 0;
 }
 
-void
-belay__deadline_release(belay_runtime *runtime, uint32_t count)
-{
-    assert(runtime->deadlines.reserved >= count);
-    runtime->deadlines.reserved -= count;
-}
-
 static void
 put(struct belay__heap *heap, uint32_t index, struct belay__due due)
 {

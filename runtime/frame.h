@@ -32,6 +32,7 @@ enum {
     BELAY__FRAME_REPLACES = 2048, /* belay__exit_replaces() has done so here */
     BELAY__FRAME_STUCK = 4096,    /* an exit that was reported */
     BELAY__FRAME_BOUND = 8192,    /* of no use to another task, see S87 */
+    BELAY__FRAME_GENERATOR = 16384, /* a manager that yields */
 };
 
 /* What an exit needs while it runs. Nothing is allocated for it: behind the
@@ -75,6 +76,7 @@ struct belay__chunk {
     char *below_cursor;
     char *below_end;
     size_t size; /* of the whole block */
+    uint8_t place;
 };
 
 /* Frames, last in, first out. The first bytes may lie in the task's block.
@@ -92,11 +94,6 @@ void *belay__arena_push_chunk(
 void belay__arena_pop_chunk(belay_runtime *runtime, struct belay__arena *arena);
 /* Frees all chunks; only what was in the first room remains valid. */
 void belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena);
-
-/* Blocks of one size, kept for reuse. */
-void *belay__block_alloc(belay_runtime *runtime, size_t size);
-void belay__block_free(belay_runtime *runtime, void *ptr, size_t size);
-void belay__blocks_fini(belay_runtime *runtime);
 
 /* `size` is a multiple of 16; NULL when out of memory. */
 static inline void *

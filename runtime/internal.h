@@ -18,6 +18,7 @@
 #include <belay/uv.h>
 
 #include "runtime/basics.h"
+#include "runtime/block.h"
 #include "runtime/frame.h"
 #include "runtime/memory.h"
 #include "runtime/scope.h"
@@ -96,12 +97,12 @@ struct belay_task {
     struct belay__deadline deadline; /* of a wait that is for a time */
     uint32_t block_bytes;
     uint32_t refs;
-    int32_t floor; /* while an exit runs: scopes down to this depth are
+    int32_t floor;       /* while an exit runs: scopes down to this depth are
                       masked; else BELAY__NO_FLOOR */
-    uint8_t state; /* enum belay__task_state */
-    bool queued;   /* in the ready queue */
-    bool abort_queued;
-    bool abort_asked; /* in this wait */
+    uint8_t state;       /* enum belay__task_state */
+    bool abort_queued;   /* in the ready queue, though it is parked */
+    bool abort_asked;    /* in this wait */
+    uint8_t block_place; /* for belay__block_free() */
 };
 
 /* A task, not yet started, with one reference for its run. Reserves all that
@@ -126,9 +127,9 @@ enum belay__how {
     BELAY__HOW_WAIT,
     BELAY__HOW_TURN, /* done, but others first */
     BELAY__HOW_CALL,
-    BELAY__HOW_ENTER, /* staged, without a block to be in */
-    BELAY__HOW_BLOCK, /* staged, with one */
-    BELAY__HOW_EXIT,  /* an exit stack runs an entry's exit */
+    BELAY__HOW_ENTER = BELAY__TOKEN_ENTER, /* staged, not in a block */
+    BELAY__HOW_BLOCK = BELAY__TOKEN_BLOCK, /* … in one, by BELAY_WITH */
+    BELAY__HOW_EXIT, /* an exit stack runs an entry's exit */
     BELAY__HOW_END,
     BELAY__HOW_LEAVE,
     BELAY__HOW_YIELD,
@@ -153,6 +154,10 @@ belay__exit_outcome(const belay_task *task)
     return &task->top->u.exit->outcome;
 }
 
+/* Any scope of the frame on top, its newest, or an exit stack's entry: its
+ * exit runs next and sees task->result.
+ */
+void belay__exit_begin(belay_task *task, struct belay__frame *scope);
 /* In a step of an exit: its failure takes the outcome's place, as it is. */
 void belay__exit_replaces(belay_task *task);
 /* Gives the bare code of an error an object, so that it can be in a chain;
@@ -233,13 +238,6 @@ void *belay__context_find(
 
 /* ---- the runtime (runtime.c, clock.c, portal.c) ---- */
 
-#define BELAY__BLOCK_STEP 16
-#define BELAY__BLOCK_CLASSES 65 /* up to 1 KiB */
-
-struct belay__free_block {
-    struct belay__free_block *next;
-};
-
 struct belay_clock {
     belay_runtime *runtime;
     int64_t now_ns;
@@ -257,12 +255,11 @@ struct belay_runtime {
     belay_clock *clock;
     int64_t armed_ns; /* what the uv timer is set to */
     belay_task *ready_first;
-    belay_task *ready_last;
+    belay_task **ready_end; /* where the next one is put */
     belay_task *current;
     struct belay__heap deadlines;
     struct belay__scope root;
-    struct belay__free_block *blocks[BELAY__BLOCK_CLASSES];
-    uint32_t blocks_kept[BELAY__BLOCK_CLASSES];
+    struct belay__blocks blocks;
     int64_t grace_ns;
     uint32_t step_budget;
     belay_stuck_fn *stuck; /* or NULL */
@@ -276,7 +273,8 @@ struct belay_runtime {
     uint64_t last_id;
     uint64_t holds;     /* reasons to stay open beside the tasks */
     uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */
-    bool cancel_late;   /* … or when it just has; 0 at first: never */
+    bool cancel_late;   /* … or when it just has, … */
+    bool counts_waits;  /* … if this is set */
     belay_portal *portal; /* the one that all openers share */
     uint32_t handles_open;
     bool in_pass;
@@ -343,6 +341,13 @@ belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
     return 0;
 }
 
+static inline void
+belay__deadline_release(belay_runtime *runtime, uint32_t count)
+{
+    assert(runtime->deadlines.reserved >= count);
+    runtime->deadlines.reserved -= count;
+}
+
 /* ---- what runs at every suspension, inline ---- */
 
 /* Would the task's next checkpoint be cancelled? Looks at one scope only. */
@@ -357,16 +362,25 @@ belay__cancel_visible(const belay_task *task)
     return (scope->flags & BELAY__SCOPE_CUT) != 0 || scope->depth > task->floor;
 }
 
-/* Before a step starts an operation, or ends its frame. Mostly an await was
- * forgotten: the message is for users.
+/* May the step start an operation, or end its frame? If it must not, an await
+ * was forgotten, mostly.
  */
+static inline bool
+belay__is_idle(const belay_task *task)
+{
+    return __builtin_expect(task->state == BELAY__TASK_RUNNING, 1);
+}
+
+/* Aborts, with a message for users. It is said to return, so that a short
+ * function can end in this call and needs no stack of its own.
+ */
+belay_next belay__started_twice(const belay_task *task) __attribute__((cold));
+
 static inline void
 belay__require_idle(const belay_task *task)
 {
-    if (__builtin_expect(task->state != BELAY__TASK_RUNNING, 0)) {
-        belay__broken("a step",
-            "task %s: a step starts at most one operation, and returns it",
-            task->base.name);
+    if (!belay__is_idle(task)) {
+        (void)belay__started_twice(task);
     }
 }
 
@@ -382,6 +396,18 @@ belay__result_set(belay_task *task, int code, void *value, belay_error *error)
     }
 }
 
+/* The same for what most operations deliver: 0, and nothing. */
+static inline void
+belay__result_zero(belay_task *task)
+{
+    belay_error *old = task->result.error;
+
+    memset(&task->result, 0, sizeof(task->result));
+    if (__builtin_expect(old != NULL, 0)) {
+        belay_error_unref(old);
+    }
+}
+
 /* Copies with a reference more. */
 static inline struct belay_result
 belay__result_copy(const struct belay_result *result)
@@ -392,44 +418,55 @@ belay__result_copy(const struct belay_result *result)
     return *result;
 }
 
-/* To the end of the ready queue, unless it is in there. */
+/* To the end of the ready queue. */
+static inline void
+belay__ready_append(belay_runtime *runtime, belay_task *task)
+{
+    task->ready_next = NULL;
+    *runtime->ready_end = task;
+    runtime->ready_end = &task->ready_next;
+}
+
+/* The same from outside a pass too, unless it is in there: for an abort. */
 static inline void
 belay__task_queue(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
+    const bool first = runtime->ready_first == NULL;
 
-    if (task->queued) {
+    if (task->abort_queued) {
         return;
     }
-    task->queued = true;
-    task->ready_next = NULL;
-    if (runtime->ready_last != NULL) {
-        runtime->ready_last->ready_next = task;
-        runtime->ready_last = task;
-        return;
+    belay__ready_append(runtime, task);
+    if (first) {
+        belay__runtime_kick(runtime);
     }
-    runtime->ready_first = task;
-    runtime->ready_last = task;
-    belay__runtime_kick(runtime);
 }
 
+/* All but its arguments. */
 static inline void
-belay__frame_init(struct belay__frame *frame, const belay_function *function,
-    const void *arguments, uint32_t flags)
+belay__frame_init(
+    struct belay__frame *frame, const belay_function *function, uint32_t flags)
 {
     frame->caller = NULL;
     frame->function = function;
     frame->step = function->step;
     frame->scopes = NULL;
-    frame->resume.line = 0;
-    frame->resume.flags = flags;
+    frame->resume = (struct belay__resume){.line = 0, .flags = flags};
+}
+
+static inline void
+belay__frame_copy(struct belay__frame *frame, const void *arguments)
+{
+    const size_t bytes = frame->function->size;
+
     if (arguments == NULL) {
         return;
     }
-    if (function->size == sizeof(void *)) { /* as for many: one pointer */
+    if (bytes == sizeof(void *)) { /* as for many: one pointer */
         memcpy(belay__frame_self(frame), arguments, sizeof(void *));
     } else {
-        memcpy(belay__frame_self(frame), arguments, function->size);
+        memcpy(belay__frame_self(frame), arguments, bytes);
     }
 }
 
@@ -466,7 +503,7 @@ belay__frame_entered(belay_task *task, struct belay__frame *scope)
     struct belay__frame *owner = scope->caller;
 
     scope->resume.flags |= BELAY__FRAME_ENTERED;
-    if (belay__frame_manager(scope)->exit != NULL) {
+    if ((scope->resume.flags & BELAY__FRAME_GENERATOR) == 0) {
         scope->resume.line = owner->resume.line;
     } else {
         belay__frame_exit(scope)->line = owner->resume.line;
@@ -478,48 +515,49 @@ belay__frame_entered(belay_task *task, struct belay__frame *scope)
 
 /* Takes a scope off its owner's list; the owner will go on behind the block. */
 static inline void
-belay__frame_unlink(belay_task *task, struct belay__frame *scope)
+belay__frame_unlink(
+    belay_task *task, struct belay__frame *scope, int32_t body_line)
 {
     struct belay__frame *owner = task->top;
-    struct belay__exit *exit = belay__frame_exit(scope);
 
     assert(owner->scopes == scope);
     owner->scopes = scope->outer;
     owner->step = scope->u.after;
-    if (belay__frame_manager(scope)->exit != NULL) {
-        assert(task->frames->cursor == (char *)exit);
-        task->frames->cursor = (char *)(exit + 1);
-        owner->resume.line = -scope->resume.line;
-    } else {
-        owner->resume.line = -exit->line;
-    }
+    owner->resume.line = -body_line;
     scope->caller = owner;
 }
 
-/* The newest scope of the frame on top, or an exit stack's entry: its exit
- * runs next.
- */
+/* The outcome is in place; the scope's steps are those of its exit. */
 static inline void
-belay__exit_begin(belay_task *task, struct belay__frame *scope)
+belay__exit_start(
+    belay_task *task, struct belay__frame *scope, struct belay__exit *exit)
 {
-    struct belay__exit *exit = belay__frame_exit(scope);
-    const belay_manager *manager = belay__frame_manager(scope);
-
-    if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
-        belay__frame_unlink(task, scope);
-    }
     /* Its enter may have ended with a return inside a block. */
     scope->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
     scope->resume.flags |= BELAY__FRAME_EXITING;
     scope->u.exit = exit;
-    exit->outcome = belay__result_copy(&task->result);
     exit->floor = task->floor;
     task->floor = task->scope->depth;
     task->top = scope;
-    if (manager->exit != NULL) {
-        scope->step = manager->exit;
-        scope->resume.line = 0;
-    }
+}
+
+/* The newest scope of the frame on top, with a manager in class style: its
+ * exit runs next, once its outcome is set. Its frame is the arena's newest, so
+ * the outcome has its place behind it.
+ */
+static inline struct belay_result *
+belay__exit_begin_class(belay_task *task, struct belay__frame *scope)
+{
+    struct belay__arena *arena = task->frames;
+    struct belay__exit *exit = (struct belay__exit *)(void *)arena->cursor;
+
+    assert(exit == belay__frame_exit(scope));
+    arena->cursor = (char *)(exit + 1);
+    belay__frame_unlink(task, scope, scope->resume.line);
+    belay__exit_start(task, scope, exit);
+    scope->step = belay__frame_manager(scope)->exit;
+    scope->resume.line = 0;
+    return &exit->outcome;
 }
 
 /* The exit may have closed the scope that an exit around it masks, as that of
@@ -529,10 +567,10 @@ static inline void
 belay__floor_restore(belay_task *task, const struct belay__exit *exit)
 {
     const int32_t inside = task->floor;
+    const int32_t depth = task->scope->depth;
 
-    task->floor =
-        exit->floor < task->scope->depth ? exit->floor : task->scope->depth;
-    if (__builtin_expect(task->scope->depth > inside, 0)) {
+    task->floor = exit->floor < depth ? exit->floor : depth;
+    if (__builtin_expect(depth > inside, 0)) {
         belay__scopes_outlive_exit(task, inside);
     }
 }

@@ -192,6 +192,7 @@ set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
         opts->stuck_after.ns > 0 ? opts->stuck_after.ns : STUCK_AFTER_NS;
     runtime->clock = opts->clock;
     runtime->armed_ns = INT64_MAX;
+    runtime->ready_end = &runtime->ready_first;
     if (runtime->clock != NULL) {
         BELAY__REQUIRE(runtime->clock->runtime == NULL,
             "a clock is for one runtime at a time");
@@ -210,7 +211,7 @@ runtime_free(belay_runtime *runtime)
     if (runtime->clock != NULL) {
         runtime->clock->runtime = NULL;
     }
-    belay__blocks_fini(runtime);
+    belay__blocks_fini(memory, &runtime->blocks);
     belay__free(memory, (void *)runtime->deadlines.slots,
         runtime->deadlines.room * sizeof(*runtime->deadlines.slots));
     belay__free(memory, runtime, sizeof(*runtime));

@@ -6,6 +6,8 @@
 #ifndef BELAY_RUNTIME_SCOPE_H
 #define BELAY_RUNTIME_SCOPE_H
 
+#include <assert.h>
+
 #include <belay/task.h>
 
 /* ---- deadlines: a 4-ary heap behind one uv timer (deadline.c) ---- */
@@ -45,7 +47,6 @@ struct belay__timer {
 };
 
 int belay__deadline_grow(belay_runtime *runtime, uint32_t count);
-void belay__deadline_release(belay_runtime *runtime, uint32_t count);
 /* Arms, or moves, a deadline for which room is reserved. */
 void belay__deadline_arm(
     belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns);
@@ -117,12 +118,61 @@ struct belay__limits {
     int64_t shield_ns; /* how long the shield lasts; with HELD, until when */
 };
 
+static inline void
+belay__scope_attach(struct belay__scope *scope, struct belay__scope *parent)
+{
+    scope->parent = parent;
+    scope->prev = NULL;
+    scope->next = parent->child;
+    if (scope->next != NULL) {
+        scope->next->prev = scope;
+    }
+    parent->child = scope;
+}
+
+static inline void
+belay__scope_detach(struct belay__scope *scope)
+{
+    if (scope->prev != NULL) {
+        scope->prev->next = scope->next;
+    } else {
+        scope->parent->child = scope->next;
+    }
+    if (scope->next != NULL) {
+        scope->next->prev = scope->prev;
+    }
+}
+
+/* Arms the deadline of a scope that was linked, and marks it. */
+void belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope);
+
 /* Links a scope below parent; room for its deadline is reserved by the caller.
  * It inherits what is in force, unless a shield flag is set.
  */
-void belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
-    struct belay__scope *parent, belay_task *task);
-void belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope);
+static inline void
+belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent, belay_task *task)
+{
+    scope->task = task;
+    scope->depth = parent->depth + 1;
+    belay__scope_attach(scope, parent);
+    if (((scope->flags & BELAY__SCOPE_LIMITED)
+            | (parent->flags & BELAY__SCOPE_MARKS))
+        != 0) {
+        belay__scope_linked(runtime, scope);
+    }
+}
+
+static inline void
+belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)
+{
+    assert(scope->child == NULL);
+    if (scope->deadline.index != 0) {
+        belay__deadline_disarm(runtime, &scope->deadline);
+    }
+    belay__scope_detach(scope);
+}
+
 /* Hangs a task's base scope, with all below it, under another parent, whose
  * marks it has from then on. Nothing of a task runs in here.
  */

@@ -13,19 +13,47 @@
 #define FRAMES_DEFAULT 256 /* bytes of frames in a task's own block */
 #define DEADLINES 2        /* the wait's and the base scope's */
 
+/* All of a task's first block: itself, its first frame, some more. */
 static uint32_t
 block_bytes(const belay_function *function)
 {
-    size_t frames = belay__frame_bytes(function) + sizeof(struct belay__exit);
+    size_t bytes = belay__align16(sizeof(belay_task))
+                   + belay__frame_bytes(function) + sizeof(struct belay__exit);
 
 #ifndef BELAY_ARENA_MALLOC
-    frames +=
-        function->reserve_bytes > 0 ? function->reserve_bytes : FRAMES_DEFAULT;
+    bytes += function->reserve_bytes > 0
+                 ? belay__align16(function->reserve_bytes)
+                 : FRAMES_DEFAULT;
 #endif
-    frames += belay__align16(sizeof(belay_task));
-    frames =
-        (frames + BELAY__BLOCK_STEP - 1) & ~(size_t)(BELAY__BLOCK_STEP - 1);
-    return frames > UINT32_MAX ? UINT32_MAX : (uint32_t)frames;
+    return bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+}
+
+/* Every field that something may read; the others, of a wait and of a cancel,
+ * are set with it.
+ */
+static void
+task_init(belay_task *task, belay_runtime *runtime, uint32_t bytes)
+{
+    char *end = (char *)task + bytes;
+
+    task->runtime = runtime;
+    task->frames = &task->arena;
+    task->scope = &task->base;
+    task->waiting = NULL;
+    memset(&task->result, 0, sizeof(task->result));
+    task->arena.chunk = NULL;
+    task->arena.cursor = (char *)task + belay__align16(sizeof(*task));
+    task->arena.end = end - sizeof(struct belay__exit);
+    task->wait.queue = NULL;
+    task->joiners = (struct belay_waiters){NULL, NULL};
+    task->id = ++runtime->last_id;
+    task->deadline =
+        (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SLEEP};
+    task->block_bytes = bytes;
+    task->refs = 1;
+    task->floor = BELAY__NO_FLOOR;
+    task->state = BELAY__TASK_NEW;
+    task->abort_queued = false;
 }
 
 int
@@ -36,6 +64,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
 {
     const uint32_t bytes = block_bytes(function);
     belay_task *task;
+    uint8_t place = 0;
     int code;
 
     assert(belay__on_thread(runtime));
@@ -43,31 +72,22 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     if (code < 0) {
         return code;
     }
-    task = belay__block_alloc(runtime, bytes);
+    task = belay__block_alloc(runtime->memory, &runtime->blocks, bytes, &place);
     if (task == NULL) {
         belay__deadline_release(runtime, DEADLINES);
         return BELAY_ENOMEM;
     }
-    *task = (belay_task){
-        .runtime = runtime,
-        .frames = &task->arena,
-        .floor = BELAY__NO_FLOOR,
-        .context = belay__context_ref(context),
-        .owner = owner,
-        .arena = {NULL, (char *)task + belay__align16(sizeof(*task)),
-            (char *)task + bytes - sizeof(struct belay__exit)},
-        .id = ++runtime->last_id,
-        .block_bytes = bytes,
-        .refs = 1,
-        .state = BELAY__TASK_NEW,
-    };
+    task_init(task, runtime, bytes);
+    task->block_place = place;
+    task->owner = owner;
+    task->context = context != NULL ? belay__context_ref(context) : NULL;
     /* The block has room for the first frame: this cannot fail. */
     task->top =
         belay__arena_push(runtime, &task->arena, belay__frame_bytes(function));
-    belay__frame_init(task->top, function, arguments, 0);
+    belay__frame_init(task->top, function, 0);
+    belay__frame_copy(task->top, arguments);
     belay__scope_init(&task->base, name != NULL ? name : function->name);
     belay__scope_link(runtime, &task->base, parent, task);
-    task->scope = &task->base;
     runtime->tasks_alive++;
     runtime->tasks_started++;
     runtime->task_blocks++;
@@ -82,8 +102,10 @@ task_release(belay_task *task)
 
     belay__scope_unlink(runtime, &task->base);
     belay__deadline_release(runtime, DEADLINES);
-    belay__context_unref(runtime, task->context);
-    task->context = NULL;
+    if (task->context != NULL) {
+        belay__context_unref(runtime, task->context);
+        task->context = NULL;
+    }
     belay__arena_reset(runtime, &task->arena);
     task->top = NULL;
     task->state = BELAY__TASK_ENDED;
@@ -136,13 +158,17 @@ belay_task_ref(belay_task *task)
 void
 belay_task_unref(belay_task *task)
 {
+    belay_runtime *runtime;
+
     if (task == NULL || --task->refs > 0) {
         return;
     }
-    assert(task->state == BELAY__TASK_ENDED && !task->queued);
+    assert(task->state == BELAY__TASK_ENDED && !task->abort_queued);
+    runtime = task->runtime;
     belay__result_clear(&task->result);
-    task->runtime->task_blocks--;
-    belay__block_free(task->runtime, task, task->block_bytes);
+    runtime->task_blocks--;
+    belay__block_free(runtime->memory, &runtime->blocks, task,
+        task->block_bytes, task->block_place);
 }
 
 const char *
@@ -204,7 +230,7 @@ may_wait(belay_task *task)
     belay_runtime *runtime = task->runtime;
 
     belay__require_idle(task);
-    if (__builtin_expect(--runtime->cancel_in == 0, 0)
+    if (__builtin_expect(runtime->counts_waits, 0) && --runtime->cancel_in == 0
         && !runtime->cancel_late) {
         cancel_all(runtime);
     }
@@ -222,7 +248,8 @@ belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind)
         return false;
     }
     belay__wait_always(task, kind);
-    if (__builtin_expect(task->runtime->cancel_in == 0, 0)) {
+    if (__builtin_expect(task->runtime->counts_waits, 0)
+        && task->runtime->cancel_in == 0) {
         cancel_all(task->runtime);
     }
     return true;
@@ -373,15 +400,29 @@ belay_task_join(belay_task *task, belay_task *target)
     return belay__next(BELAY__HOW_WAIT);
 }
 
-belay_next
-belay_checkpoint(belay_task *task)
+/* Queued behind every task that is ready now; not abortable, since it has as
+ * good as happened.
+ */
+__attribute__((noinline)) static belay_next
+checkpoint_any(belay_task *task)
 {
     if (!may_wait(task)) {
         return belay__next(BELAY__HOW_WAIT);
     }
-    /* Queued behind every task that is ready now; not abortable, since it has
-     * as good as happened. */
-    belay__result_set(task, 0, NULL, NULL);
+    belay__result_zero(task);
+    return belay__next(BELAY__HOW_TURN);
+}
+
+/* If nothing is to be seen to, there is no call in it. */
+belay_next
+belay_checkpoint(belay_task *task)
+{
+    if (!belay__is_idle(task) || task->runtime->counts_waits
+        || (task->scope->flags & BELAY__SCOPE_MARKS) != 0
+        || task->result.error != NULL) {
+        return checkpoint_any(task);
+    }
+    memset(&task->result, 0, sizeof(task->result));
     return belay__next(BELAY__HOW_TURN);
 }
 
@@ -391,7 +432,6 @@ sleep_until(belay_task *task, int64_t due_ns)
     static const struct belay__wait_kind sleep = {"sleep", belay__abort_waiter};
 
     if (belay__wait_begin(task, &sleep)) {
-        task->deadline.kind = BELAY__DEADLINE_SLEEP;
         belay__deadline_arm(task->runtime, &task->deadline, due_ns);
     }
     return belay__next(BELAY__HOW_WAIT);

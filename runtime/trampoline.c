@@ -8,10 +8,26 @@
 #include "runtime/internal.h"
 
 belay_next
+belay__started_twice(const belay_task *task)
+{
+    belay__broken("a step",
+        "task %s: a step starts at most one operation, and returns it",
+        task->base.name);
+}
+
+belay_next
 belay__refuse(belay_task *task, int code)
 {
     belay__result_set(task, code, NULL, NULL);
     return belay__next(BELAY__HOW_WAIT);
+}
+
+/* The frame is made; it waits to be pushed. */
+static inline void
+stage(belay_task *task, struct belay__frame *frame)
+{
+    task->staged = frame;
+    task->state = BELAY__TASK_STARTED;
 }
 
 belay_next
@@ -26,30 +42,54 @@ belay_call(
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
-    belay__frame_init(frame, function, arguments, 0);
-    task->staged = frame;
-    task->state = BELAY__TASK_STARTED;
+    belay__frame_init(frame, function, 0);
+    belay__frame_copy(frame, arguments);
+    stage(task, frame);
     return belay__next(BELAY__HOW_CALL);
 }
 
-belay_next
-belay_enter(
-    belay_task *task, const belay_manager *manager, const void *arguments)
+/* Any manager, also when the arena is full. */
+__attribute__((noinline)) static belay_next
+enter_any(belay_task *task, const belay_manager *manager, const void *arguments)
 {
     struct belay__frame *frame;
     size_t bytes = belay__frame_bytes(&manager->enter);
+    uint32_t flags = BELAY__FRAME_MANAGER;
 
     belay__require_idle(task);
     if (manager->exit == NULL) {
+        flags |= BELAY__FRAME_GENERATOR;
         bytes += sizeof(struct belay__exit);
     }
     frame = belay__arena_push(task->runtime, task->frames, bytes);
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
-    belay__frame_init(frame, &manager->enter, arguments, BELAY__FRAME_MANAGER);
-    task->staged = frame;
-    task->state = BELAY__TASK_STARTED;
+    belay__frame_init(frame, &manager->enter, flags);
+    belay__frame_copy(frame, arguments);
+    stage(task, frame);
+    return belay__next(BELAY__HOW_ENTER);
+}
+
+/* The way that most managers take has no call in it, and so no stack: those
+ * in class style that fit, with one pointer as argument.
+ */
+belay_next
+belay_enter(
+    belay_task *task, const belay_manager *manager, const void *arguments)
+{
+    struct belay__arena *arena = task->frames;
+    struct belay__frame *frame = (struct belay__frame *)(void *)arena->cursor;
+    char *end = arena->cursor + sizeof(*frame) + belay__align16(sizeof(void *));
+
+    if (!belay__is_idle(task) || manager->exit == NULL || arguments == NULL
+        || manager->enter.size != sizeof(void *) || end > arena->end) {
+        return enter_any(task, manager, arguments);
+    }
+    arena->cursor = end;
+    belay__frame_init(frame, &manager->enter, BELAY__FRAME_MANAGER);
+    memcpy(belay__frame_self(frame), arguments, sizeof(void *));
+    stage(task, frame);
     return belay__next(BELAY__HOW_ENTER);
 }
 
@@ -67,49 +107,33 @@ belay_end_with(belay_task *task, belay_next op)
     return op;
 }
 
-/* The staged manager gets a block of the running frame, which goes on in the
- * body: it cannot run before. Behind the block it goes on at -line. A token
- * that is not an enter operation's is a failure that was known at once.
- */
-static belay_next
-open_block(belay_task *task, belay_next enter, belay_step *body,
-    belay_step *after, int32_t line)
+/* Not the token of an enter operation: a failure that was known at once. */
+belay_next
+belay__not_entered(belay_task *task, belay_next enter)
 {
-    struct belay__frame *owner = task->top;
-
-    if (enter.how != BELAY__HOW_ENTER) {
-        BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
-                           && task->result.code < 0,
-            "task %s: a block needs an enter operation", task->base.name);
-        return belay__next(BELAY__HOW_END);
-    }
-    task->staged->u.after = after;
-    owner->step = body;
-    owner->resume.line = line;
-    return belay__next(BELAY__HOW_BLOCK);
+    BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
+                       && task->result.code < 0,
+        "task %s: a block needs an enter operation", task->base.name);
+    return belay__next(BELAY__HOW_END);
 }
 
 belay_next
 belay_with(
     belay_task *task, belay_next enter, belay_step *body, belay_step *after)
 {
-    return open_block(task, enter, body, after, 0);
-}
-
-belay_next
-belay__with_line(belay_task *task, belay_next enter, int line)
-{
-    belay_step *step = task->top->step;
-
-    return open_block(task, enter, step, step, line);
+    if (enter.how != BELAY__HOW_ENTER) {
+        return belay__not_entered(task, enter);
+    }
+    task->staged->u.after = after;
+    task->top->step = body; /* not before it is entered, or never */
+    task->top->resume.line = 0;
+    return belay__next(BELAY__HOW_CALL);
 }
 
 belay_next
 belay_leave(belay_task *task)
 {
-    belay__require_idle(task);
-    BELAY__REQUIRE(task->top->scopes != NULL, "task %s: no open block to leave",
-        task->base.name);
+    (void)task;
     return belay__next(BELAY__HOW_LEAVE);
 }
 
@@ -223,16 +247,15 @@ belay__lost_line(belay_task *task, const char *file)
         file, task->top->resume.line);
 }
 
-static void
+static inline void
 push_staged(belay_task *task)
 {
     struct belay__frame *frame = task->staged;
 
     frame->caller = task->top;
-    task->staged = NULL;
     task->state = BELAY__TASK_RUNNING;
     task->top = frame;
-    belay__result_set(task, 0, NULL, NULL);
+    belay__result_zero(task);
 }
 
 /* The frame on top is done. The two ways that nearly every manager takes, an
@@ -248,8 +271,7 @@ end_frame(belay_task *task)
     if (task->result.code < 0 || frame->scopes != NULL) {
         return belay__unwind(task);
     }
-    if (flags == BELAY__FRAME_MANAGER
-        && belay__frame_manager(frame)->exit != NULL) {
+    if (flags == BELAY__FRAME_MANAGER) {
         belay__frame_entered(task, frame);
         return true;
     }
@@ -268,42 +290,84 @@ end_frame(belay_task *task)
     return belay__unwind(task);
 }
 
-/* Does what the step has returned. False: the task does not go on now. */
-static inline bool
-follow(belay_task *task, belay_next next)
+/* The innermost block is done, and all was well in it. */
+static inline void
+leave(belay_task *task)
 {
+    struct belay__frame *scope = task->top->scopes;
+
+    belay__require_idle(task);
+    BELAY__REQUIRE(
+        scope != NULL, "task %s: no open block to leave", task->base.name);
+    belay__result_zero(task);
+    if ((scope->resume.flags & BELAY__FRAME_GENERATOR) != 0) {
+        belay__exit_begin(task, scope);
+    } else {
+        memset(belay__exit_begin_class(task, scope), 0,
+            sizeof(struct belay_result));
+    }
+}
+
+/* The task waits, unless what it waits for has completed already. */
+static inline bool
+park(belay_task *task)
+{
+    if (task->waiting == NULL) {
+        return true;
+    }
+    task->state = BELAY__TASK_PARKED;
+    if (__builtin_expect(belay__cancel_visible(task), 0)) {
+        belay__cancel_notice(task); /* cancelled in the step itself */
+    }
+    return false;
+}
+
+static inline void
+turn(belay_runtime *runtime, belay_task *task)
+{
+    assert(runtime->in_pass && !task->abort_queued);
+    task->state = BELAY__TASK_QUEUED;
+    belay__ready_append(runtime, task);
+}
+
+/* Does what the step has returned. False: the task does not go on now. First
+ * come those that a program is made of, in this order.
+ */
+static inline bool
+follow(belay_runtime *runtime, belay_task *task, belay_next next)
+{
+    if (next.how == BELAY__HOW_TURN) {
+        turn(runtime, task);
+        return false;
+    }
+    if (next.how == BELAY__HOW_BLOCK) {
+        task->staged->u.after = task->top->step;
+        push_staged(task);
+        return true;
+    }
+    if (next.how == BELAY__HOW_LEAVE) {
+        leave(task);
+        return true;
+    }
     switch ((enum belay__how)next.how) {
     case BELAY__HOW_WAIT:
-        if (task->waiting == NULL) {
-            return true;
-        }
-        task->state = BELAY__TASK_PARKED;
-        if (__builtin_expect(belay__cancel_visible(task), 0)) {
-            belay__cancel_notice(task); /* cancelled in the step itself */
-        }
-        return false;
-    case BELAY__HOW_TURN:
-        task->state = BELAY__TASK_QUEUED;
-        belay__task_queue(task);
-        return false;
+        return park(task);
     case BELAY__HOW_CALL:
-    case BELAY__HOW_BLOCK:
         push_staged(task);
         return true;
     case BELAY__HOW_EXIT:
         return true;
     case BELAY__HOW_END:
         return end_frame(task);
-    case BELAY__HOW_LEAVE:
-        belay__result_set(task, 0, NULL, NULL);
-        belay__exit_begin(task, task->top->scopes);
-        return true;
     case BELAY__HOW_YIELD:
         return belay__yielded(task);
     case BELAY__HOW_ENTER:
         belay__broken("a step",
             "task %s: manager %s is entered without a block", task->base.name,
             task->staged->function->name);
+    case BELAY__HOW_TURN:
+    case BELAY__HOW_BLOCK:
+    case BELAY__HOW_LEAVE:
     case BELAY__HOW_NONE:
         break;
     }
@@ -333,14 +397,14 @@ try_abort(belay_task *task)
 
 /* One step of the task. False: it does not go on now. */
 static inline bool
-step(belay_task *task)
+step(belay_runtime *runtime, belay_task *task)
 {
     struct belay__frame *frame = task->top;
 
     if (frame->step == NULL) {
         return end_frame(task);
     }
-    return follow(task, frame->step(task, belay__frame_self(frame)));
+    return follow(runtime, task, frame->step(task, belay__frame_self(frame)));
 }
 
 static inline void
@@ -355,14 +419,12 @@ run(belay_runtime *runtime, belay_task *task)
     runtime->current = task;
     do {
         if (left == 0) {
-            task->state = BELAY__TASK_QUEUED;
-            belay__task_queue(task);
+            turn(runtime, task);
             break;
         }
         left--;
-    } while (step(task));
+    } while (step(runtime, task));
     runtime->steps += runtime->step_budget - left;
-    runtime->current = NULL;
 }
 
 static inline belay_task *
@@ -372,9 +434,8 @@ next_ready(belay_runtime *runtime)
 
     runtime->ready_first = task->ready_next;
     if (runtime->ready_first == NULL) {
-        runtime->ready_last = NULL;
+        runtime->ready_end = &runtime->ready_first;
     }
-    task->queued = false;
     return task;
 }
 
@@ -382,17 +443,18 @@ void
 belay__run_ready(belay_runtime *runtime, uint32_t enough)
 {
     uint32_t ran = 0;
-    const belay_task *last;
+    belay_task *const *end;
     belay_task *task;
     bool more;
 
     while (runtime->ready_first != NULL && ran < enough) {
-        last = runtime->ready_last;
+        end = runtime->ready_end;
         do {
             task = next_ready(runtime);
-            more = task != last; /* the task may be gone afterwards */
+            more = &task->ready_next != end; /* it may be gone afterwards */
             run(runtime, task);
             ran++;
         } while (more);
     }
+    runtime->current = NULL;
 }

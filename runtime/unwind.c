@@ -72,6 +72,30 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
     return answer;
 }
 
+void
+belay__exit_begin(belay_task *task, struct belay__frame *scope)
+{
+    const uint32_t flags = scope->resume.flags;
+    const bool generator = (flags & BELAY__FRAME_GENERATOR) != 0;
+    struct belay__exit *exit;
+
+    if ((flags & (BELAY__FRAME_GENERATOR | BELAY__FRAME_STACKED)) == 0) {
+        *belay__exit_begin_class(task, scope) =
+            belay__result_copy(&task->result);
+        return;
+    }
+    exit = belay__frame_exit(scope);
+    if ((flags & BELAY__FRAME_STACKED) == 0) {
+        belay__frame_unlink(task, scope, exit->line);
+    }
+    exit->outcome = belay__result_copy(&task->result);
+    belay__exit_start(task, scope, exit);
+    if (!generator) {
+        scope->step = belay__frame_manager(scope)->exit;
+        scope->resume.line = 0;
+    }
+}
+
 static void
 entered(belay_task *task)
 {
@@ -195,7 +219,7 @@ check_generator_end(belay_task *task, struct belay__frame *frame)
 {
     const uint32_t flags = frame->resume.flags;
 
-    if (belay__frame_manager(frame)->exit != NULL
+    if ((flags & BELAY__FRAME_GENERATOR) == 0
         || (flags & BELAY__FRAME_YIELDED) != 0 || task->result.code < 0) {
         return;
     }
@@ -259,8 +283,7 @@ belay__yielded(belay_task *task)
     struct belay__frame *frame = task->top;
     const uint32_t flags = frame->resume.flags;
 
-    BELAY__REQUIRE((flags & BELAY__FRAME_MANAGER) != 0
-                       && belay__frame_manager(frame)->exit == NULL,
+    BELAY__REQUIRE((flags & BELAY__FRAME_GENERATOR) != 0,
         "task %s: function %s yields but is no generator manager",
         task->base.name, frame->function->name);
     if ((flags & BELAY__FRAME_YIELDED) != 0) {

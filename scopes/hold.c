@@ -132,7 +132,6 @@ hold_from_staged(belay_task *task)
             arguments_of(hold), belay__frame_self(staged), manager->enter.size);
     }
     belay__arena_pop(task->runtime, task->frames, staged);
-    task->staged = NULL;
     task->state = BELAY__TASK_RUNNING;
     return hold;
 }

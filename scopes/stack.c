@@ -295,7 +295,6 @@ static void
 unstage(belay_task *task)
 {
     belay__arena_pop(task->runtime, task->frames, task->staged);
-    task->staged = NULL;
     task->state = BELAY__TASK_RUNNING;
 }
 
@@ -360,8 +359,9 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
-    belay__frame_init(entry->frame, &manager->enter, arguments,
+    belay__frame_init(entry->frame, &manager->enter,
         BELAY__FRAME_MANAGER | BELAY__FRAME_STACKED | BELAY__FRAME_ENTERED);
+    belay__frame_copy(entry->frame, arguments);
     link_newest(stack, entry);
     if (ret_entry != NULL) {
         *ret_entry = entry;

@@ -213,7 +213,7 @@ root_end(belay_task *task, void *arg)
     struct root *self = arg;
 
     *self->ret_left = belay_task_runtime(task)->cancel_in;
-    belay_task_runtime(task)->cancel_in = 0;
+    belay_task_runtime(task)->counts_waits = false;
     return belay_pass(task);
 }
 
@@ -225,6 +225,7 @@ root_step(belay_task *task, void *arg)
 
     runtime->cancel_in = self->cancel_in;
     runtime->cancel_late = self->cancel_late;
+    runtime->counts_waits = true;
     return belay_then(task, root_end,
         belay_call(task, self->program->function, self->program->arguments));
 }

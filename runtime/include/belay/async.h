@@ -26,10 +26,27 @@ belay__resume_of(void *self)
     return (struct belay__resume *)self - 1;
 }
 
-BELAY_API BELAY_TOKEN belay__with_line(
-    belay_task *task, belay_next enter, int line);
+/* Tokens that BELAY_WITH has to know. */
+enum {
+    BELAY__TOKEN_ENTER = 4,
+    BELAY__TOKEN_BLOCK = 5,
+};
+
+BELAY_API BELAY_TOKEN belay__not_entered(belay_task *task, belay_next enter);
 BELAY_API void belay__lost_line(belay_task *task, const char *file)
     __attribute__((noreturn, cold));
+
+/* The frame of `self` opens a block whose body is at this line. */
+static inline belay_next
+belay__with_line(belay_task *task, void *self, belay_next enter, int line)
+{
+    if (enter.how != BELAY__TOKEN_ENTER) {
+        return belay__not_entered(task, enter);
+    }
+    belay__resume_of(self)->line = line;
+    enter.how = BELAY__TOKEN_BLOCK;
+    return enter;
+}
 
 /* Defines async function `name` whose arguments and locals are `struct name`;
  * a body in braces follows, with `task` and `self` in sight:
@@ -148,21 +165,21 @@ BELAY_API void belay__lost_line(belay_task *task, const char *file)
  */
 #define BELAY_WITH(enter) BELAY__WITH(enter, __LINE__)
 #define BELAY__WITH(enter, line_) BELAY__WITH_(enter, line_)
-#define BELAY__WITH_(enter, line_)                     \
-    if (1) {                                           \
-        return belay__with_line(task, (enter), line_); \
-    case line_:                                        \
-        goto belay__block_##line_;                     \
-    case -line_:;                                      \
-    } else                                             \
-        while (1)                                      \
-            if (1) {                                   \
-                return belay_leave(task);              \
-            } else                                     \
-                while (1)                              \
-                    if (1) {                           \
-                        return belay_leave(task);      \
-                    } else                             \
+#define BELAY__WITH_(enter, line_)                           \
+    if (1) {                                                 \
+        return belay__with_line(task, self, (enter), line_); \
+    case line_:                                              \
+        goto belay__block_##line_;                           \
+    case -line_:;                                            \
+    } else                                                   \
+        while (1)                                            \
+            if (1) {                                         \
+                return belay_leave(task);                    \
+            } else                                           \
+                while (1)                                    \
+                    if (1) {                                 \
+                        return belay_leave(task);            \
+                    } else                                   \
                         belay__block_##line_:
 
 BELAY_END_DECLS
