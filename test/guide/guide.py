@@ -16,6 +16,7 @@ A program that is nowhere run is compiled. One without an #include is compiled
 behind those of PREAMBLE. Programs may include each other by name. Everything
 is built as the guide tells its reader to, with more warnings, all of them
 errors. ECHO among the arguments becomes the port of a server that echoes.
+Links inside of the guide lead to one of its headings.
 """
 import functools
 import os
@@ -162,8 +163,18 @@ def check_program(program, folder, compiler, flags, guide, port):
     return check_run(program, folder, where, port)
 
 
+def check_links(text, guide):
+    prose = BLOCK.sub("", text)
+    anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+               for heading in re.findall(r"^#+ (.*)$", prose, re.M)}
+    return [f"{guide}: no heading #{anchor}"
+            for anchor in re.findall(r"\]\(#([^)]*)\)", prose)
+            if anchor not in anchors]
+
+
 def check_text(text, guide, compiler, flags, port):
     programs, faults = read(text, guide)
+    faults += check_links(text, guide)
     if not programs:
         faults.append(f"{guide}: no programs")
     with tempfile.TemporaryDirectory() as folder:
@@ -241,6 +252,8 @@ CASES = [
     ("does not abort", HELLO.replace("c run", "c aborts").replace(
         "puts(\"hello\")", "fputs(\"hello\\n\", stderr)") + OUT, "exit 0"),
     ("nothing", "text\n", "no programs"),
+    ("a link", "[x](#a-bs-c)\n## A `b`'s c\n" + HELLO + OUT, None),
+    ("a lost link", "[x](#b)\n## A\n" + HELLO + OUT, "no heading #b"),
 ]
 
 

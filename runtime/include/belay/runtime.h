@@ -92,7 +92,7 @@ BELAY_API int belay_run(const belay_function *function, const void *arguments,
  * Owner:   *ret is the caller's to unref.
  * Errors:  BELAY_ENOMEM  nothing has changed
  *          BELAY_ESTATE  the runtime is closing; nothing has changed
- * Threads: loop thread.
+ * Threads: loop thread; legal in every callback.
  * Since:   0.1. Source: api.md, embedding; contract S60, S61.
  */
 BELAY_API int belay_runtime_spawn(belay_runtime *runtime,

@@ -105,7 +105,7 @@ BELAY_API BELAY_TOKEN belay_enter(
  *
  * Owner:   nothing changes hands.
  * Errors:  none of its own.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. A cancellation point if `op` is one.
  * Since:   0.1. Source: api.md, the core under the macros.
  */
 BELAY_API BELAY_TOKEN belay_then(
@@ -120,7 +120,7 @@ BELAY_API BELAY_TOKEN belay_then(
  *
  * Owner:   nothing changes hands.
  * Errors:  those of the operation are the frame's.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. A cancellation point if `op` is one.
  * Since:   0.1. Source: tail calls.
  */
 BELAY_API BELAY_TOKEN belay_end_with(belay_task *task, belay_next op);
@@ -137,7 +137,7 @@ BELAY_API BELAY_TOKEN belay_end_with(belay_task *task, belay_next op);
  *
  * Owner:   nothing changes hands.
  * Errors:  those of the enter, delivered as said.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. A cancellation point if `enter` is one.
  * Since:   0.1. Source: contract S106.
  */
 BELAY_API BELAY_TOKEN belay_with(
@@ -149,7 +149,7 @@ BELAY_API BELAY_TOKEN belay_with(
  * Owner:   nothing changes hands.
  * Errors:  a failure of the exit goes to the next outer block of the frame,
  *          then to the caller. Aborts if the frame has no open block.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: api.md, the core under the macros.
  */
 BELAY_API BELAY_TOKEN belay_leave(belay_task *task);
@@ -164,7 +164,7 @@ BELAY_API BELAY_TOKEN belay_leave(belay_task *task);
  *
  * Owner:   the callee documents who owns the value.
  * Errors:  a failing exit turns the success into its failure.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: api.md.
  */
 BELAY_API BELAY_TOKEN belay_return(belay_task *task, void *value);
@@ -177,7 +177,7 @@ BELAY_API BELAY_TOKEN belay_return(belay_task *task, void *value);
  *
  * Owner:   the result moves on.
  * Errors:  none of its own.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: api.md.
  */
 BELAY_API BELAY_TOKEN belay_pass(belay_task *task);
@@ -189,7 +189,7 @@ BELAY_API BELAY_TOKEN belay_pass(belay_task *task);
  *
  * Owner:   the suppressed error is released.
  * Errors:  none.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: contract S81, S84.
  */
 BELAY_API BELAY_TOKEN belay_suppress(belay_task *task);
@@ -204,7 +204,7 @@ BELAY_API BELAY_TOKEN belay_suppress(belay_task *task);
  *
  * Owner:   the manager documents who owns the value.
  * Errors:  a second yield is BELAY_EPROTO; the function is driven to its end.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: contract S108-S115 (@asynccontextmanager).
  */
 BELAY_API BELAY_TOKEN belay_yield(belay_task *task, void *value);
@@ -229,7 +229,7 @@ BELAY_API BELAY_TOKEN belay_yield(belay_task *task, void *value);
  *
  * Owner:   the text is copied; the error object moves into the result.
  * Errors:  if there is no memory for the object, the code travels alone.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: api.md, results and errors.
  */
 BELAY_API BELAY_TOKEN belay_fail_at(belay_task *task, const char *file,
@@ -255,7 +255,7 @@ BELAY_API BELAY_TOKEN belay_fail_at(belay_task *task, const char *file,
  * Owner:   the text is copied; the error object moves into the result.
  * Errors:  if there is no memory for the object, the code travels alone, and
  *          the mark with it is lost.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: contract S80 (PEP 409).
  */
 BELAY_API BELAY_TOKEN belay_fail_alone_at(belay_task *task, const char *file,
@@ -268,7 +268,7 @@ BELAY_API BELAY_TOKEN belay_fail_alone_at(belay_task *task, const char *file,
  *
  * Owner:   the reference moves to the runtime.
  * Errors:  none.
- * Threads: loop thread.
+ * Threads: loop thread, inside a step. Not a cancellation point.
  * Since:   0.1. Source: api.md, results and errors.
  */
 BELAY_API BELAY_TOKEN belay_fail_with(belay_task *task, belay_error *error);

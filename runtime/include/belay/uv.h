@@ -125,7 +125,8 @@ BELAY_API void belay_op_begin_shielded(belay_task *task, struct belay_op *op);
  * Owner:   op stays the caller's.
  * Errors:  what belay_op_done() is given; BELAY_ECANCELED, flagged, when
  *          cancelled.
- * Threads: loop thread, in the step that called belay_op_begin().
+ * Threads: loop thread, in the step that called belay_op_begin(), which is
+ *          the cancellation point.
  * Since:   0.1. Source: contract S126.
  */
 BELAY_API BELAY_TOKEN belay_op_wait(struct belay_op *op);

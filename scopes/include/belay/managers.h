@@ -58,7 +58,8 @@ BELAY_API BELAY_TOKEN belay_closing(
  * Owner:   once entered the block owes the close; else the caller.
  * Errors:  BELAY_ENOMEM  not entered; nothing has changed
  *          else, from the exit, what the close fails with.
- * Threads: loop thread. Leaving waits for the close.
+ * Threads: loop thread. Entering is no checkpoint. Leaving waits for the
+ *          close.
  * Since:   0.1. Source: contract S99, S107 (contextlib.aclosing).
  */
 BELAY_API BELAY_TOKEN belay_closing_async(
