@@ -12,6 +12,8 @@
 
 #define RETRIES 2
 #define AUTH_SCHEME "Bearer "
+#define MESSAGES_VERSION "2023-06-01"
+#define HEADERS_MAX 3
 
 struct client_scope {
     belay_llm_client client; /* first: the scope is the client's memory */
@@ -22,8 +24,8 @@ struct client_scope {
 const char *
 belay__llm_client_label(const belay_llm_client *client)
 {
-    return client->endpoint != NULL
-               ? belay__http_endpoint_label(client->endpoint)
+    return client->endpoints[0] != NULL
+               ? belay__http_endpoint_label(client->endpoints[0])
                : "the server";
 }
 
@@ -46,6 +48,9 @@ check_opts(const struct belay_llm_client_opts *opts)
 {
     if (opts->base_url == NULL) {
         return "no base_url is given";
+    }
+    if (belay__provider_of(opts->format) == NULL) {
+        return "there is no such format";
     }
     if (opts->max_retries < BELAY_LLM_NO_RETRIES) {
         return "max_retries is negative";
@@ -103,21 +108,38 @@ set_seed(belay_llm_client *client, uint64_t seed)
 /* Few headers, and short ones: libcurl spends about a hundred instructions on
  * each of their bytes.
  */
-static int
-open_endpoint(belay_llm_client *client,
-    const struct belay_llm_client_opts *opts, const char **ret_why)
+static size_t
+write_headers(const belay_llm_client *client, enum belay__auth auth,
+    const struct belay_llm_client_opts *opts,
+    struct belay__http_header headers[static HEADERS_MAX])
 {
     const char *agent =
         opts->user_agent != NULL ? opts->user_agent : "belay/0.1";
-    struct belay__http_header headers[2] = {
-        {"User-Agent", {agent, strlen(agent)}}};
-    size_t count = 1;
+    size_t count = 0;
 
-    if (client->authorization != NULL) {
-        headers[count].name = "Authorization";
-        headers[count++].value = (struct belay_slice){
-            client->authorization, client->authorization_size - 1};
+    headers[count++] =
+        (struct belay__http_header){"User-Agent", {agent, strlen(agent)}};
+    if (auth == BELAY__AUTH_X_API_KEY) {
+        headers[count++] = (struct belay__http_header){
+            "anthropic-version", {MESSAGES_VERSION, strlen(MESSAGES_VERSION)}};
+        if (client->authorization != NULL) {
+            headers[count++] = (struct belay__http_header){
+                "x-api-key", belay__llm_client_key(client)};
+        }
+    } else if (client->authorization != NULL) {
+        headers[count++] = (struct belay__http_header){"Authorization",
+            {client->authorization, client->authorization_size - 1}};
     }
+    return count;
+}
+
+static int
+open_endpoint(belay_llm_client *client, enum belay__auth auth,
+    const struct belay_llm_client_opts *opts, const char **ret_why)
+{
+    struct belay__http_header headers[HEADERS_MAX];
+    const size_t count = write_headers(client, auth, opts, headers);
+
     return belay__http_endpoint_open(client->http,
         &(const struct belay__http_endpoint_opts){
             .url = opts->base_url,
@@ -130,7 +152,16 @@ open_endpoint(belay_llm_client *client,
             .allow_plain = opts->allow_plain_http,
             .insecure = opts->insecure,
         },
-        &client->endpoint, ret_why);
+        &client->endpoints[auth], ret_why);
+}
+
+static void
+close_endpoints(belay_llm_client *client)
+{
+    for (size_t i = 0; i < BELAY__AUTHS; i++) {
+        belay__http_endpoint_close(client->endpoints[i]);
+        client->endpoints[i] = NULL;
+    }
 }
 
 static int
@@ -142,6 +173,7 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     client->policy = belay__llm_policy_of(opts->profile, opts->retry_base,
         opts->retry_cap, opts->retry_after_cap);
     client->spare_server = opts->profile == BELAY_LLM_INTERACTIVE;
+    client->format = opts->format;
     client->max_retries = opts->max_retries != 0 ? opts->max_retries : RETRIES;
     client->connect_timeout = opts->connect_timeout;
     client->first_byte_timeout = opts->first_byte_timeout;
@@ -150,10 +182,11 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     if (code == 0) {
         code = set_key(client, opts->api_key);
     }
-    if (code == 0) {
-        code = open_endpoint(client, opts, ret_why);
+    for (size_t i = 0; code == 0 && i < BELAY__AUTHS; i++) {
+        code = open_endpoint(client, (enum belay__auth)i, opts, ret_why);
     }
     if (code < 0) {
+        close_endpoints(client);
         wipe_key(client);
     }
     return code;
@@ -184,8 +217,7 @@ client_left(belay_task *task, void *self)
 
     scope->client.closing = true;
     belay_event_set(&scope->client.closed);
-    belay__http_endpoint_close(scope->client.endpoint);
-    scope->client.endpoint = NULL;
+    close_endpoints(&scope->client);
     return wait_for_calls(task, self);
 }
 

@@ -5,13 +5,17 @@
 #include <belay/sync.h>
 
 #include "llm/http/client.h"
+#include "llm/provider/provider.h"
 #include "llm/retry.h"
 
 struct belay_llm_client {
     struct belay__memory *memory;
     struct belay__http *http;
-    struct belay__http_endpoint *endpoint; /* NULL once it is left */
-    char *authorization; /* "Bearer KEY", or NULL; wiped when freed */
+    struct belay__http_endpoint *endpoints[BELAY__AUTHS]; /* by how the key is
+                                                             sent; NULL once
+                                                             it is left */
+    enum belay_llm_format format; /* of calls that do not say */
+    char *authorization;          /* "Bearer KEY", or NULL; wiped when freed */
     size_t authorization_size;
     struct belay__llm_policy policy;
     struct belay__llm_allowance allowance;

@@ -7,6 +7,7 @@
 
 #include "llm/json/text.h"
 #include "llm/printable.h"
+#include "llm/provider/error.h"
 #include "runtime/internal.h"
 
 #include <inttypes.h>
@@ -79,11 +80,11 @@ static struct belay_slice
 server_text(const belay_llm_reply *reply, char **ret_block, size_t *ret_size)
 {
     const struct belay_slice body = belay_llm_reply_body(reply);
-    struct belay__chat_error error;
+    struct belay__provider_error error;
     struct belay_slice text = {NULL, 0};
 
     *ret_block = NULL;
-    belay__chat_parse_error(body, &error);
+    belay__provider_error_parse(body, &error);
     if (error.message.type != BELAY__JSON_STRING) {
         return body;
     }

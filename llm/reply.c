@@ -1,60 +1,9 @@
 /* reply.c - an answer and what can be read out of it.
  *
- * The bytes stay as they came; parsing happens once, when somebody asks. The
- * decoded text is a block of its own so that it can outlive the reply, which
- * is why it carries its allocator along.
+ * The bytes stay as they came; they are read once, when somebody asks. What a
+ * stream has put together counts as read from the beginning.
  */
 #include "llm/reply.h"
-
-#include "llm/json/text.h"
-#include "llm/provider/usage.h"
-
-#include <string.h>
-
-/* ---- texts ---- */
-
-static void
-text_free(struct belay__llm_text *text)
-{
-    struct belay__memory *memory;
-
-    if (text != NULL) {
-        memory = text->memory;
-        belay__free(memory, text, text->size);
-        belay__memory_unref(memory);
-    }
-}
-
-/* The text of a JSON string; none if it is no string. */
-static int
-text_decode(struct belay__memory *memory, const struct belay__json_value *value,
-    struct belay__llm_text **ret)
-{
-    struct belay__llm_text *text;
-    size_t size;
-
-    if (value->type != BELAY__JSON_STRING) {
-        return 0;
-    }
-    size = sizeof(*text) + value->raw.len; /* the quotes make room for a NUL */
-    text = belay__alloc(memory, size);
-    if (text == NULL) {
-        return BELAY_ENOMEM;
-    }
-    text->memory = belay__memory_ref(memory);
-    text->size = size;
-    text->len = belay__json_decode(value->raw, text->data);
-    text->data[text->len] = '\0';
-    *ret = text;
-    return 0;
-}
-
-static struct belay_slice
-text_slice(const struct belay__llm_text *text)
-{
-    return text != NULL ? (struct belay_slice){text->data, text->len}
-                        : (struct belay_slice){NULL, 0};
-}
 
 /* ---- life ---- */
 
@@ -72,10 +21,8 @@ belay__llm_reply_new(struct belay__memory *memory)
 static void
 forget_parse(belay_llm_reply *reply)
 {
-    text_free(reply->text);
-    text_free(reply->refusal);
-    reply->text = NULL;
-    reply->refusal = NULL;
+    belay__answer_fini(&reply->answer);
+    belay__vectors_fini(reply->memory, &reply->vectors);
     reply->parsed = false;
 }
 
@@ -130,54 +77,120 @@ belay_llm_reply_attempt(const belay_llm_reply *reply)
 int
 belay_llm_reply_parse(belay_llm_reply *reply)
 {
-    struct belay__chat_answer *answer = &reply->answer;
-    int code = 0;
+    int code;
 
     if (reply->parsed) {
         return reply->parse_code;
     }
-    reply->parse_code = belay__chat_parse(belay_llm_reply_body(reply), answer);
-    belay__usage_parse(answer->usage, &reply->usage);
-    if (reply->parse_code == 0) {
-        code = text_decode(reply->memory, &answer->content, &reply->text);
-    }
-    if (reply->parse_code == 0 && code == 0) {
-        code = text_decode(reply->memory, &answer->refusal, &reply->refusal);
-    }
-    if (code < 0) {
+    belay__answer_init(&reply->answer, reply->memory, false);
+    code = belay__provider_read(
+        reply->provider, &reply->answer, belay_llm_reply_body(reply));
+    belay__answer_get_usage(&reply->answer, &reply->usage);
+    if (code == BELAY_ENOMEM) {
         forget_parse(reply);
         return code;
     }
+    reply->parse_code = code;
     reply->parsed = true;
-    return reply->parse_code;
+    return code;
+}
+
+/* The n-th answer, or NULL. */
+static struct belay__choice *
+nth_choice(belay_llm_reply *reply, size_t n)
+{
+    return belay_llm_reply_parse(reply) == 0
+               ? belay__answer_nth(&reply->answer, n)
+               : NULL;
+}
+
+size_t
+belay_llm_reply_choices(belay_llm_reply *reply)
+{
+    return belay_llm_reply_parse(reply) == 0 ? reply->answer.choice_count : 0;
+}
+
+static struct belay_slice
+end_text_of(const struct belay__choice *choice)
+{
+    return choice->end_word.len > 0 ? (
+               struct belay_slice){choice->end_word.text, choice->end_word.len}
+                                    : (struct belay_slice){NULL, 0};
+}
+
+int
+belay_llm_reply_choice(
+    belay_llm_reply *reply, size_t n, struct belay_llm_choice *ret)
+{
+    const struct belay__choice *choice = nth_choice(reply, n);
+
+    if (choice == NULL) {
+        return BELAY_ENOENT;
+    }
+    *ret = (struct belay_llm_choice){
+        .index = choice->index,
+        .text = belay__stretch_slice(choice, BELAY__TEXT),
+        .refusal = belay__stretch_slice(choice, BELAY__REFUSAL),
+        .reasoning = belay__stretch_slice(choice, BELAY__REASONING),
+        .tool_call_count = choice->tool_count,
+        .end = choice->end,
+        .end_text = end_text_of(choice),
+    };
+    return 0;
+}
+
+int
+belay_llm_reply_tool_call(belay_llm_reply *reply, size_t choice, size_t n,
+    struct belay_llm_tool_call *ret)
+{
+    const struct belay__choice *found = nth_choice(reply, choice);
+
+    if (found == NULL || n >= found->tool_count) {
+        return BELAY_ENOENT;
+    }
+    *ret = (struct belay_llm_tool_call){
+        .id = belay__llm_text_slice(found->tools[n].id),
+        .name = belay__llm_text_slice(found->tools[n].name),
+        .arguments = belay__llm_text_slice(found->tools[n].arguments.text),
+    };
+    return 0;
+}
+
+struct belay_slice
+belay_llm_reply_model(belay_llm_reply *reply)
+{
+    (void)belay_llm_reply_parse(reply); /* without it there is none */
+    return reply->answer.model.span;
 }
 
 struct belay_slice
 belay_llm_reply_text(belay_llm_reply *reply)
 {
-    (void)belay_llm_reply_parse(reply); /* without it there is no text */
-    return text_slice(reply->text);
+    const struct belay__choice *choice = nth_choice(reply, 0);
+
+    return choice != NULL ? belay__stretch_slice(choice, BELAY__TEXT)
+                          : (struct belay_slice){NULL, 0};
 }
 
 struct belay_slice
 belay_llm_reply_refusal(belay_llm_reply *reply)
 {
-    (void)belay_llm_reply_parse(reply); /* as above */
-    return text_slice(reply->refusal);
+    const struct belay__choice *choice = nth_choice(reply, 0);
+
+    return choice != NULL ? belay__stretch_slice(choice, BELAY__REFUSAL)
+                          : (struct belay_slice){NULL, 0};
 }
 
 enum belay_llm_end
 belay_llm_reply_end(belay_llm_reply *reply, struct belay_slice *ret_text)
 {
-    const struct belay__json_value *finish = &reply->answer.finish;
-    const bool good = belay_llm_reply_parse(reply) == 0;
+    const struct belay__choice *choice = nth_choice(reply, 0);
 
     if (ret_text != NULL) {
-        *ret_text = good && finish->type == BELAY__JSON_STRING
-                        ? belay__json_inside(finish->raw)
-                        : (struct belay_slice){NULL, 0};
+        *ret_text = choice != NULL ? end_text_of(choice)
+                                   : (struct belay_slice){NULL, 0};
     }
-    return good ? belay__chat_end(&reply->answer) : BELAY_LLM_END_UNKNOWN;
+    return choice != NULL ? choice->end : BELAY_LLM_END_UNKNOWN;
 }
 
 const struct belay_llm_usage *
@@ -187,14 +200,28 @@ belay_llm_reply_usage(belay_llm_reply *reply)
     return &reply->usage;
 }
 
+const float *
+belay_llm_reply_vector(const belay_llm_reply *reply, size_t n, size_t *ret_len)
+{
+    const struct belay__vectors *vectors = &reply->vectors;
+
+    *ret_len = n < vectors->count ? vectors->dimensions : 0;
+    return n < vectors->count ? vectors->values + n * vectors->dimensions
+                              : NULL;
+}
+
 char *
 belay_llm_reply_take_text(belay_llm_reply *reply)
 {
     struct belay__llm_text *text = NULL;
+    struct belay__choice *choice;
 
-    if (reply != NULL && belay_llm_reply_parse(reply) == 0) {
-        text = reply->text;
-        reply->text = NULL;
+    if (reply != NULL) {
+        choice = nth_choice(reply, 0);
+        if (choice != NULL) {
+            text = choice->stretches[BELAY__TEXT].text;
+            choice->stretches[BELAY__TEXT].text = NULL;
+        }
     }
     belay_llm_reply_free(reply);
     return text != NULL ? text->data : NULL;
@@ -204,9 +231,6 @@ void
 belay_llm_text_free(char *text)
 {
     if (text != NULL) {
-        text_free((
-            struct belay__llm_text *)(void *)(text
-                                              - offsetof(struct belay__llm_text,
-                                                  data)));
+        belay__llm_text_free(belay__llm_text_of(text));
     }
 }

@@ -5,26 +5,18 @@
 #include <belay/llm.h>
 
 #include "llm/http/client.h"
-#include "llm/provider/chat.h"
-
-/* A decoded text; it knows how to be freed when it is all that is left. */
-struct belay__llm_text {
-    struct belay__memory *memory; /* a reference */
-    size_t len;
-    size_t size; /* of the block */
-    char data[]; /* NUL-terminated */
-};
+#include "llm/provider/embeddings.h"
 
 struct belay_llm_reply {
     struct belay__memory *memory; /* a reference */
     struct belay__http_reply http;
     struct belay_llm_attempt attempt;
+    const struct belay__provider *provider; /* whose format it has */
     bool parsed;
     int parse_code; /* once parsed */
-    struct belay__chat_answer answer;
+    struct belay__answer answer;
+    struct belay__vectors vectors;
     struct belay_llm_usage usage;
-    struct belay__llm_text *text; /* NULL: none */
-    struct belay__llm_text *refusal;
 };
 
 /* An empty one; NULL when out of memory. */

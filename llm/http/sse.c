@@ -310,7 +310,7 @@ end_event(struct belay__sse *sse, struct belay__sse_event *ret)
 static int
 next_event(struct belay__sse *sse, struct belay__sse_event *ret)
 {
-    struct belay_slice line;
+    struct belay_slice line = {NULL, 0};
     int code;
 
     while ((code = take_line(sse, &line)) > 0) {

@@ -1,317 +1,296 @@
-/* chat.c - the Chat Completions format, out and in. */
-#include "llm/provider/chat.h"
-
+/* chat.c - OpenAI's Chat Completions, and whoever speaks it.
+ *
+ * A chunk of a stream is an answer with "delta" in the place of "message", so
+ * one reader reads both. Of the old Completions, "text" is read too.
+ */
 #include "llm/json/text.h"
-#include "llm/json/write.h"
-
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "llm/provider/provider.h"
 
 /* ---- requests ---- */
 
 static const char *
-check_messages(const struct belay_llm_chat *chat)
+check(const struct belay_llm_chat *chat)
 {
-    if (chat->message_count == 0 || chat->messages == NULL) {
-        return "there is no message";
-    }
-    for (size_t i = 0; i < chat->message_count; i++) {
-        if (chat->messages[i].role == NULL) {
-            return "a message has no role";
-        }
-    }
-    return NULL;
+    return belay__request_check(chat, "messages");
 }
 
-const char *
-belay__chat_check(const struct belay_llm_chat *chat)
+static void
+write_part(struct belay__json_writer *json, const struct belay_llm_part *part)
 {
-    enum belay__json_type type = BELAY__JSON_NONE;
+    belay__json_open_object(json);
+    if (part->type == BELAY_LLM_PART_TEXT) {
+        belay__request_text_member(json, "type", "text");
+        belay__request_slice_member(json, "text", part->data);
+    } else {
+        belay__request_text_member(json, "type", "image_url");
+        belay__json_key(json, "image_url");
+        belay__json_open_object(json);
+        belay__json_key(json, "url");
+        if (part->type == BELAY_LLM_PART_IMAGE) {
+            belay__request_data_url(json, part);
+        } else {
+            belay__json_string(json, part->data);
+        }
+        belay__json_close_object(json);
+    }
+    belay__json_close_object(json);
+}
 
-    if (chat->model == NULL || chat->model[0] == '\0') {
-        return "no model is given";
+static void
+write_content(
+    struct belay__json_writer *json, const struct belay_llm_message *message)
+{
+    belay__json_key(json, "content");
+    if (message->part_count == 0) {
+        if (message->tool_call_count > 0 && message->content.len == 0) {
+            belay__json_null(json);
+        } else {
+            belay__json_string(json, message->content);
+        }
+        return;
     }
-    if (chat->max_tokens < 0) {
-        return "max_tokens is negative";
+    belay__json_open_array(json);
+    for (size_t i = 0; i < message->part_count; i++) {
+        write_part(json, &message->parts[i]);
     }
-    if (chat->temperature != NULL && !isfinite(*chat->temperature)) {
-        return "the temperature is not a number";
+    belay__json_close_array(json);
+}
+
+static void
+write_tool_calls(
+    struct belay__json_writer *json, const struct belay_llm_message *message)
+{
+    belay__json_key(json, "tool_calls");
+    belay__json_open_array(json);
+    for (size_t i = 0; i < message->tool_call_count; i++) {
+        const struct belay_llm_tool_call *call = &message->tool_calls[i];
+
+        belay__json_open_object(json);
+        belay__request_slice_member(json, "id", call->id);
+        belay__request_text_member(json, "type", "function");
+        belay__json_key(json, "function");
+        belay__json_open_object(json);
+        belay__request_slice_member(json, "name", call->name);
+        belay__request_slice_member(json, "arguments", call->arguments);
+        belay__json_close_object(json);
+        belay__json_close_object(json);
     }
-    if (chat->extra.len > 0
-        && (belay__json_check(chat->extra, &type, NULL) < 0
-            || type != BELAY__JSON_OBJECT)) {
-        return "extra is not a JSON object";
-    }
-    return check_messages(chat);
+    belay__json_close_array(json);
 }
 
 static void
 write_message(
-    struct belay__json_writer *writer, const struct belay_llm_message *message)
+    struct belay__json_writer *json, const struct belay_llm_message *message)
 {
-    belay__json_open_object(writer);
-    belay__json_key(writer, "role");
-    belay__json_text(writer, message->role);
-    belay__json_key(writer, "content");
-    belay__json_string(writer, message->content);
-    belay__json_close_object(writer);
+    belay__json_open_object(json);
+    belay__request_text_member(json, "role", message->role);
+    write_content(json, message);
+    if (message->tool_call_count > 0) {
+        write_tool_calls(json, message);
+    }
+    if (belay__request_role_is(message, "tool")) {
+        belay__request_slice_member(
+            json, "tool_call_id", message->tool_call_id);
+    }
+    belay__json_close_object(json);
 }
 
 static void
 write_messages(
-    struct belay__json_writer *writer, const struct belay_llm_chat *chat)
+    struct belay__request_writer *request, const struct belay_llm_chat *chat)
 {
-    belay__json_key(writer, "messages");
-    belay__json_open_array(writer);
+    struct belay__json_writer *json = &request->json;
+
+    if (chat->message_count == 0) {
+        return;
+    }
+    belay__request_key(request, "messages");
+    belay__json_open_array(json);
+    if (chat->system.len > 0) {
+        belay__json_open_object(json);
+        belay__request_text_member(json, "role", "system");
+        belay__request_slice_member(json, "content", chat->system);
+        belay__json_close_object(json);
+    }
     for (size_t i = 0; i < chat->message_count; i++) {
-        write_message(writer, &chat->messages[i]);
+        write_message(json, &chat->messages[i]);
     }
-    belay__json_close_array(writer);
+    belay__json_close_array(json);
 }
 
-/* The shortest of 15 and 17 digits that gives the same number again. printf
- * asks the locale for the decimal point, JSON does not.
- */
-static int
-print_double(char *text, size_t size, double value)
+static void
+write_tools(
+    struct belay__request_writer *request, const struct belay_llm_chat *chat)
 {
-    int len = snprintf(text, size, "%.15g", value);
+    struct belay__json_writer *json = &request->json;
 
-    if (strtod(text, NULL) != value) {
-        len = snprintf(text, size, "%.17g", value);
-    }
-    for (int i = 0; i < len; i++) {
-        if (strchr("0123456789+-e", text[i]) == NULL) {
-            text[i] = '.';
+    belay__request_key(request, "tools");
+    belay__json_open_array(json);
+    for (size_t i = 0; i < chat->tool_count; i++) {
+        const struct belay_llm_tool *tool = &chat->tools[i];
+
+        belay__json_open_object(json);
+        belay__request_text_member(json, "type", "function");
+        belay__json_key(json, "function");
+        belay__json_open_object(json);
+        belay__request_text_member(json, "name", tool->name);
+        if (tool->description.len > 0) {
+            belay__request_slice_member(json, "description", tool->description);
         }
+        belay__json_key(json, "parameters");
+        belay__request_schema(json, tool->parameters);
+        if (tool->strict) {
+            belay__json_key(json, "strict");
+            belay__json_bool(json, true);
+        }
+        belay__json_close_object(json);
+        belay__json_close_object(json);
     }
-    return len;
-}
-
-/* Numbers with up to three decimals, as nearly all are here, without printf,
- * which takes longer than the rest of the request.
- */
-static int
-print_thousandths(char *text, double value)
-{
-    const int thousandths = (int)(value * 1000 + 0.5);
-    int fraction = thousandths % 1000;
-    int len = 0;
-
-    text[len++] = (char)('0' + thousandths / 1000);
-    if (fraction > 0) {
-        text[len++] = '.';
-    }
-    for (; fraction > 0; fraction = fraction % 100 * 10) {
-        text[len++] = (char)('0' + fraction / 100);
-    }
-    return len;
-}
-
-static bool
-is_thousandths(double value)
-{
-    return value >= 0 && value < 9.9995
-           && value == (int)(value * 1000 + 0.5) / 1000.0;
+    belay__json_close_array(json);
 }
 
 static void
-write_double(struct belay__json_writer *writer, double value)
+write_tool_choice(
+    struct belay__request_writer *request, const struct belay_llm_chat *chat)
 {
-    char text[40];
-    const int len = is_thousandths(value)
-                        ? print_thousandths(text, value)
-                        : print_double(text, sizeof(text), value);
+    static const char *const words[] = {
+        [BELAY_LLM_TOOL_AUTO] = "auto",
+        [BELAY_LLM_TOOL_NONE] = "none",
+        [BELAY_LLM_TOOL_ANY] = "required",
+    };
+    struct belay__json_writer *json = &request->json;
 
-    belay__json_raw(writer, (struct belay_slice){text, (size_t)len});
+    belay__request_key(request, "tool_choice");
+    if (chat->tool_choice != BELAY_LLM_TOOL_NAMED) {
+        belay__json_text(json, words[chat->tool_choice]);
+        return;
+    }
+    belay__json_open_object(json);
+    belay__request_text_member(json, "type", "function");
+    belay__json_key(json, "function");
+    belay__json_open_object(json);
+    belay__request_text_member(json, "name", chat->tool_name);
+    belay__json_close_object(json);
+    belay__json_close_object(json);
 }
 
 static void
-write_stop(struct belay__json_writer *writer, const struct belay_llm_chat *chat)
+write_stream(struct belay__request_writer *request, struct belay__wish wish)
 {
-    belay__json_key(writer, "stop");
-    belay__json_open_array(writer);
-    for (size_t i = 0; i < chat->stop_count; i++) {
-        belay__json_string(writer, chat->stop[i]);
-    }
-    belay__json_close_array(writer);
-}
+    struct belay__json_writer *json = &request->json;
 
-static bool
-is_blank(char c)
-{
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
-}
-
-/* What stands between the braces of a checked object, without blanks. */
-static struct belay_slice
-inside_braces(struct belay_slice object)
-{
-    const char *begin = memchr(object.data, '{', object.len);
-    const char *end = object.data + object.len;
-
-    while (end[-1] != '}') {
-        end--;
+    belay__request_key(request, "stream");
+    belay__json_bool(json, true);
+    if (wish.usage) {
+        belay__request_key(request, "stream_options");
+        belay__json_open_object(json);
+        belay__json_key(json, "include_usage");
+        belay__json_bool(json, true);
+        belay__json_close_object(json);
     }
-    for (begin++, end--; begin < end && is_blank(*begin); begin++) {
-    }
-    for (; begin < end && is_blank(end[-1]); end--) {
-    }
-    return (struct belay_slice){begin, (size_t)(end - begin)};
 }
 
 static void
-write_extra(struct belay__json_writer *writer, struct belay_slice extra)
+write_request(struct belay__request_writer *request,
+    const struct belay_llm_chat *chat, struct belay__wish wish)
 {
-    const struct belay_slice members = inside_braces(extra);
+    struct belay__json_writer *json = &request->json;
 
-    if (members.len > 0) {
-        belay__json_raw(writer, members);
-    }
-}
-
-int
-belay__chat_build(
-    const struct belay_llm_chat *chat, struct belay__buffer *buffer)
-{
-    struct belay__json_writer writer;
-
-    belay__json_begin(&writer, buffer);
-    belay__json_open_object(&writer);
-    belay__json_key(&writer, "model");
-    belay__json_text(&writer, chat->model);
-    write_messages(&writer, chat);
+    belay__request_model(request, chat);
+    write_messages(request, chat);
     if (chat->temperature != NULL) {
-        belay__json_key(&writer, "temperature");
-        write_double(&writer, *chat->temperature);
+        belay__request_number(request, "temperature", *chat->temperature);
     }
     if (chat->max_tokens > 0) {
-        belay__json_key(&writer,
+        belay__request_key(request,
             chat->old_max_tokens ? "max_tokens" : "max_completion_tokens");
-        belay__json_int(&writer, chat->max_tokens);
+        belay__json_int(json, chat->max_tokens);
+    }
+    if (chat->choices > 1) {
+        belay__request_key(request, "n");
+        belay__json_int(json, chat->choices);
     }
     if (chat->seed != NULL) {
-        belay__json_key(&writer, "seed");
-        belay__json_int(&writer, *chat->seed);
+        belay__request_key(request, "seed");
+        belay__json_int(json, *chat->seed);
     }
-    if (chat->stop_count > 0) {
-        write_stop(&writer, chat);
+    belay__request_stop(request, "stop", chat);
+    if (chat->tool_count > 0) {
+        write_tools(request, chat);
     }
-    if (chat->extra.len > 0) {
-        write_extra(&writer, chat->extra);
+    if (chat->tool_choice != BELAY_LLM_TOOL_DEFAULT) {
+        write_tool_choice(request, chat);
     }
-    belay__json_close_object(&writer);
-    return belay__json_end(&writer);
+    if (wish.stream) {
+        write_stream(request, wish);
+    }
 }
 
 /* ---- answers ---- */
 
-/* Takes what is a string; null and all else counts as not there. */
 static void
-take_string(struct belay__json *json, struct belay__json_value *ret)
+read_tool_call(struct belay__answer *answer, struct belay__choice *choice,
+    struct belay_slice raw)
 {
-    struct belay__json_value value;
+    static const char *const names[] = {"index", "id", "function"};
+    static const char *const function_names[] = {"name", "arguments"};
+    struct belay__json_value values[3];
+    struct belay__json_value function[2];
+    struct belay__tool *tool;
 
-    if (!belay__json_take(json, &value)) {
+    belay__provider_members(raw, names, 3, values);
+    belay__provider_members(values[2].raw, function_names, 2, function);
+    tool = belay__answer_tool(
+        answer, choice, belay__provider_index(&values[0], -1), &values[1]);
+    belay__answer_tool_name(answer, choice, tool, &function[0]);
+    belay__answer_arguments(answer, choice, tool, &function[1]);
+}
+
+static void
+read_tool_calls(struct belay__answer *answer, struct belay__choice *choice,
+    struct belay_slice raw)
+{
+    struct belay__json json;
+    struct belay__json_value call;
+
+    belay__json_open(&json, raw);
+    if (!belay__json_enter_array(&json)) {
         return;
     }
-    if (value.type != BELAY__JSON_STRING) {
-        value.type = BELAY__JSON_NONE;
-    }
-    *ret = value;
-}
-
-static bool
-take_message(struct belay__json *json, struct belay__chat_answer *ret)
-{
-    struct belay__json_value key;
-
-    if (!belay__json_enter_object(json)) {
-        return false;
-    }
-    while (belay__json_next_member(json, &key)) {
-        if (belay__json_key_is(&key, "content")) {
-            take_string(json, &ret->content);
-        } else if (belay__json_key_is(&key, "refusal")) {
-            take_string(json, &ret->refusal);
+    while (belay__json_next_element(&json)) {
+        if (belay__json_take(&json, &call)) {
+            read_tool_call(answer, choice, call.raw);
         }
     }
-    return true;
 }
 
-static bool
-take_choice(struct belay__json *json, struct belay__chat_answer *ret)
+/* Some servers send a content in parts; of these, the texts. */
+static void
+read_content(struct belay__answer *answer, struct belay__choice *choice,
+    const struct belay__json_value *content)
 {
-    struct belay__json_value key;
-    bool found = false;
-
-    if (!belay__json_enter_object(json)) {
-        return false;
-    }
-    while (belay__json_next_member(json, &key)) {
-        if (belay__json_key_is(&key, "message")) {
-            found = take_message(json, ret);
-        } else if (belay__json_key_is(&key, "finish_reason")) {
-            take_string(json, &ret->finish);
-        }
-    }
-    return found;
-}
-
-static bool
-take_choices(struct belay__json *json, struct belay__chat_answer *ret)
-{
-    bool found = false;
-
-    if (!belay__json_enter_array(json)) {
-        return false;
-    }
-    if (belay__json_next_element(json)) {
-        found = take_choice(json, ret);
-        belay__json_leave(json);
-    }
-    return found;
-}
-
-int
-belay__chat_parse(struct belay_slice body, struct belay__chat_answer *ret)
-{
-    struct belay__json_value key;
-    struct belay__json_value usage = {.raw = {NULL, 0}};
+    static const char *const names[] = {"text"};
     struct belay__json json;
-    bool found = false;
+    struct belay__json_value part;
+    struct belay__json_value text;
 
-    *ret = (struct belay__chat_answer){.usage = {NULL, 0}};
-    belay__json_open(&json, body);
-    if (belay__json_enter_object(&json)) {
-        while (belay__json_next_member(&json, &key)) {
-            if (belay__json_key_is(&key, "choices")) {
-                found = take_choices(&json, ret);
-            } else if (belay__json_key_is(&key, "usage")) {
-                (void)belay__json_take(&json, &usage);
-            }
+    if (content->type != BELAY__JSON_ARRAY) {
+        belay__answer_text(answer, choice, BELAY__TEXT, content);
+        return;
+    }
+    belay__json_open(&json, content->raw);
+    (void)belay__json_enter_array(&json);
+    while (belay__json_next_element(&json)) {
+        if (belay__json_take(&json, &part)) {
+            belay__provider_members(part.raw, names, 1, &text);
+            belay__answer_text(answer, choice, BELAY__TEXT, &text);
         }
     }
-    if (belay__json_finish(&json) < 0) {
-        return BELAY_EREPLY;
-    }
-    ret->usage = usage.raw;
-    return found ? 0 : BELAY_EREPLY;
 }
 
-enum belay_llm_end
-belay__chat_end(const struct belay__chat_answer *answer)
+static enum belay_llm_end
+end_of(const struct belay__json_value *finish)
 {
-    const struct belay__json_value *finish = &answer->finish;
-
-    if (answer->refusal.type == BELAY__JSON_STRING) {
-        return BELAY_LLM_END_REFUSAL;
-    }
-    if (finish->type != BELAY__JSON_STRING) {
-        return BELAY_LLM_END_UNKNOWN;
-    }
     if (belay__json_key_is(finish, "stop")) {
         return BELAY_LLM_END_STOP;
     }
@@ -326,60 +305,173 @@ belay__chat_end(const struct belay__chat_answer *answer)
                                                         : BELAY_LLM_END_UNKNOWN;
 }
 
-/* ---- errors ---- */
+enum member {
+    CONTENT,
+    REFUSAL,
+    REASONING,
+    REASONING_CONTENT,
+    TOOL_CALLS,
+    MEMBERS,
+};
+
+/* What a choice holds; read first, used when its index is known. */
+struct choice_values {
+    struct belay__json_value index;
+    struct belay__json_value finish;
+    struct belay__json_value message[MEMBERS];
+    bool has_message;
+};
 
 static void
-take_error_member(struct belay__json *json, struct belay__chat_error *ret,
-    const struct belay__json_value *key)
-{
-    if (belay__json_key_is(key, "message")
-        || belay__json_key_is(key, "detail")) {
-        take_string(json, &ret->message);
-    } else if (belay__json_key_is(key, "type")) {
-        take_string(json, &ret->type);
-    } else if (belay__json_key_is(key, "code")) {
-        take_string(json, &ret->code);
-    }
-}
-
-/* {"message", "type", "code"}, or the message itself. */
-static void
-take_error(struct belay__json *json, struct belay__chat_error *ret)
+read_message(struct belay__json *json, struct choice_values *values)
 {
     struct belay__json_value key;
 
-    if (!belay__json_enter_object(json)) {
-        take_string(json, &ret->message);
+    values->has_message = belay__json_enter_object(json);
+    if (!values->has_message) {
         return;
     }
     while (belay__json_next_member(json, &key)) {
-        take_error_member(json, ret, &key);
-    }
-}
+        struct belay__json_value *to = NULL;
 
-void
-belay__chat_parse_error(struct belay_slice body, struct belay__chat_error *ret)
-{
-    struct belay__chat_error outside = {.code = {.type = BELAY__JSON_NONE}};
-    struct belay__chat_error inside = outside;
-    struct belay__json_value key;
-    struct belay__json json;
-    bool wrapped = false;
-
-    *ret = outside;
-    belay__json_open(&json, body);
-    if (!belay__json_enter_object(&json)) {
-        return;
-    }
-    while (belay__json_next_member(&json, &key)) {
-        if (belay__json_key_is(&key, "error")) {
-            take_error(&json, &inside);
-            wrapped = true;
-        } else {
-            take_error_member(&json, &outside, &key);
+        if (belay__json_key_is(&key, "content")) {
+            to = &values->message[CONTENT];
+        } else if (belay__json_key_is(&key, "refusal")) {
+            to = &values->message[REFUSAL];
+        } else if (belay__json_key_is(&key, "tool_calls")) {
+            to = &values->message[TOOL_CALLS];
+        } else if (belay__json_key_is(&key, "reasoning_content")) {
+            to = &values->message[REASONING_CONTENT];
+        } else if (belay__json_key_is(&key, "reasoning")) {
+            to = &values->message[REASONING];
+        }
+        if (to != NULL) {
+            (void)belay__json_take(json, to);
         }
     }
-    if (belay__json_finish(&json) == 0) {
-        *ret = wrapped ? inside : outside;
+}
+
+static void
+read_values(struct belay__json *json, struct choice_values *values)
+{
+    struct belay__json_value key;
+
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "delta")
+            || belay__json_key_is(&key, "message")) {
+            read_message(json, values);
+        } else if (belay__json_key_is(&key, "index")) {
+            (void)belay__json_take(json, &values->index);
+        } else if (belay__json_key_is(&key, "finish_reason")) {
+            (void)belay__json_take(json, &values->finish);
+        } else if (belay__json_key_is(&key, "text")) {
+            values->has_message =
+                belay__json_take(json, &values->message[CONTENT]);
+        }
     }
 }
+
+/* True if it is one. */
+static bool
+read_choice(
+    struct belay__answer *answer, struct belay__json *json, int64_t position)
+{
+    struct choice_values values = {.has_message = false};
+    const struct belay__json_value *message = values.message;
+    struct belay__choice *choice;
+
+    if (!belay__json_enter_object(json)) {
+        return false;
+    }
+    read_values(json, &values);
+    if (!values.has_message && values.finish.type != BELAY__JSON_STRING) {
+        return false;
+    }
+    choice = belay__answer_choice(
+        answer, belay__provider_index(&values.index, position));
+    /* Both names are in use for the same thing, some servers send both. */
+    belay__answer_text(answer, choice, BELAY__REASONING,
+        message[REASONING_CONTENT].type == BELAY__JSON_STRING
+            ? &message[REASONING_CONTENT]
+            : &message[REASONING]);
+    read_content(answer, choice, &message[CONTENT]);
+    belay__answer_text(answer, choice, BELAY__REFUSAL, &message[REFUSAL]);
+    read_tool_calls(answer, choice, message[TOOL_CALLS].raw);
+    if (values.finish.type == BELAY__JSON_STRING) {
+        belay__answer_end(
+            answer, choice, end_of(&values.finish), &values.finish);
+    }
+    return values.has_message;
+}
+
+static size_t
+read_choices(struct belay__answer *answer, struct belay__json *json)
+{
+    size_t count = 0;
+
+    if (!belay__json_enter_array(json)) {
+        return 0;
+    }
+    for (int64_t i = 0; belay__json_next_element(json); i++) {
+        count += read_choice(answer, json, i);
+    }
+    return count;
+}
+
+/* Returns how many choices there were. */
+static size_t
+read_root(struct belay__answer *answer, struct belay_slice body)
+{
+    struct belay__json json;
+    struct belay__json_value key;
+    struct belay__json_value value;
+    size_t count = 0;
+
+    belay__json_open(&json, body);
+    if (!belay__json_enter_object(&json)) {
+        return 0;
+    }
+    while (belay__json_next_member(&json, &key)) {
+        if (belay__json_key_is(&key, "choices")) {
+            count = read_choices(answer, &json);
+        } else if (belay__json_key_is(&key, "usage")
+                   && belay__json_take(&json, &value)) {
+            belay__answer_usage(answer, value.raw);
+        } else if (belay__json_key_is(&key, "model")
+                   && belay__json_take(&json, &value)) {
+            belay__answer_model(answer, &value);
+        } else if (belay__json_key_is(&key, "error")
+                   && belay__json_take(&json, &value)
+                   && (value.type == BELAY__JSON_OBJECT
+                       || value.type == BELAY__JSON_STRING)) {
+            belay__answer_error(answer, body);
+        }
+    }
+    return count;
+}
+
+static void
+read_answer(struct belay__answer *answer, struct belay_slice body)
+{
+    if (read_root(answer, body) == 0 && answer->code == 0) {
+        answer->code = BELAY_EREPLY;
+    }
+    answer->finished = true;
+}
+
+static void
+read_event(struct belay__answer *answer, const struct belay__sse_event *event)
+{
+    (void)read_root(answer, event->data);
+}
+
+const struct belay__provider belay__chat_provider = {
+    .path = "/chat/completions",
+    .auth = BELAY__AUTH_BEARER,
+    .request_id = "x-request-id",
+    .done_word = true,
+    .check_fn = check,
+    .write_fn = write_request,
+    .read_fn = read_answer,
+    .event_fn = read_event,
+};

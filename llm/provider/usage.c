@@ -8,7 +8,7 @@
 
 #include "llm/json/text.h"
 
-const struct belay_llm_usage belay__usage_unknown = {
+static const struct belay_llm_usage unknown = {
     .in_total = -1,
     .in_cache_read = -1,
     .in_cache_write_5m = -1,
@@ -17,14 +17,6 @@ const struct belay_llm_usage belay__usage_unknown = {
     .out_total = -1,
     .out_reasoning = -1,
     .out_audio = -1,
-};
-
-/* What the names have in common with struct belay_llm_usage, and more. */
-struct counts {
-    struct belay_llm_usage *usage;
-    int64_t total;
-    int64_t apart_read; /* Anthropic's: not part of the input count */
-    int64_t apart_write;
 };
 
 static void
@@ -89,15 +81,16 @@ take_details(
 }
 
 static int64_t *
-count_of(struct counts *counts, const struct belay__json_value *key)
+count_of(
+    struct belay__usage_counts *counts, const struct belay__json_value *key)
 {
     if (belay__json_key_is(key, "prompt_tokens")
         || belay__json_key_is(key, "input_tokens")) {
-        return &counts->usage->in_total;
+        return &counts->usage.in_total;
     }
     if (belay__json_key_is(key, "completion_tokens")
         || belay__json_key_is(key, "output_tokens")) {
-        return &counts->usage->out_total;
+        return &counts->usage.out_total;
     }
     if (belay__json_key_is(key, "total_tokens")) {
         return &counts->total;
@@ -111,7 +104,7 @@ count_of(struct counts *counts, const struct belay__json_value *key)
 }
 
 static void
-take_member(struct belay__json *json, struct counts *counts,
+take_member(struct belay__json *json, struct belay__usage_counts *counts,
     const struct belay__json_value *key)
 {
     int64_t *count = count_of(counts, key);
@@ -121,10 +114,10 @@ take_member(struct belay__json *json, struct counts *counts,
     } else if (belay__json_key_is(key, "prompt_tokens_details")
                || belay__json_key_is(key, "input_tokens_details")
                || belay__json_key_is(key, "cache_creation")) {
-        take_details(json, counts->usage, input_detail);
+        take_details(json, &counts->usage, input_detail);
     } else if (belay__json_key_is(key, "completion_tokens_details")
                || belay__json_key_is(key, "output_tokens_details")) {
-        take_details(json, counts->usage, output_detail);
+        take_details(json, &counts->usage, output_detail);
     }
 }
 
@@ -139,44 +132,80 @@ sum(int64_t a, int64_t b)
     return __builtin_add_overflow(a, b, &total) ? INT64_MAX : total;
 }
 
-static void
-settle(struct counts *counts)
+void
+belay__usage_begin(struct belay__usage_counts *counts)
 {
-    struct belay_llm_usage *usage = counts->usage;
+    *counts = (struct belay__usage_counts){unknown, -1, -1, -1, false};
+}
 
+void
+belay__usage_read(struct belay__usage_counts *counts, struct belay_slice raw)
+{
+    struct belay__json_value key;
+    struct belay__json json;
+
+    belay__json_open(&json, raw);
+    if (!belay__json_enter_object(&json)) {
+        return;
+    }
+    counts->told = true;
+    while (belay__json_next_member(&json, &key)) {
+        take_member(&json, counts, &key);
+    }
+}
+
+void
+belay__usage_settle(
+    const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
+{
+    const int64_t total = counts->total;
+
+    *ret = counts->usage;
+    if (!counts->told) {
+        return;
+    }
+    ret->requests = 1;
+    ret->state = BELAY_LLM_USAGE_EXACT;
     if (counts->apart_read >= 0 || counts->apart_write >= 0) {
-        usage->in_cache_read = counts->apart_read;
-        usage->in_total =
-            sum(usage->in_total, sum(counts->apart_read, counts->apart_write));
+        ret->in_cache_read = counts->apart_read;
+        ret->in_total =
+            sum(ret->in_total, sum(counts->apart_read, counts->apart_write));
     }
     /* Without the breakdown by lifetime it is the short one. */
-    if (counts->apart_write >= 0 && usage->in_cache_write_5m < 0
-        && usage->in_cache_write_1h < 0) {
-        usage->in_cache_write_5m = counts->apart_write;
+    if (counts->apart_write >= 0 && ret->in_cache_write_5m < 0
+        && ret->in_cache_write_1h < 0) {
+        ret->in_cache_write_5m = counts->apart_write;
     }
     /* Embeddings have no output, and say so by the total only. */
-    if (usage->out_total < 0 && counts->total >= usage->in_total
-        && usage->in_total >= 0) {
-        usage->out_total = counts->total - usage->in_total;
+    if (ret->out_total < 0 && total >= ret->in_total && ret->in_total >= 0) {
+        ret->out_total = total - ret->in_total;
     }
 }
 
 void
 belay__usage_parse(struct belay_slice raw, struct belay_llm_usage *ret)
 {
-    struct counts counts = {ret, -1, -1, -1};
-    struct belay__json_value key;
-    struct belay__json json;
+    struct belay__usage_counts counts;
 
-    *ret = belay__usage_unknown;
-    belay__json_open(&json, raw);
-    if (!belay__json_enter_object(&json)) {
-        return;
+    belay__usage_begin(&counts);
+    belay__usage_read(&counts, raw);
+    belay__usage_settle(&counts, ret);
+    if (counts.told) {
+        ret->raw = raw;
     }
-    ret->raw = raw;
-    ret->requests = 1;
-    while (belay__json_next_member(&json, &key)) {
-        take_member(&json, &counts, &key);
+}
+
+int64_t
+belay__usage_guess(struct belay_slice text)
+{
+    int64_t ascii = 0;
+    int64_t others = 0;
+
+    for (size_t i = 0; i < text.len; i++) {
+        const unsigned char c = (unsigned char)text.data[i];
+
+        ascii += c < 0x80;
+        others += c >= 0xc0; /* the first byte of each character */
     }
-    settle(&counts);
+    return others + (ascii + 3) / 4;
 }

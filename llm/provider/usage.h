@@ -4,13 +4,34 @@
 
 #include <belay/llm.h>
 
-/* All unknown. */
-extern const struct belay_llm_usage belay__usage_unknown;
+/* Counts as servers write them; -1: not told. */
+struct belay__usage_counts {
+    struct belay_llm_usage usage; /* what has the same meaning everywhere */
+    int64_t total;
+    int64_t apart_read; /* Anthropic's: not part of the input count */
+    int64_t apart_write;
+    bool told; /* there was an object */
+};
 
+void belay__usage_begin(struct belay__usage_counts *counts);
 /* Reads a usage object in any of the shapes of Chat Completions, Responses,
- * Embeddings and Messages (L45, L47, L48). `raw` is JSON that was checked and
- * must outlive *ret; if it is not an object, everything is unknown.
+ * Embeddings and Messages (L45, L47, L48). What an earlier one has said is
+ * replaced, never added to: counts in streams are cumulative. `raw` is JSON
+ * that was checked.
  */
+void belay__usage_read(
+    struct belay__usage_counts *counts, struct belay_slice raw);
+/* The sum of what was read; ret->raw is empty. */
+void belay__usage_settle(
+    const struct belay__usage_counts *counts, struct belay_llm_usage *ret);
+
+/* All at once. `raw` must outlive *ret; if it is no object, all is unknown. */
 void belay__usage_parse(struct belay_slice raw, struct belay_llm_usage *ret);
+
+/* A guess at the tokens of a text, for what no server has counted: a token for
+ * four bytes of ASCII and one for each other character. At least 1 for a text
+ * that is not empty.
+ */
+int64_t belay__usage_guess(struct belay_slice text);
 
 #endif

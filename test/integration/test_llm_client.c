@@ -10,14 +10,10 @@
 #include "test/support/fault_server.h"
 #include "test/support/program.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define S INT64_C(1000000000)
@@ -134,7 +130,7 @@ static belay_next
 begin_call(belay_task *task, struct ask *self)
 {
     static const struct belay_llm_message messages[1] = {
-        {"user", {"say \"hi\"", 8}}};
+        {.role = "user", .content = {"say \"hi\"", 8}}};
     const struct spec *spec = self->spec;
     const char *body = spec->body != NULL ? spec->body : "{}";
     const char *extra = spec->extra != NULL ? spec->extra : "";
@@ -685,7 +681,8 @@ struct quiet {
 /* The whole way, its result in hand as late as can be. */
 BELAY_ASYNC(quiet)
 {
-    static const struct belay_llm_message messages[1] = {{"user", {"hi", 2}}};
+    static const struct belay_llm_message messages[1] = {
+        {.role = "user", .content = {"hi", 2}}};
 
     BELAY_BEGIN;
     BELAY_WITH (belay_llm_client_open(task,
@@ -704,52 +701,18 @@ BELAY_ASYNC(quiet)
     BELAY_END;
 }
 
-/* A server in a process of its own: its descriptors are not counted among
- * ours, and a client that goes away is its own SIGPIPE.
- */
-static pid_t
-start_apart(const struct fault_route *routes, char *url, size_t size)
-{
-    int ends[2];
-    pid_t pid;
-    ssize_t len;
-
-    cr_assert(zero(int, pipe(ends)));
-    pid = fork();
-    cr_assert(ge(int, pid, 0));
-    if (pid == 0) {
-        const char *own = NULL;
-
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-        (void)signal(SIGPIPE, SIG_IGN);
-        own = fault_server_url(fault_server_start(routes, 1));
-        (void)!write(ends[1], own, strlen(own));
-        (void)close(ends[1]);
-        for (;;) {
-            (void)pause();
-        }
-    }
-    (void)close(ends[1]);
-    len = read(ends[0], url, size - 1);
-    (void)close(ends[0]);
-    cr_assert(gt(int, (int)len, 0));
-    url[len] = '\0';
-    return pid;
-}
-
 static void
 run_sweep(const struct fault_route *routes,
     size_t (*sweep_fn)(const struct program *program))
 {
     char url[128];
-    const pid_t pid = start_apart(routes, url, sizeof(url));
+    const int pid = fault_server_start_apart(routes, 1, url, sizeof(url));
     const struct quiet arguments = {.base_url = url};
     const struct program program = {
         .function = &quiet, .arguments = &arguments};
 
     cr_expect(gt(sz, sweep_fn(&program), 2));
-    (void)kill(pid, SIGKILL);
-    (void)waitpid(pid, NULL, 0);
+    fault_server_stop_apart(pid);
 }
 
 Test(llm_client, l42_a_cancel_at_each_wait_of_a_call)

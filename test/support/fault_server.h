@@ -163,4 +163,12 @@ bool fault_server_request(
 /* One gate more: lets all go on that wait for this many. */
 void fault_server_open_gate(struct fault_server *server);
 
+/* The same in a process of its own, for sweeps: its descriptors are not
+ * counted among ours, and a client that goes away is its own SIGPIPE. Nothing
+ * can be asked of it. The URL goes to `url`; give the pid back to stop.
+ */
+int fault_server_start_apart(
+    const struct fault_route *routes, size_t count, char *url, size_t size);
+void fault_server_stop_apart(int pid);
+
 #endif

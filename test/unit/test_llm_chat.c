@@ -1,8 +1,8 @@
 /* test_llm_chat.c - requests built, answers read, usage, printable texts. */
 #include "llm/json/text.h"
 #include "llm/printable.h"
-#include "llm/provider/chat.h"
-#include "llm/provider/usage.h"
+#include "llm/provider/error.h"
+#include "llm/provider/provider.h"
 #include "test/support/alloc.h"
 
 #include <criterion/criterion.h>
@@ -24,7 +24,8 @@ slice(const char *text)
 
 /* ---- requests ---- */
 
-static const struct belay_llm_message hello[] = {{"user", {"hello", 5}}};
+static const struct belay_llm_message hello[] = {
+    {.role = "user", .content = {"hello", 5}}};
 
 /* The request as text, in a static buffer. */
 static char *
@@ -35,7 +36,8 @@ build(const struct belay_llm_chat *chat)
     struct belay__buffer buffer;
 
     belay__buffer_init(&buffer, memory, sizeof(text) - 1);
-    cr_assert(zero(int, belay__chat_build(chat, &buffer)));
+    cr_assert(zero(int, belay__provider_build(&belay__chat_provider, chat,
+                            (struct belay__wish){.stream = false}, &buffer)));
     cr_assert(
         zero(int, belay__json_check(belay__buffer_slice(&buffer), NULL, NULL)));
     memcpy(text, buffer.data, buffer.len);
@@ -103,59 +105,76 @@ Test(llm_chat, what_cannot_be_sent)
 {
     static const char *const extras[] = {
         "1", "[]", "\"a\":1", "{\"a\":1},{", "{", "{\"a\":1}x", " "};
-    static const struct belay_llm_message no_role[] = {{NULL, {"x", 1}}};
+    static const struct belay_llm_message no_role[] = {
+        {.role = NULL, .content = {"x", 1}}};
     const double nan_value = (double)NAN;
     const struct belay_llm_chat good = {
         .model = "m", .messages = hello, .message_count = 1};
     struct belay_llm_chat chat = good;
 
-    cr_expect(eq(ptr, TEXT(belay__chat_check(&good)), NULL));
+    cr_expect(eq(ptr, TEXT(belay__chat_provider.check_fn(&good)), NULL));
     for (size_t i = 0; i < COUNT(extras); i++) {
         chat.extra = slice(extras[i]);
-        cr_expect(
-            ne(ptr, TEXT(belay__chat_check(&chat)), NULL), "%s", extras[i]);
+        cr_expect(ne(ptr, TEXT(belay__chat_provider.check_fn(&chat)), NULL),
+            "%s", extras[i]);
     }
     chat = good;
     chat.model = "";
-    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    cr_expect(ne(ptr, TEXT(belay__chat_provider.check_fn(&chat)), NULL));
     chat = good;
     chat.message_count = 0;
-    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    cr_expect(ne(ptr, TEXT(belay__chat_provider.check_fn(&chat)), NULL));
     chat = good;
     chat.messages = no_role;
-    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    cr_expect(ne(ptr, TEXT(belay__chat_provider.check_fn(&chat)), NULL));
     chat = good;
     chat.temperature = &nan_value;
-    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    cr_expect(ne(ptr, TEXT(belay__chat_provider.check_fn(&chat)), NULL));
     chat = good;
     chat.max_tokens = -1;
-    cr_expect(ne(ptr, TEXT(belay__chat_check(&chat)), NULL));
+    cr_expect(ne(ptr, TEXT(belay__chat_provider.check_fn(&chat)), NULL));
 }
 
 /* ---- answers ---- */
 
 #define MESSAGE(members) "{\"choices\":[{\"message\":{" members "}}]}"
 
+/* An answer in the memory of the test, to be given to forget(). */
 static int
-parse(const char *body, struct belay__chat_answer *ret)
+parse(const char *body, struct belay__answer *ret)
 {
-    return belay__chat_parse(slice(body), ret);
+    belay__answer_init(ret, belay__memory_new(&test_allocator), false);
+    return belay__provider_read(&belay__chat_provider, ret, slice(body));
 }
 
-/* The decoded content, or NULL; *ret_len with NULs and all. */
+static void
+forget(struct belay__answer *answer)
+{
+    struct belay__memory *memory = answer->memory;
+
+    belay__answer_fini(answer);
+    belay__memory_unref(memory);
+}
+
+/* The text of the first choice, or NULL; *ret_len with NULs and all. */
 static char *
 content_of(const char *body, size_t *ret_len)
 {
     static char text[1024];
-    struct belay__chat_answer answer;
+    struct belay__answer answer;
+    struct belay_slice found = {NULL, 0};
 
-    if (parse(body, &answer) != 0
-        || answer.content.type != BELAY__JSON_STRING) {
-        return NULL;
+    if (parse(body, &answer) == 0) {
+        found =
+            belay__stretch_slice(belay__answer_nth(&answer, 0), BELAY__TEXT);
     }
-    *ret_len = belay__json_decode(answer.content.raw, text);
-    text[*ret_len] = '\0';
-    return text;
+    *ret_len = found.len;
+    if (found.data != NULL) {
+        memcpy(text, found.data, found.len);
+        text[found.len] = '\0';
+    }
+    forget(&answer);
+    return found.data != NULL ? text : NULL;
 }
 
 Test(llm_chat, l91_half_a_surrogate_is_no_failure)
@@ -184,36 +203,43 @@ Test(llm_chat, l94_garbage_in_or_behind_the_answer)
     static const char *const bodies[] = {MESSAGE("\"content\":\"x\"") " y",
         MESSAGE("\"content\":\"\x01\""), MESSAGE("\"content\":\"\xff\""),
         MESSAGE("\"n\":01"), "", "{\"choices\":[{\"message\":{}}]"};
-    struct belay__chat_answer answer;
+    struct belay__answer answer;
 
     for (size_t i = 0; i < COUNT(bodies); i++) {
         cr_expect(
             eq(int, parse(bodies[i], &answer), BELAY_EREPLY), "%s", bodies[i]);
-        cr_expect(zero(sz, answer.usage.len));
+        cr_expect(zero(sz, answer.usage.span.len));
+        cr_expect(zero(sz, answer.choice_count));
+        forget(&answer);
     }
 }
 
 Test(llm_chat, l95_too_deep)
 {
     char body[512] = "{\"choices\":[{\"message\":{}}],\"x\":";
-    struct belay__chat_answer answer;
+    struct belay__answer answer;
 
     memset(body + strlen(body), '[', 128);
     cr_expect(eq(int, parse(body, &answer), BELAY_EREPLY));
+    forget(&answer);
 }
 
 Test(llm_chat, l96_case_counts)
 {
-    struct belay__chat_answer answer;
+    struct belay__answer answer;
+    size_t len;
 
-    cr_assert(zero(int, parse("{\"Usage\":1,\"choices\":[{\"message\":"
-                              "{\"Content\":\"x\",\"content\":\"y\"}}]}",
+    cr_assert(zero(int, parse("{\"Usage\":{\"prompt_tokens\":1},"
+                              "\"choices\":[{\"message\":{}}]}",
                             &answer)));
-    cr_expect(zero(sz, answer.usage.len));
-    cr_expect(zero(memcmp(answer.content.raw.data, "\"y\"", 3)));
+    cr_expect(zero(sz, answer.usage.span.len));
+    forget(&answer);
+    cr_expect(eq(str,
+        content_of(MESSAGE("\"Content\":\"x\",\"content\":\"y\""), &len),
+        TEXT("y")));
 }
 
-Test(llm_chat, l1_only_the_first_choice_counts)
+Test(llm_chat, l1_the_first_choice_is_that_of_the_lowest_index)
 {
     size_t len;
 
@@ -222,6 +248,12 @@ Test(llm_chat, l1_only_the_first_choice_counts)
                    "{\"message\":{\"content\":\"2\"}}]}",
             &len),
         TEXT("1")));
+    cr_expect(eq(str,
+        content_of("{\"choices\":["
+                   "{\"index\":1,\"message\":{\"content\":\"1\"}},"
+                   "{\"index\":0,\"message\":{\"content\":\"0\"}}]}",
+            &len),
+        TEXT("0")));
 }
 
 Test(llm_chat, l1_ends)
@@ -240,7 +272,7 @@ Test(llm_chat, l1_ends)
         {"\"finish_reason\":null", BELAY_LLM_END_UNKNOWN},
         {"\"x\":1", BELAY_LLM_END_UNKNOWN},
     };
-    struct belay__chat_answer answer;
+    struct belay__answer answer;
     char body[256];
 
     for (size_t i = 0; i < COUNT(rows); i++) {
@@ -248,11 +280,14 @@ Test(llm_chat, l1_ends)
             "{\"choices\":[{\"message\":{\"content\":null},%s}]}",
             rows[i].body);
         cr_assert(zero(int, parse(body, &answer)), "%s", body);
-        cr_expect(eq(int, (int)belay__chat_end(&answer), (int)rows[i].end),
-            "%s", body);
+        cr_expect(eq(int, (int)answer.first.end, (int)rows[i].end), "%s", body);
+        forget(&answer);
     }
-    cr_assert(zero(int, parse(MESSAGE("\"refusal\":\"no\""), &answer)));
-    cr_expect(eq(int, (int)belay__chat_end(&answer), BELAY_LLM_END_REFUSAL));
+    cr_assert(zero(int, parse("{\"choices\":[{\"message\":{\"refusal\":\"no\"},"
+                              "\"finish_reason\":\"stop\"}]}",
+                            &answer)));
+    cr_expect(eq(int, (int)answer.first.end, BELAY_LLM_END_REFUSAL));
+    forget(&answer);
 }
 
 /* ---- usage ---- */
@@ -328,10 +363,10 @@ Test(llm_chat, l45_numbers_that_make_no_sense_are_unknown)
 static void
 expect_error(const char *body, const char *message, const char *type)
 {
-    struct belay__chat_error error;
+    struct belay__provider_error error;
     char text[256] = "";
 
-    belay__chat_parse_error(slice(body), &error);
+    belay__provider_error_parse(slice(body), &error);
     if (error.message.type == BELAY__JSON_STRING) {
         text[belay__json_decode(error.message.raw, text)] = '\0';
     }

@@ -1,16 +1,18 @@
-/* llm.h - calls to model servers that speak Chat Completions.
+/* llm.h - calls to model servers.
  *
  * A client is a scope: it owns the connections to one server, the key and the
  * rules for retries. Any number of tasks call it at once. belay_llm_send()
  * sends given bytes and delivers whatever the server answers;
- * belay_llm_complete() builds the request, and an answer that is of no use
- * is its failure. The deadline of a call is that of the scopes around it
- * (belay_timeout()); it covers the attempts and the waits between them.
- * Rules: L1, L5, L8, L9, L29-L47, L91-L97.
+ * belay_llm_complete() builds the request, in the format that the server
+ * speaks, and an answer that is of no use is its failure. The deadline of a
+ * call is that of the scopes around it (belay_timeout()); it covers the
+ * attempts and the waits between them. llm_stream.h has the answers that come
+ * bit by bit, llm_embed.h vectors. Rules: L1-L9, L29-L44, L91-L97.
  */
 #ifndef BELAY_LLM_H
 #define BELAY_LLM_H
 
+#include <belay/llm_chat.h>
 #include <belay/llm_reply.h>
 #include <belay/task.h>
 
@@ -31,7 +33,10 @@ struct belay_llm_client_opts {
     size_t size;          /* of this struct; BELAY_LLM_CLIENT_OPTS() fills it */
     const char *base_url; /* required; with its path, as ".../v1", and even
                                a query; no "/chat/completions" */
-    const char *api_key;  /* sent as a bearer token; default none */
+    const char *api_key;  /* sent as a bearer token, or as the x-api-key of
+                             Messages; default none */
+    enum belay_llm_format format;   /* of calls that do not say; default Chat
+                                     Completions */
     const char *user_agent;         /* default "belay/" and the version */
     enum belay_llm_profile profile; /* default BELAY_LLM_INTERACTIVE */
     int32_t max_retries;            /* of a call; default 2 */
@@ -57,18 +62,13 @@ struct belay_llm_client_opts {
     (&(const struct belay_llm_client_opts){ \
         .size = sizeof(struct belay_llm_client_opts), __VA_ARGS__})
 
-/* Called on the loop as each attempt ends, in the step of the calling task;
- * the attempt is valid during the call. It may not cancel or close the call.
- */
-typedef void belay_llm_attempt_fn(
-    const struct belay_llm_attempt *attempt, void *arg);
-
 /* A request as it stands, for belay_llm_send(). A zero field means its
  * default.
  */
 struct belay_llm_request {
     size_t size;             /* of this struct; BELAY_LLM_REQUEST() fills it */
-    const char *path;        /* behind the base; default "/chat/completions" */
+    const char *path;        /* behind the base; default as the client's format
+                                has it, "/chat/completions" or another */
     struct belay_slice body; /* JSON, sent byte for byte */
     int32_t max_retries;     /* default the client's */
     belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
@@ -77,43 +77,6 @@ struct belay_llm_request {
 #define BELAY_LLM_REQUEST(...)          \
     (&(const struct belay_llm_request){ \
         .size = sizeof(struct belay_llm_request), __VA_ARGS__})
-
-struct belay_llm_message {
-    const char *role;           /* "system", "user", "assistant" … */
-    struct belay_slice content; /* UTF-8 */
-};
-
-/* A message from a NUL-terminated text, borrowed. */
-static inline struct belay_llm_message
-belay_llm_message(const char *role, const char *text)
-{
-    struct belay_llm_message message = {
-        role, {text, text != NULL ? __builtin_strlen(text) : 0}};
-
-    return message;
-}
-
-/* A request in parts, for belay_llm_complete(). A zero field is not sent. */
-struct belay_llm_chat {
-    size_t size;       /* of this struct; BELAY_LLM_CHAT() fills it */
-    const char *model; /* required */
-    const struct belay_llm_message *messages;
-    size_t message_count; /* at least 1 */
-    int64_t max_tokens;   /* of the answer */
-    bool old_max_tokens;  /* called max_tokens, which older servers want, and
-                            not max_completion_tokens */
-    const double *temperature; /* finite */
-    const int64_t *seed;
-    const struct belay_slice *stop; /* texts that end the answer */
-    size_t stop_count;
-    struct belay_slice extra; /* a JSON object: its members as they are */
-    int32_t max_retries;      /* default the client's */
-    belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
-    void *arg;                        /* for on_attempt */
-};
-#define BELAY_LLM_CHAT(...)          \
-    (&(const struct belay_llm_chat){ \
-        .size = sizeof(struct belay_llm_chat), __VA_ARGS__})
 
 /**
  * belay_llm_client_open - enter a client; use it in BELAY_WITH
@@ -176,7 +139,10 @@ BELAY_API BELAY_TOKEN belay_llm_send(belay_task *task, belay_llm_client *client,
  *   ret     receives the reply; untouched on failure
  *
  * The reply has been parsed; its accessors cannot fail. belay_error_foreign()
- * of an error that the server answered with is "HTTP" and the status.
+ * of an error that the server answered with is "HTTP" and the status. Messages
+ * with room for more than 21,333 tokens are asked for as a stream, since no
+ * server answers in one piece after ten minutes; the body of such a reply is
+ * empty.
  *
  * Owner:   *ret is the caller's, for belay_llm_reply_free().
  * Errors:  BELAY_EAUTH   status 401 or 403
@@ -184,12 +150,12 @@ BELAY_API BELAY_TOKEN belay_llm_send(belay_task *task, belay_llm_client *client,
  *          BELAY_EHTTP   any other status but 2xx; the message quotes the
  *                        server's
  *          BELAY_EREPLY  2xx, but not a completion, twice
- *          BELAY_EINVAL  no model or message, a temperature that is not
- *                        finite, extra that is no JSON object; nothing sent
+ *          BELAY_EINVAL  the request is not complete, not of sense, or asks
+ *                        for what its format does not have; nothing sent
  *          BELAY_ETOOLARGE  also: the request is above 64 MiB; nothing sent
  *          else as belay_llm_send().
  * Threads: loop thread. Cancellation point.
- * Since:   0.1. Source: contract L1, L9, L31; api.md.
+ * Since:   0.1. Source: contract L1-L3, L9, L31; api.md.
  */
 BELAY_API BELAY_TOKEN belay_llm_complete(belay_task *task,
     belay_llm_client *client, const struct belay_llm_chat *chat,

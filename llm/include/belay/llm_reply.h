@@ -114,6 +114,15 @@ enum belay_llm_end {
     BELAY_LLM_END_CONTEXT_FULL,
 };
 
+/* How good the numbers of a usage are. */
+enum belay_llm_usage_state {
+    BELAY_LLM_USAGE_UNKNOWN,   /* the server did not say; all are -1 */
+    BELAY_LLM_USAGE_EXACT,     /* the server's, of the whole answer */
+    BELAY_LLM_USAGE_ESTIMATED, /* the server does not say: from the texts */
+    BELAY_LLM_USAGE_PARTIAL,   /* the answer broke off: the server's as far as
+                                  it came, the rest from the texts (L44) */
+};
+
 /* Tokens, as the server counts them; -1: it did not say (L45, L47). */
 struct belay_llm_usage {
     int64_t in_total; /* what follows with in_ included */
@@ -126,6 +135,7 @@ struct belay_llm_usage {
     int64_t out_audio;
     int64_t requests;       /* 1, or 0 if the answer holds no usage */
     struct belay_slice raw; /* the usage object as JSON; lives with the reply */
+    enum belay_llm_usage_state state;
 };
 
 /**
@@ -195,6 +205,81 @@ BELAY_API enum belay_llm_end belay_llm_reply_end(
  */
 BELAY_API const struct belay_llm_usage *belay_llm_reply_usage(
     belay_llm_reply *reply);
+
+/* A call of a tool that the model asks for. */
+struct belay_llm_tool_call {
+    struct belay_slice id; /* for the message with the result */
+    struct belay_slice name;
+    struct belay_slice arguments; /* JSON, as the model wrote it: to be checked
+                                     before it is used */
+};
+
+/* One of the answers; most requests ask for one only (L6). */
+struct belay_llm_choice {
+    int64_t index; /* the server's */
+    struct belay_slice text;
+    struct belay_slice refusal;
+    struct belay_slice reasoning; /* what of its thinking the server shows */
+    size_t tool_call_count;
+    enum belay_llm_end end;
+    struct belay_slice end_text; /* the server's word for it; 48 bytes of it */
+};
+
+/**
+ * belay_llm_reply_choices - how many answers there are
+ *
+ *   reply  not NULL
+ *
+ * Owner:   nothing changes hands.
+ * Errors:  none; 0 if parsing failed.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L6.
+ */
+BELAY_API size_t belay_llm_reply_choices(belay_llm_reply *reply);
+
+/**
+ * belay_llm_reply_choice - one of the answers, decoded
+ *
+ *   reply  not NULL
+ *   n      from 0, in the order of their indexes
+ *   ret    receives it; untouched on failure
+ *
+ * Owner:   what *ret points to lives as long as the reply; the reply of a
+ *          stream: until its next event.
+ * Errors:  BELAY_ENOENT  there is no such answer
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1, L6.
+ */
+BELAY_API int belay_llm_reply_choice(
+    belay_llm_reply *reply, size_t n, struct belay_llm_choice *ret);
+
+/**
+ * belay_llm_reply_tool_call - a tool that one of the answers calls
+ *
+ *   reply   not NULL
+ *   choice  as for belay_llm_reply_choice()
+ *   n       from 0, in the model's order
+ *   ret     receives it; untouched on failure
+ *
+ * Owner:   as belay_llm_reply_choice().
+ * Errors:  BELAY_ENOENT  there is no such answer or call
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L1, L7.
+ */
+BELAY_API int belay_llm_reply_tool_call(belay_llm_reply *reply, size_t choice,
+    size_t n, struct belay_llm_tool_call *ret);
+
+/**
+ * belay_llm_reply_model - the model that has answered
+ *
+ *   reply  not NULL
+ *
+ * Owner:   lives as long as the reply.
+ * Errors:  none; {NULL, 0} if the server does not say.
+ * Threads: as belay_llm_reply_free().
+ * Since:   0.1. Source: contract L74.
+ */
+BELAY_API struct belay_slice belay_llm_reply_model(belay_llm_reply *reply);
 
 /**
  * belay_llm_reply_take_text - keep the text, free the reply

@@ -1,0 +1,259 @@
+/* attempt.c - what plain and streamed calls have in common: that they try
+ * again.
+ *
+ * A call counts in client->calls from its start to its last step, so that the
+ * client outlives it. Between two attempts it holds nothing of the answer, no
+ * connection, and nothing of anybody else's (L34).
+ */
+#include "llm/attempt.h"
+
+#include "llm/json/text.h"
+#include "llm/provider/error.h"
+#include "runtime/internal.h"
+
+#include <belay/timeout.h>
+
+#include <time.h>
+
+const char *
+belay__llm_tries_check(const struct belay__llm_tries *tries)
+{
+    return tries->max_retries < BELAY_LLM_NO_RETRIES ? "max_retries is negative"
+                                                     : NULL;
+}
+
+int
+belay__llm_tries_begin(const belay_task *task, struct belay__llm_tries *tries)
+{
+    belay_llm_client *client = tries->client;
+
+    if (client->closing) {
+        return BELAY_ECLOSED;
+    }
+    tries->reply = belay__llm_reply_new(client->memory);
+    if (tries->reply == NULL) {
+        return BELAY_ENOMEM;
+    }
+    client->calls++;
+    belay__llm_allowance_call(&client->allowance, belay_now(task).ns);
+    if (tries->max_retries == 0) {
+        tries->max_retries = client->max_retries;
+    }
+    return 0;
+}
+
+void
+belay__llm_tries_end(struct belay__llm_tries *tries)
+{
+    belay_llm_reply_free(tries->reply);
+    tries->reply = NULL;
+    tries->client->calls--;
+}
+
+struct belay__http_request
+belay__llm_http_request(const belay_llm_client *client)
+{
+    return (struct belay__http_request){
+        .connect_timeout = client->connect_timeout,
+        .tls_timeout = client->connect_timeout,
+        .first_byte_timeout = client->first_byte_timeout,
+        .idle_timeout = client->idle_timeout,
+        .max_body_bytes = client->max_reply_bytes,
+    };
+}
+
+/* ---- records ---- */
+
+/* Does the error in the body say that the account has run out (L31)? */
+static bool
+tells_quota(const belay_llm_reply *reply)
+{
+    struct belay__provider_error error;
+
+    if (reply->http.status < 400 || reply->http.status > 499) {
+        return false;
+    }
+    belay__provider_error_parse(belay_llm_reply_body(reply), &error);
+    return (error.code.type == BELAY__JSON_STRING
+               && belay__llm_is_quota(belay__json_inside(error.code.raw)))
+           || (error.type.type == BELAY__JSON_STRING
+               && belay__llm_is_quota(belay__json_inside(error.type.raw)));
+}
+
+void
+belay__llm_record(struct belay__llm_tries *tries, int code)
+{
+    const struct belay__http_reply *http = &tries->reply->http;
+    const int status = code == 0 ? http->status : 0;
+
+    tries->reply->attempt = (struct belay_llm_attempt){
+        .number = (uint32_t)tries->retries + 1,
+        .status = status,
+        .code = code,
+        .started = http->started,
+        .first_byte = http->first_byte,
+        .ended = http->ended,
+        .sent_bytes = http->sent_bytes,
+        .billed = belay__llm_billed(status, http->request_sent),
+        .quota = code == 0 && tells_quota(tries->reply),
+    };
+}
+
+void
+belay__llm_record_error(struct belay__llm_tries *tries)
+{
+    const struct belay__answer *answer = &tries->reply->answer;
+    struct belay_llm_attempt *attempt = &tries->reply->attempt;
+
+    attempt->status = answer->error_status;
+    attempt->code = 0;
+    attempt->billed = BELAY_LLM_BILLED_UNKNOWN;
+    attempt->quota = belay__llm_is_quota(
+        (struct belay_slice){answer->error_type.text, answer->error_type.len});
+}
+
+/* ---- judging ---- */
+
+/* Sockets, or the kernel's memory for them, that others will give back: no
+ * connection was made (L30).
+ */
+static bool
+is_shortage(int code)
+{
+    return code == -EMFILE || code == -ENFILE || code == -ENOBUFS;
+}
+
+static struct belay_slice
+get_header(const void *arg, const char *name)
+{
+    return belay__http_reply_header(arg, name);
+}
+
+enum belay__llm_verdict
+belay__llm_judge(const struct belay__llm_tries *tries, int code)
+{
+    const struct belay_llm_attempt *attempt = &tries->reply->attempt;
+    const struct belay__llm_headers headers = {get_header, &tries->reply->http};
+
+    if (is_shortage(code)) {
+        return BELAY__LLM_RETRY;
+    }
+    if (code < 0) {
+        return belay__llm_judge_failure(tries->reply->http.failure);
+    }
+    return belay__llm_judge_status(attempt->status, attempt->quota, &headers);
+}
+
+/* May a wait of this length begin? Takes a retry of the client's allowance. */
+static bool
+may_retry(
+    const belay_task *task, struct belay__llm_tries *tries, int64_t delay_ns)
+{
+    belay_llm_client *client = tries->client;
+    const belay_time now = belay_now(task);
+    int64_t due_ns;
+
+    if (tries->retries >= tries->max_retries || client->closing
+        || __builtin_add_overflow(now.ns, delay_ns, &due_ns)
+        || due_ns >= belay_effective_deadline(task).ns) {
+        return false;
+    }
+    return !client->spare_server
+           || belay__llm_allowance_take(&client->allowance, now.ns);
+}
+
+static void
+plan_retry(const belay_task *task, struct belay__llm_tries *tries)
+{
+    const struct belay__llm_headers headers = {get_header, &tries->reply->http};
+    struct belay_llm_attempt *attempt = &tries->reply->attempt;
+    belay_llm_client *client = tries->client;
+    bool too_long = false;
+    int64_t ns;
+
+    if (belay__llm_asked_delay(
+            tries->reply->attempt.status, &headers, (int64_t)time(NULL), &ns)) {
+        too_long = ns > client->policy.after_cap_ns;
+        ns = too_long ? ns : belay__llm_scatter(ns, &client->random);
+    } else {
+        ns = belay__llm_backoff(
+            &client->policy, (uint32_t)tries->retries, &client->random);
+    }
+    attempt->retryable = true;
+    attempt->delay = belay_nanoseconds(ns);
+    attempt->will_retry = !too_long && may_retry(task, tries, ns);
+}
+
+bool
+belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
+    enum belay__llm_verdict verdict)
+{
+    const struct belay_llm_attempt *attempt = &tries->reply->attempt;
+
+    if (verdict == BELAY__LLM_RETRY
+        || (verdict == BELAY__LLM_ONCE && !tries->doubted)) {
+        plan_retry(task, tries);
+    }
+    tries->doubted |= verdict == BELAY__LLM_ONCE;
+    if (tries->on_attempt != NULL) {
+        tries->on_attempt(attempt, tries->arg);
+    }
+    return attempt->will_retry;
+}
+
+/* ---- waiting ---- */
+
+/* Waits for the delay, or for the end of the client. */
+struct retry_wait {
+    belay_llm_client *client;
+    belay_duration delay;
+};
+
+static belay_next
+retry_left(belay_task *task, void *self)
+{
+    (void)self;
+    if (belay_result(task)->code < 0) {
+        return belay_pass(task); /* due, or cancelled from outside */
+    }
+    return belay_fail(
+        task, BELAY_ECLOSED, "the client was left while a retry was due");
+}
+
+static belay_next
+retry_idle(belay_task *task, void *self)
+{
+    struct retry_wait *wait = self;
+
+    return belay_then(
+        task, retry_left, belay_event_wait(task, &wait->client->closed));
+}
+
+static belay_next
+retry_due(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
+
+static belay_next
+retry_begin(belay_task *task, void *self)
+{
+    const struct retry_wait *wait = self;
+
+    return belay_with(
+        task, belay_move_on(task, wait->delay, NULL), retry_idle, retry_due);
+}
+
+belay_next
+belay__llm_wait(belay_task *task, struct belay__llm_tries *tries)
+{
+    static const belay_function function = {"wait for a retry", __FILE__,
+        sizeof(struct retry_wait), retry_begin, 0};
+    const struct retry_wait arguments = {
+        tries->client, tries->reply->attempt.delay};
+
+    tries->retries++;
+    belay__llm_reply_clear(tries->reply);
+    return belay_call(task, &function, &arguments);
+}

@@ -1,0 +1,61 @@
+/* attempt.h - what plain and streamed calls have in common: that they try
+ * again (private to llm/).
+ *
+ * A call makes attempts; each is recorded, judged by its kind of call, and
+ * planned for: is there another one, and when? Rules: L29-L37.
+ */
+#ifndef BELAY_LLM_ATTEMPT_H
+#define BELAY_LLM_ATTEMPT_H
+
+#include "llm/client.h"
+#include "llm/reply.h"
+
+struct belay__llm_tries {
+    belay_llm_client *client;
+    belay_llm_reply *reply; /* of the attempt that runs, or ran last */
+    belay_llm_attempt_fn *on_attempt;
+    void *arg;
+    int32_t max_retries; /* 0: the client's */
+    int32_t retries;     /* made */
+    bool doubted;        /* an answer has made no sense already (L9) */
+};
+
+/* NULL, or why there can be no such call. */
+const char *belay__llm_tries_check(const struct belay__llm_tries *tries);
+
+/* A call begins: the client outlives it until it ends. Errors: BELAY_ECLOSED
+ * the client is being left; BELAY_ENOMEM. Then it has not begun.
+ */
+int belay__llm_tries_begin(
+    const belay_task *task, struct belay__llm_tries *tries);
+/* Frees the reply, if there still is one. */
+void belay__llm_tries_end(struct belay__llm_tries *tries);
+
+/* What an attempt sends, but for path, body and sink. */
+struct belay__http_request belay__llm_http_request(
+    const belay_llm_client *client);
+
+/* Fills in how the attempt went; `code` is that of the exchange. */
+void belay__llm_record(struct belay__llm_tries *tries, int code);
+
+/* What to do about an answer that is not of 2xx, or about no answer. */
+enum belay__llm_verdict belay__llm_judge(
+    const struct belay__llm_tries *tries, int code);
+
+/* An error in the place of an answer, or in a stream, is as good as a status
+ * (L22): the record becomes that of one.
+ */
+void belay__llm_record_error(struct belay__llm_tries *tries);
+
+/* Completes the record with what follows from the verdict, and tells it to
+ * the caller. Is there another attempt, once the record's delay is over?
+ */
+bool belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
+    enum belay__llm_verdict verdict);
+
+/* An operation: waits for the delay of the record, or for the end of the
+ * client (BELAY_ECLOSED). The reply is cleared for the next attempt.
+ */
+belay_next belay__llm_wait(belay_task *task, struct belay__llm_tries *tries);
+
+#endif

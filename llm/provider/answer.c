@@ -1,0 +1,577 @@
+/* answer.c - what a model answers, put together.
+ *
+ * Texts grow where they are; a delta is a place in one of them. In the usual
+ * case, one choice and one text, an event of a stream costs no allocation:
+ * the room of the texts doubles, and that of the deltas is used again.
+ */
+#include "llm/provider/answer.h"
+
+#include "llm/json/text.h"
+#include "llm/json/utf8.h"
+#include "llm/provider/error.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define DELTAS_MAX ((size_t)1 << 20) /* of one event of a stream */
+#define AHEAD 256 /* room for what is still to come, in a stream */
+
+static const enum belay_llm_event_type event_types[BELAY__STRETCHES] = {
+    [BELAY__TEXT] = BELAY_LLM_EVENT_TEXT,
+    [BELAY__REFUSAL] = BELAY_LLM_EVENT_REFUSAL,
+    [BELAY__REASONING] = BELAY_LLM_EVENT_REASONING,
+};
+
+/* ---- life ---- */
+
+void
+belay__answer_init(
+    struct belay__answer *answer, struct belay__memory *memory, bool live)
+{
+    *answer = (struct belay__answer){.memory = memory, .live = live};
+    belay__buffer_init(
+        &answer->deltas, memory, DELTAS_MAX * sizeof(struct belay__delta));
+    belay__usage_begin(&answer->counts);
+}
+
+static void
+choice_fini(struct belay__memory *memory, struct belay__choice *choice)
+{
+    for (size_t i = 0; i < BELAY__STRETCHES; i++) {
+        belay__llm_text_free(choice->stretches[i].text);
+    }
+    for (size_t i = 0; i < choice->tool_count; i++) {
+        belay__llm_text_free(choice->tools[i].id);
+        belay__llm_text_free(choice->tools[i].name);
+        belay__llm_text_free(choice->tools[i].arguments.text);
+    }
+    belay__free(
+        memory, choice->tools, choice->tool_room * sizeof(*choice->tools));
+}
+
+void
+belay__answer_fini(struct belay__answer *answer)
+{
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        choice_fini(answer->memory, &answer->choices[i]);
+    }
+    if (answer->choices != NULL && answer->choices != &answer->first) {
+        belay__free(answer->memory, answer->choices,
+            answer->choice_room * sizeof(*answer->choices));
+    }
+    belay__llm_text_free(answer->usage.copy);
+    belay__llm_text_free(answer->model.copy);
+    belay__llm_text_free(answer->error_message);
+    belay__buffer_fini(&answer->deltas);
+    *answer = (struct belay__answer){.memory = NULL};
+}
+
+static void
+fail(struct belay__answer *answer, int code)
+{
+    if (answer->code == 0) {
+        answer->code = code;
+    }
+}
+
+/* ---- deltas ---- */
+
+static void
+note(struct belay__answer *answer, const struct belay__choice *choice,
+    const struct belay__tool *tool, enum belay_llm_event_type type, size_t at,
+    size_t len)
+{
+    const struct belay__delta delta = {
+        .type = type,
+        .choice = (uint32_t)(choice - answer->choices),
+        .tool = tool != NULL ? (uint32_t)(tool - choice->tools) : 0,
+        .at = at,
+        .len = len,
+    };
+
+    if (!answer->live || answer->code != 0) {
+        return;
+    }
+    if (answer->deltas_taken > 0
+        && answer->deltas_taken * sizeof(delta) == answer->deltas.len) {
+        belay__buffer_clear(&answer->deltas);
+        answer->deltas_taken = 0;
+    }
+    if (belay__buffer_append(
+            &answer->deltas, (const char *)&delta, sizeof(delta))
+        < 0) {
+        fail(answer, BELAY_ENOMEM);
+    }
+}
+
+/* Appends to a stretch and notes what is new of it. */
+static void
+extend(struct belay__answer *answer, const struct belay__choice *choice,
+    const struct belay__tool *tool, struct belay__stretch *stretch,
+    enum belay_llm_event_type type, struct belay_slice string)
+{
+    const size_t before = belay__llm_text_slice(stretch->text).len;
+
+    if (answer->code != 0) {
+        return;
+    }
+    if (belay__llm_text_append_string(&stretch->text, answer->memory, string,
+            &stretch->high, answer->live ? AHEAD : 0)
+        < 0) {
+        fail(answer, BELAY_ENOMEM);
+    } else if (stretch->text->len > before) {
+        note(answer, choice, tool, type, before, stretch->text->len - before);
+    }
+}
+
+/* Half a character at the very end will not be made whole any more. */
+static void
+flush(struct belay__answer *answer, const struct belay__choice *choice,
+    const struct belay__tool *tool, struct belay__stretch *stretch,
+    enum belay_llm_event_type type)
+{
+    static const struct belay_slice replacement = {BELAY__UTF8_REPLACEMENT, 3};
+    const size_t before = belay__llm_text_slice(stretch->text).len;
+
+    if (stretch->high == 0 || answer->code != 0) {
+        return;
+    }
+    stretch->high = 0;
+    if (belay__llm_text_append(&stretch->text, answer->memory, replacement, 0)
+        < 0) {
+        fail(answer, BELAY_ENOMEM);
+        return;
+    }
+    note(answer, choice, tool, type, before, replacement.len);
+}
+
+/* ---- choices ---- */
+
+/* Room for one more element of an array that starts in `first`, if there is
+ * one; NULL without memory. The new element is zeroed.
+ */
+static void *
+grow(struct belay__memory *memory, void *array, size_t count, size_t *room,
+    size_t size, void *first)
+{
+    const size_t more = *room == 0 ? 4 : *room * 2;
+    char *grown = array;
+
+    if (array == NULL && first != NULL) {
+        *room = 1;
+        return first;
+    }
+    if (count == *room) {
+        if (array == first && first != NULL) {
+            grown = belay__alloc(memory, more * size);
+            if (grown != NULL) {
+                memcpy(grown, first, count * size);
+            }
+        } else {
+            grown = belay__realloc(memory, array, *room * size, more * size);
+        }
+        if (grown == NULL) {
+            return NULL;
+        }
+        *room = more;
+    }
+    assert(grown != NULL);
+    memset(grown + count * size, 0, size);
+    return grown;
+}
+
+struct belay__choice *
+belay__answer_choice(struct belay__answer *answer, int64_t index)
+{
+    struct belay__choice *choices;
+
+    if (answer->code != 0) {
+        return NULL;
+    }
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        if (answer->choices[i].index == index) {
+            return &answer->choices[i];
+        }
+    }
+    if (answer->choice_count == BELAY__CHOICES_MAX) {
+        fail(answer, BELAY_EREPLY);
+        return NULL;
+    }
+    choices = grow(answer->memory, answer->choices, answer->choice_count,
+        &answer->choice_room, sizeof(*choices), &answer->first);
+    if (choices == NULL) {
+        fail(answer, BELAY_ENOMEM);
+        return NULL;
+    }
+    answer->choices = choices;
+    choices[answer->choice_count].index = index;
+    return &choices[answer->choice_count++];
+}
+
+void
+belay__answer_text(struct belay__answer *answer, struct belay__choice *choice,
+    enum belay__stretch_kind kind, const struct belay__json_value *value)
+{
+    if (choice != NULL && value->type == BELAY__JSON_STRING) {
+        extend(answer, choice, NULL, &choice->stretches[kind],
+            event_types[kind], value->raw);
+    }
+}
+
+static void
+set_word(struct belay__word *word, struct belay_slice text)
+{
+    word->len = text.len < sizeof(word->text) ? text.len : sizeof(word->text);
+    if (word->len > 0) {
+        memcpy(word->text, text.data, word->len);
+    }
+}
+
+static void
+close_tool(struct belay__answer *answer, struct belay__choice *choice,
+    struct belay__tool *tool)
+{
+    flush(answer, choice, tool, &tool->arguments, BELAY_LLM_EVENT_ARGUMENTS);
+    tool->closed = true;
+}
+
+void
+belay__answer_end(struct belay__answer *answer, struct belay__choice *choice,
+    enum belay_llm_end end, const struct belay__json_value *word)
+{
+    if (choice == NULL || answer->code != 0 || choice->ended) {
+        return;
+    }
+    for (size_t i = 0; i < BELAY__STRETCHES; i++) {
+        flush(answer, choice, NULL, &choice->stretches[i], event_types[i]);
+    }
+    for (size_t i = 0; i < choice->tool_count; i++) {
+        close_tool(answer, choice, &choice->tools[i]);
+    }
+    choice->end = belay__stretch_slice(choice, BELAY__REFUSAL).len > 0
+                      ? BELAY_LLM_END_REFUSAL
+                      : end;
+    if (word->type == BELAY__JSON_STRING) {
+        set_word(&choice->end_word, belay__json_inside(word->raw));
+    }
+    choice->ended = true;
+    note(answer, choice, NULL, BELAY_LLM_EVENT_END, 0, 0);
+}
+
+/* ---- tools ---- */
+
+static bool
+has_id(const struct belay__tool *tool, const struct belay__json_value *id)
+{
+    const struct belay_slice text = belay__llm_text_slice(tool->id);
+
+    return text.len > 0 && belay__json_equals(id, text.data, text.len);
+}
+
+/* The call that a delta belongs to, or NULL: it begins one (L7). */
+static struct belay__tool *
+find_tool(struct belay__choice *choice, int64_t index,
+    const struct belay__json_value *id)
+{
+    for (size_t i = choice->tool_count; i-- > 0;) {
+        struct belay__tool *tool = &choice->tools[i];
+
+        if (index >= 0) {
+            if (tool->index == index) {
+                return id == NULL || tool->id == NULL || has_id(tool, id)
+                           ? tool
+                           : NULL;
+            }
+        } else if (id == NULL || has_id(tool, id)) {
+            return tool;
+        }
+    }
+    return NULL;
+}
+
+static struct belay__tool *
+new_tool(
+    struct belay__answer *answer, struct belay__choice *choice, int64_t index)
+{
+    struct belay__tool *tools;
+
+    if (choice->tool_count == BELAY__TOOLS_MAX) {
+        fail(answer, BELAY_EREPLY);
+        return NULL;
+    }
+    tools = grow(answer->memory, choice->tools, choice->tool_count,
+        &choice->tool_room, sizeof(*tools), NULL);
+    if (tools == NULL) {
+        fail(answer, BELAY_ENOMEM);
+        return NULL;
+    }
+    choice->tools = tools;
+    tools[choice->tool_count].index = index;
+    return &tools[choice->tool_count++];
+}
+
+/* Decodes a string that does not grow any more. */
+static void
+set_text(struct belay__answer *answer, struct belay__llm_text **text,
+    const struct belay__json_value *value)
+{
+    struct belay__stretch stretch = {.text = *text};
+
+    if (belay__llm_text_append_string(
+            &stretch.text, answer->memory, value->raw, &stretch.high, 0)
+        < 0) {
+        fail(answer, BELAY_ENOMEM);
+    }
+    *text = stretch.text;
+}
+
+struct belay__tool *
+belay__answer_tool(struct belay__answer *answer, struct belay__choice *choice,
+    int64_t index, const struct belay__json_value *id)
+{
+    struct belay__tool *tool;
+
+    if (answer->code != 0 || choice == NULL) {
+        return NULL;
+    }
+    if (id != NULL && (id->type != BELAY__JSON_STRING || id->raw.len == 2)) {
+        id = NULL;
+    }
+    tool = find_tool(choice, index, id);
+    if (tool == NULL) {
+        tool = new_tool(answer, choice, index);
+    }
+    if (tool != NULL && tool->id == NULL && id != NULL) {
+        set_text(answer, &tool->id, id);
+    }
+    return tool;
+}
+
+void
+belay__answer_tool_name(struct belay__answer *answer,
+    struct belay__choice *choice, struct belay__tool *tool,
+    const struct belay__json_value *name)
+{
+    if (tool == NULL || tool->name != NULL || answer->code != 0
+        || name->type != BELAY__JSON_STRING || name->raw.len == 2) {
+        return;
+    }
+    set_text(answer, &tool->name, name);
+    note(answer, choice, tool, BELAY_LLM_EVENT_TOOL, 0, 0);
+}
+
+void
+belay__answer_arguments(struct belay__answer *answer,
+    struct belay__choice *choice, struct belay__tool *tool,
+    const struct belay__json_value *piece)
+{
+    if (tool != NULL && piece->type == BELAY__JSON_STRING) {
+        extend(answer, choice, tool, &tool->arguments,
+            BELAY_LLM_EVENT_ARGUMENTS, piece->raw);
+    }
+}
+
+void
+belay__answer_raw_arguments(struct belay__answer *answer,
+    struct belay__choice *choice, struct belay__tool *tool,
+    struct belay_slice raw)
+{
+    if (tool == NULL || answer->code != 0) {
+        return;
+    }
+    if (belay__llm_text_append(&tool->arguments.text, answer->memory, raw, 0)
+        < 0) {
+        fail(answer, BELAY_ENOMEM);
+        return;
+    }
+    note(answer, choice, tool, BELAY_LLM_EVENT_ARGUMENTS,
+        tool->arguments.text->len - raw.len, raw.len);
+}
+
+/* ---- the rest of an answer ---- */
+
+static void
+keep(struct belay__answer *answer, struct belay__kept *kept,
+    struct belay_slice span)
+{
+    kept->span = span;
+    if (!answer->live) {
+        return;
+    }
+    if (kept->copy != NULL) {
+        kept->copy->len = 0;
+    }
+    if (belay__llm_text_append(&kept->copy, answer->memory, span, 0) < 0) {
+        fail(answer, BELAY_ENOMEM);
+    }
+    kept->span = belay__llm_text_slice(kept->copy);
+}
+
+void
+belay__answer_usage(struct belay__answer *answer, struct belay_slice raw)
+{
+    if (answer->code == 0 && raw.len > 0 && raw.data[0] == '{') {
+        belay__usage_read(&answer->counts, raw);
+        keep(answer, &answer->usage, raw);
+    } /* null is normal in all events but the last */
+}
+
+void
+belay__answer_model(
+    struct belay__answer *answer, const struct belay__json_value *model)
+{
+    if (answer->model.span.data == NULL && model->type == BELAY__JSON_STRING
+        && answer->code == 0) {
+        keep(answer, &answer->model, belay__json_inside(model->raw));
+    }
+}
+
+/* The type, or the code where that says more. */
+static struct belay_slice
+error_word(const struct belay__provider_error *error)
+{
+    const struct belay__json_value *code = &error->code;
+    const bool has_type = error->type.type == BELAY__JSON_STRING
+                          && !belay__json_key_is(&error->type, "error");
+
+    if (code->type == BELAY__JSON_STRING
+        && (!has_type || belay__json_key_is(code, "insufficient_quota")
+            || belay__json_key_is(code, "billing_hard_limit_reached"))) {
+        return belay__json_inside(code->raw);
+    }
+    return has_type ? belay__json_inside(error->type.raw)
+                    : (struct belay_slice){NULL, 0};
+}
+
+void
+belay__answer_error(struct belay__answer *answer, struct belay_slice body)
+{
+    struct belay__provider_error error;
+
+    if (answer->code != 0) {
+        return;
+    }
+    belay__provider_error_parse(body, &error);
+    answer->error_status = belay__provider_error_status(&error);
+    set_word(&answer->error_type, error_word(&error));
+    if (error.message.type == BELAY__JSON_STRING) {
+        set_text(answer, &answer->error_message, &error.message);
+    }
+    fail(answer, BELAY_EHTTP);
+}
+
+void
+belay__answer_close(struct belay__answer *answer)
+{
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        struct belay__choice *choice = &answer->choices[i];
+
+        for (size_t k = 0; k < BELAY__STRETCHES; k++) {
+            flush(answer, choice, NULL, &choice->stretches[k], event_types[k]);
+        }
+        if (!choice->ended
+            && belay__stretch_slice(choice, BELAY__REFUSAL).len > 0) {
+            choice->end = BELAY_LLM_END_REFUSAL;
+        }
+        for (size_t k = 0; k < choice->tool_count; k++) {
+            close_tool(answer, choice, &choice->tools[k]);
+        }
+    }
+}
+
+/* ---- for those who read ---- */
+
+struct belay__choice *
+belay__answer_nth(struct belay__answer *answer, size_t n)
+{
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        size_t before = 0;
+
+        for (size_t k = 0; k < answer->choice_count; k++) {
+            before += answer->choices[k].index < answer->choices[i].index;
+        }
+        if (before == n) {
+            return &answer->choices[i];
+        }
+    }
+    return NULL;
+}
+
+struct belay_slice
+belay__stretch_slice(
+    const struct belay__choice *choice, enum belay__stretch_kind kind)
+{
+    return belay__llm_text_slice(choice->stretches[kind].text);
+}
+
+bool
+belay__answer_ended(const struct belay__answer *answer)
+{
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        if (!answer->choices[i].ended) {
+            return false;
+        }
+    }
+    return answer->choice_count > 0;
+}
+
+void
+belay__answer_get_usage(
+    const struct belay__answer *answer, struct belay_llm_usage *ret)
+{
+    belay__usage_settle(&answer->counts, ret);
+    ret->raw = answer->usage.span;
+}
+
+static struct belay_slice
+part_of(const struct belay__llm_text *text, const struct belay__delta *delta)
+{
+    return (struct belay_slice){text->data + delta->at, delta->len};
+}
+
+bool
+belay__answer_take(struct belay__answer *answer, struct belay_llm_event *ret)
+{
+    const size_t at = answer->deltas_taken * sizeof(struct belay__delta);
+    const struct belay__choice *choice;
+    const struct belay__tool *tool;
+    struct belay__delta delta;
+
+    if (at == answer->deltas.len) {
+        return false;
+    }
+    memcpy(&delta, answer->deltas.data + at, sizeof(delta));
+    answer->deltas_taken++;
+    choice = &answer->choices[delta.choice];
+    *ret = (struct belay_llm_event){
+        .type = delta.type, .choice = choice->index, .tool = delta.tool};
+    switch (delta.type) {
+    case BELAY_LLM_EVENT_TEXT:
+        ret->text = part_of(choice->stretches[BELAY__TEXT].text, &delta);
+        break;
+    case BELAY_LLM_EVENT_REFUSAL:
+        ret->text = part_of(choice->stretches[BELAY__REFUSAL].text, &delta);
+        break;
+    case BELAY_LLM_EVENT_REASONING:
+        ret->text = part_of(choice->stretches[BELAY__REASONING].text, &delta);
+        break;
+    case BELAY_LLM_EVENT_TOOL:
+    case BELAY_LLM_EVENT_ARGUMENTS:
+        tool = &choice->tools[delta.tool];
+        ret->id = belay__llm_text_slice(tool->id);
+        ret->name = belay__llm_text_slice(tool->name);
+        if (delta.type == BELAY_LLM_EVENT_ARGUMENTS) {
+            ret->text = part_of(tool->arguments.text, &delta);
+        }
+        break;
+    case BELAY_LLM_EVENT_END:
+        ret->end = choice->end;
+        ret->text =
+            (struct belay_slice){choice->end_word.text, choice->end_word.len};
+        break;
+    case BELAY_LLM_EVENT_RESTART:
+    case BELAY_LLM_EVENT_DONE:
+        break;
+    }
+    return true;
+}

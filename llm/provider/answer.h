@@ -1,0 +1,170 @@
+/* answer.h - what a model answers, put together (private).
+ *
+ * The readers of all formats write into one of these, from a whole answer or
+ * from one event of a stream after the other, so that both give the same. If
+ * `live` is set, each thing that is new is also noted as a delta, for the
+ * stream's user. Errors stick in `code`: after the first nothing is added.
+ * Rules: L1, L6, L7, L21, L22, L27, L48.
+ */
+#ifndef BELAY_LLM_PROVIDER_ANSWER_H
+#define BELAY_LLM_PROVIDER_ANSWER_H
+
+#include <belay/llm_stream.h>
+
+#include "llm/json/scan.h"
+#include "llm/provider/usage.h"
+#include "llm/text.h"
+#include "runtime/buffer.h"
+
+#define BELAY__CHOICES_MAX 1024
+#define BELAY__TOOLS_MAX 1024 /* of a choice */
+#define BELAY__WORD_MAX 48
+
+/* A short text of the server's, cut if it is not short. */
+struct belay__word {
+    size_t len;
+    char text[BELAY__WORD_MAX];
+};
+
+/* Text of a JSON as it stands there: of a whole answer it is a place in the
+ * body, of an event, which goes away, a copy.
+ */
+struct belay__kept {
+    struct belay_slice span;
+    struct belay__llm_text *copy;
+};
+
+/* A text that may break off between the halves of a character (L27). */
+struct belay__stretch {
+    struct belay__llm_text *text; /* NULL: none */
+    uint32_t high;
+};
+
+enum belay__stretch_kind {
+    BELAY__TEXT,
+    BELAY__REFUSAL,
+    BELAY__REASONING,
+};
+#define BELAY__STRETCHES 3
+
+struct belay__tool {
+    int64_t index; /* the server's; -1: not told */
+    struct belay__llm_text *id;
+    struct belay__llm_text *name;
+    struct belay__stretch arguments;
+    bool closed; /* nothing more will come */
+};
+
+struct belay__choice {
+    int64_t index;
+    struct belay__stretch stretches[BELAY__STRETCHES];
+    struct belay__tool *tools;
+    size_t tool_count;
+    size_t tool_room;
+    enum belay_llm_end end;
+    struct belay__word end_word;
+    bool ended;
+};
+
+/* Something new, as a place in the texts, which may still move. */
+struct belay__delta {
+    enum belay_llm_event_type type;
+    uint32_t choice;
+    uint32_t tool;
+    size_t at;
+    size_t len;
+};
+
+struct belay__answer {
+    struct belay__memory *memory; /* borrowed */
+    bool live;
+    int code;      /* 0; BELAY_ENOMEM; BELAY_EREPLY: not of the format's form;
+                 BELAY_EHTTP: an error in the place of an answer */
+    bool finished; /* the format's own end has come */
+    struct belay__choice *choices; /* in the order of their arrival */
+    size_t choice_count;
+    size_t choice_room;
+    struct belay__choice first; /* room for the usual one */
+    struct belay__usage_counts counts;
+    struct belay__kept usage;
+    struct belay__kept model;    /* without the quotes */
+    struct belay__buffer deltas; /* of struct belay__delta */
+    size_t deltas_taken;
+    /* With BELAY_EHTTP: what is wrong. */
+    int error_status; /* the HTTP status that it amounts to */
+    struct belay__word error_type;
+    struct belay__llm_text *error_message;
+};
+
+void belay__answer_init(
+    struct belay__answer *answer, struct belay__memory *memory, bool live);
+/* Zeroed is fine. */
+void belay__answer_fini(struct belay__answer *answer);
+
+/* ---- for the readers ---- */
+
+/* The choice with that index, made if need be; NULL after an error. */
+struct belay__choice *belay__answer_choice(
+    struct belay__answer *answer, int64_t index);
+
+/* Appends what is a string; anything else counts as not there. */
+void belay__answer_text(struct belay__answer *answer,
+    struct belay__choice *choice, enum belay__stretch_kind kind,
+    const struct belay__json_value *value);
+
+/* The call with that index, or, without one (-1), that id; made if need be.
+ * Another id at the same index is another call (L7). id NULL: not told.
+ * NULL after an error.
+ */
+struct belay__tool *belay__answer_tool(struct belay__answer *answer,
+    struct belay__choice *choice, int64_t index,
+    const struct belay__json_value *id);
+/* The first name counts. */
+void belay__answer_tool_name(struct belay__answer *answer,
+    struct belay__choice *choice, struct belay__tool *tool,
+    const struct belay__json_value *name);
+/* A string with a piece of the arguments; or, for a value of any type, the
+ * arguments as they stand in the text.
+ */
+void belay__answer_arguments(struct belay__answer *answer,
+    struct belay__choice *choice, struct belay__tool *tool,
+    const struct belay__json_value *piece);
+void belay__answer_raw_arguments(struct belay__answer *answer,
+    struct belay__choice *choice, struct belay__tool *tool,
+    struct belay_slice raw);
+
+/* The choice has ended; `word` may be of any type. */
+void belay__answer_end(struct belay__answer *answer,
+    struct belay__choice *choice, enum belay_llm_end end,
+    const struct belay__json_value *word);
+
+/* A usage object, or a further one that replaces what it says again (L48). */
+void belay__answer_usage(struct belay__answer *answer, struct belay_slice raw);
+
+void belay__answer_model(
+    struct belay__answer *answer, const struct belay__json_value *model);
+
+/* An error object in the place of an answer. */
+void belay__answer_error(struct belay__answer *answer, struct belay_slice body);
+
+/* Nothing more will come: what is open is closed. */
+void belay__answer_close(struct belay__answer *answer);
+
+/* ---- for those who read ---- */
+
+/* The n-th choice by index; NULL: there is none. */
+struct belay__choice *belay__answer_nth(struct belay__answer *answer, size_t n);
+struct belay_slice belay__stretch_slice(
+    const struct belay__choice *choice, enum belay__stretch_kind kind);
+/* Every choice has its end. */
+bool belay__answer_ended(const struct belay__answer *answer);
+/* The usage as far as it is known. */
+void belay__answer_get_usage(
+    const struct belay__answer *answer, struct belay_llm_usage *ret);
+/* The oldest delta that was not taken; false if there is none. *ret is good
+ * until something is added.
+ */
+bool belay__answer_take(
+    struct belay__answer *answer, struct belay_llm_event *ret);
+
+#endif
