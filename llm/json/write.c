@@ -240,6 +240,14 @@ belay__json_key(struct belay__json_writer *writer, const char *key)
 }
 
 void
+belay__json_raw_key(struct belay__json_writer *writer, struct belay_slice raw)
+{
+    belay__json_raw(writer, raw);
+    put_char(writer, ':');
+    writer->comma = false;
+}
+
+void
 belay__json_int(struct belay__json_writer *writer, int64_t value)
 {
     uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;

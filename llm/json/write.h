@@ -43,6 +43,10 @@ void belay__json_close_array(struct belay__json_writer *writer);
  */
 void belay__json_key(struct belay__json_writer *writer, const char *key);
 
+/* The same for a key that is JSON already, with its quotes. */
+void belay__json_raw_key(
+    struct belay__json_writer *writer, struct belay_slice raw);
+
 /* A string. What is not UTF-8 becomes U+FFFD; a NUL becomes \u0000. */
 void belay__json_string(
     struct belay__json_writer *writer, struct belay_slice text);

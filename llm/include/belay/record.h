@@ -1,0 +1,120 @@
+/* record.h - what was asked and answered, kept in a file.
+ *
+ * A recorder is a scope: calls made inside it, and in tasks spawned inside it,
+ * are written down, a row when an attempt starts and the rest when it ends, so
+ * that a crash leaves no attempt unmentioned. One thread writes; the loop
+ * never waits for a disk. Keys and headers are never written. Rules: L73-L77.
+ */
+#ifndef BELAY_RECORD_H
+#define BELAY_RECORD_H
+
+#include <belay/task.h>
+
+BELAY_BEGIN_DECLS
+
+typedef struct belay_recorder belay_recorder; /* opaque; counted */
+
+/* What is kept of prompts and answers. */
+enum belay_record_text {
+    BELAY_RECORD_TEXT,   /* all of it */
+    BELAY_RECORD_HASHES, /* SHA-256 of each message: to find what is equal */
+    BELAY_RECORD_NO_TEXT,
+};
+
+/* What happens to a call when the writer cannot keep up. */
+enum belay_record_full {
+    BELAY_RECORD_WAIT, /* it waits for room, first come first served */
+    BELAY_RECORD_DROP, /* it is not recorded, and counted */
+};
+
+/* Takes out of a text what must not be written, in place. Called on the loop
+ * before anything is queued, with the request's and the answer's JSON. Gives
+ * the new length, at most `len`; what is left should be JSON still, else it is
+ * kept as one text.
+ */
+typedef size_t belay_redact_fn(char *text, size_t len, void *arg);
+
+/* Options for belay_recorder_open(). A zero field means its default. */
+struct belay_recorder_opts {
+    size_t size;      /* of this struct; BELAY_RECORDER_OPTS() fills it */
+    const char *path; /* required; ends in ".jsonl": lines; else SQLite. It is
+                         made if need be, for its owner's eyes only */
+    enum belay_record_text text; /* default BELAY_RECORD_TEXT */
+    enum belay_record_full full; /* default BELAY_RECORD_WAIT */
+    uint32_t max_rows;           /* on their way; default 8192 */
+    size_t max_bytes;            /* of them; default 64 MiB */
+    uint32_t batch_rows;         /* in one commit; default 128 */
+    belay_duration batch_time; /* … or what came in so long; default 50 ms */
+    belay_redact_fn *redact;   /* NULL, or what takes secrets out */
+    void *arg;                 /* for redact */
+    bool strict;               /* a call whose record cannot be written fails */
+};
+#define BELAY_RECORDER_OPTS(...)          \
+    (&(const struct belay_recorder_opts){ \
+        .size = sizeof(struct belay_recorder_opts), __VA_ARGS__})
+
+/**
+ * belay_recorder_open - record the calls of a block; use it in BELAY_WITH
+ *
+ *   opts  not NULL; the struct is copied, the path must live until entered
+ *   ret   NULL, or receives the recorder once entered; untouched on failure
+ *
+ * Inside it is the task's current recorder; an outer one is current again
+ * when it is left. The exit writes what is on its way and closes the file.
+ *
+ * Owner:   the block holds one reference.
+ * Errors:  BELAY_EINVAL  no path; an opts->size that is unknown
+ *          BELAY_ENOSYS  SQLite was left out when the library was built
+ *          BELAY_EIO     the file cannot be opened or is none of ours; the
+ *                        message says why
+ *          BELAY_ENOMEM  no memory
+ *          In each case nothing stays open. The exit of a strict one fails
+ *          with BELAY_EIO if something could not be written.
+ * Threads: loop thread. Entering waits for the file to be open and leaving for
+ *          it to be closed, whatever is cancelled in the meantime.
+ * Since:   0.1. Source: contract L71, L73; llamabot's PromptRecorder.
+ */
+BELAY_API belay_next belay_recorder_open(belay_task *task,
+    const struct belay_recorder_opts *opts, belay_recorder **ret);
+
+/**
+ * belay_recorder_current - the innermost recorder that the task is in
+ *
+ *   task  not NULL
+ *
+ * Owner:   valid in the task's next steps as long as it is the current one.
+ * Errors:  NULL if there is none.
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract L71.
+ */
+BELAY_API belay_recorder *belay_recorder_current(const belay_task *task);
+
+/* How a recorder fares. */
+struct belay_recorder_stats {
+    const char *run;   /* its id, a ULID; lives as long as the recorder */
+    uint64_t written;  /* rows, in the file */
+    uint64_t dropped;  /* attempts that found no room */
+    uint64_t lost;     /* rows that could not be written or allocated */
+    uint32_t rows;     /* on their way now, room held for ends included */
+    size_t bytes;      /* of them */
+    int error;         /* of the last row that was lost, or 0 */
+    char message[160]; /* … in words */
+};
+
+/**
+ * belay_recorder_get_stats - how a recorder fares now
+ *
+ *   recorder  not NULL
+ *   ret       receives it
+ *
+ * Owner:   see the struct.
+ * Errors:  none.
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract L73, L77.
+ */
+BELAY_API void belay_recorder_get_stats(
+    belay_recorder *recorder, struct belay_recorder_stats *ret);
+
+BELAY_END_DECLS
+
+#endif

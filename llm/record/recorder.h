@@ -1,0 +1,79 @@
+/* recorder.h - how calls are recorded (private to llm/).
+ *
+ *     begin: a row that says what is asked, and room for the one that says
+ *            how it ended; a crash in between leaves the attempt in doubt
+ *     end:   that second row
+ *
+ * Begin is the only place that waits. Nothing here fails a call unless the
+ * recorder is strict.
+ */
+#ifndef BELAY_LLM_RECORD_RECORDER_H
+#define BELAY_LLM_RECORD_RECORDER_H
+
+#include <belay/price.h>
+#include <belay/record.h>
+#include <belay/uv.h>
+
+#include "llm/record/ulid.h"
+
+struct belay__row;
+
+/* An attempt being recorded; in the caller's memory, which must stay in place
+ * until begin is over. {0} is not recorded.
+ */
+struct belay__record_ticket {
+    belay_recorder *recorder; /* a reference; NULL: not recorded */
+    char attempt[BELAY__ULID_BYTES];
+    struct belay__row *row; /* while it waits for room */
+    struct belay_op op;
+    struct belay__record_ticket *next;
+    struct belay__record_ticket *prev;
+};
+
+/* Texts are copied; {NULL, 0} and NULL mean not known. */
+struct belay__record_start {
+    const char *session; /* ids */
+    const char *turn;
+    const char *parent_turn;
+    uint32_t number;          /* of the attempt in its call, from 1 */
+    const char *endpoint;     /* without anything secret */
+    const char *provider;     /* the wire format's name */
+    struct belay_slice model; /* that is asked for */
+    struct belay_slice body;  /* the request's JSON */
+};
+
+enum belay__record_status {
+    BELAY__RECORD_OK,
+    BELAY__RECORD_ERROR,
+    BELAY__RECORD_CANCELLED,
+    BELAY__RECORD_TRUNCATED,
+};
+
+struct belay__record_end {
+    enum belay__record_status status;
+    const struct belay_llm_attempt *attempt; /* its times, its HTTP status */
+    belay_time now;
+    struct belay_slice model; /* that has answered */
+    struct belay_slice body;  /* the answer's JSON, or its text */
+    struct belay_slice request_id;
+    struct belay_slice message; /* of an error */
+    struct belay_slice end;     /* the server's word for why it ends */
+    const struct belay_llm_usage *usage;
+    struct belay_cost cost;
+};
+
+/* An await. `recorder` NULL: nothing is done, at once. The ticket is {0}.
+ * Errors: of a strict recorder BELAY_EIO, BELAY_ENOMEM; BELAY_ECANCELED,
+ * flagged. On failure the ticket is {0}.
+ */
+belay_next belay__record_begin(belay_task *task, belay_recorder *recorder,
+    const struct belay__record_start *start,
+    struct belay__record_ticket *ticket);
+
+/* The ticket is {0} afterwards. Runs no step; without memory the row is
+ * counted as lost.
+ */
+void belay__record_finish(
+    struct belay__record_ticket *ticket, const struct belay__record_end *end);
+
+#endif

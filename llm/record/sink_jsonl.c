@@ -1,0 +1,347 @@
+/* sink_jsonl.c - rows as lines of JSON.
+ *
+ * One write(2) for a commit. After one that fell short the file is cut back to
+ * its last whole line; a crash may leave half a line at the end, which the
+ * next open cuts off.
+ */
+#include "llm/record/sink.h"
+
+#include "llm/json/scan.h"
+#include "llm/json/write.h"
+#include "llm/record/messages.h"
+#include "runtime/buffer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BATCH_MAX ((size_t)512 * 1024 * 1024)
+#define TAIL_BYTES 65536
+
+struct jsonl {
+    struct belay__sink sink;
+    struct belay__memory *memory; /* the thread's own */
+    struct belay__buffer lines;
+    struct belay__sink_opts opts;
+    int fd;
+    off_t end; /* behind the last whole line */
+};
+
+const char *
+belay__record_status_name(enum belay__record_status status)
+{
+    switch (status) {
+    case BELAY__RECORD_OK:
+        return "ok";
+    case BELAY__RECORD_ERROR:
+        return "error";
+    case BELAY__RECORD_CANCELLED:
+        return "cancelled";
+    case BELAY__RECORD_TRUNCATED:
+        return "truncated";
+    }
+    return "unknown";
+}
+
+static struct jsonl *
+of(struct belay__sink *sink)
+{
+    return (struct jsonl *)(void *)sink;
+}
+
+static int
+failed(char *why, const char *what)
+{
+    (void)snprintf(why, BELAY__SINK_WHY_BYTES, "%s: %s", what, strerror(errno));
+    return BELAY_EIO;
+}
+
+/* ---- opening ---- */
+
+/* Where the last line break is; half a line behind it is of a crash. */
+static int
+find_end(int fd, off_t *ret, char *why)
+{
+    char buffer[TAIL_BYTES];
+    off_t at = lseek(fd, 0, SEEK_END);
+    ssize_t got;
+
+    while (at > 0) {
+        const size_t len =
+            at < (off_t)sizeof(buffer) ? (size_t)at : sizeof(buffer);
+
+        got = pread(fd, buffer, len, at - (off_t)len);
+        if (got != (ssize_t)len) {
+            return failed(why, "cannot be read");
+        }
+        for (size_t i = len; i > 0; i--) {
+            if (buffer[i - 1] == '\n') {
+                *ret = at - (off_t)(len - i);
+                return 0;
+            }
+        }
+        at -= (off_t)len;
+    }
+    *ret = 0;
+    return at < 0 ? failed(why, "cannot be read") : 0;
+}
+
+static int
+jsonl_open(
+    const struct belay__sink_opts *opts, struct belay__sink **ret, char *why)
+{
+    struct jsonl *jsonl = calloc(1, sizeof(*jsonl));
+    int code = BELAY_ENOMEM;
+
+    if (jsonl == NULL) {
+        return code;
+    }
+    jsonl->memory = belay__memory_new(NULL);
+    if (jsonl->memory == NULL) {
+        goto free_sink;
+    }
+    jsonl->sink.kind = &belay__sink_jsonl;
+    jsonl->opts = *opts;
+    belay__buffer_init(&jsonl->lines, jsonl->memory, BATCH_MAX);
+    jsonl->fd = open(opts->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (jsonl->fd < 0) {
+        code = failed(why, "cannot be opened");
+        goto free_memory;
+    }
+    code = find_end(jsonl->fd, &jsonl->end, why);
+    if (code < 0) {
+        goto close_file;
+    }
+    *ret = &jsonl->sink;
+    return 0;
+
+close_file:
+    (void)close(jsonl->fd);
+free_memory:
+    belay__memory_unref(jsonl->memory);
+free_sink:
+    free(jsonl);
+    return code;
+}
+
+/* ---- lines ---- */
+
+static void
+key_text(
+    struct belay__json_writer *line, const char *key, struct belay_slice text)
+{
+    if (text.len > 0) {
+        belay__json_key(line, key);
+        belay__json_string(line, text);
+    }
+}
+
+static void
+key_int(struct belay__json_writer *line, const char *key, int64_t value)
+{
+    belay__json_key(line, key);
+    belay__json_int(line, value);
+}
+
+static void
+key_hash(
+    struct belay__json_writer *line, const char *key, struct belay_slice bytes)
+{
+    char text[2 * BELAY__HASH_BYTES + 1];
+    struct belay__hash hash;
+
+    belay__hash_of(bytes, &hash);
+    for (int i = 0; i < BELAY__HASH_BYTES; i++) {
+        (void)snprintf(text + (size_t)2 * (size_t)i, 3, "%02x", hash.bytes[i]);
+    }
+    belay__json_key(line, key);
+    belay__json_text(line, text);
+}
+
+/* JSON as JSON, anything else as a string. */
+static void
+key_body(struct belay__json_writer *line, const struct jsonl *jsonl,
+    struct belay_slice body)
+{
+    if (body.len == 0) {
+        return;
+    }
+    if (jsonl->opts.text == BELAY_RECORD_HASHES) {
+        key_hash(line, "body_sha256", body);
+    } else if (belay__json_check(body, NULL, NULL) == 0) {
+        belay__json_key(line, "body");
+        belay__json_raw_line(line, body);
+    } else {
+        key_text(line, "body", body);
+    }
+}
+
+static void
+write_start(struct belay__json_writer *line, const struct jsonl *jsonl,
+    const struct belay__row *row)
+{
+    key_text(line, "session", row->texts[BELAY__TEXT_SESSION]);
+    key_text(line, "turn", row->texts[BELAY__TEXT_TURN]);
+    key_text(line, "parent_turn", row->texts[BELAY__TEXT_PARENT_TURN]);
+    key_int(line, "number", row->number);
+    key_text(line, "endpoint", row->texts[BELAY__TEXT_ENDPOINT]);
+    key_text(line, "provider", row->texts[BELAY__TEXT_PROVIDER]);
+    key_text(line, "model", row->texts[BELAY__TEXT_MODEL]);
+    key_int(line, "started_us", row->started_us);
+    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY]);
+}
+
+static void
+write_usage(
+    struct belay__json_writer *line, const struct belay_llm_usage *usage)
+{
+    const struct {
+        const char *key;
+        int64_t count;
+    } counts[] = {
+        {"in_total", usage->in_total},
+        {"in_cache_read", usage->in_cache_read},
+        {"in_cache_write_5m", usage->in_cache_write_5m},
+        {"in_cache_write_1h", usage->in_cache_write_1h},
+        {"in_audio", usage->in_audio},
+        {"out_total", usage->out_total},
+        {"out_reasoning", usage->out_reasoning},
+        {"out_audio", usage->out_audio},
+    };
+
+    if (usage->in_total < 0 && usage->out_total < 0) {
+        return;
+    }
+    belay__json_key(line, "usage");
+    belay__json_open_object(line);
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        if (counts[i].count >= 0) {
+            key_int(line, counts[i].key, counts[i].count);
+        }
+    }
+    belay__json_close_object(line);
+}
+
+static void
+write_end(struct belay__json_writer *line, const struct jsonl *jsonl,
+    const struct belay__row *row)
+{
+    belay__json_key(line, "status");
+    belay__json_text(line, belay__record_status_name(row->status));
+    if (row->http_status > 0) {
+        key_int(line, "http_status", row->http_status);
+    }
+    if (row->code < 0) {
+        belay__json_key(line, "code");
+        belay__json_text(line, belay_code_name(row->code));
+    }
+    key_text(line, "model", row->texts[BELAY__TEXT_MODEL]);
+    key_text(line, "request_id", row->texts[BELAY__TEXT_REQUEST_ID]);
+    key_text(line, "message", row->texts[BELAY__TEXT_MESSAGE]);
+    key_text(line, "end", row->texts[BELAY__TEXT_END]);
+    if (row->first_byte_us > 0) {
+        key_int(line, "first_byte_us", row->first_byte_us);
+    }
+    key_int(line, "ended_us", row->ended_us);
+    write_usage(line, &row->usage);
+    key_int(line, "cost_picodollars", row->cost.amount.pico);
+    if (row->cost.at_least) {
+        belay__json_key(line, "cost_at_least");
+        belay__json_bool(line, true);
+    }
+    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY]);
+}
+
+static int
+jsonl_write(struct belay__sink *sink, const struct belay__row *row, char *why)
+{
+    struct jsonl *jsonl = of(sink);
+    struct belay__json_writer line;
+    int code;
+
+    belay__json_begin(&line, &jsonl->lines);
+    belay__json_open_object(&line);
+    belay__json_key(&line, "row");
+    belay__json_text(&line, row->kind == BELAY__ROW_START ? "start" : "end");
+    belay__json_key(&line, "run");
+    belay__json_text(&line, jsonl->opts.run);
+    belay__json_key(&line, "attempt");
+    belay__json_text(&line, row->attempt);
+    if (row->kind == BELAY__ROW_START) {
+        write_start(&line, jsonl, row);
+    } else {
+        write_end(&line, jsonl, row);
+    }
+    belay__json_close_object(&line);
+    code = belay__json_end(&line);
+    if (code == 0) {
+        code = belay__buffer_append(&jsonl->lines, "\n", 1);
+    }
+    if (code < 0) {
+        (void)snprintf(why, BELAY__SINK_WHY_BYTES, "%s", belay_code_text(code));
+    }
+    return code;
+}
+
+/* ---- commits ---- */
+
+static int
+jsonl_begin(struct belay__sink *sink, char *why)
+{
+    (void)why;
+    belay__buffer_clear(&of(sink)->lines);
+    return 0;
+}
+
+static int
+jsonl_commit(struct belay__sink *sink, char *why)
+{
+    struct jsonl *jsonl = of(sink);
+    size_t done = 0;
+    ssize_t got;
+
+    while (done < jsonl->lines.len) {
+        got = pwrite(jsonl->fd, jsonl->lines.data + done,
+            jsonl->lines.len - done, jsonl->end + (off_t)done);
+        if (got < 0 && errno != EINTR) {
+            return failed(why, "cannot be written");
+        }
+        done += got > 0 ? (size_t)got : 0;
+    }
+    jsonl->end += (off_t)done;
+    return 0;
+}
+
+static void
+jsonl_rollback(struct belay__sink *sink)
+{
+    struct jsonl *jsonl = of(sink);
+
+    belay__buffer_clear(&jsonl->lines);
+    /* If even that fails, the next commit writes over it. */
+    (void)!ftruncate(jsonl->fd, jsonl->end);
+}
+
+static void
+jsonl_close(struct belay__sink *sink)
+{
+    struct jsonl *jsonl = of(sink);
+
+    (void)!ftruncate(jsonl->fd, jsonl->end); /* half a line of a crash */
+    (void)close(jsonl->fd);
+    belay__buffer_fini(&jsonl->lines);
+    belay__memory_unref(jsonl->memory);
+    free(jsonl);
+}
+
+const struct belay__sink_kind belay__sink_jsonl = {
+    .open = jsonl_open,
+    .begin = jsonl_begin,
+    .write = jsonl_write,
+    .commit = jsonl_commit,
+    .rollback = jsonl_rollback,
+    .close = jsonl_close,
+};
