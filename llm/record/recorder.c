@@ -482,14 +482,21 @@ on_closed(uv_handle_t *handle)
     belay_op_done(&recorder->op, 0, NULL);
 }
 
+/* Begins a wait for news; the loop lives until they come. */
+static void
+expect_news(belay_task *task, belay_recorder *recorder, const char *what)
+{
+    belay_op_begin_shielded(task, &recorder->op);
+    recorder->op.name = what;
+    update_loop(recorder);
+}
+
 /* Waits for the writer's handle to close; the thread has ended, or never ran.
  */
 static belay_next
 close_writer(belay_task *task, belay_recorder *recorder, belay_step *next)
 {
-    belay_op_begin_shielded(task, &recorder->op);
-    recorder->op.name = "recorder close";
-    uv_ref((uv_handle_t *)&recorder->writer.async);
+    expect_news(task, recorder, "recorder close");
     belay__writer_fini(&recorder->writer, on_closed);
     return belay_then(task, next, belay_op_wait(&recorder->op));
 }
@@ -542,7 +549,7 @@ opened(belay_task *task, void *self)
         belay_var_set(task, &current, recorder, &recording->token);
     if (recording->code < 0) {
         recorder->over = true;
-        belay_op_begin_shielded(task, &recorder->op);
+        expect_news(task, recorder, "recorder drain");
         belay__writer_stop(&recorder->writer);
         return belay_then(task, writer_stopped, belay_op_wait(&recorder->op));
     }
@@ -626,8 +633,7 @@ recording_enter(belay_task *task, void *self)
     if (code < 0) {
         return fail_enter(task, recording, code);
     }
-    belay_op_begin_shielded(task, &recorder->op);
-    recorder->op.name = "recorder open";
+    expect_news(task, recorder, "recorder open");
     return belay_then(task, opened, belay_op_wait(&recorder->op));
 }
 
@@ -679,9 +685,7 @@ recording_exit(belay_task *task, void *self)
         belay_op_done(&ticket->op, 0, NULL);
     }
     recorder->over = true;
-    belay_op_begin_shielded(task, &recorder->op);
-    recorder->op.name = "recorder drain";
-    update_loop(recorder);
+    expect_news(task, recorder, "recorder drain");
     belay__writer_stop(&recorder->writer);
     return belay_then(task, drained, belay_op_wait(&recorder->op));
 }
