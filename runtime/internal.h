@@ -67,6 +67,19 @@ struct belay__owner {
     void (*ended)(struct belay__owner *owner, belay_task *task);
 };
 
+/* Told when a task has ended, exits included; in the watcher's memory. */
+struct belay__end_watch {
+    struct belay__end_watch *next;
+    struct belay__end_watch *prev;
+    belay_task *task; /* NULL: watches none */
+    void (*fn)(struct belay__end_watch *watch);
+};
+
+/* fn is called once, outside any step, unless the watch is taken back. */
+void belay__task_watch(belay_task *task, struct belay__end_watch *watch,
+    void (*fn)(struct belay__end_watch *watch));
+void belay__task_unwatch(struct belay__end_watch *watch); /* if it watches */
+
 #define BELAY__NO_FLOOR INT32_C(-1)
 
 enum belay__task_state {
@@ -271,6 +284,7 @@ struct belay_runtime {
     uint64_t tasks_started;
     uint64_t task_blocks; /* alive, or a handle is held */
     uint64_t last_id;
+    struct belay__end_watch *watches; /* of the ends of tasks */
     uint64_t holds;     /* reasons to stay open beside the tasks */
     uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */
     bool cancel_late;   /* … or when it just has, … */
@@ -294,6 +308,21 @@ void belay__runtime_task_ended(belay_runtime *runtime);
 /* From hold to drop a close of the runtime waits, as it does for tasks. */
 void belay__runtime_hold(belay_runtime *runtime);
 void belay__runtime_drop(belay_runtime *runtime);
+
+/* Between the two something outside may come that nobody awaits by a belay_op:
+ * a virtual clock does not jump.
+ */
+static inline void
+belay__outside_begin(belay_runtime *runtime)
+{
+    runtime->pending_ops++;
+}
+
+static inline void
+belay__outside_end(belay_runtime *runtime)
+{
+    runtime->pending_ops--;
+}
 
 /* Runs what other threads have posted. */
 void belay__portal_drain(belay_runtime *runtime);

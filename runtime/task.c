@@ -131,6 +131,56 @@ belay__task_start(belay_task *task)
 }
 
 void
+belay__task_watch(belay_task *task, struct belay__end_watch *watch,
+    void (*fn)(struct belay__end_watch *watch))
+{
+    belay_runtime *runtime = task->runtime;
+
+    assert(task->state != BELAY__TASK_ENDED);
+    *watch = (struct belay__end_watch){
+        .next = runtime->watches, .task = task, .fn = fn};
+    if (runtime->watches != NULL) {
+        runtime->watches->prev = watch;
+    }
+    runtime->watches = watch;
+}
+
+void
+belay__task_unwatch(struct belay__end_watch *watch)
+{
+    if (watch->task == NULL) {
+        return;
+    }
+    if (watch->prev != NULL) {
+        watch->prev->next = watch->next;
+    } else {
+        watch->task->runtime->watches = watch->next;
+    }
+    if (watch->next != NULL) {
+        watch->next->prev = watch->prev;
+    }
+    watch->task = NULL;
+}
+
+/* What a watcher does may end other watches, so each look starts anew. */
+static void
+tell_watchers(belay_task *task)
+{
+    struct belay__end_watch *watch;
+
+    do {
+        watch = task->runtime->watches;
+        while (watch != NULL && watch->task != task) {
+            watch = watch->next;
+        }
+        if (watch != NULL) {
+            belay__task_unwatch(watch);
+            watch->fn(watch);
+        }
+    } while (watch != NULL);
+}
+
+void
 belay__task_end(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
@@ -140,6 +190,9 @@ belay__task_end(belay_task *task)
         "task %s ended inside a cancel scope", task->base.name);
     task_release(task);
     runtime->current = NULL; /* what is called now belongs to no task */
+    if (__builtin_expect(runtime->watches != NULL, 0)) {
+        tell_watchers(task);
+    }
     while ((joiner = belay__waiters_first(&task->joiners)) != NULL) {
         belay__wake(joiner, 0, NULL);
     }
