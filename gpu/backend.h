@@ -98,6 +98,8 @@ enum belay__gpu_job {
     BELAY__GPU_RUN, /* commands */
     BELAY__GPU_BUILD,
     BELAY__GPU_ALLOC,
+    /* Those of a lease's end; they are never dropped. */
+    BELAY__GPU_SCRUB, /* as RUN */
     BELAY__GPU_RELEASE,
     /* The pool's own; no task waits for them. */
     BELAY__GPU_OPEN,
@@ -119,7 +121,8 @@ struct belay__gpu_arg {
     enum belay_gpu_arg_kind kind; /* STOP: the driver knows the address */
     uint32_t bytes;               /* of a value */
     const struct belay__gpu_buffer *buffer;
-    uint64_t value; /* the value's bytes are its first ones; SEQUENCE too */
+    uint64_t value; /* the value's bytes are its first ones; not of STOP, and
+                       not of SEQUENCE, which is op->seq */
 };
 
 /* One command, checked: ranges lie inside their buffers, sizes are not 0. */
@@ -161,7 +164,10 @@ struct belay__gpu_op {
         } run;
         struct belay_gpu_kernel *kernel;  /* BUILD */
         struct belay__gpu_buffer *buffer; /* ALLOC, RELEASE */
-        uint64_t free_bytes;              /* OPEN: the device's, as answered */
+        struct {
+            void *native;
+            uint64_t free_bytes;
+        } open; /* what slot_open() has answered */
     } u;
 
     /* The answer; written before the op ends, read by the loop afterwards. */
@@ -171,14 +177,15 @@ struct belay__gpu_op {
                    the pool */
     char note[BELAY__GPU_NOTE]; /* what failed, for people; "" for none */
 
-    /* The pool's. */
-    struct belay__gpu_op *in_slot_next; /* not ended, in order */
-    belay_task *waiter;                 /* NULL: nobody waits */
-    void *ret;                          /* where the waiter's result goes */
-    int64_t queued_ns;
-    uint32_t bytes; /* of this block */
-    uint8_t end;    /* what is to be done at its end; op.c */
-    bool cancelled; /* its waiter is */
+    /* The pool's; op.c. */
+    struct belay__gpu_op *after; /* of the slot's operations, in order */
+    struct belay__gpu_op *before;
+    belay_task *waiter; /* NULL: nobody waits */
+    void *record;       /* ALLOC, RELEASE: the pool's record of the buffer */
+    void *ret;          /* where the waiter's result goes */
+    uint32_t bytes;     /* of this block; 0: not one of its own */
+    bool handed;        /* to the driver, or its thread */
+    bool cancelled;     /* its waiter is */
 };
 
 /* ---- drivers ---- */
@@ -187,9 +194,19 @@ enum {
     BELAY__GPU_INLINE = 1,
 };
 
+/* What it wants of a source. */
+enum belay__gpu_language {
+    BELAY__GPU_SIMULATED,
+    BELAY__GPU_PTX,
+    BELAY__GPU_OPENCL_C,
+};
+
 struct belay__gpu_driver {
     const char *name; /* as in belay_gpu_pool_opts.devices */
     uint32_t flags;
+    enum belay__gpu_language language;
+    /* NULL, or: is it meant by these settings? For two of one name. */
+    bool (*wants)(const char *settings);
 
     /* Probe thread; INLINE: the loop. */
 
@@ -219,8 +236,9 @@ struct belay__gpu_driver {
      * 0; BELAY_GPU_EOP: this op only; BELAY_GPU_ENOMEM: the driver has no
      * memory; BELAY_GPU_ELOST: the device is lost for good or until reset().
      */
-    int (*build)(void *state, struct belay__gpu_op *op);   /* op->u.kernel */
-    int (*alloc)(void *state, struct belay__gpu_op *op);   /* op->u.buffer */
+    int (*build)(void *state, struct belay__gpu_op *op); /* op->u.kernel; never
+        one that has a native already */
+    int (*alloc)(void *state, struct belay__gpu_op *op); /* op->u.buffer */
     int (*release)(void *state, struct belay__gpu_op *op); /* op->u.buffer;
         only after the ops that use it have ended. It is gone in any case */
     int (*submit)(void *state, struct belay__gpu_op *op);  /* enqueue the batch

@@ -540,6 +540,7 @@ stop(void *state, uint64_t up_to_seq)
 
 const struct belay__gpu_driver belay__gpu_cuda = {
     .name = "cuda",
+    .language = BELAY__GPU_PTX,
     .load = belay__cuda_load,
     .enumerate = belay__cuda_enumerate,
     .unload = belay__cuda_unload,

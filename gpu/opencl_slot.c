@@ -370,6 +370,7 @@ stop(void *state, uint64_t up_to_seq)
 
 const struct belay__gpu_driver belay__gpu_opencl = {
     .name = "opencl",
+    .language = BELAY__GPU_OPENCL_C,
     .load = belay__opencl_load,
     .enumerate = belay__opencl_enumerate,
     .unload = belay__opencl_unload,
