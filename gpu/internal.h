@@ -250,6 +250,8 @@ struct belay_gpu_pool {
     bool shutting;             /* it is being left, and no lease is there */
     bool left_behind;          /* a thread is, with what it works on */
     struct belay__timer timer; /* of the close_limit */
+    struct belay__gpu_op *ops_unused; /* of the common size */
+    uint32_t ops_kept;
     struct belay__gpu_op *ended_last; /* kept for one more end; op.c */
 
     /* By a hash of the holding task: how many leases; lease.c. */

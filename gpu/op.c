@@ -19,32 +19,53 @@ void *
 belay__gpu_block_alloc(belay_gpu_pool *pool, size_t size)
 {
     return pool->threads ? malloc(size)
-                         : belay__block_alloc(pool->runtime, size);
+                         : belay__alloc(pool->runtime->memory, size);
 }
 
 void
 belay__gpu_block_free(belay_gpu_pool *pool, void *ptr, size_t size)
 {
-    if (ptr == NULL) {
-        return;
-    }
     if (pool->threads) {
         free(ptr);
     } else {
-        belay__block_free(pool->runtime, ptr, size);
+        belay__free(pool->runtime->memory, ptr, size);
     }
+}
+
+/* Most operations are of this size, and are kept for the next one; not where
+ * sanitizers are to see each one's borders.
+ */
+#ifdef BELAY_ARENA_MALLOC
+#define SMALL_BYTES 0
+#else
+#define SMALL_BYTES (sizeof(struct belay__gpu_op) + 512)
+#endif
+#define SMALL_KEPT 256
+
+static struct belay__gpu_op *
+op_block(belay_gpu_pool *pool, size_t bytes)
+{
+    struct belay__gpu_op *op = pool->ops_unused;
+
+    if (bytes != SMALL_BYTES || op == NULL) {
+        return belay__gpu_block_alloc(pool, bytes);
+    }
+    pool->ops_unused = op->next;
+    pool->ops_kept--;
+    return op;
 }
 
 struct belay__gpu_op *
 belay__gpu_op_new(belay_gpu_pool *pool, enum belay__gpu_job job, size_t extra)
 {
-    const size_t bytes = sizeof(struct belay__gpu_op) + extra;
+    size_t bytes = sizeof(struct belay__gpu_op) + extra;
     struct belay__gpu_op *op;
 
+    bytes = bytes < SMALL_BYTES ? SMALL_BYTES : bytes;
     if (bytes > UINT32_MAX) {
         return NULL;
     }
-    op = belay__gpu_block_alloc(pool, bytes);
+    op = op_block(pool, bytes);
     if (op == NULL) {
         return NULL;
     }
@@ -69,6 +90,12 @@ belay__gpu_op_free(belay_gpu_pool *pool, struct belay__gpu_op *op)
         return;
     }
     free(op->log);
+    if (op->bytes == SMALL_BYTES && pool->ops_kept < SMALL_KEPT) {
+        op->next = pool->ops_unused;
+        pool->ops_unused = op;
+        pool->ops_kept++;
+        return;
+    }
     belay__gpu_block_free(pool, op, op->bytes);
 }
 
@@ -85,8 +112,15 @@ bury(belay_gpu_pool *pool, struct belay__gpu_op *op)
 void
 belay__gpu_ops_fini(belay_gpu_pool *pool)
 {
+    struct belay__gpu_op *op;
+
     belay__gpu_op_free(pool, pool->ended_last);
     pool->ended_last = NULL;
+    while ((op = pool->ops_unused) != NULL) {
+        pool->ops_unused = op->next;
+        belay__gpu_block_free(pool, op, op->bytes);
+    }
+    pool->ops_kept = 0;
 }
 
 /* ---- the list ---- */
