@@ -248,6 +248,21 @@ belay__gpu_dispatch(belay_gpu_pool *pool)
     }
 }
 
+void
+belay__gpu_note_request(
+    belay_gpu_pool *pool, const struct belay__gpu_request *request)
+{
+    belay__gpu_note(pool, BELAY_GPU_EVENT_REQUEST, belay__gpu_now(pool),
+        &(const struct belay_gpu_event){
+            .lease = request->number,
+            .task_id = belay_task_id(request->task),
+            .detail = request->bytes,
+            .slot = BELAY_GPU_NO_SLOT,
+            .priority = request->priority,
+            .devices = request->devices,
+        });
+}
+
 /* Nobody may barge: is there anybody whom the newcomer would overtake against
  * the rules?
  */
@@ -275,6 +290,7 @@ belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
     if (!belay__gpu_place(pool, request, slots)) {
         return false;
     }
+    belay__gpu_note_request(pool, request);
     if (pool->waiting > 0) { /* as if it had waited, for no time */
         belay__gpu_queue_push(pool, request);
         (void)choose(pool, slots, order, &turn);

@@ -319,6 +319,9 @@ void belay__gpu_dispatch(belay_gpu_pool *pool);
  * refusal has changed nothing.
  */
 bool belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request);
+/* The event of a request that has its number. */
+void belay__gpu_note_request(
+    belay_gpu_pool *pool, const struct belay__gpu_request *request);
 /* One that waits goes, ungranted; dispatch afterwards. */
 void belay__gpu_withdraw(
     belay_gpu_pool *pool, struct belay__gpu_request *request);
@@ -339,6 +342,8 @@ void belay__gpu_lease_begin(belay_gpu_pool *pool,
  * Say belay__gpu_changed() afterwards.
  */
 bool belay__gpu_lease_end(struct belay__gpu_lease *lease, belay_task *drainer);
+/* What a task has left behind; also when it leaves the pool's own block. */
+void belay__gpu_leases_take_back(belay_gpu_pool *pool, const belay_task *task);
 /* One member has drained, or is stuck; the slot is out of the lease. */
 void belay__gpu_member_left(struct belay__gpu_slot *slot, bool stuck);
 /* The slot of a handle; 0, BELAY_GPU_EINVAL, _ESTALE. */

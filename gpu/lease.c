@@ -30,7 +30,8 @@ holds_above(const belay_gpu_pool *pool, const belay_task *task, int32_t depth)
 
     for (uint32_t i = 0; i < pool->slot_count; i++) {
         lease = pool->slots[i].lease;
-        if (lease != NULL && lease->task == task && lease->depth < depth) {
+        if (lease != NULL && lease->task == task && lease->depth < depth
+            && (lease->block || depth == INT32_MAX)) {
             return true;
         }
     }
@@ -38,7 +39,8 @@ holds_above(const belay_gpu_pool *pool, const belay_task *task, int32_t depth)
 }
 
 /* Up the tree of cancel scopes: a scope on another task's stack is inside of
- * that task's lease if it is deeper than the lease.
+ * that task's lease if it is deeper than the lease. One without a block may be
+ * released by that task while this one waits.
  */
 bool
 belay__gpu_holds(const belay_gpu_pool *pool, const belay_task *task)
@@ -65,10 +67,8 @@ belay__gpu_holds(const belay_gpu_pool *pool, const belay_task *task)
 /* ---- begin and end ---- */
 
 static void
-holder_ended(struct belay__end_watch *watch)
+take_back(struct belay__gpu_lease *lease)
 {
-    struct belay__gpu_lease *lease =
-        BELAY__CONTAINER(watch, struct belay__gpu_lease, watch);
     belay_gpu_pool *pool = lease->first->pool;
 
     pool->leaks[pool->leaked++ % BELAY__GPU_LEAKS_KEPT] =
@@ -83,6 +83,26 @@ holder_ended(struct belay__end_watch *watch)
         });
     (void)belay__gpu_lease_end(lease, NULL);
     belay__gpu_changed(pool);
+}
+
+static void
+holder_ended(struct belay__end_watch *watch)
+{
+    take_back(BELAY__CONTAINER(watch, struct belay__gpu_lease, watch));
+}
+
+void
+belay__gpu_leases_take_back(belay_gpu_pool *pool, const belay_task *task)
+{
+    struct belay__gpu_lease *lease;
+
+    for (uint32_t i = 0; i < pool->slot_count; i++) {
+        lease = pool->slots[i].lease;
+        if (lease != NULL && lease->task == task && !lease->block
+            && !lease->ending) {
+            take_back(lease);
+        }
+    }
 }
 
 void
@@ -260,17 +280,23 @@ ask(belay_task *task, struct belay__gpu_request *request)
     }
     if (code == 0 && request->no_wait) {
         pool->tries_failed++;
+        belay__gpu_note(pool, BELAY_GPU_EVENT_TRY_FAILED, belay__gpu_now(pool),
+            &(const struct belay_gpu_event){
+                .task_id = belay_task_id(task),
+                .slot = BELAY_GPU_NO_SLOT,
+                .priority = request->priority,
+            });
         return BELAY_GPU_EAGAIN;
     }
     if (code == 0 && belay__gpu_holds(pool, task)) {
         code = BELAY_GPU_EDEADLK;
     }
+    pool->numbers++;
+    belay__gpu_note_request(pool, request);
     if (code < 0) {
-        pool->numbers++;
         belay__gpu_count_refusal(pool, request, code);
         return code;
     }
-    pool->numbers++;
     return BELAY_GPU_EAGAIN;
 }
 
@@ -319,7 +345,6 @@ wait_for(struct belay__gpu_request *request)
         &(const struct belay_gpu_event){
             .lease = request->number,
             .task_id = belay_task_id(request->task),
-            .detail = request->bytes,
             .slot = BELAY_GPU_NO_SLOT,
             .priority = request->priority,
         });

@@ -301,6 +301,7 @@ pool_exit(belay_task *task, void *self)
     belay_gpu_pool *pool = scope->pool;
 
     begin_close(pool, BELAY__GPU_CLOSED);
+    belay__gpu_leases_take_back(pool, task); /* it would wait for itself */
     if (is_over(pool)) {
         return pool_over(task, self);
     }

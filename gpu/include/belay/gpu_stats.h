@@ -207,7 +207,8 @@ BELAY_API belay_duration belay_gpu_wait_quantile(
 /* ---- events ---- */
 
 enum belay_gpu_event_kind {
-    BELAY_GPU_EVENT_REQUEST = 1, /* a request; detail: bytes */
+    BELAY_GPU_EVENT_REQUEST = 1, /* a request, but no try that has failed;
+                                    detail: bytes, 0 for a slot's share */
     BELAY_GPU_EVENT_WAIT,        /* it is not free now: it waits */
     BELAY_GPU_EVENT_GRANT,       /* a slot; one event each for a lease of
                                     several. detail: ns it has waited */
@@ -235,6 +236,7 @@ struct belay_gpu_event {
     uint16_t slot; /* index in the pool, or BELAY_GPU_NO_SLOT */
     uint8_t kind;  /* enum belay_gpu_event_kind */
     uint8_t priority;
+    uint32_t devices; /* of a REQUEST */
 };
 
 /**
