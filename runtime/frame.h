@@ -75,9 +75,12 @@ struct belay__chunk {
     struct belay__chunk *below;
     char *below_cursor;
     char *below_end;
-    size_t size; /* of the whole block */
-    uint8_t place;
+    uint32_t size; /* of the whole block */
+    uint8_t place; /* for belay__block_free() */
+    bool stays;    /* it stands in for the room that its task has not got */
 };
+
+_Static_assert(sizeof(struct belay__chunk) % 16 == 0, "self is aligned");
 
 /* Frames, last in, first out. The first bytes may lie in the task's block.
  * Behind `end` is room for one more struct belay__exit: so an exit can begin
@@ -119,7 +122,7 @@ belay__arena_pop(belay_runtime *runtime, struct belay__arena *arena, void *ptr)
         belay__arena_pop_chunk(runtime, arena);
         return;
     }
-    assert((char *)ptr <= arena->cursor);
+    assert((char *)ptr <= arena->cursor || arena->chunk != NULL);
     arena->cursor = ptr;
 }
 

@@ -94,7 +94,6 @@ enum belay__task_state {
 struct belay_task {
     belay_runtime *runtime;
     struct belay__frame *top;
-    struct belay__frame *staged;
     struct belay__arena *frames; /* where frames go: own, or a stack entry's */
     struct belay__scope *scope;  /* innermost */
     struct belay__binding *context;
@@ -257,6 +256,16 @@ struct belay_clock {
     bool autojump;
 };
 
+/* How much the tasks of a function have needed beside their first frame; a
+ * function may lose its place to another.
+ */
+struct belay__room_hint {
+    const belay_function *function;
+    size_t bytes;
+};
+
+#define BELAY__ROOM_HINTS 64
+
 struct belay_runtime {
     struct belay__memory *memory;
     uv_loop_t *loop;
@@ -270,9 +279,11 @@ struct belay_runtime {
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;
+    struct belay__frame *staged; /* made by the step that runs, not pushed */
     struct belay__heap deadlines;
     struct belay__scope root;
     struct belay__blocks blocks;
+    struct belay__room_hint room_hints[BELAY__ROOM_HINTS];
     int64_t grace_ns;
     uint32_t step_budget;
     belay_stuck_fn *stuck; /* or NULL */
@@ -355,6 +366,22 @@ belay__scope_init(struct belay__scope *scope, const char *name)
     scope->deadline =
         (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SCOPE};
     scope->source = BELAY_CANCEL_NONE;
+}
+
+static inline struct belay__room_hint *
+belay__room_hint(belay_runtime *runtime, const belay_function *function)
+{
+    const uintptr_t place = (uintptr_t)function / sizeof(*function);
+
+    return &runtime->room_hints[place % BELAY__ROOM_HINTS];
+}
+
+/* The first frame of a task stands behind it, as long as it lives. */
+static inline struct belay__frame *
+belay__task_first_frame(belay_task *task)
+{
+    return (struct belay__frame *)(void *)((char *)task
+                                           + belay__align16(sizeof(*task)));
 }
 
 /* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */

@@ -10,21 +10,37 @@
 #include <assert.h>
 #include <string.h>
 
-#define FRAMES_DEFAULT 256 /* bytes of frames in a task's own block */
-#define DEADLINES 2        /* the wait's and the base scope's */
+#define DEADLINES 2 /* the wait's and the base scope's */
 
-/* All of a task's first block: itself, its first frame, some more. */
-static uint32_t
-block_bytes(const belay_function *function)
+/* For more frames than the first, in the task's own block. */
+static size_t
+room_bytes(belay_runtime *runtime, const belay_function *function)
 {
-    size_t bytes = belay__align16(sizeof(belay_task))
-                   + belay__frame_bytes(function) + sizeof(struct belay__exit);
+    const struct belay__room_hint *hint;
 
-#ifndef BELAY_ARENA_MALLOC
-    bytes += function->reserve_bytes > 0
-                 ? belay__align16(function->reserve_bytes)
-                 : FRAMES_DEFAULT;
+#ifdef BELAY_ARENA_MALLOC
+    (void)runtime;
+    return 0;
 #endif
+    if (function->reserve_bytes > 0) {
+        return belay__align16(function->reserve_bytes);
+    }
+    hint = belay__room_hint(runtime, function);
+    return hint->function == function ? hint->bytes : 0;
+}
+
+/* All of a task's first block: itself, its first frame, and what other frames
+ * take, of which some exit.
+ */
+static uint32_t
+block_bytes(const belay_function *function, size_t room)
+{
+    size_t bytes =
+        belay__align16(sizeof(belay_task)) + belay__frame_bytes(function);
+
+    if (room > 0) {
+        bytes += room + sizeof(struct belay__exit);
+    }
     return bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
 }
 
@@ -34,16 +50,12 @@ block_bytes(const belay_function *function)
 static void
 task_init(belay_task *task, belay_runtime *runtime, uint32_t bytes)
 {
-    char *end = (char *)task + bytes;
-
     task->runtime = runtime;
     task->frames = &task->arena;
     task->scope = &task->base;
     task->waiting = NULL;
     memset(&task->result, 0, sizeof(task->result));
     task->arena.chunk = NULL;
-    task->arena.cursor = (char *)task + belay__align16(sizeof(*task));
-    task->arena.end = end - sizeof(struct belay__exit);
     task->wait.queue = NULL;
     task->joiners = (struct belay_waiters){NULL, NULL};
     task->id = ++runtime->last_id;
@@ -62,7 +74,8 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     const void *arguments, const char *name, struct belay__binding *context,
     belay_task **ret)
 {
-    const uint32_t bytes = block_bytes(function);
+    const size_t room = room_bytes(runtime, function);
+    const uint32_t bytes = block_bytes(function, room);
     belay_task *task;
     uint8_t place = 0;
     int code;
@@ -81,9 +94,9 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     task->block_place = place;
     task->owner = owner;
     task->context = context != NULL ? belay__context_ref(context) : NULL;
-    /* The block has room for the first frame: this cannot fail. */
-    task->top =
-        belay__arena_push(runtime, &task->arena, belay__frame_bytes(function));
+    task->top = belay__task_first_frame(task);
+    task->arena.cursor = (char *)task->top + belay__frame_bytes(function);
+    task->arena.end = task->arena.cursor + room;
     belay__frame_init(task->top, function, 0);
     belay__frame_copy(task->top, arguments);
     belay__scope_init(&task->base, name != NULL ? name : function->name);

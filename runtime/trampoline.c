@@ -26,7 +26,7 @@ belay__refuse(belay_task *task, int code)
 static inline void
 stage(belay_task *task, struct belay__frame *frame)
 {
-    task->staged = frame;
+    task->runtime->staged = frame;
     task->state = BELAY__TASK_STARTED;
 }
 
@@ -124,7 +124,7 @@ belay_with(
     if (enter.how != BELAY__HOW_ENTER) {
         return belay__not_entered(task, enter);
     }
-    task->staged->u.after = after;
+    task->runtime->staged->u.after = after;
     task->top->step = body; /* not before it is entered, or never */
     task->top->resume.line = 0;
     return belay__next(BELAY__HOW_CALL);
@@ -250,7 +250,7 @@ belay__lost_line(belay_task *task, const char *file)
 static inline void
 push_staged(belay_task *task)
 {
-    struct belay__frame *frame = task->staged;
+    struct belay__frame *frame = task->runtime->staged;
 
     frame->caller = task->top;
     task->state = BELAY__TASK_RUNNING;
@@ -341,7 +341,7 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
         return false;
     }
     if (next.how == BELAY__HOW_BLOCK) {
-        task->staged->u.after = task->top->step;
+        task->runtime->staged->u.after = task->top->step;
         push_staged(task);
         return true;
     }
@@ -364,7 +364,7 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
     case BELAY__HOW_ENTER:
         belay__broken("a step",
             "task %s: manager %s is entered without a block", task->base.name,
-            task->staged->function->name);
+            task->runtime->staged->function->name);
     case BELAY__HOW_TURN:
     case BELAY__HOW_BLOCK:
     case BELAY__HOW_LEAVE:

@@ -119,7 +119,7 @@ open_begin(belay_task *task, void *self)
 static belay_hold *
 hold_from_staged(belay_task *task)
 {
-    struct belay__frame *staged = task->staged;
+    struct belay__frame *staged = task->runtime->staged;
     const belay_manager *manager = belay__frame_manager(staged);
     belay_hold *hold =
         belay__alloc_zero(task->runtime->memory, hold_bytes(manager));

@@ -280,7 +280,7 @@ enter_start(belay_task *task, void *self)
     if (belay__frame_manager(call->entry->frame)->exit == NULL) {
         task->frames = &call->entry->arena;
     }
-    task->staged = call->entry->frame;
+    task->runtime->staged = call->entry->frame;
     return belay_then(task, enter_done, belay__next(BELAY__HOW_CALL));
 }
 
@@ -294,18 +294,19 @@ check_push(const belay_stack *stack)
 static void
 unstage(belay_task *task)
 {
-    belay__arena_pop(task->runtime, task->frames, task->staged);
+    belay__arena_pop(task->runtime, task->frames, task->runtime->staged);
     task->state = BELAY__TASK_RUNNING;
 }
 
 static belay_stack_entry *
 entry_from_staged(belay_task *task)
 {
-    const belay_function *function = task->staged->function;
+    const belay_function *function = task->runtime->staged->function;
     belay_stack_entry *entry = entry_new(task->runtime, function);
 
     if (entry != NULL) {
-        memcpy(entry->frame, task->staged, belay__frame_bytes(function));
+        memcpy(
+            entry->frame, task->runtime->staged, belay__frame_bytes(function));
         entry->frame->resume.flags |= BELAY__FRAME_STACKED;
     }
     return entry;

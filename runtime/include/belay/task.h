@@ -48,7 +48,7 @@ typedef struct belay_function {
     size_t size;      /* bytes of its argument struct, which is its frame */
     belay_step *step; /* its first step */
     /* Bytes of frames that a task made for it should hold from the start;
-     * 0: a few hundred. A hint, never a limit.
+     * 0: what others made for it have needed. A hint, never a limit.
      */
     size_t reserve_bytes;
 } belay_function;
