@@ -9,6 +9,20 @@
 #include "bench/bench.h"
 
 static uint64_t passages; /* enters and exits that have run */
+static uint64_t allocations;
+
+static void *
+counting_realloc(void *ptr, size_t old_size, size_t new_size, void *arg)
+{
+    (void)old_size;
+    (void)arg;
+    if (new_size == 0) {
+        free(ptr);
+        return NULL;
+    }
+    allocations++;
+    return realloc(ptr, new_size);
+}
 
 struct level {
     uint64_t *passages;
@@ -43,7 +57,8 @@ struct storm {
     double resident; /* before the first task */
     struct moment start;
     struct moment cancel;
-    char *more; /* 128 bytes, for the result line */
+    uint64_t allocations; /* up to the cancel */
+    char *more;           /* 160 bytes, for the result line */
 };
 
 struct sleeper {
@@ -72,8 +87,19 @@ note_parked(struct storm *storm)
     const struct moment now = moment_now();
     const double bytes = resident_bytes() - storm->resident;
 
-    (void)snprintf(storm->more, 128, ",\"park_s\":%.6f,\"rss_per_task\":%.1f",
+    (void)snprintf(storm->more, 160, ",\"park_s\":%.6f,\"rss_per_task\":%.1f",
         now.wall_s - storm->start.wall_s, bytes / (double)storm->tasks);
+}
+
+static void
+report_storm(const struct storm *storm)
+{
+    const struct moment now = moment_now();
+    const size_t len = strlen(storm->more);
+
+    (void)snprintf(storm->more + len, 160 - len, ",\"allocations\":%llu",
+        (unsigned long long)(allocations - storm->allocations));
+    report(storm->tasks, storm->cancel, now, passages, storm->more);
 }
 
 BELAY_ASYNC(storm)
@@ -87,22 +113,25 @@ BELAY_ASYNC(storm)
         }
         BELAY_AWAIT(belay_event_wait(task, &self->all_parked));
         note_parked(self);
+        self->allocations = allocations;
         self->cancel = moment_now();
         belay_group_cancel(self->group, "storm");
     }
-    report(self->tasks, self->cancel, moment_now(), passages, self->more);
+    report_storm(self);
     BELAY_END;
 }
 
 int
 main(int argc, char **argv)
 {
-    char more[128];
+    static const struct belay_allocator counting = {counting_realloc, NULL};
+    char more[160];
     const struct storm arguments = {
         .tasks = argument(argc, argv, 1, 100000),
         .more = more,
     };
-    const int code = belay_run(&storm, &arguments, NULL, NULL);
+    const int code = belay_run(
+        &storm, &arguments, BELAY_RUNTIME_OPTS(.allocator = &counting), NULL);
 
     if (code < 0) {
         (void)fprintf(stderr, "w23: %s\n", belay_code_text(code));
