@@ -44,6 +44,7 @@ struct slot {
     struct slot *next;
     struct belay__timer timer; /* the phase's end */
     struct belay__gpusim_random random;
+    struct belay__gpusim_buffer *buffers;
     struct belay__gpu_op *op;
     struct belay__gpusim_fate fate;
     uint32_t cmd; /* that runs */
@@ -296,7 +297,11 @@ allocate(struct slot *slot)
             "no host memory to simulate it with");
     }
     *made = (struct belay__gpusim_buffer){
-        charged, bytes, real ? (unsigned char *)(made + 1) : NULL};
+        .charged = charged,
+        .bytes = bytes,
+        .data = real ? (unsigned char *)(made + 1) : NULL,
+    };
+    belay__gpusim_link(&slot->buffers, made);
     if (real) {
         memset(made->data, 0xa5, (size_t)buffer->bytes);
     }
@@ -305,13 +310,11 @@ allocate(struct slot *slot)
 }
 
 static void
-release(struct slot *slot)
+release(struct slot *slot, struct belay__gpusim_buffer *made)
 {
-    struct belay__gpusim_buffer *made = slot->op->u.buffer->native;
-
+    belay__gpusim_unlink(&slot->buffers, made);
     slot->device->sim.used_bytes -= made->charged;
     belay__free(slot->runtime->memory, made, made->bytes);
-    slot->op->u.buffer->native = NULL;
 }
 
 static bool
@@ -352,7 +355,8 @@ sim_start(void *state, struct belay__gpu_op *op)
         complete(slot);
         break;
     case BELAY__GPU_RELEASE:
-        release(slot);
+        release(slot, op->u.buffer->native);
+        op->u.buffer->native = NULL;
         complete(slot);
         break;
     case BELAY__GPU_HEALTH:
@@ -481,6 +485,9 @@ sim_slot_close(void *state, bool abandon)
         link = &(*link)->next;
     }
     *link = slot->next;
+    while (slot->buffers != NULL) {
+        release(slot, slot->buffers);
+    }
     slot->device->busy[slot->phase]--;
     belay__gpusim_close(&slot->device->sim);
     belay__timer_fini(slot->runtime, &slot->timer);

@@ -26,6 +26,7 @@ struct slot {
     uv_mutex_t mutex;
     uv_cond_t cond;
     uint64_t stop_word; /* by mutex */
+    struct belay__gpusim_buffer *buffers;
 };
 
 static const char *
@@ -166,7 +167,11 @@ threads_alloc(void *state, struct belay__gpu_op *op)
             op, BELAY_GPU_ENOMEM, 0, "no host memory to simulate it with");
     }
     *made = (struct belay__gpusim_buffer){
-        charged, bytes, real ? (unsigned char *)(made + 1) : NULL};
+        .charged = charged,
+        .bytes = bytes,
+        .data = real ? (unsigned char *)(made + 1) : NULL,
+    };
+    belay__gpusim_link(&slot->buffers, made);
     buffer->native = made;
     return 0;
 }
@@ -180,6 +185,7 @@ threads_release(void *state, struct belay__gpu_op *op)
     uv_mutex_lock(&slot->sim->mutex);
     slot->device->used_bytes -= made->charged;
     uv_mutex_unlock(&slot->sim->mutex);
+    belay__gpusim_unlink(&slot->buffers, made);
     free(made);
     op->u.buffer->native = NULL;
     return 0;
@@ -327,11 +333,16 @@ static void
 threads_slot_close(void *state, bool abandon)
 {
     struct slot *slot = state;
+    struct belay__gpusim_buffer *made;
 
     if (!abandon) {
         uv_mutex_lock(&slot->sim->mutex);
         belay__gpusim_close(slot->device);
         uv_mutex_unlock(&slot->sim->mutex);
+    }
+    while ((made = slot->buffers) != NULL) {
+        belay__gpusim_unlink(&slot->buffers, made);
+        free(made);
     }
     uv_cond_destroy(&slot->cond);
     uv_mutex_destroy(&slot->mutex);

@@ -338,10 +338,10 @@ void belay__gpu_refuse_unsatisfiable(belay_gpu_pool *pool);
 void belay__gpu_lease_begin(belay_gpu_pool *pool,
     struct belay__gpu_request *request, struct belay__gpu_slot **slots,
     int64_t now);
-/* Its end begins; `drainer`, or NULL, is woken when it is over. True: it is.
- * Say belay__gpu_changed() afterwards.
+/* Its end begins. 0, or BELAY_GPU_ESTUCK: it is over already; BELAY_EAGAIN:
+ * `drainer`, or NULL, is woken when it is. Say belay__gpu_changed() afterwards.
  */
-bool belay__gpu_lease_end(struct belay__gpu_lease *lease, belay_task *drainer);
+int belay__gpu_lease_end(struct belay__gpu_lease *lease, belay_task *drainer);
 /* What a task has left behind; also when it leaves the pool's own block. */
 void belay__gpu_leases_take_back(belay_gpu_pool *pool, const belay_task *task);
 /* One member has drained, or is stuck; the slot is out of the lease. */

@@ -164,7 +164,7 @@ belay__gpu_member_left(struct belay__gpu_slot *slot, bool stuck)
     }
 }
 
-bool
+int
 belay__gpu_lease_end(struct belay__gpu_lease *lease, belay_task *drainer)
 {
     struct belay__gpu_slot *slot = lease->first;
@@ -182,12 +182,12 @@ belay__gpu_lease_end(struct belay__gpu_lease *lease, belay_task *drainer)
         next = slot->member; /* the slot may be another's afterwards */
         belay__gpu_slot_drain(slot, now);
     }
-    pool->deferring--; /* the caller says that there was a change */
-    if (pool->leases < leases) {
-        return true;
+    pool->deferring--;           /* the caller says that there was a change */
+    if (pool->leases < leases) { /* the record is not another's yet */
+        return lease->stuck ? BELAY_GPU_ESTUCK : 0;
     }
     lease->drainer = drainer;
-    return false;
+    return BELAY_EAGAIN;
 }
 
 /* ---- asking ---- */
@@ -387,14 +387,20 @@ lease_enter(belay_task *task, void *self)
 }
 
 static belay_next
+lease_over_with(belay_task *task, int code)
+{
+    if (code < 0) {
+        return belay_fail(task, code,
+            "the work of the gpu lease has not ended within the drain limit");
+    }
+    return belay_return(task, NULL);
+}
+
+static belay_next
 lease_drained(belay_task *task, void *self)
 {
     (void)self;
-    if (belay_result(task)->code < 0) {
-        return belay_fail(task, belay_result(task)->code,
-            "the work of the lease has not ended within the drain limit");
-    }
-    return belay_return(task, NULL);
+    return lease_over_with(task, belay_result(task)->code);
 }
 
 static belay_next
@@ -404,11 +410,11 @@ lease_exit(belay_task *task, void *self)
         "gpu lease's end", belay__abort_never};
     struct lease_scope *scope = self;
     belay_gpu_pool *pool = scope->request.pool;
-    const bool over = belay__gpu_lease_end(scope->request.lease, task);
+    const int code = belay__gpu_lease_end(scope->request.lease, task);
 
     belay__gpu_changed(pool);
-    if (over) {
-        return belay_return(task, NULL);
+    if (code != BELAY_EAGAIN) {
+        return lease_over_with(task, code);
     }
     belay__wait_always(task, &kind);
     return belay_then(task, lease_drained, belay__next(BELAY__HOW_WAIT));

@@ -310,6 +310,32 @@ belay__gpusim_charge(
     return 0;
 }
 
+void
+belay__gpusim_link(
+    struct belay__gpusim_buffer **list, struct belay__gpusim_buffer *buffer)
+{
+    buffer->prev = NULL;
+    buffer->next = *list;
+    if (*list != NULL) {
+        (*list)->prev = buffer;
+    }
+    *list = buffer;
+}
+
+void
+belay__gpusim_unlink(
+    struct belay__gpusim_buffer **list, struct belay__gpusim_buffer *buffer)
+{
+    if (buffer->prev != NULL) {
+        buffer->prev->next = buffer->next;
+    } else {
+        *list = buffer->next;
+    }
+    if (buffer->next != NULL) {
+        buffer->next->prev = buffer->prev;
+    }
+}
+
 double
 belay__gpusim_build_ns(
     struct belay__gpusim_device *device, const struct belay_gpu_kernel *kernel)

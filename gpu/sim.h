@@ -131,10 +131,18 @@ void belay__gpusim_perform(const struct belay__gpu_op *op,
 
 /* The driver's own memory: `data` is NULL if it is too large to be real. */
 struct belay__gpusim_buffer {
+    struct belay__gpusim_buffer *next; /* of the slot */
+    struct belay__gpusim_buffer *prev;
     uint64_t charged; /* of the device's bytes */
     size_t bytes;     /* of this block */
     unsigned char *data;
 };
+
+/* A slot's list of them: what is still there when it is closed. */
+void belay__gpusim_link(
+    struct belay__gpusim_buffer **list, struct belay__gpusim_buffer *buffer);
+void belay__gpusim_unlink(
+    struct belay__gpusim_buffer **list, struct belay__gpusim_buffer *buffer);
 
 /* What allocating does to the device; BELAY_GPU_ENOMEM: it has not so much. */
 int belay__gpusim_charge(

@@ -193,7 +193,7 @@ choose(struct gpu_model *model, const belay_gpu_pool *pool, uint32_t *slots,
         }
         model->overtakes++;
         if (++model->waiters[oldest].overtaken >= pool->opts.overtakes
-            && *ret_due == 0) {
+            && *ret_due == 0 && pool->opts.policy == BELAY_GPU_RESERVE) {
             *ret_due = model->waiters[oldest].number;
         }
     }
