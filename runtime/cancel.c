@@ -232,6 +232,7 @@ belay__scope_push(belay_task *task, struct belay__scope *scope)
     if (task->scope->depth <= task->floor) {
         scope->flags |= BELAY__SCOPE_IN_EXIT;
     }
+    scope->keeper = NULL;
     belay__scope_link(task->runtime, scope, task->scope, task);
     task->scope = scope;
     return 0;
@@ -245,6 +246,17 @@ belay__scope_pop(belay_task *task, struct belay__scope *scope)
     task->scope = scope->parent;
     belay__scope_unlink(task->runtime, scope);
     belay__deadline_release(task->runtime, 1);
+}
+
+belay_next
+belay__scope_evict(belay_task *task, belay_step *then)
+{
+    struct belay__keeper *keeper =
+        task->scope != &task->base ? task->scope->keeper : NULL;
+
+    BELAY__REQUIRE(
+        keeper != NULL, "task %s: not its innermost scope", task->base.name);
+    return keeper->evict(keeper, task, then);
 }
 
 void

@@ -89,6 +89,14 @@ enum {
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
 };
 
+/* Who keeps a scope open that lies in no block: an entry of an exit stack. It
+ * may have to give it up before its time, see belay__scope_evict().
+ */
+struct belay__keeper {
+    belay_next (*evict)(
+        struct belay__keeper *keeper, belay_task *task, belay_step *then);
+};
+
 /* What a cancel needs to reach tasks, and what is told of it. Every task has
  * one and most never use more; hence the limits stand apart. What tells of a
  * cancel is set when there is one: before, it may be anything.
@@ -99,7 +107,8 @@ struct belay__scope {
     struct belay__scope *next;  /* sibling */
     struct belay__scope *prev;
     belay_task *task; /* whose stack it is on; NULL for the runtime's root */
-    const char *name; /* a task's base scope: the task's */
+    struct belay__keeper *keeper; /* NULL: a block's; a base scope has none */
+    const char *name;             /* a task's base scope: the task's */
     uint32_t flags;
     int32_t depth; /* more than that of the task's scopes above it */
     struct belay__deadline deadline; /* armed for what comes first */
@@ -183,6 +192,13 @@ void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
  */
 int belay__scope_push(belay_task *task, struct belay__scope *scope);
 void belay__scope_pop(belay_task *task, struct belay__scope *scope);
+/* The task's innermost scope is still open though what is around it ends: an
+ * outer scope or the task itself. Has it unwound, which makes a failure of
+ * task->result; the running frame goes on in the step `then`: an exit, whose
+ * outcome that failure is, or NULL, to end with it. Allocates nothing but the
+ * error.
+ */
+belay_next belay__scope_evict(belay_task *task, belay_step *then);
 /* An exit has put scopes on a stack that stays: from now on those deeper than
  * its floor are scopes like any other.
  */

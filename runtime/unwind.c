@@ -260,12 +260,17 @@ belay__unwind(belay_task *task)
             return true;
         }
         if ((frame->resume.flags & BELAY__FRAME_MANAGER) == 0) {
-            belay__frame_pop(task, frame);
-            if (task->top == NULL) {
-                belay__task_end(task);
-                return false;
+            if (frame->caller != NULL) {
+                belay__frame_pop(task, frame);
+                return true;
             }
-            return true;
+            if (task->scope != &task->base) {
+                (void)belay__scope_evict(task, NULL);
+                return true; /* then it ends again */
+            }
+            belay__frame_pop(task, frame);
+            belay__task_end(task);
+            return false;
         }
         if ((frame->resume.flags & BELAY__FRAME_EXITING) != 0) {
             if (exited(task)) {

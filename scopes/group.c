@@ -226,6 +226,9 @@ group_exit(belay_task *task, void *self)
     belay_group *group = self;
     const struct belay_result *outcome = belay_outcome(task);
 
+    if (task->scope != &group->scope) {
+        return belay__scope_evict(task, group_exit);
+    }
     if (is_failure(outcome)) {
         add_failure(group, outcome, task->base.name);
         belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_PARENT,

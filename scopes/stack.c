@@ -8,55 +8,29 @@
  */
 #include <belay/stack.h>
 
-#include "runtime/internal.h"
+#include "scopes/entry.h"
 
 #include <string.h>
 
-struct belay_stack_entry {
-    belay_stack_entry *older;
-    belay_stack_entry *newer;
-    size_t bytes;
-    void (*fn)(void *arg); /* a plain callback, or NULL: a manager */
-    void *arg;
-    struct belay__scope *scope; /* what it made the task's innermost scope */
-    struct belay__frame *frame;
-    struct belay__arena arena;
-    bool pinned; /* it, or a block that is open inside of it, to the task */
-};
-
-struct belay_stack {
-    belay_stack **ret;
-    belay_runtime *runtime;
-    const belay_task *task; /* to compare only: it may be gone, if the stack
-                               is on another one that has moved */
-    belay_stack_entry *newest;
-    size_t count;
-    size_t pinned;
-    struct belay_result outcome; /* while unwinding */
-    belay_stack_entry *running;
-    struct belay__arena *frames; /* the task's, while an entry runs */
-    bool unwinding;
-    bool closed;
-};
-
 /* For a manager with this enter, or for a plain callback: NULL. */
-static belay_stack_entry *
-entry_new(belay_runtime *runtime, const belay_function *enter)
+static size_t
+entry_bytes(const belay_function *enter)
 {
     const size_t head = belay__align16(sizeof(belay_stack_entry));
-    size_t bytes = head;
-    belay_stack_entry *entry;
 
-    if (enter != NULL) {
-        bytes += belay__frame_bytes(enter) + sizeof(struct belay__exit);
-    }
-    entry = belay__alloc_zero(runtime->memory, bytes);
-    if (entry == NULL) {
-        return NULL;
-    }
-    entry->bytes = bytes;
-    if (enter != NULL) {
-        entry->frame = (struct belay__frame *)(void *)((char *)entry + head);
+    return enter == NULL
+               ? head
+               : head + belay__frame_bytes(enter) + sizeof(struct belay__exit);
+}
+
+static belay_stack_entry *
+entry_new(belay_stack *stack, const belay_function *enter)
+{
+    belay_stack_entry *entry =
+        belay__alloc_zero(stack->runtime->memory, entry_bytes(enter));
+
+    if (entry != NULL) {
+        entry->stack = stack;
     }
     return entry;
 }
@@ -64,8 +38,11 @@ entry_new(belay_runtime *runtime, const belay_function *enter)
 static void
 entry_free(belay_runtime *runtime, belay_stack_entry *entry)
 {
+    const belay_function *enter =
+        entry->fn == NULL ? belay__entry_frame(entry)->function : NULL;
+
     belay__arena_reset(runtime, &entry->arena);
-    belay__free(runtime->memory, entry, entry->bytes);
+    belay__free(runtime->memory, entry, entry_bytes(enter));
 }
 
 static void
@@ -81,9 +58,11 @@ link_newest(belay_stack *stack, belay_stack_entry *entry)
     stack->pinned += entry->pinned;
 }
 
-static void
-unlink_entry(belay_stack *stack, belay_stack_entry *entry)
+void
+belay__entry_unlink(belay_stack_entry *entry)
 {
+    belay_stack *stack = entry->stack;
+
     if (entry->newer != NULL) {
         entry->newer->older = entry->older;
     } else {
@@ -98,10 +77,10 @@ unlink_entry(belay_stack *stack, belay_stack_entry *entry)
 
 /* Frames of a generator manager go into its own arena while it runs. */
 static void
-switch_frames(belay_task *task, belay_stack *stack, belay_stack_entry *entry)
+switch_frames(belay_task *task, belay_stack_entry *entry)
 {
-    stack->frames = task->frames;
-    if (belay__frame_manager(entry->frame)->exit == NULL) {
+    entry->u.frames = task->frames;
+    if (belay__frame_manager(belay__entry_frame(entry))->exit == NULL) {
         task->frames = &entry->arena;
     }
 }
@@ -110,30 +89,42 @@ switch_frames(belay_task *task, belay_stack *stack, belay_stack_entry *entry)
 
 static belay_next unwind_next(belay_task *task, belay_stack *stack);
 
+belay_next
+belay__entry_exit(belay_task *task, belay_stack_entry *entry)
+{
+    struct belay__frame *frame = belay__entry_frame(entry);
+
+    switch_frames(task, entry);
+    frame->caller = task->top;
+    belay__exit_begin(task, frame);
+    return belay__next(BELAY__HOW_EXIT);
+}
+
+void
+belay__entry_exited(belay_task *task, belay_stack_entry *entry)
+{
+    task->frames = entry->u.frames;
+    entry_free(task->runtime, entry);
+}
+
 /* Takes task->result, what an entry's exit has left, as the new outcome. */
 static void
 entry_exited(belay_task *task, belay_stack *stack)
 {
-    belay_stack_entry *entry = stack->running;
-
-    task->frames = stack->frames;
-    stack->running = NULL;
     stack->outcome = task->result;
     task->result = (struct belay_result){0};
-    entry_free(task->runtime, entry);
+    belay__entry_exited(task, stack->running);
+    stack->running = NULL;
 }
 
 static belay_next
 run_exit(belay_task *task, belay_stack *stack, belay_stack_entry *entry)
 {
     stack->running = entry;
-    switch_frames(task, stack, entry);
     belay__result_clear(&task->result);
     task->result = stack->outcome;
     stack->outcome = (struct belay_result){0};
-    entry->frame->caller = task->top;
-    belay__exit_begin(task, entry->frame);
-    return belay__next(BELAY__HOW_EXIT);
+    return belay__entry_exit(task, entry);
 }
 
 /* Runs the newest entry; when there is none left, the frame ends with the
@@ -145,11 +136,11 @@ unwind_next(belay_task *task, belay_stack *stack)
     belay_stack_entry *entry;
 
     while ((entry = stack->newest) != NULL) {
-        unlink_entry(stack, entry);
+        belay__entry_unlink(entry);
         if (entry->fn == NULL) {
             return run_exit(task, stack, entry);
         }
-        entry->fn(entry->arg);
+        entry->fn(entry->u.arg);
         entry_free(task->runtime, entry);
     }
     stack->unwinding = false;
@@ -240,30 +231,43 @@ belay_stack_open(belay_task *task, belay_stack **ret)
 /* ---- entering ---- */
 
 struct enter_call {
-    belay_stack *stack;
     belay_stack_entry *entry;
     belay_stack_entry **ret;
-    struct belay__scope *scope; /* before the enter */
-    struct belay__arena *frames;
+    int32_t depth; /* of the innermost scope before the enter */
 };
+
+/* The scopes that the enter has opened are the entry's to leave. */
+static void
+keep_scopes(belay_task *task, belay_stack_entry *entry, int32_t depth)
+{
+    if (task->scope->depth <= depth) {
+        return;
+    }
+    entry->scope = task->scope;
+    for (struct belay__scope *scope = task->scope; scope->depth > depth;
+         scope = scope->parent) {
+        if (scope->keeper == NULL) { /* else it is on a stack by itself */
+            scope->keeper = &entry->keeper;
+        }
+    }
+}
 
 static belay_next
 enter_done(belay_task *task, void *self)
 {
     struct enter_call *call = self;
 
-    task->frames = call->frames;
+    task->frames = call->entry->u.frames;
     if (task->result.code < 0) {
         entry_free(task->runtime, call->entry);
         return belay_pass(task);
     }
-    if (task->scope != call->scope) {
-        call->entry->scope = task->scope;
-    }
+    keep_scopes(task, call->entry, call->depth);
     call->entry->pinned =
         call->entry->scope != NULL
-        || (call->entry->frame->resume.flags & BELAY__FRAME_BOUND) != 0;
-    link_newest(call->stack, call->entry);
+        || (belay__entry_frame(call->entry)->resume.flags & BELAY__FRAME_BOUND)
+               != 0;
+    link_newest(call->entry->stack, call->entry);
     if (call->ret != NULL) {
         *call->ret = call->entry;
     }
@@ -275,12 +279,9 @@ enter_start(belay_task *task, void *self)
 {
     struct enter_call *call = self;
 
-    call->scope = task->scope;
-    call->frames = task->frames;
-    if (belay__frame_manager(call->entry->frame)->exit == NULL) {
-        task->frames = &call->entry->arena;
-    }
-    task->runtime->staged = call->entry->frame;
+    call->depth = task->scope->depth;
+    switch_frames(task, call->entry);
+    task->runtime->staged = belay__entry_frame(call->entry);
     return belay_then(task, enter_done, belay__next(BELAY__HOW_CALL));
 }
 
@@ -299,15 +300,17 @@ unstage(belay_task *task)
 }
 
 static belay_stack_entry *
-entry_from_staged(belay_task *task)
+entry_from_staged(belay_task *task, belay_stack *stack)
 {
     const belay_function *function = task->runtime->staged->function;
-    belay_stack_entry *entry = entry_new(task->runtime, function);
+    belay_stack_entry *entry = entry_new(stack, function);
+    struct belay__frame *frame;
 
     if (entry != NULL) {
-        memcpy(
-            entry->frame, task->runtime->staged, belay__frame_bytes(function));
-        entry->frame->resume.flags |= BELAY__FRAME_STACKED;
+        entry->keeper.evict = belay__entry_evict;
+        frame = belay__entry_frame(entry);
+        memcpy(frame, task->runtime->staged, belay__frame_bytes(function));
+        frame->resume.flags |= BELAY__FRAME_STACKED;
     }
     return entry;
 }
@@ -318,7 +321,7 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
 {
     static const belay_function function = {"exit stack enter", __FILE__,
         sizeof(struct enter_call), enter_start, 0};
-    struct enter_call call = {.stack = stack, .ret = ret_entry};
+    struct enter_call call = {.ret = ret_entry};
     int code = check_push(stack);
     belay_next next;
 
@@ -331,7 +334,7 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
     if (code == 0 && stack->task != task) {
         code = BELAY_EOWNER;
     }
-    call.entry = code == 0 ? entry_from_staged(task) : NULL;
+    call.entry = code == 0 ? entry_from_staged(task, stack) : NULL;
     unstage(task);
     if (call.entry == NULL) {
         return belay__refuse(task, code < 0 ? code : BELAY_ENOMEM);
@@ -356,13 +359,13 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack->runtime, &manager->enter);
+    entry = entry_new(stack, &manager->enter);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
-    belay__frame_init(entry->frame, &manager->enter,
+    belay__frame_init(belay__entry_frame(entry), &manager->enter,
         BELAY__FRAME_MANAGER | BELAY__FRAME_STACKED | BELAY__FRAME_ENTERED);
-    belay__frame_copy(entry->frame, arguments);
+    belay__frame_copy(belay__entry_frame(entry), arguments);
     link_newest(stack, entry);
     if (ret_entry != NULL) {
         *ret_entry = entry;
@@ -380,12 +383,12 @@ belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack->runtime, NULL);
+    entry = entry_new(stack, NULL);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
     entry->fn = fn;
-    entry->arg = arg;
+    entry->u.arg = arg;
     link_newest(stack, entry);
     if (ret_entry != NULL) {
         *ret_entry = entry;
@@ -402,7 +405,7 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     if (entry->pinned) {
         return BELAY_EPINNED;
     }
-    unlink_entry(stack, entry);
+    belay__entry_unlink(entry);
     entry_free(stack->runtime, entry);
     return 0;
 }
@@ -458,7 +461,7 @@ belay_stack_move(belay_stack *from, belay_stack *to)
     if (would_misnest(from, to)) {
         return BELAY_EMISNEST;
     }
-    while (oldest->older != NULL) {
+    for (oldest->stack = to; oldest->older != NULL; oldest->stack = to) {
         oldest = oldest->older;
     }
     oldest->older = to->newest;

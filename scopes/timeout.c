@@ -169,7 +169,12 @@ scope_close(belay_task *task, belay_cancel_scope *scope)
 static belay_next
 scope_exit(belay_task *task, void *self)
 {
-    return scope_close(task, self);
+    belay_cancel_scope *scope = self;
+
+    if (task->scope != &scope->limits.scope) {
+        return belay__scope_evict(task, scope_exit);
+    }
+    return scope_close(task, scope);
 }
 
 belay_next
@@ -224,6 +229,9 @@ use_exit(belay_task *task, void *self)
 {
     struct use *use = self;
 
+    if (task->scope != &use->scope->limits.scope) {
+        return belay__scope_evict(task, use_exit);
+    }
     use->scope->life = LEFT;
     return scope_close(task, use->scope);
 }

@@ -553,21 +553,8 @@ Test(stack, s87_pinned_entries_may_not)
 struct giver {
     belay_stack *to;
     belay_stack **nested;
-    bool with_group;
     belay_stack *own;
-    belay_group *group;
 };
-
-struct idler {
-    int unused;
-};
-
-BELAY_ASYNC(idler)
-{
-    BELAY_BEGIN;
-    BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
-    BELAY_END;
-}
 
 BELAY_ASYNC(giver)
 {
@@ -576,18 +563,12 @@ BELAY_ASYNC(giver)
         BELAY_AWAIT(belay_stack_enter(
             task, self->own, belay_stack_open(task, self->nested), NULL));
         BELAY_CHECK(belay_stack_defer(*self->nested, note, text("n1"), NULL));
-        if (self->with_group) {
-            BELAY_AWAIT(belay_stack_enter(task, *self->nested,
-                belay_group_open(task, NULL, &self->group), NULL));
-            BELAY_CHECK(belay_spawn(self->group, idler, 0));
-        }
         BELAY_CHECK(belay_stack_move(self->own, self->to));
     }
     BELAY_END;
 }
 
 struct taker {
-    bool with_group;
     belay_group *group;
     belay_stack *stack;
     belay_stack *nested;
@@ -599,7 +580,7 @@ BELAY_ASYNC(taker)
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             BELAY_CHECK(belay_spawn(self->group, giver, .to = self->stack,
-                .nested = &self->nested, .with_group = self->with_group));
+                .nested = &self->nested));
         }
         BELAY_CHECK(belay_stack_defer(self->nested, note, text("n2"), NULL));
         trace("behind the giver");
@@ -609,14 +590,8 @@ BELAY_ASYNC(taker)
 
 Test(stack, s86_a_stack_on_a_stack_outlives_the_task_that_opened_it)
 {
-    cr_expect(eq(int, RUN(taker, .with_group = false), 0));
+    cr_expect(eq(int, RUN(taker, .group = NULL), 0));
     expect_trace("behind the giver; n2; n1");
-}
-
-Test(stack, s87_a_group_that_was_moved_inside_of_a_stack_aborts,
-    .signal = SIGABRT)
-{
-    (void)RUN(taker, .with_group = true);
 }
 
 struct order {
@@ -660,29 +635,6 @@ Test(stack, s27_scopes_on_stacks_cannot_be_closed_or_moved_out_of_order)
     cr_expect(eq(int, RUN(order, .outer = NULL), BELAY_ETIMEDOUT));
     expect_trace("close EMISNEST; move out of order EMISNEST; "
                  "move in order OK; sleep cancel");
-}
-
-struct sticking_out {
-    belay_stack *outer;
-    belay_group *group;
-};
-
-BELAY_ASYNC(sticking_out)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_stack_open(task, &self->outer)) {
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_AWAIT(belay_stack_enter(task, self->outer,
-                belay_timeout(task, belay_seconds(9)), NULL));
-        }
-    }
-    BELAY_END;
-}
-
-Test(stack, s27_leaving_a_block_before_a_scope_opened_in_it_aborts,
-    .signal = SIGABRT)
-{
-    (void)RUN(sticking_out, .outer = NULL);
 }
 
 struct late {

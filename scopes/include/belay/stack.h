@@ -40,8 +40,9 @@ BELAY_API BELAY_TOKEN belay_stack_open(belay_task *task, belay_stack **ret);
  *
  * Room is made before the enter runs; once it has succeeded nothing can fail
  * any more. belay_result() then holds the enter's value. A cancel scope or a
- * group must be left before what was open around it: leaving a block in which
- * it was put on a stack from outside of that block aborts.
+ * group must be left before what was open around it. If the block in which it
+ * was put on a stack, or its task, ends before, it is cancelled and left there
+ * and then, and the block or task fails with BELAY_EMISNEST, which names it.
  *
  * Owner:   the stack runs the exit.
  * Errors:  BELAY_ENOMEM  nothing has run
@@ -112,7 +113,8 @@ BELAY_API int belay_stack_forget(belay_stack *stack, belay_stack_entry *entry);
  *   to    its own entries stay; the moved ones are newer
  *
  * Owner:   `to` runs the exits.
- * Errors:  BELAY_EPINNED  an entry is bound to its task and `to` is another
+ * Errors:  BELAY_EPINNED  an entry is bound to its task, by a cancel scope, a
+ *                         group or a context variable, and `to` is another
  *                         task's
  *          BELAY_ESTATE   `to` is closed
  *          BELAY_EBUSY    `from` is unwinding
