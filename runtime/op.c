@@ -38,11 +38,15 @@ const struct belay__wait_kind belay__wait_op = {"operation", abort_op};
 static void
 op_init(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
 {
-    BELAY__REQUIRE(op->state == OP_IDLE, "%s: still pending",
-        op->name != NULL ? op->name : "operation");
+    /* Its name may be garbage like the rest. */
+    BELAY__REQUIRE(op->state == OP_IDLE,
+        "task %s: an operation that is still on, or was never zeroed",
+        task->base.name);
     op->task = task;
     op->abort = abort;
-    op->name = belay__wait_op.name;
+    if (op->name == NULL) {
+        op->name = belay__wait_op.name;
+    }
 }
 
 static void

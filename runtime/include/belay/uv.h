@@ -82,8 +82,8 @@ struct belay_op {
     belay_task *task;      /* private */
     belay_abort_fn *abort; /* private */
     uint32_t state;        /* private */
-    const char *name;      /* what is awaited, for people; may be set after
-                              belay_op_begin(); static text */
+    const char *name;      /* yours: what is awaited, for people; static text;
+                              NULL becomes "operation" */
     void *data;            /* yours; nothing here touches it */
 };
 
