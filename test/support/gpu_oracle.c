@@ -53,6 +53,7 @@ static void
 check_times(const belay_gpu_pool *pool, const struct belay__gpu_slot *slot)
 {
     struct belay_gpu_slot_stats stats = {.size = sizeof(stats)};
+    const int64_t before = belay__gpu_now(pool) - pool->opened_ns;
     int64_t sum = 0;
 
     HOLDS(belay_gpu_pool_slot(pool, slot->index, &stats) == 0, slot->index, 0);
@@ -60,7 +61,9 @@ check_times(const belay_gpu_pool *pool, const struct belay__gpu_slot *slot)
         HOLDS(stats.spent[i].ns >= 0, slot->index, i);
         sum += stats.spent[i].ns;
     }
-    HOLDS(sum == belay__gpu_now(pool) - pool->opened_ns, sum, slot->index);
+    /* The same, if the clock is a virtual one. */
+    HOLDS(before <= sum && sum <= belay__gpu_now(pool) - pool->opened_ns, sum,
+        slot->index);
 }
 
 static void
