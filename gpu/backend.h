@@ -207,6 +207,7 @@ struct belay__gpu_driver {
     enum belay__gpu_language language;
     /* NULL, or: is it meant by these settings? For two of one name. */
     bool (*wants)(const char *settings);
+    const char *automatic; /* its settings under "auto"; NULL: none */
 
     /* Probe thread; INLINE: the loop. */
 

@@ -351,7 +351,8 @@ arguments_fit(
 }
 
 static CUresult
-launch(struct slot *slot, const struct belay__gpu_cmd *cmd)
+launch(struct slot *slot, const struct belay__gpu_op *op,
+    const struct belay__gpu_cmd *cmd)
 {
     static const uint64_t nothing[16];
     const struct kernel *kernel = cmd->u.launch.kernel->native;
@@ -370,6 +371,8 @@ launch(struct slot *slot, const struct belay__gpu_cmd *cmd)
             pointer.from = &arg->buffer->native;
         } else if (arg->kind == BELAY_GPU_ARG_STOP) {
             pointer.from = &slot->words_at;
+        } else if (arg->kind == BELAY_GPU_ARG_SEQUENCE) {
+            pointer.from = &op->seq;
         } else {
             pointer.from = &arg->value;
         }
@@ -383,15 +386,15 @@ launch(struct slot *slot, const struct belay__gpu_cmd *cmd)
 
 /* Enqueues one command; `ret_what` names the function that was called. */
 static CUresult
-enqueue(
-    struct slot *slot, const struct belay__gpu_cmd *cmd, const char **ret_what)
+enqueue(struct slot *slot, const struct belay__gpu_op *op,
+    const struct belay__gpu_cmd *cmd, const char **ret_what)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
     CUdeviceptr at;
 
     if (cmd->kind == BELAY_GPU_LAUNCH) {
         *ret_what = "cuLaunchKernel";
-        return launch(slot, cmd);
+        return launch(slot, op, cmd);
     }
     at = address(cmd->u.transfer.buffer) + cmd->u.transfer.offset;
     if (cmd->kind == BELAY_GPU_WRITE) {
@@ -437,7 +440,7 @@ submit(void *state, struct belay__gpu_op *op)
             op->native = CUDA_ERROR_INVALID_VALUE;
             return settle(slot, op, BELAY_GPU_EOP);
         }
-        code = enqueue(slot, cmd, &what);
+        code = enqueue(slot, op, cmd, &what);
     }
     if (code == CUDA_SUCCESS) {
         what = "cuEventRecord";

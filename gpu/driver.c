@@ -2,9 +2,12 @@
  *
  * That a kind is not here is no error (G44): "auto" goes on to the next, and
  * notes why. Drivers with threads are looked for on a thread, since loading a
- * vendor's library may take a second.
+ * vendor's library may take a second. Who did not ask for a vendor's library
+ * by name gets it loaded only after a process of its own has survived that
+ * (G45); a list of devices never does.
  */
 #include "gpu/cuda.h"
+#include "gpu/helper.h"
 #include "gpu/internal.h"
 #include "gpu/opencl.h"
 
@@ -58,8 +61,8 @@ is_wanted(const char *devices, const struct belay__gpu_driver *driver,
     const char **ret_settings)
 {
     if (is_auto(devices)) {
-        *ret_settings = "";
-        return driver->wants == NULL || driver->wants("");
+        *ret_settings = driver->automatic != NULL ? driver->automatic : "";
+        return driver->wants == NULL || driver->wants(*ret_settings);
     }
     return is_named(devices, driver, ret_settings)
            && (driver->wants == NULL || driver->wants(*ret_settings));
@@ -134,14 +137,54 @@ enumerate(struct belay__gpu_found *found,
     return count < BELAY_GPU_DEVICES_MAX ? count : BELAY_GPU_DEVICES_MAX;
 }
 
+/* A process of its own looks. True if it has found devices; they are in
+ * found->infos.
+ */
+static bool
+look(struct belay__gpu_found *found, const struct belay__gpu_driver *driver,
+    const char *settings)
+{
+    char why[BELAY__GPU_NOTE] = "";
+    int count = BELAY_ENOMEM;
+
+    found->infos = calloc(BELAY_GPU_DEVICES_MAX, sizeof(*found->infos));
+    if (found->infos != NULL) {
+        count = belay__gpu_helper_ask(driver->name, settings,
+            BELAY__GPU_HELPER_MS, found->infos, BELAY_GPU_DEVICES_MAX, why);
+    }
+    if (count > 0) {
+        found->count = (uint32_t)count;
+        return true;
+    }
+    free(found->infos);
+    found->infos = NULL;
+    pass_over(found, driver, count < 0 ? count : BELAY_ENOSYS, why);
+    return false;
+}
+
 static void
 try_driver(struct belay__gpu_found *found,
     const struct belay__gpu_driver *driver, const char *settings)
 {
+    const bool vendors = driver->language != BELAY__GPU_SIMULATED;
     char why[BELAY__GPU_NOTE] = "";
     void *state = NULL;
-    int code = driver->load(settings, &state, why);
     int count;
+    int code;
+
+    if (vendors && (found->look_only || is_auto(found->devices))) {
+        if (!look(found, driver, settings)) {
+            return;
+        }
+        if (found->look_only) {
+            found->driver = driver;
+            found->code = 0;
+            return;
+        }
+        free(found->infos);
+        found->infos = NULL;
+    }
+    code = driver->load(settings, &state, why);
 
     if (code < 0) {
         pass_over(found, driver, code, why);
@@ -184,10 +227,10 @@ belay__gpu_found_drop(void *arg)
 {
     struct belay__gpu_found *found = arg;
 
-    if (found->driver != NULL) {
+    if (found->driver != NULL && found->state != NULL) {
         found->driver->unload(found->state);
-        found->driver = NULL;
     }
+    found->driver = NULL;
     free(found->infos);
     found->infos = NULL;
 }

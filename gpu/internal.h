@@ -480,6 +480,8 @@ belay_next belay__gpu_probe_run(belay_task *task,
 struct belay__gpu_found {
     const char *devices; /* as in the options */
     bool inline_only;    /* look at INLINE drivers, else at the others */
+    bool look_only;      /* no vendor's library is to be loaded here: state
+                            may be NULL */
     const struct belay__gpu_driver *driver; /* NULL: none */
     void *state;
     struct belay__gpu_devinfo *infos; /* malloc()ed */

@@ -82,7 +82,7 @@ ask_next(struct listing *listing)
 {
     const struct belay__gpu_driver *driver;
 
-    *listing->found = (struct belay__gpu_found){.code = 0};
+    *listing->found = (struct belay__gpu_found){.look_only = true};
     if (listing->devices != NULL) {
         listing->found->devices = listing->devices;
         listing->found->inline_only =

@@ -32,7 +32,8 @@ settle(
 
 static cl_int
 set_arguments(const struct belay__opencl_slot *slot,
-    const struct belay__gpu_cmd *cmd, uint32_t *ret_index)
+    const struct belay__gpu_op *op, const struct belay__gpu_cmd *cmd,
+    uint32_t *ret_index)
 {
     const struct belay__opencl_kernel *kernel = cmd->u.launch.kernel->native;
     cl_int code = CL_SUCCESS;
@@ -49,6 +50,8 @@ set_arguments(const struct belay__opencl_slot *slot,
         } else if (arg->kind == BELAY_GPU_ARG_STOP) {
             value = &slot->words_at;
             bytes = sizeof(cl_mem);
+        } else if (arg->kind == BELAY_GPU_ARG_SEQUENCE) {
+            value = &op->seq;
         }
         *ret_index = i;
         code =
@@ -91,7 +94,7 @@ launch(struct belay__opencl_slot *slot, struct belay__gpu_op *op,
         op->native = CL_INVALID_KERNEL_ARGS;
         return BELAY_GPU_EOP;
     }
-    code = set_arguments(slot, cmd, &index);
+    code = set_arguments(slot, op, cmd, &index);
     if (code != CL_SUCCESS) {
         char what[40];
 

@@ -371,6 +371,7 @@ stop(void *state, uint64_t up_to_seq)
 const struct belay__gpu_driver belay__gpu_opencl = {
     .name = "opencl",
     .language = BELAY__GPU_OPENCL_C,
+    .automatic = "type=gpu", /* the CPU is the program's own */
     .load = belay__opencl_load,
     .enumerate = belay__opencl_enumerate,
     .unload = belay__opencl_unload,

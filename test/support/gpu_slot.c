@@ -307,8 +307,8 @@ check_matrix_product(struct bench *bench)
 static void
 check_spin(struct bench *bench)
 {
-    const struct belay__gpu_arg args[] = {GPU_STOP, GPU_SEQUENCE(UINT64_MAX),
-        GPU_U64(1000), GPU_BUFFER(&bench->c)};
+    const struct belay__gpu_arg args[] = {
+        GPU_STOP, GPU_SEQUENCE, GPU_U64(1000), GPU_BUFFER(&bench->c)};
     uint64_t rounds = 0;
 
     begin(bench, &belay__gpu_spin);

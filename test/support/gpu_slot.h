@@ -67,9 +67,9 @@ struct belay__gpu_cmd gpu_launch(const struct belay_gpu_kernel *kernel,
     {                                          \
         .kind = BELAY_GPU_ARG_STOP, .bytes = 8 \
     }
-#define GPU_SEQUENCE(value_)                                          \
-    {                                                                 \
-        .kind = BELAY_GPU_ARG_SEQUENCE, .bytes = 8, .value = (value_) \
+#define GPU_SEQUENCE                               \
+    {                                              \
+        .kind = BELAY_GPU_ARG_SEQUENCE, .bytes = 8 \
     }
 
 /* Runs every kernel of gpu/kernels.h on the slot, and compares what it gives

@@ -214,7 +214,7 @@ Test(gpu_cuda, polling_first_gives_the_same)
 Test(gpu_cuda, two_ops_may_be_under_way)
 {
     const struct belay__gpu_arg args[] = {
-        GPU_STOP, GPU_SEQUENCE(UINT64_MAX), GPU_U64(1), GPU_BUFFER(NULL)};
+        GPU_STOP, GPU_SEQUENCE, GPU_U64(1), GPU_BUFFER(NULL)};
     struct belay__gpu_buffer buffers[2];
     struct belay__gpu_arg own[2][4];
     struct belay__gpu_cmd cmds[2];
@@ -309,14 +309,15 @@ open_spinner(struct spinner *spinner)
 static uint64_t
 spin(struct spinner *spinner, uint64_t sequence, uint64_t rounds)
 {
-    const struct belay__gpu_arg args[] = {GPU_STOP, GPU_SEQUENCE(sequence),
-        GPU_U64(rounds), GPU_BUFFER(&spinner->done)};
+    const struct belay__gpu_arg args[] = {
+        GPU_STOP, GPU_SEQUENCE, GPU_U64(rounds), GPU_BUFFER(&spinner->done)};
     uint64_t done = UINT64_MAX;
     const struct belay__gpu_cmd cmds[] = {
         gpu_launch(&spinner->kernel, 1, 1, args, 4),
         gpu_read(&spinner->done, &done, sizeof(done)),
     };
 
+    spinner->slot.seq = sequence - 1; /* the next op has this one */
     cr_assert(eq(int, gpu_slot_run(&spinner->slot, cmds, 2), 0), "%s",
         spinner->slot.op.note);
     return done;

@@ -44,8 +44,8 @@ open_bench(struct bench *bench, const char *script)
 static int
 run(struct bench *bench)
 {
-    const struct belay__gpu_arg args[] = {GPU_STOP, GPU_SEQUENCE(UINT64_MAX),
-        GPU_U64(10), GPU_BUFFER(&bench->done)};
+    const struct belay__gpu_arg args[] = {
+        GPU_STOP, GPU_SEQUENCE, GPU_U64(10), GPU_BUFFER(&bench->done)};
     const struct belay__gpu_cmd cmds[] = {
         gpu_launch(&bench->kernel, 1, 1, args, 4),
         gpu_read(&bench->done, &bench->rounds, sizeof(bench->rounds)),
@@ -267,8 +267,8 @@ Test(gpu_cuda_faults, g11_nothing_of_a_refused_batch_still_runs)
 
     open_bench(&bench, "latency_us=2000");
     {
-        const struct belay__gpu_arg args[] = {GPU_STOP,
-            GPU_SEQUENCE(UINT64_MAX), GPU_U64(10), GPU_BUFFER(&bench.done)};
+        const struct belay__gpu_arg args[] = {
+            GPU_STOP, GPU_SEQUENCE, GPU_U64(10), GPU_BUFFER(&bench.done)};
 
         cmds[0] = gpu_launch(&bench.kernel, 1, 1, args, 4);
         cmds[1] = gpu_read(&bench.done, &got, sizeof(got));
@@ -327,7 +327,7 @@ Test(gpu_cuda_faults, g43_wrong_arguments_never_reach_the_driver)
     before = fake_cuda_value("cuLaunchKernel");
     {
         const struct belay__gpu_arg args[] = {
-            GPU_STOP, GPU_SEQUENCE(1), GPU_U32(10), GPU_BUFFER(&bench.done)};
+            GPU_STOP, GPU_SEQUENCE, GPU_U32(10), GPU_BUFFER(&bench.done)};
         struct belay__gpu_cmd cmd = gpu_launch(&bench.kernel, 1, 1, args, 4);
 
         cr_expect(eq(int, gpu_slot_run(&bench.slot, &cmd, 1), BELAY_GPU_EOP));

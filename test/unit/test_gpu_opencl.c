@@ -248,7 +248,7 @@ Test(gpu_opencl, g43_wrong_arguments_are_told)
     cr_assert(eq(int, gpu_slot_alloc(&slot, 8, &done), 0));
     {
         struct belay__gpu_arg args[] = {
-            GPU_STOP, GPU_SEQUENCE(1), GPU_U32(10), GPU_BUFFER(&done)};
+            GPU_STOP, GPU_SEQUENCE, GPU_U32(10), GPU_BUFFER(&done)};
         struct belay__gpu_cmd cmd = gpu_launch(&kernel, 1, 1, args, 4);
 
         cr_expect(eq(int, gpu_slot_run(&slot, &cmd, 1), BELAY_GPU_EOP));
@@ -302,14 +302,15 @@ struct spinner {
 static uint64_t
 run_spin(struct spinner *spinner, uint64_t sequence, uint64_t rounds)
 {
-    const struct belay__gpu_arg args[] = {GPU_STOP, GPU_SEQUENCE(sequence),
-        GPU_U64(rounds), GPU_BUFFER(&spinner->done)};
+    const struct belay__gpu_arg args[] = {
+        GPU_STOP, GPU_SEQUENCE, GPU_U64(rounds), GPU_BUFFER(&spinner->done)};
     uint64_t done = UINT64_MAX;
     const struct belay__gpu_cmd cmds[] = {
         gpu_launch(&spinner->kernel, 1, 1, args, 4),
         gpu_read(&spinner->done, &done, sizeof(done)),
     };
 
+    spinner->slot.seq = sequence - 1; /* the next op has this one */
     __atomic_store_n(&spinner->about_to_run, true, __ATOMIC_RELEASE);
     cr_assert(eq(int, gpu_slot_run(&spinner->slot, cmds, 2), 0), "%s",
         spinner->slot.op.note);
