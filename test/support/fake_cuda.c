@@ -83,6 +83,15 @@ fake_cuda_open(void)
     open();
 }
 
+void
+fake_cuda_repair(void)
+{
+    fake_cuda_repair_fn *repair;
+
+    find("fake_cuda_repair", &repair);
+    repair();
+}
+
 int64_t
 fake_cuda_value(const char *name)
 {
@@ -99,6 +108,12 @@ fake_cuda_calls_by(int tid)
 
     find("fake_cuda_calls_by", &calls_by);
     return calls_by(tid);
+}
+
+void
+fake_cuda_forget(void)
+{
+    library = NULL;
 }
 
 void

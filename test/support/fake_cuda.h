@@ -30,6 +30,9 @@ void fake_cuda_offer(const char *script);
  */
 void fake_probe_use(const char *what);
 
+/* What it still holds is meant to stay. */
+void fake_cuda_forget(void);
+
 /* Aborts, saying what it is, if the fake still holds something or something
  * was done that a caller must not do. Fine if it was never loaded.
  */

@@ -159,6 +159,16 @@ fake_cuda_open(void)
 }
 
 void
+fake_cuda_repair(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    for (int i = 0; i < DEVICES_MAX; i++) {
+        fake.contexts[i].fault = CUDA_SUCCESS;
+    }
+    pthread_mutex_unlock(&fake.lock);
+}
+
+void
 fake_mark(const char *format, ...)
 {
     va_list arguments;

@@ -32,6 +32,9 @@ void fake_cuda_script(const char *words);
 /* Lets every hanging kernel end, and those to come. */
 void fake_cuda_open(void);
 
+/* Every device is as new, as in a new process. */
+void fake_cuda_repair(void);
+
 /* A figure by its name, or -1: contexts, streams, events, modules,
  * device_bytes, host_bytes (what is held now), kernels (run to their end),
  * running (at this moment), marks, dropped (host functions that were never
@@ -44,6 +47,7 @@ int64_t fake_cuda_calls_by(int tid);
 
 typedef void fake_cuda_script_fn(const char *words);
 typedef void fake_cuda_open_fn(void);
+typedef void fake_cuda_repair_fn(void);
 typedef int64_t fake_cuda_value_fn(const char *name);
 typedef int64_t fake_cuda_calls_by_fn(int tid);
 

@@ -1,0 +1,458 @@
+/* test_gpu_pool_cuda.c - the pool over the CUDA driver, on the fake library:
+ * real slot threads, a device that fails as it is told.
+ */
+#define _GNU_SOURCE /* gettid() */
+#include "test/support/fake_cuda.h"
+#include "test/support/gpu_work.h"
+#include "test/support/program.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <belay/gpu_stats.h>
+
+#include "gpu/kernels.h"
+
+static void
+all_clean(void)
+{
+    fake_cuda_check_clean();
+    check_clean();
+}
+
+TestSuite(gpu_pool_cuda, .fini = all_clean, .timeout = 60);
+
+/* ---- work ---- */
+
+struct adders {
+    uint32_t tasks;
+    uint32_t slots;
+    const char *devices; /* default "cuda" */
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_group *group;
+};
+
+BELAY_ASYNC(adders)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices =
+                                self->devices != NULL ? self->devices : "cuda",
+            .slots = self->slots),
+        &self->pool)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            for (uint32_t i = 0; i < self->tasks; i++) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, gpu_add, .pool = self->pool));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, many_tasks_on_few_slots)
+{
+    fake_cuda_use("devices=2");
+    cr_expect(eq(int, RUN(adders, .tasks = 50, .slots = 2), 0));
+    cr_expect(eq(int, (int)fake_cuda_value("kernels"), 50));
+    /* One kernel a slot is built, however many tasks ask for it. */
+    cr_expect(le(int, (int)fake_cuda_value("cuModuleLoadDataEx"), 4));
+}
+
+Test(gpu_pool_cuda, g33_an_unused_pool_makes_no_context)
+{
+    fake_cuda_use("devices=2");
+    cr_expect(eq(int, RUN(adders, .tasks = 0, .slots = 2), 0));
+    cr_expect(eq(int, (int)fake_cuda_value("cuDevicePrimaryCtxRetain"), 0));
+}
+
+/* Even with a kernel that takes half a second to build, the loop's thread has
+ * made no call that could have taken it.
+ */
+Test(gpu_pool_cuda, g37_the_loop_makes_no_driver_call)
+{
+    fake_cuda_use("devices=2 jit_ms=500");
+    cr_expect(eq(int, RUN(adders, .tasks = 8, .slots = 1), 0));
+    cr_expect(eq(i64, fake_cuda_calls_by(gettid()), 0));
+    cr_expect(gt(i64, fake_cuda_value("cuModuleLoadDataEx"), 0));
+}
+
+/* Cancelled at each of its waits, and with each allocation refused: nothing
+ * is left on the device, and nothing that a caller must not do was done.
+ */
+static void
+balance(const struct belay_result *result, bool disturbed)
+{
+    if (!disturbed) {
+        cr_expect(eq(int, result->code, 0));
+    }
+    fake_cuda_check_clean();
+}
+
+Test(gpu_pool_cuda, g21_a_sweep_leaves_nothing)
+{
+    const struct program program = {.function = &adders,
+        .arguments = &(const struct adders){.tasks = 2, .slots = 1},
+        .check = balance};
+
+    fake_cuda_use("devices=1");
+    sweep(&program);
+    cr_expect(eq(i64, fake_cuda_calls_by(gettid()), 0));
+}
+
+/* ---- cancelling what runs ---- */
+
+struct canceller {
+    uint64_t rounds;
+    belay_duration drain_limit;
+    belay_duration close_limit;
+    bool reach; /* cancels when the kernel runs, not before */
+    bool open;  /* lets it end then */
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_group *group;
+    belay_task *child;
+    bool running;
+    bool ended;
+    int code;
+    uint64_t counted;
+    int turns;
+};
+
+BELAY_ASYNC(canceller)
+{
+    BELAY_BEGIN;
+    self->counted = 77;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .drain_limit = self->drain_limit,
+            .close_limit = self->close_limit),
+        &self->pool)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &gpu_count,
+                &(const struct gpu_count){.pool = self->pool,
+                    .rounds = self->rounds,
+                    .running = &self->running,
+                    .ended = &self->ended,
+                    .code = &self->code,
+                    .counted = &self->counted},
+                BELAY_SPAWN_OPTS(.task = &self->child)));
+            while (!self->running
+                   || (self->reach && fake_cuda_value("running") == 0)) {
+                BELAY_AWAIT(belay_checkpoint(task));
+            }
+            (void)belay_task_cancel(self->child, "test");
+            belay_task_unref(self->child);
+            for (self->turns = 0; self->turns < 100; self->turns++) {
+                BELAY_AWAIT(belay_checkpoint(task));
+            }
+            if (self->open) {
+                trace(self->ended ? "ended" : "waits");
+                fake_cuda_open();
+            }
+        }
+        trace("%s, counted %llu", belay_code_name(self->code),
+            (unsigned long long)self->counted);
+    }
+    BELAY_END;
+}
+
+/* The kernel does not look at the stop word: it hangs before that. The await
+ * goes on until the device has written what it had to.
+ */
+Test(gpu_pool_cuda, g11_a_cancelled_await_ends_when_the_device_has_let_go)
+{
+    fake_cuda_use("hang=1");
+    cr_expect(
+        eq(int, RUN(canceller, .rounds = 5, .reach = true, .open = true), 0));
+    /* Stopped before its first round, but the read behind it was done. */
+    expect_trace("waits; ECANCELED, counted 0");
+}
+
+/* Without the stop word it would count for centuries. */
+Test(gpu_pool_cuda, g15_a_cancel_stops_a_kernel_that_looks)
+{
+    fake_cuda_use("");
+    cr_expect(eq(int, RUN(canceller, .rounds = UINT64_MAX, .reach = true), 0));
+    cr_expect(eq(int, (int)fake_cuda_value("kernels"), 1));
+}
+
+/* ---- what does not end ---- */
+
+/* On the real clock: while something runs outside, the virtual one waits. */
+static int
+run_for_real(const belay_function *function, const void *arguments)
+{
+    return belay_run(function, arguments,
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+}
+
+/* Asks for a kernel that hangs, and gives up waiting for it. */
+struct hanging {
+    belay_gpu_pool *pool;
+    /* locals */
+    belay_gpu_lease lease;
+    belay_gpu_kernel *kernel;
+    belay_gpu_buffer done;
+};
+
+static belay_next
+hang(belay_task *task, struct hanging *self)
+{
+    const struct belay_gpu_arg args[] = {belay_gpu_arg_stop(),
+        belay_gpu_arg_sequence(), belay_gpu_arg_u64(1),
+        belay_gpu_arg_buffer(self->done)};
+    const struct belay_gpu_cmd cmds[] = {
+        BELAY_GPU_CMD_LAUNCH(self->kernel, 1, 1, args, 4),
+    };
+
+    return belay_gpu_run(task, self->lease, cmds, 1);
+}
+
+BELAY_ASYNC(hanging)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_lease_open(task, self->pool,
+        BELAY_GPU_LEASE_OPTS(.bytes = 1 << 20), &self->lease)) {
+        BELAY_AWAIT(belay_gpu_build(
+            task, self->lease, &belay__gpu_spin, &self->kernel));
+        BELAY_AWAIT(belay_gpu_alloc(task, self->lease, 8, &self->done));
+        BELAY_WITH (belay_timeout(task, belay_milliseconds(20))) {
+            BELAY_AWAIT(hang(task, self));
+        }
+    }
+    BELAY_END;
+}
+
+struct stuck {
+    bool late; /* it ends while the pool is still open */
+    uint32_t slots;
+    /* locals */
+    belay_gpu_pool *pool;
+    struct belay_gpu_device device;
+};
+
+BELAY_ASYNC(stuck)
+{
+    BELAY_BEGIN;
+    self->device.size = sizeof(self->device);
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = self->slots,
+            .drain_limit = belay_milliseconds(50),
+            .close_limit = belay_milliseconds(50)),
+        &self->pool)) {
+        BELAY_TRY(BELAY_CALL(hanging, .pool = self->pool));
+        trace("lease: %s", trace_result(belay_result(task)));
+        BELAY_CHECK(belay_gpu_pool_device(self->pool, 0, &self->device));
+        trace("%u lost", self->device.slots_lost);
+        if (self->late) {
+            fake_cuda_open();
+            while (self->device.slots_lost > 0) {
+                BELAY_AWAIT(belay_sleep(task, belay_milliseconds(5)));
+                BELAY_CHECK(
+                    belay_gpu_pool_device(self->pool, 0, &self->device));
+            }
+            BELAY_AWAIT(BELAY_CALL(hanging, .pool = self->pool));
+            trace("and works again");
+        }
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, g13_a_slot_that_does_not_drain_comes_back_when_it_has)
+{
+    fake_cuda_use("hang=1");
+    cr_expect(eq(int,
+        run_for_real(&stuck, &(const struct stuck){.late = true, .slots = 1}),
+        0));
+    expect_trace("lease: GPU_ESTUCK; 1 lost; and works again");
+}
+
+/* The thread is in a call that does not return: the pool says so, leaves it
+ * behind, and ends. What it holds on the device stays there, by intent.
+ */
+Test(gpu_pool_cuda, g31_a_thread_that_hangs_is_left_behind)
+{
+    fake_cuda_use("hang=1");
+    cr_expect(eq(int, run_for_real(&stuck, &(const struct stuck){.slots = 1}),
+        BELAY_GPU_ESTUCK));
+    cr_expect(eq(i64, fake_cuda_value("running"), 1));
+    cr_expect(eq(i64, fake_cuda_value("marks"), 0));
+    /* It comes back long after the pool has gone, and finds its way out. */
+    fake_cuda_open();
+    while (fake_cuda_value("running") > 0) {
+        sched_yield();
+    }
+    fake_cuda_forget();
+}
+
+/* ---- a device that is lost ---- */
+
+/* Adders until the device has had enough; what became of each is counted. */
+struct lossy {
+    uint32_t tasks;
+    uint32_t slots;
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_group *group;
+    int done;
+    int lost;
+    int other;
+};
+
+struct one {
+    belay_gpu_pool *pool;
+    struct lossy *counts;
+};
+
+BELAY_ASYNC(one)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
+    switch (belay_result(task)->code) {
+    case 0:
+        self->counts->done++;
+        break;
+    case BELAY_GPU_ELOST:
+        self->counts->lost++;
+        break;
+    default:
+        self->counts->other++;
+        break;
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(lossy)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = self->slots),
+        &self->pool)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            for (uint32_t i = 0; i < self->tasks; i++) {
+                BELAY_CHECK(belay_spawn(
+                    self->group, one, .pool = self->pool, .counts = self));
+            }
+        }
+        trace("%s", self->done + self->lost == (int)self->tasks ? "all told"
+                                                                : "some not");
+        trace("other %d", self->other);
+        /* Whoever was not on that device has not noticed. */
+        self->lost = self->lost > (int)self->slots ? 1000 : self->lost;
+        trace("lost %s", self->lost == 0      ? "none"
+                         : self->lost == 1000 ? "too many"
+                                              : "few");
+        BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
+        trace("then %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, g27_the_other_device_goes_on)
+{
+    fake_cuda_use("devices=2 fault=10:700");
+    cr_expect(eq(int, RUN(lossy, .tasks = 40, .slots = 2), 0));
+    expect_trace("all told; other 0; lost few; then ok");
+}
+
+Test(gpu_pool_cuda, g29_a_lost_cuda_device_stays_lost)
+{
+    fake_cuda_use("devices=1 fault=1:700 reset=1");
+    cr_expect(eq(int, RUN(lossy, .tasks = 1, .slots = 1), 0));
+    expect_trace("all told; other 0; lost few; then GPU_ELOST");
+    cr_expect(eq(i64, fake_cuda_value("cuDevicePrimaryCtxReset_v2"), 0));
+}
+
+/* Every operation ends once, on the device that is lost as well (G30). */
+Test(gpu_pool_cuda, g30_a_fault_leaves_nobody_waiting)
+{
+    for (int at = 1; at <= 12; at++) {
+        char script[32];
+
+        (void)snprintf(script, sizeof(script), "fault=%d:719", at);
+        if (at == 1) {
+            fake_cuda_use(script);
+        } else {
+            fake_cuda_script(script);
+        }
+        trace_clear();
+        cr_expect(eq(int, RUN(lossy, .tasks = 12, .slots = 3), 0));
+        cr_expect(ne(ptr, strstr(trace_text(), "all told; other 0"), NULL),
+            "%d: %s", at, trace_text());
+        fake_cuda_repair();
+    }
+}
+
+/* ---- G44, G45: "auto" and lists ---- */
+
+struct looker {
+    bool list;
+    /* locals */
+    struct belay_gpu_device devices[4];
+    uint32_t count;
+    char note[512];
+    belay_gpu_pool *pool;
+};
+
+BELAY_ASYNC(looker)
+{
+    BELAY_BEGIN;
+    for (size_t i = 0; i < 4; i++) {
+        self->devices[i].size = sizeof(self->devices[i]);
+    }
+    if (self->list) {
+        BELAY_AWAIT(belay_gpu_list(task, "cuda", self->devices, 4, &self->count,
+            self->note, sizeof(self->note)));
+        trace("%u, %s, %s", self->count, self->devices[0].name, self->note);
+    } else {
+        BELAY_WITH (belay_gpu_pool_open(
+            task, BELAY_GPU_POOL_OPTS(.devices = NULL), &self->pool)) {
+            BELAY_CHECK(
+                belay_gpu_pool_device(self->pool, 0, &self->devices[0]));
+            trace("%s", self->devices[0].backend);
+            trace("%s", belay_gpu_pool_note(self->pool));
+        }
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, g45_a_list_loads_nothing_here)
+{
+    fake_cuda_use("devices=3");
+    cr_expect(eq(int, RUN(looker, .list = true), 0));
+    expect_trace("3, Fake 0, ");
+    cr_expect(eq(i64, fake_cuda_value("cuInit"), 0));
+}
+
+Test(gpu_pool_cuda, g44_a_list_tells_why_there_is_nothing)
+{
+    fake_cuda_use("init=803");
+    cr_expect(eq(int, RUN(looker, .list = true), 0));
+    expect_trace("0, , cuda: library and kernel module are of different "
+                 "versions (803)");
+}
+
+Test(gpu_pool_cuda, g44_auto_takes_cuda_where_it_is)
+{
+    fake_cuda_use("devices=3");
+    cr_expect(eq(int, RUN(looker, .list = false), 0));
+    expect_trace("cuda; ");
+    cr_expect(eq(i64, fake_cuda_value("cuInit"), 1));
+}
+
+/* The library would have ended this process; it has ended another. */
+Test(gpu_pool_cuda, g45_auto_survives_a_library_that_does_not)
+{
+    fake_cuda_use("devices=3");
+    fake_probe_use("abort");
+    cr_expect(eq(int, RUN(looker, .list = false), 0));
+    cr_expect(eq(int, strncmp(trace_text(), "sim; cuda: looking", 18), 0), "%s",
+        trace_text());
+    cr_expect(ne(ptr, strstr(trace_text(), "opencl: looking"), NULL), "%s",
+        trace_text());
+    cr_expect(ne(ptr, strstr(trace_text(), "signal 6"), NULL));
+    cr_expect(eq(i64, fake_cuda_value("cuInit"), 0));
+}
