@@ -1,11 +1,8 @@
 /* test_gpu_pool_opencl.c - the pool over the OpenCL driver, on a real device:
  * PoCL, whose CPU is divided into two slots.
  */
-#include "gpu/opencl.h"
 #include "test/support/gpu_work.h"
 #include "test/support/program.h"
-
-#include <stdio.h>
 
 #include <belay/gpu.h>
 #include <belay/gpu_stats.h>
@@ -169,27 +166,4 @@ Test(gpu_pool_opencl, g45_a_list_is_made_by_another_process)
 {
     cr_expect(eq(int, RUN(looker, .count = 0), 0));
     expect_trace("opencl is there");
-}
-
-/* Tells by 77 that there is nothing to test with. */
-int
-main(int argc, char **argv)
-{
-    struct criterion_test_set *tests = criterion_initialize();
-    struct belay__gpu_devinfo info;
-    char why[BELAY__GPU_NOTE] = "";
-    void *object = NULL;
-    int status = 0;
-
-    if (belay__gpu_opencl.load("type=cpu", &object, why) < 0
-        || belay__gpu_opencl.enumerate(object, &info, 1, why) < 0) {
-        (void)printf("SKIP: no OpenCL device of the type cpu: %s\n", why);
-        status = 77;
-    }
-    belay__gpu_opencl.unload(object);
-    if (status == 0 && criterion_handle_args(argc, argv, true)) {
-        status = !criterion_run_all_tests(tests);
-    }
-    criterion_finalize(tests);
-    return status;
 }

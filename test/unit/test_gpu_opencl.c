@@ -370,25 +370,3 @@ Test(gpu_opencl, g29_a_reset_makes_the_slot_as_new)
     gpu_slot_close(&slot);
     belay__gpu_opencl.unload(slot.object);
 }
-
-/* Tells by 77 that there is nothing to test with. */
-int
-main(int argc, char **argv)
-{
-    struct criterion_test_set *tests = criterion_initialize();
-    struct belay__gpu_devinfo info;
-    void *object = NULL;
-    int status = 0;
-
-    if (load("type=cpu", &object) < 0
-        || belay__gpu_opencl.enumerate(object, &info, 1, why) < 0) {
-        (void)printf("SKIP: no OpenCL device of the type cpu: %s\n", why);
-        status = 77;
-    }
-    belay__gpu_opencl.unload(object);
-    if (status == 0 && criterion_handle_args(argc, argv, true)) {
-        status = !criterion_run_all_tests(tests);
-    }
-    criterion_finalize(tests);
-    return status;
-}
