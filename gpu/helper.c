@@ -37,15 +37,16 @@ runs(const char *path)
     return access(path, X_OK) == 0;
 }
 
-/* Beside a file, or one folder up: so it lies in a build folder. */
+/* Beside a file, or up to two folders up: so it lies in a build folder. */
 static bool
 find_beside(const char *file, char path[PATH_BYTES])
 {
+    static const char *const ups[] = {"", "../", "../../"};
     const char *slash = strrchr(file, '/');
 
-    for (int up = 0; slash != NULL && up < 2; up++) {
+    for (size_t i = 0; slash != NULL && i < 3; i++) {
         int len = snprintf(path, PATH_BYTES, "%.*s/%sbelay-gpu-probe",
-            (int)(slash - file), file, up == 0 ? "" : "../");
+            (int)(slash - file), file, ups[i]);
 
         if (len > 0 && len < PATH_BYTES && runs(path)) {
             return true;

@@ -173,6 +173,9 @@ extern const char *const fake_names[FUNCTIONS];
 /* Set while a host function or callback runs on this thread. */
 extern __thread bool fake_in_callback;
 
+/* Set by a kernel that breaks its device. */
+extern __thread CUresult fake_fault;
+
 /* The context that is current on this thread. */
 extern __thread CUcontext fake_current;
 

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+__thread CUresult fake_fault;
+
 static void *
 pointer(const struct launch *launch, unsigned i)
 {
@@ -119,6 +121,21 @@ spin(const struct launch *launch)
     *done = round;
 }
 
+/* Of bench/gpu/fault.c. */
+static void
+wild(const struct launch *launch)
+{
+    (void)launch;
+    fake_fault = CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+static void
+fail_assert(const struct launch *launch)
+{
+    (void)launch;
+    fake_fault = CUDA_ERROR_ASSERT;
+}
+
 kernel_fn *
 fake_kernel(const char *name)
 {
@@ -131,6 +148,8 @@ fake_kernel(const char *name)
         {"belay_block_sums", block_sums},
         {"belay_matrix_product", matrix_product},
         {"belay_spin", spin},
+        {"belay_wild", wild},
+        {"belay_assert", fail_assert},
     };
 
     for (size_t i = 0; i < sizeof(kernels) / sizeof(kernels[0]); i++) {

@@ -104,8 +104,12 @@ run_kernel(struct CUstream_st *stream, struct item *item)
     } else {
         pthread_mutex_unlock(&fake.lock);
         pause_us(latency_us);
+        fake_fault = CUDA_SUCCESS;
         item->run(&item->launch);
         pthread_mutex_lock(&fake.lock);
+        if (fake_fault != CUDA_SUCCESS) {
+            stream->context->fault = fake_fault;
+        }
         fake.finished++;
     }
     fake.running--;
