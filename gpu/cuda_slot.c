@@ -16,9 +16,6 @@
 #include <string.h>
 #include <uv.h>
 
-/* A pointer of the device fits in one of ours, and is kept in one. */
-_Static_assert(sizeof(CUdeviceptr) == sizeof(void *), "64-bit pointers");
-
 enum {
     WORDS = 8,     /* of mapped memory: 64 bytes, a cache line */
     STOP_WORD = 0, /* which is which */
@@ -26,6 +23,12 @@ enum {
     SCRATCH_BYTES = 256,
     LOG_BYTES = 8192,
     AHEAD = 2, /* ops between submit() and wait() */
+};
+
+struct memory {
+    struct memory *next; /* of the slot */
+    struct memory **link;
+    CUdeviceptr at;
 };
 
 struct kernel {
@@ -47,6 +50,7 @@ struct slot {
     CUdeviceptr words_at; /* where it sees them */
     CUdeviceptr scratch;
     struct kernel *kernels;
+    struct memory *memory;
     uint32_t spin_us;
     uint8_t health; /* the last byte tried */
 };
@@ -99,12 +103,6 @@ settle(const struct slot *slot, struct belay__gpu_op *op, int status)
     return BELAY_GPU_ELOST;
 }
 
-static CUdeviceptr
-address(const struct belay__gpu_buffer *buffer)
-{
-    return (CUdeviceptr)(uintptr_t)buffer->native;
-}
-
 /* ---- opening and closing ---- */
 
 static void
@@ -113,9 +111,17 @@ slot_close(void *state, bool abandon)
     struct slot *slot = state;
     const struct belay__cuda_calls *call;
     struct kernel *kernel;
+    struct memory *memory;
 
     if (slot == NULL) {
         return;
+    }
+    while ((memory = slot->memory) != NULL) {
+        slot->memory = memory->next;
+        if (!abandon) {
+            (void)slot->cuda->call.cuMemFree(memory->at);
+        }
+        free(memory);
     }
     while ((kernel = slot->kernels) != NULL) {
         slot->kernels = kernel->next;
@@ -292,13 +298,25 @@ alloc(void *state, struct belay__gpu_op *op)
 {
     struct slot *slot = state;
     struct belay__gpu_buffer *buffer = op->u.buffer;
-    CUdeviceptr at = 0;
-    CUresult code = slot->cuda->call.cuMemAlloc(&at, buffer->bytes);
+    struct memory *memory = calloc(1, sizeof(*memory));
+    CUresult code;
 
+    if (memory == NULL) {
+        (void)snprintf(op->note, BELAY__GPU_NOTE, "out of memory");
+        return BELAY_GPU_ENOMEM;
+    }
+    code = slot->cuda->call.cuMemAlloc(&memory->at, buffer->bytes);
     if (code != CUDA_SUCCESS) {
+        free(memory);
         return failed(slot, op, "cuMemAlloc", code);
     }
-    memcpy(&buffer->native, &at, sizeof(at));
+    memory->next = slot->memory;
+    memory->link = &slot->memory;
+    if (memory->next != NULL) {
+        memory->next->link = &memory->next;
+    }
+    slot->memory = memory;
+    buffer->native = memory;
     return 0;
 }
 
@@ -306,14 +324,19 @@ static int
 release(void *state, struct belay__gpu_op *op)
 {
     struct slot *slot = state;
-    struct belay__gpu_buffer *buffer = op->u.buffer;
+    struct memory *memory = op->u.buffer->native;
     CUresult code;
 
-    if (buffer->native == NULL) {
+    if (memory == NULL) {
         return 0;
     }
-    code = slot->cuda->call.cuMemFree(address(buffer));
-    buffer->native = NULL;
+    op->u.buffer->native = NULL;
+    *memory->link = memory->next;
+    if (memory->next != NULL) {
+        memory->next->link = memory->link;
+    }
+    code = slot->cuda->call.cuMemFree(memory->at);
+    free(memory);
     return code == CUDA_SUCCESS ? 0 : failed(slot, op, "cuMemFree", code);
 }
 
@@ -368,7 +391,7 @@ launch(struct slot *slot, const struct belay__gpu_op *op,
         if (i >= cmd->u.launch.arg_count) {
             pointer.from = nothing;
         } else if (arg->kind == BELAY_GPU_ARG_BUFFER) {
-            pointer.from = &arg->buffer->native;
+            pointer.from = &((const struct memory *)arg->buffer->native)->at;
         } else if (arg->kind == BELAY_GPU_ARG_STOP) {
             pointer.from = &slot->words_at;
         } else if (arg->kind == BELAY_GPU_ARG_SEQUENCE) {
@@ -396,7 +419,8 @@ enqueue(struct slot *slot, const struct belay__gpu_op *op,
         *ret_what = "cuLaunchKernel";
         return launch(slot, op, cmd);
     }
-    at = address(cmd->u.transfer.buffer) + cmd->u.transfer.offset;
+    at = ((const struct memory *)cmd->u.transfer.buffer->native)->at
+         + cmd->u.transfer.offset;
     if (cmd->kind == BELAY_GPU_WRITE) {
         *ret_what = "cuMemcpyHtoDAsync";
         return call->cuMemcpyHtoDAsync(

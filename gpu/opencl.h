@@ -38,6 +38,12 @@ enum {
     BELAY__OPENCL_AHEAD = 2, /* ops between submit() and wait() */
 };
 
+struct belay__opencl_memory {
+    struct belay__opencl_memory *next; /* of the slot */
+    struct belay__opencl_memory **link;
+    cl_mem at;
+};
+
 struct belay__opencl_kernel {
     struct belay__opencl_kernel *next;
     cl_program program;
@@ -62,6 +68,7 @@ struct belay__opencl_slot {
     cl_mem words_at; /* … as this; the first is the stop word */
     cl_mem scratch;
     struct belay__opencl_kernel *kernels;
+    struct belay__opencl_memory *memory;
     struct belay__opencl_flight flights[BELAY__OPENCL_AHEAD];
     uint32_t spin_us;
     uint8_t health; /* the last byte tried */

@@ -45,7 +45,8 @@ set_arguments(const struct belay__opencl_slot *slot,
         size_t bytes = arg->kind == BELAY_GPU_ARG_VALUE ? arg->bytes : 8;
 
         if (arg->kind == BELAY_GPU_ARG_BUFFER) {
-            value = &arg->buffer->native;
+            value =
+                &((const struct belay__opencl_memory *)arg->buffer->native)->at;
             bytes = sizeof(cl_mem);
         } else if (arg->kind == BELAY_GPU_ARG_STOP) {
             value = &slot->words_at;
@@ -124,7 +125,9 @@ enqueue(struct belay__opencl_slot *slot, struct belay__gpu_op *op,
     if (cmd->kind == BELAY_GPU_LAUNCH) {
         return launch(slot, op, cmd, ret_event);
     }
-    memory = cmd->u.transfer.buffer->native;
+    memory =
+        ((const struct belay__opencl_memory *)cmd->u.transfer.buffer->native)
+            ->at;
     if (cmd->kind == BELAY_GPU_WRITE) {
         what = "clEnqueueWriteBuffer";
         code = call->clEnqueueWriteBuffer(slot->queue, memory, CL_FALSE,

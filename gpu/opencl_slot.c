@@ -25,6 +25,7 @@ unmake(struct belay__opencl_slot *slot)
 {
     const struct belay__opencl_calls *call = &slot->opencl->call;
     struct belay__opencl_kernel *kernel;
+    struct belay__opencl_memory *memory;
 
     for (int i = 0; i < BELAY__OPENCL_AHEAD; i++) {
         belay__opencl_land(slot, &slot->flights[i]);
@@ -34,6 +35,12 @@ unmake(struct belay__opencl_slot *slot)
         (void)call->clReleaseKernel(kernel->kernel);
         (void)call->clReleaseProgram(kernel->program);
         free(kernel);
+    }
+    for (memory = slot->memory; memory != NULL; memory = memory->next) {
+        if (memory->at != NULL) {
+            (void)call->clReleaseMemObject(memory->at);
+        }
+        memory->at = NULL; /* the record may still be released */
     }
     if (slot->scratch != NULL) {
         (void)call->clReleaseMemObject(slot->scratch);
@@ -86,6 +93,8 @@ static void
 slot_close(void *state, bool abandon)
 {
     struct belay__opencl_slot *slot = state;
+    struct belay__opencl_memory *memory;
+    struct belay__opencl_kernel *kernel;
 
     if (slot == NULL) {
         return;
@@ -94,6 +103,14 @@ slot_close(void *state, bool abandon)
     if (!abandon) {
         unmake(slot);
         free(slot->words);
+    }
+    while ((memory = slot->memory) != NULL) {
+        slot->memory = memory->next;
+        free(memory);
+    }
+    while ((kernel = slot->kernels) != NULL) {
+        slot->kernels = kernel->next;
+        free(kernel);
     }
     free(slot);
 }
@@ -249,34 +266,56 @@ build(void *state, struct belay__gpu_op *op)
 /* clCreateBuffer() only promises memory; the first byte written makes the
  * driver keep the promise, here, where it can still be told.
  */
+static cl_int
+make_memory(const struct belay__opencl_slot *slot, uint64_t bytes, cl_mem *ret,
+    const char **ret_what)
+{
+    const struct belay__opencl_calls *call = &slot->opencl->call;
+    const uint8_t zero = 0;
+    cl_int code = CL_SUCCESS;
+
+    *ret_what = "clCreateBuffer";
+    *ret = call->clCreateBuffer(
+        slot->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    if (code == CL_SUCCESS) {
+        *ret_what = "clEnqueueFillBuffer";
+        code = call->clEnqueueFillBuffer(
+            slot->queue, *ret, &zero, 1, 0, 1, 0, NULL, NULL);
+    }
+    if (code == CL_SUCCESS) {
+        *ret_what = "clFinish";
+        code = call->clFinish(slot->queue);
+    }
+    if (code != CL_SUCCESS && *ret != NULL) {
+        (void)call->clReleaseMemObject(*ret);
+    }
+    return code;
+}
+
 static int
 alloc(void *state, struct belay__gpu_op *op)
 {
     struct belay__opencl_slot *slot = state;
-    const struct belay__opencl_calls *call = &slot->opencl->call;
-    struct belay__gpu_buffer *buffer = op->u.buffer;
-    const uint8_t zero = 0;
-    const char *what = "clCreateBuffer";
-    cl_int code = CL_SUCCESS;
-    cl_mem memory = call->clCreateBuffer(
-        slot->context, CL_MEM_READ_WRITE, buffer->bytes, NULL, &code);
+    struct belay__opencl_memory *memory = calloc(1, sizeof(*memory));
+    const char *what = "";
+    cl_int code;
 
-    if (code == CL_SUCCESS) {
-        what = "clEnqueueFillBuffer";
-        code = call->clEnqueueFillBuffer(
-            slot->queue, memory, &zero, 1, 0, 1, 0, NULL, NULL);
+    if (memory == NULL) {
+        (void)snprintf(op->note, BELAY__GPU_NOTE, "out of memory");
+        return BELAY_GPU_ENOMEM;
     }
-    if (code == CL_SUCCESS) {
-        what = "clFinish";
-        code = call->clFinish(slot->queue);
-    }
+    code = make_memory(slot, op->u.buffer->bytes, &memory->at, &what);
     if (code != CL_SUCCESS) {
-        if (memory != NULL) {
-            (void)call->clReleaseMemObject(memory);
-        }
+        free(memory);
         return belay__opencl_failed(op, what, code);
     }
-    buffer->native = memory;
+    memory->next = slot->memory;
+    memory->link = &slot->memory;
+    if (memory->next != NULL) {
+        memory->next->link = &memory->next;
+    }
+    slot->memory = memory;
+    op->u.buffer->native = memory;
     return 0;
 }
 
@@ -284,15 +323,21 @@ static int
 release(void *state, struct belay__gpu_op *op)
 {
     struct belay__opencl_slot *slot = state;
-    struct belay__gpu_buffer *buffer = op->u.buffer;
-    cl_mem memory = buffer->native;
+    struct belay__opencl_memory *memory = op->u.buffer->native;
     cl_int code;
 
     if (memory == NULL) {
         return 0;
     }
-    buffer->native = NULL;
-    code = slot->opencl->call.clReleaseMemObject(memory);
+    op->u.buffer->native = NULL;
+    *memory->link = memory->next;
+    if (memory->next != NULL) {
+        memory->next->link = memory->link;
+    }
+    code = memory->at != NULL
+               ? slot->opencl->call.clReleaseMemObject(memory->at)
+               : CL_SUCCESS; /* it has gone with a reset */
+    free(memory);
     return code == CL_SUCCESS
                ? 0
                : belay__opencl_failed(op, "clReleaseMemObject", code);

@@ -379,6 +379,21 @@ Test(gpu_cuda_faults, opening_undoes_its_first_half)
     belay__gpu_cuda.unload(object);
 }
 
+Test(gpu_cuda_faults, g21_closing_frees_what_was_not_released)
+{
+    struct belay__gpu_buffer buffers[3];
+    struct bench bench;
+
+    open_bench(&bench, "");
+    for (int i = 0; i < 3; i++) {
+        cr_assert(eq(int, gpu_slot_alloc(&bench.slot, 64, &buffers[i]), 0));
+    }
+    cr_expect(eq(int, gpu_slot_release(&bench.slot, &buffers[1]), 0));
+    gpu_slot_close(&bench.slot);
+    cr_expect(eq(int, fake_cuda_value("device_bytes"), 0));
+    belay__gpu_cuda.unload(bench.slot.object);
+}
+
 /* ---- G31: a slot that is left behind ---- */
 
 Test(gpu_cuda_faults, g31_an_abandoned_slot_calls_no_driver)
