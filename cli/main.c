@@ -18,6 +18,9 @@ struct word {
 static const struct word words[] = {
     {"batch", belay__cmd_batch,
         "send a file of requests, write a file of replies"},
+#if BELAY_CLI_GPU
+    {"gpu", belay__cmd_gpu, "list GPUs; show how tasks share them"},
+#endif
     {"sim", belay__cmd_sim, "a simulated model server, to test against"},
 };
 
