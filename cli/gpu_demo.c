@@ -44,7 +44,7 @@ name_simulated(struct belay__gpu_demo *demo, const char *settings)
 
     (void)snprintf(demo->devices, sizeof(demo->devices),
         "sim:devices=%" PRIu32 ",slots=%" PRIu32
-        ",mem=24G,contention=0,rate=5.5e5,launch=2ms,jit=20ms,stop=30ms,"
+        ",mem=24G,contention=0,rate=5.5e5,launch=2ms,jit=20ms,stop=60ms,"
         "noise=uniform:0.25,seed=%" PRIu64 ",p_op=%.9f,p_sticky=%.9f%s%.300s",
         options->devices > 0 ? options->devices : 4,
         options->slots > 0 ? options->slots : 2, options->seed, chance,
@@ -97,9 +97,35 @@ on_signal(int number, unsigned count, void *arg)
         demo->signal = number;
     }
     if (demo->group != NULL) {
-        belay_group_cancel(demo->group, "interrupted");
+        belay__gpu_demo_interrupt(demo, belay_now(self->task));
     } else if (demo->pool == NULL) {
         (void)belay_task_cancel(self->task, "interrupted");
+    }
+}
+
+/* The pool calls a slot running as long as a task awaits what runs there, be
+ * it cancelled or not; here the time behind a cancel is told apart.
+ */
+static void
+add_drains(struct belay__gpu_demo *demo)
+{
+    struct belay__gpu_record *record = &demo->record;
+    const struct belay__gpu_hold *hold;
+
+    for (uint32_t i = 0; i < demo->spawned; i++) {
+        if (demo->jobs[i].stopped) {
+            belay__gpu_record_stop(
+                record, demo->jobs[i].id, demo->jobs[i].cancelled_at);
+        }
+    }
+    for (uint32_t i = 0; i < record->hold_count; i++) {
+        hold = &record->holds[i];
+        if (hold->stopped.ns != 0 && hold->end.ns > hold->stopped.ns) {
+            demo->spent[BELAY_GPU_SLOT_RUNNING].ns -=
+                hold->end.ns - hold->stopped.ns;
+            demo->spent[BELAY_GPU_SLOT_DRAINING].ns +=
+                hold->end.ns - hold->stopped.ns;
+        }
     }
 }
 
@@ -139,6 +165,7 @@ take_stock(struct belay__gpu_demo *demo, belay_time now)
         }
     }
     add_spans(demo);
+    add_drains(demo);
     (void)belay_gpu_pool_get_stats(demo->pool, &demo->stats);
     demo->ran = true;
 }

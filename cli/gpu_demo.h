@@ -72,6 +72,8 @@ struct belay__gpu_demo_task {
     uint32_t fail_at;    /* the same */
     bool cancel_waiting; /* cancel_at counts tasks that have ended */
     bool cancel_sent;
+    bool stopped; /* it had a lease then */
+    belay_time cancelled_at;
     uint64_t id; /* of the task */
     belay_task *task;
 };
@@ -133,6 +135,9 @@ struct belay__gpu_demo_task *belay__gpu_demo_find(
  * Threads: loop thread. Cancellation point.
  */
 belay_next belay__gpu_demo_run(belay_task *task, struct belay__gpu_demo *demo);
+
+/* Cancels all of them. Only while demo->group is set. */
+void belay__gpu_demo_interrupt(struct belay__gpu_demo *demo, belay_time now);
 
 /* ---- what is told ---- */
 

@@ -303,7 +303,7 @@ read_result(belay_task *task, struct product *self)
 {
     const uint32_t products = self->job->kernels * self->factors->launches;
 
-    self->result = malloc(bytes_of(self));
+    self->result = calloc(1, bytes_of(self));
     if (self->result == NULL) {
         return belay_fail(task, BELAY_ENOMEM, NULL);
     }
@@ -438,15 +438,35 @@ is_due_to_cancel(
     return job->state == BELAY__GPU_TASK_HOLDING && job->done >= job->cancel_at;
 }
 
+/* The time is kept: from now on its lease, if it has one, is draining. */
 static void
-cancel_due(struct belay__gpu_demo *demo)
+note_cancel(struct belay__gpu_demo_task *job, belay_time now)
+{
+    if (job->state != BELAY__GPU_TASK_ENDED && !job->cancel_sent) {
+        job->cancel_sent = true;
+        job->stopped = job->state == BELAY__GPU_TASK_HOLDING;
+        job->cancelled_at = now;
+    }
+}
+
+static void
+cancel_due(struct belay__gpu_demo *demo, belay_time now)
 {
     for (uint32_t i = 0; i < demo->spawned; i++) {
         if (is_due_to_cancel(demo, &demo->jobs[i])) {
-            demo->jobs[i].cancel_sent = true;
+            note_cancel(&demo->jobs[i], now);
             (void)belay_task_cancel(demo->jobs[i].task, "drawn by lot");
         }
     }
+}
+
+void
+belay__gpu_demo_interrupt(struct belay__gpu_demo *demo, belay_time now)
+{
+    for (uint32_t i = 0; i < demo->spawned; i++) {
+        note_cancel(&demo->jobs[i], now);
+    }
+    belay_group_cancel(demo->group, "interrupted");
 }
 
 static void
@@ -477,7 +497,7 @@ BELAY_ASYNC(products)
             &demo->group)) {
             while (demo->ended < demo->job_count) {
                 BELAY_CHECK(spawn_due(demo));
-                cancel_due(demo);
+                cancel_due(demo, belay_now(task));
                 BELAY_AWAIT(belay_sleep(task, belay_milliseconds(LOOK_MS)));
             }
         }

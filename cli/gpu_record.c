@@ -268,6 +268,22 @@ belay__gpu_record_take(
     } while (count == BATCH);
 }
 
+/* Of the leases that are open, or have just ended: the newest. */
+void
+belay__gpu_record_stop(
+    struct belay__gpu_record *record, uint64_t task_id, belay_time when)
+{
+    struct belay__gpu_hold *hold;
+
+    for (uint32_t i = record->hold_count; i-- > 0;) {
+        hold = &record->holds[i];
+        if (hold->task_id == task_id) {
+            hold->stopped = when;
+            return;
+        }
+    }
+}
+
 void
 belay__gpu_record_end(struct belay__gpu_record *record, belay_time now)
 {

@@ -18,6 +18,7 @@
 struct belay__gpu_hold {
     belay_time begin;
     belay_time end;
+    belay_time stopped; /* when its task was cancelled, or 0 */
     belay_duration waited;
     uint64_t lease;
     uint64_t task_id;
@@ -65,6 +66,9 @@ void belay__gpu_record_fini(struct belay__gpu_record *record);
 /* Takes what is new in the pool's ring. */
 void belay__gpu_record_take(
     struct belay__gpu_record *record, const belay_gpu_pool *pool);
+/* The task was asked to end: what is left of its lease is draining. */
+void belay__gpu_record_stop(
+    struct belay__gpu_record *record, uint64_t task_id, belay_time when);
 /* What is still open ends now. */
 void belay__gpu_record_end(struct belay__gpu_record *record, belay_time now);
 

@@ -16,7 +16,7 @@
 #define QUEUE_HEIGHT 84.0
 #define LANES_TOP 216.0
 #define TICKS_MOST 12
-#define LETTER 6.3 /* of a small text, about */
+#define LETTER 7.0 /* of a small text, about */
 
 /* By priority; neighbours differ in lightness too. */
 static const char *const colours[BELAY_GPU_PRIORITIES] = {"#e8a33d", "#b8812b",
@@ -296,6 +296,11 @@ put_lanes(const struct drawing *drawing)
         }
     }
     for (uint32_t i = 0; i < record->hold_count; i++) {
+        if (record->holds[i].stopped.ns != 0) {
+            put_box(drawing, "draining", NULL, record->holds[i].slot,
+                record->holds[i].stopped, record->holds[i].end);
+            (void)fputs("/>\n", drawing->out);
+        }
         if (record->holds[i].failed) {
             put_box(drawing, "failed", NULL, record->holds[i].slot,
                 record->holds[i].begin, record->holds[i].end);
@@ -341,7 +346,7 @@ put_key(const struct drawing *drawing, double x, const char *class,
     while (text[letters] != '\0') {
         letters++;
     }
-    return x + 24 + 7.4 * letters + 18;
+    return x + 24 + 6.6 * letters + 22;
 }
 
 static void
@@ -357,8 +362,7 @@ put_legend(const struct drawing *drawing)
             x = put_key(drawing, x, "key", colours[i], name);
         }
     }
-    x = put_key(
-        drawing, x, "draining", "#888", "draining after a cancel or a failure");
+    x = put_key(drawing, x, "draining", "#888", "draining after a cancel");
     x = put_key(drawing, x, "failed", "none", "failed");
     x = put_key(drawing, x, "out", "#d1393d", "out of service");
     (void)fprintf(drawing->out, "<path class=\"ideal\" d=\"M%.1f %.1fh24\"/>\n",

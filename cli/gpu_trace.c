@@ -96,6 +96,16 @@ put_hold(struct tracer *tracer, const struct belay__gpu_hold *hold)
 }
 
 static void
+put_cancel(struct tracer *tracer, const struct belay__gpu_hold *hold)
+{
+    begin_event(tracer);
+    (void)fprintf(tracer->out,
+        "{\"ph\":\"i\",\"pid\":%d,\"tid\":%" PRIu32
+        ",\"ts\":%.3f,\"s\":\"t\",\"name\":\"cancel\"}",
+        PROCESS, hold->slot + 1U, micros(tracer, hold->stopped));
+}
+
+static void
 put_slot(struct tracer *tracer, uint32_t slot)
 {
     const struct belay__gpu_record *record = tracer->picture->record;
@@ -155,6 +165,11 @@ belay__gpu_trace_write(const struct belay__gpu_picture *picture, FILE *out)
     name_tracks(&tracer);
     for (uint32_t i = 0; i < picture->slots; i++) {
         put_slot(&tracer, i);
+    }
+    for (uint32_t i = 0; i < picture->record->hold_count; i++) {
+        if (picture->record->holds[i].stopped.ns != 0) {
+            put_cancel(&tracer, &picture->record->holds[i]);
+        }
     }
     for (uint32_t i = 0; i < picture->record->depth_count; i++) {
         put_depth(&tracer, &picture->record->depths[i]);

@@ -142,13 +142,24 @@ put_job(struct belay__pen *pen, const struct belay__gpu_demo_task *job)
         pen, NULL, "kernel %" PRIu32 " of %" PRIu32, at, job->kernels);
 }
 
+/* A cancelled task awaits the end of what it has begun. */
+static const struct look *
+look_of(const struct belay_gpu_slot_stats *slot,
+    const struct belay__gpu_demo_task *job)
+{
+    const bool stopped =
+        job != NULL && job->stopped && slot->state == BELAY_GPU_SLOT_RUNNING;
+
+    return &looks[stopped ? BELAY_GPU_SLOT_DRAINING : slot->state];
+}
+
 static void
 put_slot(const struct view *view, struct belay__pen *pen,
     const struct belay_gpu_slot_stats *slot, belay_time now)
 {
-    const struct look *look = &looks[slot->state];
     const struct belay__gpu_demo_task *job =
         belay__gpu_demo_find(view->demo, slot->task_name);
+    const struct look *look = look_of(slot, job);
     const bool lost = slot->state >= BELAY_GPU_SLOT_QUARANTINED;
     const int64_t since =
         slot->lease != 0 ? slot->held_since.ns : slot->since.ns;
@@ -238,7 +249,7 @@ put_ends(const struct view *view, struct belay__pen *pen,
     const struct belay__gpu_demo *demo = view->demo;
 
     belay__pen_put(pen, "1", "used   ");
-    belay__pen_spark(pen, "32", view->samples, SAMPLES - 2);
+    belay__pen_spark(pen, "32", view->samples, SAMPLES);
     belay__pen_put(pen, NULL, "%4.0f%%", (double)figures->used * 100);
     belay__pen_tab(pen, 47);
     if (demo->signal != 0 && demo->group != NULL) {
@@ -361,7 +372,7 @@ view_exit(belay_task *task, void *self)
         if (view->demo->pool != NULL) {
             draw(view);
         }
-        (void)fputs("\x1b[?25h", stderr);
+        (void)fputs("\n\x1b[?25h", stderr);
         (void)fflush(stderr);
     }
     belay_op_begin_shielded(task, &view->closed);
