@@ -43,6 +43,10 @@ belay__gpu_slot_set(
     if (slot->state == (uint8_t)state) {
         return;
     }
+    /* A caller may have read the clock before it made the slot do something:
+     * of what a slot has spent nothing is ever taken back.
+     */
+    now = now > slot->since_ns ? now : slot->since_ns;
     set_quietly(slot, state, now);
     belay__gpu_note(slot->pool, BELAY_GPU_EVENT_SLOT, now,
         &(const struct belay_gpu_event){
