@@ -115,6 +115,8 @@ struct belay__gpu_demo {
     belay_duration spent[BELAY_GPU_SLOT_TIMES];
     belay_time began;
     belay_time ended_at;
+    void (*show_fn)(void *arg); /* what is displayed is out of date, or NULL */
+    void *show_arg;
     bool ran;   /* the pool was opened, and the tasks have run */
     int signal; /* the first that came, or 0 */
 };

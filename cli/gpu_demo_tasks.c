@@ -467,6 +467,9 @@ belay__gpu_demo_interrupt(struct belay__gpu_demo *demo, belay_time now)
         note_cancel(&demo->jobs[i], now);
     }
     belay_group_cancel(demo->group, "interrupted");
+    if (demo->show_fn != NULL) {
+        demo->show_fn(demo->show_arg);
+    }
 }
 
 static void

@@ -23,8 +23,12 @@ static const char help[] =
     "      --json   as one JSON object\n"
     "  -h, --help\n";
 
+enum {
+    OPTION_JSON = 256,
+};
+
 static const struct option options[] = {
-    {"json", no_argument, NULL, 'j'},
+    {"json", no_argument, NULL, OPTION_JSON},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };

@@ -334,9 +334,9 @@ say_line(struct view *view)
 /* ---- the block ---- */
 
 static void
-on_timer(uv_timer_t *timer)
+show(void *arg)
 {
-    struct view *view = timer->data;
+    struct view *view = arg;
 
     if (view->demo->pool == NULL) {
         return;
@@ -346,6 +346,12 @@ on_timer(uv_timer_t *timer)
     } else {
         say_line(view);
     }
+}
+
+static void
+on_timer(uv_timer_t *timer)
+{
+    show(timer->data);
 }
 
 static void
@@ -368,6 +374,7 @@ view_exit(belay_task *task, void *self)
 {
     struct view *view = self;
 
+    view->demo->show_fn = NULL;
     if (view->progress == BELAY__GPU_PROGRESS_VIEW) {
         if (view->demo->pool != NULL) {
             draw(view);
@@ -397,6 +404,8 @@ view_enter(belay_task *task, void *self)
     view->timer.data = view;
     uv_unref((uv_handle_t *)&view->timer);
     if (view->progress != BELAY__GPU_PROGRESS_NONE) {
+        view->demo->show_fn = show;
+        view->demo->show_arg = view;
         (void)uv_timer_start(&view->timer, on_timer, ms, ms);
     }
     return belay_return(task, NULL);

@@ -62,17 +62,53 @@ _belay_sim()
     esac
 }
 
+_belay_gpu_demo()
+{
+    case $1 in
+    --timeline | --trace) _belay_files ;;
+    --backend) _belay_words 'auto cuda opencl sim' ;;
+    --progress) _belay_words 'auto view lines none' ;;
+    --tasks | --devices | --slots | --cancel | --fail | --seed) ;;
+    *)
+        _belay_words '--backend --tasks --devices --slots --cancel --fail
+            --seed --timeline --trace --once --progress -h --help'
+        ;;
+    esac
+}
+
+_belay_gpu_list()
+{
+    case $1 in
+    *)
+        _belay_words '--json -h --help'
+        ;;
+    esac
+}
+
+_belay_gpu()
+{
+    if ((COMP_CWORD == 2)); then
+        _belay_words 'demo list --help'
+        return
+    fi
+    case ${COMP_WORDS[2]} in
+    demo) _belay_gpu_demo "$1" ;;
+    list) _belay_gpu_list "$1" ;;
+    esac
+}
+
 _belay()
 {
     local previous=${COMP_WORDS[COMP_CWORD - 1]}
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _belay_words 'batch sim --help --version'
+        _belay_words 'batch gpu sim --help --version'
         return
     fi
     case ${COMP_WORDS[1]} in
     batch) _belay_batch "$previous" ;;
+    gpu) _belay_gpu "$previous" ;;
     sim) _belay_sim "$previous" ;;
     esac
 }

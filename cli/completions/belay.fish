@@ -2,6 +2,7 @@
 
 complete -c belay -f
 complete -c belay -n __fish_use_subcommand -a batch -d 'Send a file of requests, write a file of replies'
+complete -c belay -n __fish_use_subcommand -a gpu -d 'List GPUs, show how tasks share them'
 complete -c belay -n __fish_use_subcommand -a sim -d 'A simulated model server'
 complete -c belay -n __fish_use_subcommand -s h -l help -d 'Show the words'
 complete -c belay -n __fish_use_subcommand -l version -d 'Show the version'
@@ -39,6 +40,29 @@ complete -c belay -n '__fish_seen_subcommand_from batch' -l seed -x -d 'Of the r
 complete -c belay -n '__fish_seen_subcommand_from batch' -l progress -x -a 'auto bar lines json none' -d 'Display on standard error'
 complete -c belay -n '__fish_seen_subcommand_from batch' -s q -l quiet -d 'No progress and no report'
 complete -c belay -n '__fish_seen_subcommand_from batch' -s h -l help -d 'Show a summary'
+
+# belay gpu
+complete -c belay -n '__fish_seen_subcommand_from gpu; and not __fish_seen_subcommand_from demo list' -a demo -d 'Many tasks share the slots of GPUs'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and not __fish_seen_subcommand_from demo list' -a list -d 'The GPUs that there are'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and not __fish_seen_subcommand_from demo list' -s h -l help -d 'Show the words'
+
+# belay gpu demo
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l backend -x -a 'auto cuda opencl sim' -d 'Of devices'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l tasks -x -d 'How many'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l devices -x -d 'Simulated ones'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l slots -x -d 'Of each device'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l cancel -x -d 'Share of tasks that are cancelled'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l fail -x -d 'Share of tasks that fail'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l seed -x -d 'For all that is drawn by lot'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l timeline -r -F -d 'Write a picture of the run'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l trace -r -F -d 'Write a trace for Perfetto'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l once -d 'Nothing but the report'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -l progress -x -a 'auto view lines none' -d 'Display on standard error'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from demo' -s h -l help -d 'Show a summary'
+
+# belay gpu list
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from list' -l json -d 'As one JSON object'
+complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from list' -s h -l help -d 'Show a summary'
 
 # belay sim
 complete -c belay -n '__fish_seen_subcommand_from sim' -l host -x -d 'Where to listen'

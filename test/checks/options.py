@@ -14,7 +14,8 @@ import shutil
 import subprocess
 import sys
 
-WORDS = {"batch": "batch_options.c", "sim": "cmd_sim.c"}
+WORDS = {"batch": "batch_options.c", "sim": "cmd_sim.c",
+         "gpu demo": "gpu_demo_options.c", "gpu list": "gpu_list.c"}
 SHELLS = {"bash": "belay.bash", "zsh": "_belay", "fish": "belay.fish"}
 NAME = "[a-z0-9][a-z0-9-]*"
 NOT_YET = ("url_mismatch",)  # nothing asks for one URL in all lines
@@ -50,9 +51,12 @@ def of_help(text, _):
     return options
 
 
-def of_man(text, _):
-    """.It Fl o , Fl -output Ar file"""
+def of_man(text, word):
+    """.It Fl o , Fl -output Ar file; of two words the second has a .Ss"""
     options = Options()
+    if " " in word:
+        text = re.search(r"^\.Ss %s$(.*?)^\.S[hs] " % word.split()[1], text,
+                         re.M | re.S).group(1)
     for line in re.findall(r"^\.It (Fl .*)$", text, re.M):
         letter = None
         for flag, value in re.findall(r"Fl (\S+)((?: Ar)?)", line):
@@ -66,7 +70,7 @@ def of_man(text, _):
 
 def function_of(text, word):
     return re.search(
-        r"^_belay_%s\(\)\n\{\n(.*?)^\}" % word, text, re.M | re.S).group(1)
+        r"^_belay_%s\(\)\n\{\n(.*?)^\}" % word.replace(" ", "_"), text, re.M | re.S).group(1)
 
 
 def of_bash(text, word):
@@ -103,8 +107,10 @@ def of_fish(text, word):
     """complete -c belay -n '… batch' -s o -l output -r -F -d '…'"""
     options = Options()
     for letter, name, rest in re.findall(
-            r"^complete -c belay -n '__fish_seen_subcommand_from %s'"
-            r"(?: -s (\w))? -l (%s)(.*)$" % (word, NAME), text, re.M):
+            r"^complete -c belay -n '%s'"
+            r"(?: -s (\w))? -l (%s)(.*)$" % ("; and ".join(
+                f"__fish_seen_subcommand_from {part}"
+                for part in word.split()), NAME), text, re.M):
         options.put(name, letter or None, re.search(" -[rx] ", rest))
     return options
 
@@ -148,9 +154,9 @@ def texts_of(root, belay, word):
     texts = {shell: read(root, "cli", "completions", name)
              for shell, name in SHELLS.items()}
     texts["table"] = read(root, "cli", WORDS[word])
-    texts["man"] = read(root, "docs", "man", f"belay-{word}.1")
+    texts["man"] = read(root, "docs", "man", f"belay-{word.split()[0]}.1")
     texts["help"] = subprocess.run(
-        [belay, word, "--help"], capture_output=True, text=True,
+        [belay, *word.split(), "--help"], capture_output=True, text=True,
         check=True).stdout
     return texts
 
@@ -161,11 +167,12 @@ def check_choices(belay, word, zsh):
         for value in words:
             # The option comes before what makes the command line wrong.
             run = subprocess.run(
-                [belay, word, f"--{name}", value, "--no-such-option"],
+                [belay, *word.split(), f"--{name}", value,
+                 "--no-such-option"],
                 capture_output=True, text=True, check=False)
             if f"--{name}" in run.stderr:
                 faults.append(f"belay {word}: --{name} {value}: {run.stderr}")
-        run = subprocess.run([belay, word, f"--{name}", "?"],
+        run = subprocess.run([belay, *word.split(), f"--{name}", "?"],
                              capture_output=True, text=True, check=False)
         told = run.stderr.partition("; one of ")[2].strip()
         if told and sorted(told.split(", ")) != sorted(words):
@@ -230,7 +237,11 @@ def main():
         faults = check_syntax(root) + check_codes(
             read(root, "llm", "batch", "stats.h"),
             read(root, "docs", "man", "belay-batch.1"))
+        help_ = subprocess.run([belay, "--help"], capture_output=True,
+                               text=True, check=True).stdout
         for word in WORDS:
+            if f"\n  {word.split()[0]} " not in help_:
+                continue  # built without GPUs
             texts = texts_of(root, belay, word)
             faults += compare(word, texts)
             faults += check_choices(belay, word, texts["zsh"])
