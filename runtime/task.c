@@ -33,10 +33,9 @@ room_bytes(belay_runtime *runtime, const belay_function *function)
  * take, of which some exit.
  */
 static uint32_t
-block_bytes(const belay_function *function, size_t room)
+block_bytes(size_t first_frame, size_t room)
 {
-    size_t bytes =
-        belay__align16(sizeof(belay_task)) + belay__frame_bytes(function);
+    size_t bytes = belay__align16(sizeof(belay_task)) + first_frame;
 
     if (room > 0) {
         bytes += room + sizeof(struct belay__exit);
@@ -75,7 +74,8 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     belay_task **ret)
 {
     const size_t room = room_bytes(runtime, function);
-    const uint32_t bytes = block_bytes(function, room);
+    const size_t first_frame = belay__frame_bytes(function);
+    const uint32_t bytes = block_bytes(first_frame, room);
     belay_task *task;
     uint8_t place = 0;
     int code;
@@ -95,7 +95,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     task->owner = owner;
     task->context = context != NULL ? belay__context_ref(context) : NULL;
     task->top = belay__task_first_frame(task);
-    task->arena.cursor = (char *)task->top + belay__frame_bytes(function);
+    task->arena.cursor = (char *)task->top + first_frame;
     task->arena.end = task->arena.cursor + room;
     belay__frame_init(task->top, function, 0);
     belay__frame_copy(task->top, arguments);
@@ -119,7 +119,9 @@ task_release(belay_task *task)
         belay__context_unref(runtime, task->context);
         task->context = NULL;
     }
-    belay__arena_reset(runtime, &task->arena);
+    if (task->arena.chunk != NULL) {
+        belay__arena_reset(runtime, &task->arena);
+    }
     task->top = NULL;
     task->state = BELAY__TASK_ENDED;
 }
@@ -206,7 +208,8 @@ belay__task_end(belay_task *task)
     if (__builtin_expect(runtime->watches != NULL, 0)) {
         tell_watchers(task);
     }
-    while ((joiner = belay__waiters_first(&task->joiners)) != NULL) {
+    while (__builtin_expect(task->joiners.first != NULL, 0)) {
+        joiner = belay__waiters_first(&task->joiners);
         belay__wake(joiner, 0, NULL);
     }
     task->owner->ended(task->owner, task);
@@ -231,7 +234,9 @@ belay_task_unref(belay_task *task)
     }
     assert(task->state == BELAY__TASK_ENDED && !task->abort_queued);
     runtime = task->runtime;
-    belay__result_clear(&task->result);
+    if (task->result.error != NULL) {
+        belay_error_unref(task->result.error);
+    }
     runtime->task_blocks--;
     belay__block_free(runtime->memory, &runtime->blocks, task,
         task->block_bytes, task->block_place);
