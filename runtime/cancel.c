@@ -272,6 +272,15 @@ belay__scopes_outlive_exit(belay_task *task, int32_t floor)
     }
 }
 
+static void
+happened(belay_runtime *runtime, enum belay_observed_event event,
+    const struct belay__scope *scope)
+{
+    if (belay__observed(runtime, BELAY_OBSERVE_CANCELS)) {
+        belay__observe_scope(runtime, event, scope);
+    }
+}
+
 void
 belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     enum belay_cancel_source source, const char *text, const belay_task *by)
@@ -287,6 +296,7 @@ belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     scope->reason_task_id = by != NULL ? by->id : 0;
     start_grace(runtime, scope);
     mark(runtime, scope);
+    happened(runtime, BELAY_OBSERVED_SCOPE_CANCEL, scope);
 }
 
 void
@@ -297,6 +307,7 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
     if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0
         && deadline_of(scope) <= now) {
         scope->flags |= BELAY__SCOPE_EXPIRED;
+        happened(runtime, BELAY_OBSERVED_DEADLINE_EXPIRE, scope);
         belay__scope_cancel(
             runtime, scope, BELAY_CANCEL_DEADLINE, "the deadline passed", NULL);
     }
@@ -306,6 +317,7 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
         scope->flags |= BELAY__SCOPE_OVER;
         scope->grace_ns = now; /* the loop may be late: they begin to end now */
         mark(runtime, scope);
+        happened(runtime, BELAY_OBSERVED_DEADLINE_GRACE, scope);
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0
         && limits_of(scope)->shield_ns <= now) {
@@ -342,6 +354,7 @@ belay__scope_move(
     BELAY__CONTAINER(scope, struct belay__limits, scope)->deadline_ns =
         deadline_ns;
     rearm(runtime, scope);
+    happened(runtime, BELAY_OBSERVED_DEADLINE_MOVE, scope);
     return 0;
 }
 

@@ -414,5 +414,6 @@ belay__broken(const char *where, const char *format, ...)
     (void)vfprintf(stderr, format, args);
     va_end(args);
     (void)fputc('\n', stderr);
+    belay__trace_last_words();
     abort();
 }

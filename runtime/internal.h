@@ -21,6 +21,7 @@
 #include "runtime/block.h"
 #include "runtime/frame.h"
 #include "runtime/memory.h"
+#include "runtime/observe.h"
 #include "runtime/scope.h"
 
 /* ---- waiting (task.c, sync.c, op.c) ---- */
@@ -301,6 +302,8 @@ struct belay_runtime {
     bool cancel_late;   /* … or when it just has, … */
     bool counts_waits;  /* … if this is set */
     belay_portal *portal; /* the one that all openers share */
+    struct belay__observers observers;
+    struct belay__trace *trace; /* or NULL */
     uint32_t handles_open;
     bool in_pass;
     bool idle_on;
@@ -405,6 +408,13 @@ belay__deadline_release(belay_runtime *runtime, uint32_t count)
 }
 
 /* ---- what runs at every suspension, inline ---- */
+
+/* Is anybody to be told of events of these kinds? */
+static inline bool
+belay__observed(const belay_runtime *runtime, uint32_t kinds)
+{
+    return __builtin_expect((runtime->observers.kinds & kinds) != 0, 0);
+}
 
 /* Would the task's next checkpoint be cancelled? Looks at one scope only. */
 static inline bool
@@ -595,6 +605,9 @@ belay__exit_start(
     exit->floor = task->floor;
     task->floor = task->scope->depth;
     task->top = scope;
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_exiting(task, scope);
+    }
 }
 
 /* The newest scope of the frame on top, with a manager in class style: its

@@ -118,6 +118,9 @@ pass(belay_runtime *runtime)
     }
     belay__run_ready(runtime, PASS_TASKS);
     jump(runtime);
+    if (__builtin_expect(runtime->trace != NULL, 0)) {
+        belay__trace_flush(runtime->trace);
+    }
     runtime->in_pass = false;
     inside_run = was_inside;
     update(runtime);
@@ -201,6 +204,23 @@ set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
     belay__scope_init(&runtime->root, NULL);
 }
 
+/* The one of the options: it misses nothing. */
+static int
+attach_observer(belay_runtime *runtime, const struct belay_runtime_opts *opts)
+{
+    const struct belay_observer_opts which = {
+        .size = sizeof(which),
+        .kinds = opts->observe_kinds != 0 ? opts->observe_kinds
+                                          : (uint32_t)BELAY_OBSERVE_DEFAULT,
+    };
+
+    if (opts->observe == NULL && opts->observe_kinds == 0) {
+        return 0;
+    }
+    return belay_observer_attach(
+        runtime, opts->observe, opts->observe_arg, &which, NULL);
+}
+
 static void
 runtime_free(belay_runtime *runtime)
 {
@@ -211,6 +231,8 @@ runtime_free(belay_runtime *runtime)
     if (runtime->clock != NULL) {
         runtime->clock->runtime = NULL;
     }
+    belay__trace_close(runtime->trace);
+    belay__observers_fini(runtime);
     belay__blocks_fini(memory, &runtime->blocks);
     belay__free(memory, (void *)runtime->deadlines.slots,
         runtime->deadlines.room * sizeof(*runtime->deadlines.slots));
@@ -248,6 +270,9 @@ belay_runtime_attach(
     set_options(runtime, opts);
     /* One place for the root scope's grace. */
     code = belay__deadline_reserve(runtime, 1);
+    if (code == 0) {
+        code = attach_observer(runtime, opts);
+    }
     if (code == 0) {
         code = open_handles(runtime);
     }
@@ -493,6 +518,7 @@ belay_run(const belay_function *function, const void *arguments,
     inside_run = true;
     code = belay_runtime_attach(&run.loop, opts, &runtime);
     if (code == 0) {
+        belay__trace_from_environment(runtime);
         code = belay_runtime_spawn(
             runtime, function, arguments, run_ended, &run, NULL);
     }

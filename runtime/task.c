@@ -104,6 +104,9 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     runtime->tasks_alive++;
     runtime->tasks_started++;
     runtime->task_blocks++;
+    if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
+        belay__observe_spawn(task);
+    }
     *ret = task;
     return 0;
 }
@@ -132,6 +135,9 @@ belay__task_discard(belay_task *task)
     belay_runtime *runtime = task->runtime;
 
     assert(task->state == BELAY__TASK_NEW);
+    if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
+        belay__observe_end(task, NULL);
+    }
     task_release(task);
     runtime->tasks_alive--;
     runtime->tasks_started--;
@@ -203,6 +209,9 @@ belay__task_end(belay_task *task)
 
     BELAY__REQUIRE(task->scope == &task->base,
         "task %s ended inside a cancel scope", task->base.name);
+    if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
+        belay__observe_end(task, &task->result);
+    }
     task_release(task);
     runtime->current = NULL; /* what is called now belongs to no task */
     if (__builtin_expect(runtime->watches != NULL, 0)) {

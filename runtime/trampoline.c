@@ -268,7 +268,8 @@ end_frame(belay_task *task)
     const uint32_t flags = frame->resume.flags;
     const struct belay__exit *exit;
 
-    if (task->result.code < 0 || frame->scopes != NULL) {
+    if (task->result.code < 0 || frame->scopes != NULL
+        || belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
         return belay__unwind(task);
     }
     if (flags == BELAY__FRAME_MANAGER) {
@@ -319,15 +320,22 @@ park(belay_task *task)
     if (__builtin_expect(belay__cancel_visible(task), 0)) {
         belay__cancel_notice(task); /* cancelled in the step itself */
     }
+    if (belay__observed(task->runtime, BELAY_OBSERVE_STEPS)) {
+        belay__observe_park(task, belay__task_awaits(task));
+    }
     return false;
 }
 
+/* It goes on when the others have had their turn. */
 static inline void
-turn(belay_runtime *runtime, belay_task *task)
+turn(belay_runtime *runtime, belay_task *task, const char *why)
 {
     assert(runtime->in_pass && !task->abort_queued);
     task->state = BELAY__TASK_QUEUED;
     belay__ready_append(runtime, task);
+    if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
+        belay__observe_park(task, why);
+    }
 }
 
 /* Does what the step has returned. False: the task does not go on now. First
@@ -337,12 +345,15 @@ static inline bool
 follow(belay_runtime *runtime, belay_task *task, belay_next next)
 {
     if (next.how == BELAY__HOW_TURN) {
-        turn(runtime, task);
+        turn(runtime, task, "checkpoint");
         return false;
     }
     if (next.how == BELAY__HOW_BLOCK) {
         task->runtime->staged->u.after = task->top->step;
         push_staged(task);
+        if (belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
+            belay__observe_entering(task, task->top);
+        }
         return true;
     }
     if (next.how == BELAY__HOW_LEAVE) {
@@ -415,11 +426,14 @@ run(belay_runtime *runtime, belay_task *task)
     if (__builtin_expect(task->abort_queued, 0) && !try_abort(task)) {
         return;
     }
+    if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
+        belay__observe_resume(task);
+    }
     task->state = BELAY__TASK_RUNNING;
     runtime->current = task;
     do {
         if (left == 0) {
-            turn(runtime, task);
+            turn(runtime, task, "its turn");
             break;
         }
         left--;

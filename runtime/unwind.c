@@ -103,10 +103,13 @@ entered(belay_task *task)
 
     if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
         belay__frame_entered(task, scope);
-        return;
+    } else {
+        scope->resume.flags |= BELAY__FRAME_ENTERED;
+        task->top = scope->caller; /* the stack links it */
     }
-    scope->resume.flags |= BELAY__FRAME_ENTERED;
-    task->top = scope->caller; /* the stack links it */
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_entered(task, scope);
+    }
 }
 
 /* Is it a block round a generator manager's yield that what the yield has
@@ -195,6 +198,9 @@ exited(belay_task *task)
     } else {
         merge_answer(task, scope, &exit->outcome);
     }
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_exited(task, scope);
+    }
     if ((scope->resume.flags & BELAY__FRAME_STACKED) != 0) {
         belay__frame_pop(task, scope);
         return true;
@@ -238,6 +244,9 @@ enter_ended(belay_task *task)
     if (task->result.code >= 0) {
         entered(task);
         return true;
+    }
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_failed(task, frame);
     }
     belay__frame_pop(task, frame);
     return stacked;

@@ -50,15 +50,26 @@ errors_bytes(const belay_group *group)
            + group->opts.max_errors * sizeof(group->errors->kept[0]);
 }
 
+static void
+tell(const belay_group *group, enum belay_observed_event event, size_t count,
+    const belay_task *child, const struct belay_result *result)
+{
+    if (belay__observed(group->runtime, BELAY_OBSERVE_GROUPS)) {
+        belay__observe_group(
+            group->host, event, group->scope.name, count, child, result);
+    }
+}
+
 /* Counts a failure; keeps it whole if there is room and memory. */
 static void
 add_failure(belay_group *group, const struct belay_result *result,
-    const char *task_name)
+    const belay_task *child)
 {
     struct belay__memory *memory = group->runtime->memory;
     belay_error *error = NULL;
 
     group->failures++;
+    tell(group, BELAY_OBSERVED_GROUP_FAIL, group->failures, child, result);
     if (group->errors == NULL) {
         group->errors = belay__alloc_zero(memory, errors_bytes(group));
         if (group->errors == NULL) {
@@ -66,7 +77,7 @@ add_failure(belay_group *group, const struct belay_result *result,
         }
     }
     if (group->error_count < group->opts.max_errors) {
-        error = belay__error_of(memory, result, task_name);
+        error = belay__error_of(memory, result, child->base.name);
     }
     if (error != NULL) {
         group->errors->kept[group->error_count++] = error;
@@ -113,7 +124,7 @@ child_ended(struct belay__owner *owner, belay_task *child)
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
     if (is_failure(&child->result) && group->opts.policy == BELAY_FAIL_FAST) {
-        add_failure(group, &child->result, child->base.name);
+        add_failure(group, &child->result, child);
         belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_SIBLING,
             "another task of the group failed", child);
     }
@@ -230,7 +241,7 @@ group_exit(belay_task *task, void *self)
         return belay__scope_evict(task, group_exit);
     }
     if (is_failure(outcome)) {
-        add_failure(group, outcome, task->base.name);
+        add_failure(group, outcome, task);
         belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_PARENT,
             "the body of the group failed", task);
     }
@@ -238,6 +249,7 @@ group_exit(belay_task *task, void *self)
     if (group->alive == 0) {
         return group_joined(task, self);
     }
+    tell(group, BELAY_OBSERVED_GROUP_JOIN, group->alive, NULL, NULL);
     belay__wait_always(task, &join_wait);
     return belay_then(task, group_joined, belay__next(BELAY__HOW_WAIT));
 }

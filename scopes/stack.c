@@ -282,6 +282,9 @@ enter_start(belay_task *task, void *self)
     call->depth = task->scope->depth;
     switch_frames(task, call->entry);
     task->runtime->staged = belay__entry_frame(call->entry);
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_entering(task, task->runtime->staged);
+    }
     return belay_then(task, enter_done, belay__next(BELAY__HOW_CALL));
 }
 
@@ -366,6 +369,9 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     belay__frame_init(belay__entry_frame(entry), &manager->enter,
         BELAY__FRAME_MANAGER | BELAY__FRAME_STACKED | BELAY__FRAME_ENTERED);
     belay__frame_copy(belay__entry_frame(entry), arguments);
+    if (belay__observed(stack->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_pushed(stack->runtime, belay__entry_frame(entry));
+    }
     link_newest(stack, entry);
     if (ret_entry != NULL) {
         *ret_entry = entry;
@@ -404,6 +410,10 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     }
     if (entry->pinned) {
         return BELAY_EPINNED;
+    }
+    if (entry->fn == NULL
+        && belay__observed(stack->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_forgotten(stack->runtime, belay__entry_frame(entry));
     }
     belay__entry_unlink(entry);
     entry_free(stack->runtime, entry);

@@ -32,6 +32,8 @@ struct belay_stuck {
 typedef void belay_stuck_fn(
     belay_runtime *runtime, const struct belay_stuck *stuck, void *arg);
 
+struct belay_observed; /* see observe.h */
+
 /* Options of a runtime. A zero field means its default. */
 struct belay_runtime_opts {
     size_t size; /* of this struct; BELAY_RUNTIME_OPTS() fills it */
@@ -43,6 +45,12 @@ struct belay_runtime_opts {
     belay_stuck_fn *stuck;      /* default none */
     void *stuck_arg;            /* for stuck */
     belay_duration stuck_after; /* from the end of the grace; default 1 s */
+    /* An observer from the first event on; default none, see observe.h. */
+    void (*observe)(
+        belay_runtime *runtime, const struct belay_observed *seen, void *arg);
+    void *observe_arg;      /* for observe */
+    uint32_t observe_kinds; /* default BELAY_OBSERVE_DEFAULT. Without observe:
+                               nobody is told, the dump has ages */
 };
 #define BELAY_RUNTIME_OPTS(...)          \
     (&(const struct belay_runtime_opts){ \

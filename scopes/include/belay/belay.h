@@ -10,6 +10,7 @@
 #include <belay/limiter.h>
 #include <belay/lock.h>
 #include <belay/managers.h>
+#include <belay/observe.h>
 #include <belay/process.h>
 #include <belay/runtime.h>
 #include <belay/stack.h>
