@@ -91,6 +91,20 @@ belay__task_awaits(const belay_task *task)
     return op->name != NULL ? op->name : task->waiting->name;
 }
 
+static void
+dump_scope(
+    const belay_runtime *runtime, const struct belay__frame *scope, FILE *out)
+{
+    int64_t age_ns;
+
+    fprintf(out, " [%s", scope->function->name);
+    if (belay__observe_age(
+            runtime, &runtime->observers.scopes, scope, &age_ns)) {
+        fprintf(out, " %.3f s", (double)age_ns / 1e9);
+    }
+    fprintf(out, "]");
+}
+
 /* The calls of the task, innermost first, each with its open scopes. */
 static void
 dump_frames(const belay_task *task, FILE *out)
@@ -114,7 +128,7 @@ dump_frames(const belay_task *task, FILE *out)
         }
         for (struct belay__frame *scope = frame->scopes; scope != NULL;
              scope = scope->outer) {
-            fprintf(out, " [%s]", scope->function->name);
+            dump_scope(task->runtime, scope, out);
         }
     }
 }
@@ -167,6 +181,8 @@ dump_cancel(const belay_task *task, FILE *out)
 static void
 dump_task(const belay_task *task, int depth, FILE *out)
 {
+    int64_t age_ns;
+
     fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->base.name,
         task->id, state_name(task));
     if (task->waiting != NULL) {
@@ -175,6 +191,10 @@ dump_task(const belay_task *task, int depth, FILE *out)
     dump_frames(task, out);
     dump_scopes(task, out);
     dump_cancel(task, out);
+    if (belay__observe_age(
+            task->runtime, &task->runtime->observers.tasks, task, &age_ns)) {
+        fprintf(out, ", age %.3f s", (double)age_ns / 1e9);
+    }
     fprintf(out, "\n");
 }
 

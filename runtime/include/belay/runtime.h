@@ -134,7 +134,8 @@ BELAY_API void belay_runtime_close(
  * One line a task, below the line of its owner: name, id, state, what it waits
  * for, its calls with file and line, each with the scopes open in it, the
  * cancel scopes that it is in, when it will be cancelled at the latest, or why
- * it is and by which task.
+ * it is and by which task. While scopes and tasks are observed (observe.h), the
+ * ages of those that have begun since then.
  *
  * Owner:   out stays the caller's.
  * Errors:  what the stream records.
