@@ -49,6 +49,7 @@ about_span(belay_runtime *runtime, enum belay_observed_event event,
     seen.label = span->label != NULL ? span->label : "";
     seen.id = span->id;
     seen.detached = span->detached;
+    seen.generator = belay__frame_manager(frame)->exit == NULL;
     return seen;
 }
 
@@ -105,7 +106,8 @@ belay__observe_entered(belay_task *task, const struct belay__frame *frame)
     if (span == NULL) {
         return;
     }
-    if (span->scope != task->scope && task->scope->name != NULL
+    if (belay__frame_manager(frame)->exit != NULL && span->scope != task->scope
+        && task->scope->name != NULL
         && strcmp(task->scope->name, frame->function->name) != 0) {
         span->label = task->scope->name; /* of the cancel scope that it made */
     }
@@ -177,6 +179,7 @@ belay__observe_exited(belay_task *task, const struct belay__frame *frame)
         seen.event = BELAY_OBSERVED_SCOPE_ERROR;
         seen.event_name = belay__observed_name(seen.event);
         belay__observe_tell(runtime, &seen, seen.id);
+        seen.entered = false;
         seen.event = BELAY_OBSERVED_SCOPE_EXIT;
         seen.event_name = belay__observed_name(seen.event);
     }

@@ -105,12 +105,14 @@ open_scope(struct belay__trace *trace, const struct belay_observed *seen)
     put(trace, &record);
 }
 
-/* The part of a scope in which its enter, or its exit, runs. */
+/* The part of a scope in which its enter, or its exit, runs. What is in it
+ * must end with it.
+ */
 static void
 part(struct belay__trace *trace, const char *phase,
     const struct belay_observed *seen, const char *name)
 {
-    if (!seen->detached) {
+    if (!seen->detached && !seen->generator) {
         simple(trace, phase, seen, name, "scope");
     }
 }

@@ -67,6 +67,9 @@ scope(struct belay__record *record, const struct belay_observed *seen)
         belay__record_outcome(record, "outcome", seen->code, seen->cancelled);
         belay__record_number(record, "open_ns", seen->open.ns);
     }
+    if (seen->entered) {
+        belay__record_raw(record, ",\"entered\":true");
+    }
     result(record, seen);
     if (event != BELAY_OBSERVED_SCOPE_OPEN
         && event != BELAY_OBSERVED_SCOPE_LEAVE) {

@@ -87,6 +87,8 @@ struct belay_observed {
     uint64_t id; /* the same in all events of one scope, or of one noted span */
     bool detached; /* the scope is, or is inside, an exit stack's entry: it
                       may end in another order, or another task */
+    bool generator; /* the manager is in generator style: scopes that its enter
+                       opens may last until its exit */
     /* TASK_SPAWN: the spawner. SCOPE_CANCEL: who asked. GROUP_FAIL: the child.
      */
     const char *by_name;
