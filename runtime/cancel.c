@@ -277,7 +277,7 @@ happened(belay_runtime *runtime, enum belay_observed_event event,
     const struct belay__scope *scope)
 {
     if (belay__observed(runtime, BELAY_OBSERVE_CANCELS)) {
-        belay__observe_scope(runtime, event, scope);
+        belay__observe_scope(runtime, event, scope, 0);
     }
 }
 
@@ -354,7 +354,10 @@ belay__scope_move(
     BELAY__CONTAINER(scope, struct belay__limits, scope)->deadline_ns =
         deadline_ns;
     rearm(runtime, scope);
-    happened(runtime, BELAY_OBSERVED_DEADLINE_MOVE, scope);
+    if (belay__observed(runtime, BELAY_OBSERVE_CANCELS)) {
+        belay__observe_scope(
+            runtime, BELAY_OBSERVED_DEADLINE_MOVE, scope, deadline_ns);
+    }
     return 0;
 }
 

@@ -217,7 +217,7 @@ belay__observe_tell(
 
 void
 belay__observe_scope(belay_runtime *runtime, enum belay_observed_event event,
-    const struct belay__scope *scope)
+    const struct belay__scope *scope, int64_t deadline_ns)
 {
     struct belay_observed seen =
         belay__observe_about(runtime, event, scope->task);
@@ -225,7 +225,7 @@ belay__observe_scope(belay_runtime *runtime, enum belay_observed_event event,
 
     seen.name = scope->name != NULL ? scope->name : "";
     if (event == BELAY_OBSERVED_DEADLINE_MOVE) {
-        seen.deadline.ns = scope->deadline_ns;
+        seen.deadline.ns = deadline_ns;
     }
     if (event == BELAY_OBSERVED_SCOPE_CANCEL) {
         seen.source = reason.source;

@@ -95,9 +95,10 @@ void belay__observe_end(
 void belay__observe_park(const belay_task *task, const char *what);
 void belay__observe_resume(const belay_task *task);
 
-/* What has happened to a cancel scope. */
+/* What has happened to a cancel scope; deadline_ns: of DEADLINE_MOVE. */
 void belay__observe_scope(belay_runtime *runtime,
-    enum belay_observed_event event, const struct belay__scope *scope);
+    enum belay_observed_event event, const struct belay__scope *scope,
+    int64_t deadline_ns);
 
 /* `child` and its result: of the failure. */
 void belay__observe_group(belay_task *host, enum belay_observed_event event,

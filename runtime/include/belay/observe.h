@@ -139,10 +139,11 @@ struct belay_observer_opts {
 /**
  * belay_observer_attach - be told of what happens from now on
  *
- *   fn    NULL: nobody is told, but belay_runtime_dump() knows ages from now on
- *   arg   for fn
- *   opts  NULL for all defaults; copied
- *   ret   NULL, or receives the observer; untouched on failure
+ *   runtime  not NULL
+ *   fn       NULL: nobody is told, but belay_runtime_dump() has ages
+ *   arg      for fn
+ *   opts     NULL for all defaults; copied
+ *   ret      NULL, or receives the observer; untouched on failure
  *
  * Several are told in the order in which they came.
  *
@@ -173,7 +174,8 @@ BELAY_API void belay_observer_detach(belay_observer *observer);
 /**
  * belay_observed_by - does anybody want to know of events of this kind?
  *
- *   kinds  BELAY_OBSERVE_… added up: of any of them
+ *   runtime  not NULL
+ *   kinds    BELAY_OBSERVE_… added up: of any of them
  *
  * For a module that would have to work for what it notes.
  *
@@ -187,6 +189,8 @@ BELAY_API bool belay_observed_by(const belay_runtime *runtime, uint32_t kinds);
 /**
  * belay_observe_lost - how much was not told for want of memory
  *
+ *   runtime  not NULL
+ *
  * Owner:   nothing changes hands.
  * Errors:  none; scopes and tasks, since the runtime began.
  * Threads: loop thread.
@@ -197,11 +201,13 @@ BELAY_API uint64_t belay_observe_lost(const belay_runtime *runtime);
 /**
  * belay_note - tell observers of an event of a module's or a program's own
  *
- *   task    whom it concerns; NULL: nobody
- *   phase   of a span, both ends have the same name and id
- *   name    dotted, as in "lease.wait"; not NULL
- *   id      of a span
- *   fields  `count` of them; NULL is legal if count is 0
+ *   runtime  not NULL
+ *   task     whom it concerns; NULL: nobody
+ *   phase    of a span both ends have the same name and id
+ *   name     dotted, as in "lease.wait"; not NULL
+ *   id       of a span
+ *   fields   at least `count` of them; NULL is legal if count is 0
+ *   count    how many; what a line of a trace has no room for is left out
  *
  * Owner:   all stays the caller's.
  * Errors:  none. Without an observer it is one branch.
@@ -233,9 +239,10 @@ struct belay_trace_opts {
 /**
  * belay_trace_open - write what happens from now on to a file
  *
- *   path  "%p" in it becomes the process's number. Lines are added to a file
- *         that exists; a Chrome trace replaces it.
- *   opts  NULL for all defaults
+ *   runtime  not NULL
+ *   path     "%p" in it becomes the process's number. Lines are added to a file
+ *            that exists; a Chrome trace replaces it.
+ *   opts     NULL for all defaults
  *
  * The trace ends with the runtime. belay_run() opens one by itself if the
  * environment names a file: BELAY_TRACE=path, BELAY_TRACE_FORMAT=lines or
