@@ -221,13 +221,14 @@ belay__observe_scope(belay_runtime *runtime, enum belay_observed_event event,
 {
     struct belay_observed seen =
         belay__observe_about(runtime, event, scope->task);
-    const struct belay_cancel_reason reason = belay__scope_reason(scope);
+    struct belay_cancel_reason reason;
 
     seen.name = scope->name != NULL ? scope->name : "";
     if (event == BELAY_OBSERVED_DEADLINE_MOVE) {
         seen.deadline.ns = deadline_ns;
     }
     if (event == BELAY_OBSERVED_SCOPE_CANCEL) {
+        reason = belay__scope_reason(scope); /* else it may be anything */
         seen.source = reason.source;
         seen.text = reason.text;
         seen.by_name = reason.task_name;

@@ -32,21 +32,21 @@ enum {
 };
 
 /* Every event: its constant, its name, its group. */
-#define BELAY_OBSERVED_MAP(X) \
-    X(SCOPE_OPEN, "scope.open", SCOPES)          /* an enter begins */ \
-    X(SCOPE_ENTER, "scope.enter", SCOPES)        /* it is done: entered */ \
-    X(SCOPE_LEAVE, "scope.leave", SCOPES)        /* an exit begins */ \
-    X(SCOPE_ERROR, "scope.error", SCOPES)        /* see belay_observed */ \
-    X(SCOPE_EXIT, "scope.exit", SCOPES)          /* it is done: gone */ \
-    X(TASK_SPAWN, "task.spawn", TASKS) \
-    X(TASK_END, "task.end", TASKS) \
-    X(TASK_PARK, "task.park", STEPS)             /* an await waits */ \
-    X(TASK_RESUME, "task.resume", STEPS)         /* … and is over */ \
-    X(SCOPE_CANCEL, "scope.cancel", CANCELS) \
-    X(DEADLINE_EXPIRE, "deadline.expire", CANCELS) \
-    X(DEADLINE_MOVE, "deadline.move", CANCELS) \
-    X(DEADLINE_GRACE, "deadline.grace", CANCELS) /* the grace is over */ \
-    X(GROUP_JOIN, "group.join", GROUPS)          /* waits for its tasks */ \
+#define BELAY_OBSERVED_MAP(X)                                                 \
+    X(SCOPE_OPEN, "scope.open", SCOPES)   /* an enter begins */               \
+    X(SCOPE_ENTER, "scope.enter", SCOPES) /* it is done: entered */           \
+    X(SCOPE_LEAVE, "scope.leave", SCOPES) /* an exit begins */                \
+    X(SCOPE_ERROR, "scope.error", SCOPES) /* see belay_observed */            \
+    X(SCOPE_EXIT, "scope.exit", SCOPES)   /* it is done: gone */              \
+    X(TASK_SPAWN, "task.spawn", TASKS)                                        \
+    X(TASK_END, "task.end", TASKS)                                            \
+    X(TASK_PARK, "task.park", STEPS)     /* an await waits */                 \
+    X(TASK_RESUME, "task.resume", STEPS) /* … and is over */                \
+    X(SCOPE_CANCEL, "scope.cancel", CANCELS)                                  \
+    X(DEADLINE_EXPIRE, "deadline.expire", CANCELS)                            \
+    X(DEADLINE_MOVE, "deadline.move", CANCELS)                                \
+    X(DEADLINE_GRACE, "deadline.grace", CANCELS) /* the grace is over */      \
+    X(GROUP_JOIN, "group.join", GROUPS)          /* waits for its tasks */    \
     X(GROUP_FAIL, "group.fail", GROUPS)          /* one of them has failed */ \
     X(NOTE, "note", NOTES)
 
@@ -85,7 +85,7 @@ struct belay_observed {
     const char *name;
     const char *label; /* of a scope that was given a name of its own, or "" */
     uint64_t id; /* the same in all events of one scope, or of one noted span */
-    bool detached; /* the scope is, or is inside, an exit stack's entry: it
+    bool detached;  /* the scope is, or is inside, an exit stack's entry: it
                       may end in another order, or another task */
     bool generator; /* the manager is in generator style: scopes that its enter
                        opens may last until its exit */
@@ -132,7 +132,7 @@ struct belay_observer_opts {
     const char *manager; /* of the scopes only those of managers so named;
                             lives as long as the observer; default all */
 };
-#define BELAY_OBSERVER_OPTS(...) \
+#define BELAY_OBSERVER_OPTS(...)          \
     (&(const struct belay_observer_opts){ \
         .size = sizeof(struct belay_observer_opts), __VA_ARGS__})
 
@@ -232,7 +232,7 @@ struct belay_trace_opts {
     uint32_t kinds;      /* default BELAY_OBSERVE_DEFAULT */
     size_t buffer_bytes; /* at least 16 KiB; default 64 KiB */
 };
-#define BELAY_TRACE_OPTS(...) \
+#define BELAY_TRACE_OPTS(...)          \
     (&(const struct belay_trace_opts){ \
         .size = sizeof(struct belay_trace_opts), __VA_ARGS__})
 
