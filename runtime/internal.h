@@ -303,7 +303,8 @@ struct belay_runtime {
     bool counts_waits;  /* … if this is set */
     belay_portal *portal; /* the one that all openers share */
     struct belay__observers observers;
-    struct belay__trace *trace; /* or NULL */
+    struct belay__trace *trace;  /* or NULL */
+    belay_runtime *next_runtime; /* in belay__runtimes */
     uint32_t handles_open;
     bool in_pass;
     bool idle_on;
@@ -312,6 +313,9 @@ struct belay_runtime {
     void (*closed_fn)(void *arg);
     void *closed_arg;
 };
+
+/* All of the process, for debuggers only: tools/gdb/belay-gdb.py. */
+extern belay_runtime *belay__runtimes;
 
 int64_t belay__clock_now(const belay_runtime *runtime);
 /* For asserts: is this the loop's thread? All but the portal is for it only. */

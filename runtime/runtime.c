@@ -11,6 +11,7 @@
 #include "runtime/internal.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <string.h>
 
 #define PASS_TASKS 64
@@ -21,6 +22,9 @@
 
 /* This thread is inside a pass or a belay_run(). */
 static _Thread_local bool inside_run;
+
+belay_runtime *belay__runtimes;
+static pthread_mutex_t runtimes_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void on_timer(uv_timer_t *timer);
 
@@ -222,6 +226,28 @@ attach_observer(belay_runtime *runtime, const struct belay_runtime_opts *opts)
 }
 
 static void
+list_runtime(belay_runtime *runtime)
+{
+    (void)pthread_mutex_lock(&runtimes_lock);
+    runtime->next_runtime = belay__runtimes;
+    belay__runtimes = runtime;
+    (void)pthread_mutex_unlock(&runtimes_lock);
+}
+
+static void
+unlist_runtime(belay_runtime *runtime)
+{
+    belay_runtime **link = &belay__runtimes;
+
+    (void)pthread_mutex_lock(&runtimes_lock);
+    while (*link != runtime) {
+        link = &(*link)->next_runtime;
+    }
+    *link = runtime->next_runtime;
+    (void)pthread_mutex_unlock(&runtimes_lock);
+}
+
+static void
 runtime_free(belay_runtime *runtime)
 {
     struct belay__memory *memory = runtime->memory;
@@ -231,6 +257,7 @@ runtime_free(belay_runtime *runtime)
     if (runtime->clock != NULL) {
         runtime->clock->runtime = NULL;
     }
+    unlist_runtime(runtime);
     belay__trace_close(runtime->trace);
     belay__observers_fini(runtime);
     belay__blocks_fini(memory, &runtime->blocks);
@@ -268,6 +295,7 @@ belay_runtime_attach(
     runtime->loop = loop;
     runtime->thread = uv_thread_self();
     set_options(runtime, opts);
+    list_runtime(runtime);
     /* One place for the root scope's grace. */
     code = belay__deadline_reserve(runtime, 1);
     if (code == 0) {
