@@ -15,9 +15,8 @@
 /* The slots are the request's from this moment on, before its task runs. */
 static void
 grant(belay_gpu_pool *pool, struct belay__gpu_request *request,
-    struct belay__gpu_slot **slots)
+    struct belay__gpu_slot **slots, int64_t now)
 {
-    const int64_t now = belay__gpu_now(pool);
     const uint64_t waited =
         request->waiting ? (uint64_t)(now - request->asked_ns) : 0;
     struct belay__gpu_slot *slot;
@@ -227,7 +226,7 @@ serve_one(belay_gpu_pool *pool)
         }
         due = pass_over_before(pool, request, order, turn);
     }
-    grant(pool, request, slots);
+    grant(pool, request, slots, belay__gpu_now(pool));
     count_wait(pool, request);
     belay__gpu_queue_remove(pool, request);
     reserve(pool, due);
@@ -250,9 +249,9 @@ belay__gpu_dispatch(belay_gpu_pool *pool)
 
 void
 belay__gpu_note_request(
-    belay_gpu_pool *pool, const struct belay__gpu_request *request)
+    belay_gpu_pool *pool, const struct belay__gpu_request *request, int64_t now)
 {
-    belay__gpu_note(pool, BELAY_GPU_EVENT_REQUEST, belay__gpu_now(pool),
+    belay__gpu_note(pool, BELAY_GPU_EVENT_REQUEST, now,
         &(const struct belay_gpu_event){
             .lease = request->number,
             .task_id = belay_task_id(request->task),
@@ -283,6 +282,7 @@ belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
     struct belay__gpu_request *due = NULL;
     uint8_t order[BELAY_GPU_PRIORITIES];
     uint32_t turn = 0;
+    int64_t now;
 
     if (pool->waiting > 0 && !is_next(pool, request)) {
         return false;
@@ -290,14 +290,15 @@ belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
     if (!belay__gpu_place(pool, request, slots)) {
         return false;
     }
-    belay__gpu_note_request(pool, request);
+    now = belay__gpu_now(pool);
+    belay__gpu_note_request(pool, request, now);
     if (pool->waiting > 0) { /* as if it had waited, for no time */
         belay__gpu_queue_push(pool, request);
         (void)choose(pool, slots, order, &turn);
         due = pass_over_before(pool, request, order, turn);
         belay__gpu_queue_remove(pool, request);
     }
-    grant(pool, request, slots);
+    grant(pool, request, slots, now);
     class->stats.immediate++;
     reserve(pool, due);
     return true;

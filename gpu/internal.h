@@ -18,6 +18,8 @@
 #include "gpu/backend.h"
 #include "runtime/internal.h"
 
+#include <pthread.h>
+
 #define BELAY__GPU_LEAKS_KEPT 64
 #define BELAY__GPU_KERNELS_MAX 256
 
@@ -217,8 +219,9 @@ struct belay_gpu_pool {
     struct belay_gpu_pool_opts opts;
     char *note; /* why other drivers were passed over, or NULL */
     size_t note_bytes;
-    unsigned forks; /* of this process when it was opened */
-    uint8_t life;   /* enum belay__gpu_life */
+    unsigned forks;   /* of this process when it was opened */
+    pthread_t thread; /* the loop's */
+    uint8_t life;     /* enum belay__gpu_life */
 
     struct belay__gpu_device *devices;
     struct belay__gpu_slot *slots;
@@ -320,8 +323,8 @@ void belay__gpu_dispatch(belay_gpu_pool *pool);
  */
 bool belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request);
 /* The event of a request that has its number. */
-void belay__gpu_note_request(
-    belay_gpu_pool *pool, const struct belay__gpu_request *request);
+void belay__gpu_note_request(belay_gpu_pool *pool,
+    const struct belay__gpu_request *request, int64_t now);
 /* One that waits goes, ungranted; dispatch afterwards. */
 void belay__gpu_withdraw(
     belay_gpu_pool *pool, struct belay__gpu_request *request);

@@ -18,7 +18,7 @@
 static uint32_t *
 holder_count(belay_gpu_pool *pool, const belay_task *task)
 {
-    const uint64_t hash = belay_task_id(task) * UINT64_C(0x9e3779b97f4a7c15);
+    const uint64_t hash = (uintptr_t)task * UINT64_C(0x9e3779b97f4a7c15);
 
     return &pool->holders[hash >> 56];
 }
@@ -292,7 +292,7 @@ ask(belay_task *task, struct belay__gpu_request *request)
         code = BELAY_GPU_EDEADLK;
     }
     pool->numbers++;
-    belay__gpu_note_request(pool, request);
+    belay__gpu_note_request(pool, request, belay__gpu_now(pool));
     if (code < 0) {
         belay__gpu_count_refusal(pool, request, code);
         return code;

@@ -246,6 +246,7 @@ belay__gpu_pool_make(belay_runtime *runtime,
     pool->driver = found->driver;
     pool->driver_state = found->state;
     pool->forks = belay__gpu_forks();
+    pool->thread = pthread_self();
     pool->opened_ns = belay__gpu_now(pool);
     set_options(pool, opts);
     pool->depth =

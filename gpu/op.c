@@ -36,7 +36,7 @@ belay__gpu_block_free(belay_gpu_pool *pool, void *ptr, size_t size)
  * sanitizers are to see each one's borders.
  */
 #ifdef BELAY_ARENA_MALLOC
-#define SMALL_BYTES 0
+#define SMALL_BYTES ((size_t)1) /* none is */
 #else
 #define SMALL_BYTES (sizeof(struct belay__gpu_op) + 512)
 #endif

@@ -42,7 +42,7 @@ belay__gpu_forks(void)
 int
 belay__gpu_check_caller(const belay_gpu_pool *pool)
 {
-    if (!belay__on_thread(pool->runtime)) {
+    if (pthread_equal(pthread_self(), pool->thread) == 0) {
         return BELAY_GPU_EWRONGTHREAD;
     }
     return pool->forks == forks ? 0 : BELAY_GPU_EFORK;

@@ -239,6 +239,10 @@ belay__gpu_slot_drain(struct belay__gpu_slot *slot, int64_t now)
 {
     const struct belay__gpu_lease *lease = slot->lease;
 
+    if (slot->ops == NULL && slot->memories == NULL) {
+        drained(slot, now); /* as most leases that were only held */
+        return;
+    }
     slot->pumping = true; /* first all of it, then the driver */
     belay__gpu_op_drop_all(slot);
     belay__gpu_memory_release_all(slot);

@@ -68,8 +68,9 @@ struct belay_gpu_pool_opts {
     uint32_t spin_us; /* a slot's thread polls that long before it blocks;
                             default 0 */
     bool scrub;       /* memory is zeroed before it is given back */
-    bool exclusive;   /* against other processes, by lock files … */
-    const char *lock_folder; /* … here; default "/tmp/belay-gpu" */
+    bool exclusive;   /* against other processes: not there yet, it is
+                                refused with BELAY_EINVAL */
+    const char *lock_folder; /* the same: is not looked at */
 };
 #define BELAY_GPU_POOL_OPTS(...)          \
     (&(const struct belay_gpu_pool_opts){ \
