@@ -25,7 +25,7 @@ chunk_size(const struct belay__arena *arena, size_t size)
     size_t grown = CHUNK_MIN;
 
     if (arena->chunk != NULL) {
-        grown = arena->chunk->size * 2;
+        grown = (size_t)arena->chunk->size * 2;
     }
     if (grown > CHUNK_MAX) {
         grown = CHUNK_MAX;
