@@ -1,8 +1,13 @@
 /* test_gpu_pool_opencl.c - the pool over the OpenCL driver, on a real device:
  * PoCL, whose CPU is divided into two slots.
  */
+#include "test/fake/libopencl/control.h"
 #include "test/support/gpu_work.h"
 #include "test/support/program.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <belay/gpu.h>
 #include <belay/gpu_stats.h>
@@ -20,6 +25,21 @@ run(const belay_function *function, const void *arguments)
     return belay_run(function, arguments,
         BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
 }
+
+#ifdef FAKE_OPENCL
+static void
+failing_opencl(const char *words)
+{
+    void *library = dlopen(FAKE_OPENCL, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    void *symbol =
+        library != NULL ? dlsym(library, "fake_opencl_script") : NULL;
+    fake_opencl_script_fn *script;
+
+    cr_assert(ne(ptr, symbol, NULL));
+    memcpy(&script, &symbol, sizeof(symbol));
+    script(words);
+}
+#endif
 
 struct adders {
     uint32_t tasks;
@@ -142,6 +162,41 @@ Test(gpu_pool_opencl, a_text_that_does_not_compile_is_told_with_the_log)
         "%s", belay_error_message(result.error));
     belay_error_unref(result.error);
 }
+
+#ifdef FAKE_OPENCL
+/* ---- G29: a lost slot comes back ---- */
+
+struct loser {
+    uint32_t losses;
+    /* locals */
+    belay_gpu_pool *pool;
+    uint32_t i;
+};
+
+BELAY_ASYNC(loser)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(
+        task, BELAY_GPU_POOL_OPTS(.devices = "opencl:type=cpu"), &self->pool)) {
+        for (self->i = 0; self->i < self->losses; self->i++) {
+            failing_opencl("clEnqueueNDRangeKernel:1:-36");
+            BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
+            trace("%s", trace_result(belay_result(task)));
+            /* Waits until a new context has passed its checks. */
+            BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
+            trace("%s", trace_result(belay_result(task)));
+        }
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_opencl, g29_a_lost_slot_is_reset_and_goes_on)
+{
+    setenv("BELAY_OPENCL_LIBRARY", FAKE_OPENCL, 1);
+    cr_expect(eq(int, run(&loser, &(const struct loser){.losses = 2}), 0));
+    expect_trace("GPU_ELOST; ok; GPU_ELOST; ok");
+}
+#endif
 
 /* ---- lists ---- */
 
