@@ -202,30 +202,48 @@ begin(belay_task *task, struct belay__gpu_demo *demo)
     return belay__gpu_record_init(&demo->record, demo->stats.slots);
 }
 
+/* On the open pool. */
+struct demo_show {
+    struct belay__gpu_demo *demo;
+    enum belay__gpu_progress progress;
+};
+
+BELAY_ASYNC(demo_show)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(begin(task, self->demo));
+    BELAY_WITH (belay__gpu_view_open(task, self->demo, self->progress)) {
+        BELAY_AWAIT(belay__gpu_demo_run(task, self->demo));
+        take_stock(self->demo, belay_now(task));
+    }
+    BELAY_END;
+}
+
+static belay_next
+open_pool(belay_task *task, struct belay__gpu_demo *demo)
+{
+    const bool simulated = strcmp(demo->backend, "sim") == 0;
+
+    return belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = demo->devices,
+            .slots = simulated ? 0 : demo->options->slots,
+            .events = events_wanted(demo->options)),
+        &demo->pool);
+}
+
 BELAY_ASYNC(demo_run)
 {
-    struct belay__gpu_demo *demo = self->demo;
-
     BELAY_BEGIN;
     self->task = task;
     BELAY_WITH (belay__signals_open(task, on_signal, self)) {
-        if (strcmp(demo->options->backend, "auto") == 0) {
+        if (strcmp(self->demo->options->backend, "auto") == 0) {
             BELAY_AWAIT(list_devices(task, self));
         }
         BELAY_CHECK(prepare(self));
-        BELAY_WITH (belay_gpu_pool_open(task,
-            BELAY_GPU_POOL_OPTS(.devices = demo->devices,
-                .slots = strcmp(demo->backend, "sim") == 0
-                             ? 0
-                             : demo->options->slots,
-                .events = events_wanted(demo->options)),
-            &demo->pool)) {
-            BELAY_CHECK(begin(task, demo));
-            BELAY_WITH (belay__gpu_view_open(task, demo, self->progress)) {
-                BELAY_AWAIT(belay__gpu_demo_run(task, demo));
-                take_stock(demo, belay_now(task));
-            }
-            demo->pool = NULL;
+        BELAY_WITH (open_pool(task, self->demo)) {
+            BELAY_AWAIT(BELAY_CALL(
+                demo_show, .demo = self->demo, .progress = self->progress));
+            self->demo->pool = NULL;
         }
     }
     BELAY_END;
@@ -306,11 +324,11 @@ write_pictures(struct belay__gpu_demo *demo)
     bool good;
 
     (void)snprintf(subtitle, sizeof(subtitle),
-        "%" PRIu32 " tasks on %" PRIu32 " slots of %" PRIu32
+        "%" PRIu32 " tasks on %" PRIu32 " slot%s of %" PRIu32
         " device%s (%s), seed %" PRIu64 "%s",
-        demo->spawned, demo->stats.slots, demo->stats.devices,
-        demo->stats.devices == 1 ? "" : "s", demo->backend, demo->options->seed,
-        demo->signal != 0 ? "; interrupted" : "");
+        demo->spawned, demo->stats.slots, demo->stats.slots == 1 ? "" : "s",
+        demo->stats.devices, demo->stats.devices == 1 ? "" : "s", demo->backend,
+        demo->options->seed, demo->signal != 0 ? "; interrupted" : "");
     good = write_file(
         demo->options->timeline, &picture, belay__gpu_timeline_write);
     return write_file(demo->options->trace, &picture, belay__gpu_trace_write)

@@ -113,10 +113,10 @@ belay__gpu_demo_report(const struct belay__gpu_demo *demo, FILE *out)
     const uint32_t immediate = at_once(&demo->record);
 
     (void)fprintf(out,
-        "belay gpu demo: %s, %" PRIu32 " slots of %" PRIu32 " device%s (%s)\n",
+        "belay gpu demo: %s, %" PRIu32 " slot%s of %" PRIu32 " device%s (%s)\n",
         demo->signal != 0 ? "interrupted" : "done", demo->stats.slots,
-        demo->stats.devices, demo->stats.devices == 1 ? "" : "s",
-        demo->backend);
+        demo->stats.slots == 1 ? "" : "s", demo->stats.devices,
+        demo->stats.devices == 1 ? "" : "s", demo->backend);
     (void)fprintf(out,
         "  makespan     %.3f s%s; ideal %.3f s, which is %.1f%% of it\n",
         seconds(makespan),

@@ -242,15 +242,21 @@ bytes_of(const struct product *self)
     return (size_t)self->factors->n * self->factors->n * sizeof(float);
 }
 
+static struct belay_gpu_cmd
+write_of(belay_gpu_buffer buffer, float *from, size_t bytes)
+{
+    return (struct belay_gpu_cmd){.kind = BELAY_GPU_WRITE,
+        .transfer = {.buffer = buffer, .bytes = bytes, .host = from}};
+}
+
 static belay_next
 write_factors(belay_task *task, struct product *self)
 {
-    const float *left =
+    float *left =
         self->factors->left + (size_t)self->job->shift * self->factors->n;
     const struct belay_gpu_cmd cmds[] = {
-        BELAY_GPU_CMD_WRITE(self->buffers[0], 0, left, bytes_of(self)),
-        BELAY_GPU_CMD_WRITE(
-            self->buffers[2], 0, self->factors->right, bytes_of(self)),
+        write_of(self->buffers[0], left, bytes_of(self)),
+        write_of(self->buffers[2], self->factors->right, bytes_of(self)),
     };
 
     return belay_gpu_run(task, self->lease, cmds, 2);

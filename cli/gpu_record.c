@@ -230,8 +230,8 @@ take_state(
     }
 }
 
-static void
-take_event(
+void
+belay__gpu_record_event(
     struct belay__gpu_record *record, const struct belay_gpu_event *event)
 {
     if (event->kind == BELAY_GPU_EVENT_GRANT) {
@@ -263,7 +263,7 @@ belay__gpu_record_take(
         count = belay_gpu_events(pool, &record->cursor, events, BATCH, &lost);
         record->lost += lost;
         for (size_t i = 0; i < count; i++) {
-            take_event(record, &events[i]);
+            belay__gpu_record_event(record, &events[i]);
         }
     } while (count == BATCH);
 }

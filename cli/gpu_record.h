@@ -63,6 +63,8 @@ struct belay__gpu_record {
 int belay__gpu_record_init(struct belay__gpu_record *record, uint32_t slots);
 void belay__gpu_record_fini(struct belay__gpu_record *record);
 
+void belay__gpu_record_event(
+    struct belay__gpu_record *record, const struct belay_gpu_event *event);
 /* Takes what is new in the pool's ring. */
 void belay__gpu_record_take(
     struct belay__gpu_record *record, const belay_gpu_pool *pool);

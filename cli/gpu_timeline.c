@@ -16,6 +16,7 @@
 #define QUEUE_HEIGHT 84.0
 #define LANES_TOP 216.0
 #define TICKS_MOST 12
+#define LABEL 14.0 /* distance of lines of text */
 #define LETTER 7.0 /* of a small text, about */
 
 /* By priority; neighbours differ in lightness too. */
@@ -260,12 +261,17 @@ static void
 put_lane_names(const struct drawing *drawing)
 {
     const struct belay__gpu_picture *picture = drawing->picture;
+    const bool narrow = drawing->lane < LABEL;
     char text[48];
+    double below = 0; /* the last label */
 
     for (uint32_t i = 0; i < picture->slots; i++) {
-        if (drawing->height < 9 && i % picture->slots_per_device != 0) {
+        if (narrow
+            && (i % picture->slots_per_device != 0
+                || lane_top(drawing, i) < below + LABEL)) {
             continue;
         }
+        below = lane_top(drawing, i);
         (void)snprintf(text, sizeof(text), "GPU %" PRIu32 " slot %" PRIu32,
             i / picture->slots_per_device, i % picture->slots_per_device);
         put_text(drawing, LEFT - 10,
