@@ -126,6 +126,10 @@ int belay__gpu_demo_init(struct belay__gpu_demo *demo,
     const struct belay__gpu_demo_options *options);
 void belay__gpu_demo_fini(struct belay__gpu_demo *demo);
 
+/* Is that what the job's products make? Compared number by number. */
+bool belay__gpu_demo_is_right(const struct belay__gpu_factors *factors,
+    const struct belay__gpu_demo_task *job, const float *result);
+
 /* The job of the task with this name, or NULL. */
 struct belay__gpu_demo_task *belay__gpu_demo_find(
     const struct belay__gpu_demo *demo, const char *task_name);
@@ -145,6 +149,10 @@ void belay__gpu_demo_interrupt(struct belay__gpu_demo *demo, belay_time now);
 
 /* The shortest time in which the slots could have done what they did. */
 belay_duration belay__gpu_demo_ideal(const struct belay__gpu_demo *demo);
+/* Writes the files that were asked for; false if one could not be, and that is
+ * said on standard error.
+ */
+bool belay__gpu_demo_write(struct belay__gpu_demo *demo);
 void belay__gpu_demo_report(const struct belay__gpu_demo *demo, FILE *out);
 
 #endif

@@ -368,7 +368,7 @@ put_legend(const struct drawing *drawing)
             x = put_key(drawing, x, "key", colours[i], name);
         }
     }
-    x = put_key(drawing, x, "draining", "#888", "draining after a cancel");
+    x = put_key(drawing, x, "draining", "#888", "draining");
     x = put_key(drawing, x, "failed", "none", "failed");
     x = put_key(drawing, x, "out", "#d1393d", "out of service");
     (void)fprintf(drawing->out, "<path class=\"ideal\" d=\"M%.1f %.1fh24\"/>\n",
