@@ -46,18 +46,12 @@ number(const char **at)
         fprintf(stderr, "fake libcuda: no number in \"%s\"\n", *at);
         abort();
     }
-    switch (*end) {
-    case 'G':
-        value <<= 10; /* fall through */
-    case 'M':
-        value <<= 10; /* fall through */
-    case 'K':
-        value <<= 10;
-        end++;
-        break;
-    default:
-        break;
+    for (const char *unit = "KMG"; *unit != '\0'; unit++) {
+        if (strchr(unit, *end) != NULL && *end != '\0') {
+            value <<= 10; /* for K, for M again, for G again */
+        }
     }
+    end += *end != '\0' && strchr("KMG", *end) != NULL;
     *at = end;
     return value;
 }
