@@ -192,6 +192,56 @@ Test(cancel, s5_s7_the_hook_runs_once_and_not_inside_the_cancel_call)
     expect_trace("begun; cancelled; asked; got cancel; then cancel");
 }
 
+struct asked_again {
+    struct fake *fake;
+    belay_group *group;
+    belay_cancel_scope *inner;
+    belay_cancel_scope *outer;
+    int i;
+};
+
+/* After the hook has answered, all that marks the scope anew: a shield that
+ * comes and goes, a second cancel, the end of the grace. The clock is moved by
+ * hand, since it does not jump over an operation that is under way.
+ */
+BELAY_ASYNC(asked_again)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, waiter, .fake = self->fake,
+            .inner = &self->inner, .outer = &self->outer));
+        BELAY_AWAIT(belay_checkpoint(task));
+        belay_cancel_scope_cancel(self->outer, NULL);
+        for (self->i = 0; self->i < 400; self->i++) { /* several passes */
+            BELAY_AWAIT(belay_checkpoint(task));
+            if (self->i == 100) {
+                belay_cancel_scope_set_shield(self->inner, true);
+            } else if (self->i == 101) {
+                belay_cancel_scope_set_shield(self->inner, false);
+            } else if (self->i == 200) {
+                belay_cancel_scope_cancel(self->inner, NULL);
+            } else if (self->i == 201) {
+                belay_clock_advance(
+                    belay_task_runtime(task)->clock, belay_seconds(6));
+            }
+        }
+        belay_op_done(&self->fake->op, 0, NULL);
+    }
+    BELAY_END;
+}
+
+Test(cancel, s7_the_hook_is_not_asked_again_whatever_comes_later)
+{
+    struct fake fake = {.answer = BELAY_ABORT_REFUSED};
+
+    cr_expect(eq(int, RUN(asked_again, .fake = &fake), 0));
+    expect_trace("begun; asked; got ok; then cancel");
+    trace_clear();
+    fake = (struct fake){.answer = BELAY_ABORT_LATER};
+    cr_expect(eq(int, RUN(asked_again, .fake = &fake), 0));
+    expect_trace("begun; asked; got ok; then cancel");
+}
+
 Test(cancel, s8_a_refused_abort_leaves_the_task_parked)
 {
     struct fake fake = {.answer = BELAY_ABORT_REFUSED};
@@ -832,17 +882,20 @@ Test(cancel, s102_exits_in_a_cancelled_shield_have_the_usual_grace)
 
 struct waits_for_event {
     struct belay_event *event;
+    belay_duration before;
 };
 
 BELAY_ASYNC(waits_for_event)
 {
     BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, self->before));
     BELAY_AWAIT(belay_event_wait(task, self->event));
     BELAY_END;
 }
 
 struct crowd {
     uint64_t count;
+    bool backwards; /* who comes first waits last */
     uint64_t *ret_steps;
     struct belay_event event;
     belay_group *group;
@@ -865,10 +918,16 @@ BELAY_ASYNC(crowd)
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         for (self->i = 0; self->i < self->count; self->i++) {
-            BELAY_CHECK(belay_spawn(
-                self->group, waits_for_event, .event = &self->event));
+            BELAY_CHECK(
+                belay_spawn(self->group, waits_for_event, .event = &self->event,
+                    .before = belay_milliseconds(
+                        (int64_t)(self->backwards ? self->count - self->i
+                                                  : self->i))));
         }
-        BELAY_AWAIT(belay_checkpoint(task));
+        BELAY_AWAIT(
+            belay_sleep(task, belay_milliseconds((int64_t)self->count + 1)));
+        cr_expect(
+            eq(sz, belay__waiters_count(&self->event.waiters), self->count));
         self->before = steps_of(task);
         belay_group_cancel(self->group, NULL);
         cr_expect(eq(u64, steps_of(task), self->before));
@@ -878,13 +937,29 @@ BELAY_ASYNC(crowd)
     BELAY_END;
 }
 
-/* If leaving the event's queue were a search this would take minutes. */
-Test(cancel, s29_cancelling_many_waiters_of_one_event_is_linear)
+/* If leaving the event's queue were a search, from whichever end, this would
+ * take minutes. */
+static void
+cancel_crowds(bool backwards)
 {
     uint64_t few = 0;
     uint64_t many = 0;
 
-    cr_expect(eq(int, RUN(crowd, .count = 1000, .ret_steps = &few), 0));
-    cr_expect(eq(int, RUN(crowd, .count = 50000, .ret_steps = &many), 0));
-    cr_expect(le(u64, many, 50 * few));
+    cr_expect(eq(int,
+        RUN(crowd, .count = 1000, .backwards = backwards, .ret_steps = &few),
+        0));
+    cr_expect(eq(int,
+        RUN(crowd, .count = 100000, .backwards = backwards, .ret_steps = &many),
+        0));
+    cr_expect(le(u64, many, 100 * few));
+}
+
+Test(cancel, s29_cancelling_many_waiters_of_one_event_is_linear)
+{
+    cancel_crowds(false);
+}
+
+Test(cancel, s29_in_whichever_order_they_leave_it)
+{
+    cancel_crowds(true);
 }

@@ -135,6 +135,33 @@ Test(context, s119_a_token_works_once_for_its_variable_in_its_task)
     cr_expect(eq(int, RUN(tokens, .group = NULL), 0));
 }
 
+struct used_token {
+    struct belay_var_token token;
+    struct belay_var_token next;
+};
+
+/* The next value may get the very memory of the one that is gone: the used
+ * token must not pass for that one's.
+ */
+BELAY_ASYNC(used_token)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &plain, text("one"), &self->token));
+    cr_expect(zero(int, belay_var_reset(task, &plain, &self->token)));
+    cr_expect(zero(ptr, self->token.binding));
+    BELAY_CHECK(belay_var_set(task, &plain, text("two"), &self->next));
+    cr_expect(
+        eq(int, belay_var_reset(task, &plain, &self->token), BELAY_ESTATE));
+    cr_expect_str_eq(value_of(task, &plain), "two");
+    cr_expect(zero(int, belay_var_reset(task, &plain, &self->next)));
+    BELAY_END;
+}
+
+Test(context, s119_a_used_token_resets_nothing_that_was_set_later)
+{
+    cr_expect(eq(int, RUN(used_token, .token = {0}), 0));
+}
+
 struct setting {
     struct belay_var_token token;
 };
@@ -246,6 +273,41 @@ Test(context, s136_a_failed_set_has_done_nothing)
 {
     cr_expect(eq(int, RUN(lacking, .token = {0}), 0));
     expect_trace("");
+}
+
+struct between {
+    belay_group *group;
+};
+
+BELAY_ASYNC(between)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &plain, text("its spawner's"), NULL));
+    BELAY_CHECK(belay_spawn(self->group, reader, .name = "a"));
+    BELAY_END;
+}
+
+struct hosts {
+    belay_group *group;
+};
+
+/* The group's host and the group's first child have values of their own. */
+BELAY_ASYNC(hosts)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &plain, text("the host's"), NULL));
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, between, .group = self->group));
+    }
+    trace("host sees %s", value_of(task, &plain));
+    BELAY_END;
+}
+
+Test(context, s116_the_snapshot_is_of_the_spawner_not_of_the_groups_host)
+{
+    cr_expect(eq(int, RUN(hosts, .group = NULL), 0));
+    expect_trace("a sees its spawner's; a sees the child's; "
+                 "host sees the host's");
 }
 
 static void

@@ -36,12 +36,20 @@ struct idler {
     belay_duration exit_sleep;
 };
 
+/* Says why it was cancelled: nothing else tells a task that was stopped at
+ * once from one that was waited for until some deadline stopped it. */
 BELAY_ASYNC(idler)
 {
+    struct belay_cancel_reason reason;
+
     BELAY_BEGIN;
     BELAY_WITH (
         BELAY_ENTER(probe, .name = "idler", .exit_sleep = self->exit_sleep)) {
-        BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
+        if (belay_cancel_pending(task, &reason)) {
+            trace("%s", reason.text);
+        }
+        return belay_pass(task);
     }
     BELAY_END;
 }
@@ -220,8 +228,8 @@ Test(evict, s28_so_is_a_group_and_its_tasks_are_cancelled)
 {
     EXPECT_MISNEST("group 'workers' was left open", left, .what = GROUP);
     expect_trace("enter older; enter outside; enter block; enter idler; open; "
-                 "exit block; exit idler/cancel; exit outside/EMISNEST; "
-                 "exit older/EMISNEST");
+                 "exit block; left open on an exit stack; exit idler/cancel; "
+                 "exit outside/EMISNEST; exit older/EMISNEST");
 }
 
 Test(evict, s28_so_is_a_prepared_scope)
@@ -244,8 +252,9 @@ Test(evict, s28_so_is_a_manager_with_all_its_scopes)
     EXPECT_MISNEST(
         "crowd 'cancel scope' was left open", left, .what = GENERATOR);
     expect_trace("enter older; enter outside; enter block; open; exit block; "
-                 "crowd goes; enter idler; exit idler/cancel; "
-                 "exit outside/EMISNEST; exit older/EMISNEST");
+                 "crowd goes; enter idler; left open on an exit stack; "
+                 "exit idler/cancel; exit outside/EMISNEST; "
+                 "exit older/EMISNEST");
 }
 
 Test(evict, s28_several_go_newest_first_and_each_is_named)
@@ -266,8 +275,8 @@ Test(evict, s28_also_when_the_task_ends_with_a_return)
 {
     EXPECT_MISNEST("group 'workers'", left, .what = GROUP, .how = RETURN);
     expect_trace("enter older; enter outside; enter block; enter idler; open; "
-                 "exit block; exit idler/cancel; exit outside/EMISNEST; "
-                 "exit older/EMISNEST");
+                 "exit block; left open on an exit stack; exit idler/cancel; "
+                 "exit outside/EMISNEST; exit older/EMISNEST");
 }
 
 Test(evict, s28_s77_a_failure_of_the_body_is_its_context)
@@ -346,7 +355,8 @@ Test(evict, s28_s47_in_a_group_it_is_a_failure_of_the_body)
         eq(int, RUN_RESULT(&result, in_group, .stack = NULL), BELAY_EGROUP));
     cr_expect(says(result.error, BELAY_EMISNEST, "was left open"));
     belay_error_unref(result.error);
-    expect_trace("enter idler; exit idler/cancel");
+    expect_trace("enter idler; the body of the group failed; "
+                 "exit idler/cancel");
 }
 
 /* A task ends: its stack, with a scope on it, is another task's by now. */
@@ -410,7 +420,8 @@ Test(evict, s28_s87_a_timeout_ends_with_its_task_wherever_the_stack_is)
 Test(evict, s28_s87_so_does_a_group)
 {
     EXPECT_GIVEN("group 'workers' was left open", GROUP);
-    expect_trace("enter idler; moved; exit idler/cancel; note");
+    expect_trace("enter idler; moved; left open on an exit stack; "
+                 "exit idler/cancel; note");
 }
 
 Test(evict, s28_s87_so_do_several)

@@ -477,14 +477,18 @@ struct lacking {
     belay_group *group;
     int code;
     belay_task *ref;
+    uint32_t reserved;
 };
 
 BELAY_ASYNC(lacking)
 {
+    const struct belay__heap *deadlines = &belay_task_runtime(task)->deadlines;
+
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         test_alloc_fail_after(0);
         for (self->code = 0; self->code == 0;) { /* blocks kept for reuse */
+            self->reserved = deadlines->reserved;
             self->code = belay_group_spawn(self->group, &nothing,
                 &(const struct nothing){0},
                 BELAY_SPAWN_OPTS(.task = &self->ref));
@@ -495,6 +499,7 @@ BELAY_ASYNC(lacking)
         }
         test_alloc_never_fail();
         cr_expect(eq(int, self->code, BELAY_ENOMEM));
+        cr_expect(eq(u32, deadlines->reserved, self->reserved));
         cr_expect(zero(ptr, self->ref));
         cr_expect(zero(sz, belay_group_count(self->group)));
         cr_expect(eq(int,

@@ -256,6 +256,7 @@ twice_step(belay_task *task, void *arg)
         belay_op_done(&self->op, 0, NULL);
         cr_expect(not(belay_op_pending(&self->op)));
         belay_op_done(&self->op, 0, NULL);
+        return belay_return(task, NULL); /* all is well, if that was */
     }
     return belay_op_begin(task, &self->op, NULL) < 0 ? belay_return(task, NULL)
                                                      : belay_op_wait(&self->op);

@@ -283,6 +283,34 @@ Test(runtime, s136_attaching_without_memory_changes_nothing)
         BELAY_EINVAL));
 }
 
+Test(runtime, s136_a_spawn_without_memory_leaves_nothing)
+{
+    struct host host;
+    int code = BELAY_ENOMEM;
+    size_t blocks;
+    size_t k;
+
+    host_open(&host, false);
+    blocks = test_alloc_live_blocks();
+    for (k = 0; code == BELAY_ENOMEM; k++) {
+        test_alloc_fail_at(k);
+        code = belay_runtime_spawn(host.runtime, &napper,
+            &(const struct napper){.times = 0}, on_ended, &host, NULL);
+        test_alloc_never_fail();
+        if (code < 0) {
+            cr_expect(eq(int, code, BELAY_ENOMEM));
+            cr_expect(eq(sz, test_alloc_live_blocks(), blocks));
+            (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+            expect_trace("");
+        }
+    }
+    cr_expect(gt(sz, k, 2));
+    cr_expect(zero(int, code));
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("first step; ended ok");
+    host_close(&host);
+}
+
 /* ---- belay_run() ---- */
 
 struct nested_run {
@@ -335,6 +363,51 @@ Test(runtime, s134_a_run_inside_a_run_is_refused)
     host_close(&host);
     belay_portal_unref(portal);
     cr_expect(eq(int, RUN(nested_run, 0), 0)); /* outside it works again */
+}
+
+struct foreign {
+    uv_timer_t timer;
+    struct belay_op op;
+};
+
+static void
+on_foreign_closed(uv_handle_t *handle)
+{
+    struct foreign *self = handle->data;
+
+    belay_op_done(&self->op, 0, NULL);
+}
+
+static void
+on_foreign(uv_timer_t *timer)
+{
+    run_in_ended(NULL, NULL);
+    uv_close((uv_handle_t *)timer, on_foreign_closed);
+}
+
+static belay_next
+start_foreign(belay_task *task, struct foreign *self)
+{
+    uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
+
+    belay_op_begin_shielded(task, &self->op);
+    self->timer.data = self;
+    cr_assert(zero(int, uv_timer_init(loop, &self->timer)));
+    cr_assert(zero(int, uv_timer_start(&self->timer, on_foreign, 0, 0)));
+    return belay_op_wait(&self->op);
+}
+
+BELAY_ASYNC(foreign)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(start_foreign(task, self));
+    BELAY_END;
+}
+
+Test(runtime, s134_so_is_one_from_a_foreign_callback_on_the_loop_of_a_run)
+{
+    cr_expect(eq(int, RUN(foreign, .op = {.state = 0}), 0));
+    expect_trace("EBUSY");
 }
 
 struct stuck {

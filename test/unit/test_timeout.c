@@ -565,6 +565,12 @@ BELAY_ASYNC(prepared)
     BELAY_END;
 }
 
+static void
+free_scope(void *arg)
+{
+    belay_cancel_scope_free(*(belay_cancel_scope **)arg);
+}
+
 #define PREPARED_OPTS(...)                                          \
     {                                                               \
         .size = sizeof(struct belay_cancel_scope_opts), __VA_ARGS__ \
@@ -612,6 +618,35 @@ Test(timeout, s39_s40_its_deadline_counts_from_entry_and_may_be_moved_before)
     expect_trace("body; cancelled: the deadline passed by ; behind; caught 1");
 }
 
+struct made_early {
+    belay_cancel_scope *scope;
+    int64_t entered_ns;
+};
+
+BELAY_ASYNC(made_early)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_scope, &self->scope)) {
+        BELAY_CHECK(belay_cancel_scope_new(belay_task_runtime(task),
+            BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_seconds(2)),
+            &self->scope));
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(10)));
+        self->entered_ns = belay_now(task).ns;
+        BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+            trace("body");
+            BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        }
+        trace("after %lld ms", elapsed_ms(task, self->entered_ns));
+    }
+    BELAY_END;
+}
+
+Test(timeout, s40_the_time_before_its_entry_does_not_count)
+{
+    cr_expect(eq(int, RUN(made_early, .scope = NULL), 0));
+    expect_trace("body; after 2000 ms");
+}
+
 Test(timeout, s25_its_shield_may_be_dropped_before)
 {
     cr_expect(eq(int,
@@ -638,12 +673,6 @@ BELAY_ASYNC(second_task)
         trace("not reached");
     }
     BELAY_END;
-}
-
-static void
-free_scope(void *arg)
-{
-    belay_cancel_scope_free(*(belay_cancel_scope **)arg);
 }
 
 struct two_tasks {

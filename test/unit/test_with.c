@@ -489,8 +489,18 @@ Test(with, s102_grace_none_forever_and_default)
                  "exit outer/cancel; cut outer; after 5000 ms");
 }
 
+/* Not even one that could complete at once. */
+Test(with, s102_without_grace_no_wait_of_an_exit_succeeds)
+{
+    cr_expect(eq(int, run_graced(BELAY_NO_GRACE, belay_seconds(0)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
+                 "exit outer/cancel; after 0 ms");
+}
+
 struct scope_grace {
     belay_duration grace;
+    belay_duration exit_sleep;
+    int exit_waits;
     int64_t from_ns;
 };
 
@@ -502,8 +512,8 @@ BELAY_ASYNC(scope_grace)
         BELAY_CANCEL_SCOPE_OPTS(.grace = self->grace,
             .timeout = belay_seconds(1)),
         NULL)) {
-        BELAY_WITH (
-            BELAY_ENTER(probe, .name = "a", .exit_sleep = belay_seconds(100))) {
+        BELAY_WITH (BELAY_ENTER(probe, .name = "a",
+            .exit_sleep = self->exit_sleep, .exit_waits = self->exit_waits)) {
             BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
         }
     }
@@ -513,8 +523,15 @@ BELAY_ASYNC(scope_grace)
 
 Test(with, s102_grace_can_be_set_per_scope)
 {
-    cr_expect(eq(int, RUN(scope_grace, .grace = belay_seconds(2)), 0));
+    cr_expect(eq(int,
+        RUN(scope_grace, .grace = belay_seconds(2),
+            .exit_sleep = belay_seconds(100)),
+        0));
     expect_trace("enter a; exit a/cancel; cut a; after 3000 ms");
+    trace_clear();
+    cr_expect(
+        eq(int, RUN(scope_grace, .grace = BELAY_NO_GRACE, .exit_waits = 1), 0));
+    expect_trace("enter a; exit a/cancel; cut a; after 1000 ms");
 }
 
 struct exit_reason {
@@ -1107,6 +1124,43 @@ Test(with, s81_after_a_suppression_the_chain_starts_afresh)
     belay_error_unref(result.error);
 }
 
+struct relenting {
+    int unused;
+};
+
+BELAY_MANAGER(relenting)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "s", .exit_suppress = true)) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_FAIL(BELAY_EBUSY, "afresh");
+    BELAY_END;
+}
+
+struct relented {
+    int unused;
+};
+
+BELAY_ASYNC(relented)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(relenting, .unused = 0)) {
+        BELAY_FAIL(BELAY_EIO, "body");
+    }
+    BELAY_END;
+}
+
+Test(with, s81_also_if_one_manager_first_suppresses_and_then_fails)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int, RUN_RESULT(&result, relented, .unused = 0), BELAY_EBUSY));
+    expect_trace("enter s; exit s/EIO");
+    cr_expect(eq(str, chain_text(&result), (char *)"EBUSY "));
+    belay_error_unref(result.error);
+}
+
 struct bare {
     struct belay_op op;
 };
@@ -1136,6 +1190,39 @@ Test(with, s77_a_bare_code_has_its_place_in_the_chain)
 
     cr_expect(eq(int, RUN_RESULT(&result, bare, .op = {0}), BELAY_EBUSY));
     cr_expect(eq(str, chain_text(&result), (char *)"EBUSY EPIPE "));
+    belay_error_unref(result.error);
+}
+
+/* Ends with the very code that it sees, which has no object behind it. */
+static belay_next
+bare_exit(belay_task *task, void *self)
+{
+    return belay_end_with(task, bare_wait(task, self));
+}
+
+struct bare_again {
+    struct bare body;
+};
+
+BELAY_ASYNC(bare_again)
+{
+    static const belay_manager again = {
+        {"again", NULL, sizeof(struct bare), reason_enter, 0}, bare_exit};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_enter(task, &again, &(const struct bare){.op = {0}})) {
+        BELAY_AWAIT(bare_wait(task, &self->body));
+    }
+    BELAY_END;
+}
+
+Test(with, s79_the_same_bare_code_is_no_new_failure)
+{
+    struct belay_result result;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, bare_again, .body = {{0}}), BELAY_EPIPE));
+    cr_expect(eq(str, chain_text(&result), (char *)""));
     belay_error_unref(result.error);
 }
 
