@@ -1,11 +1,12 @@
-/* test_gpu_random.c - random programs under both oracles: G12, G19, G21, G23,
- * G30, G34, with cancels, deadlines, shared leases and faults.
+/* test_gpu_random.c - random programs under both oracles: G7, G12, G19, G21,
+ * G23, G30, G34, with cancels, deadlines, shared leases and faults.
  *
  * BELAY_GPU_LEASES asks for more leases than the suite has, and
  * BELAY_GPU_SEED for another start; a failure prints the seed and the last
  * events.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "gpu/internal.h"
 #include "gpu/sim.h"
@@ -137,6 +138,26 @@ BELAY_ASYNC(actor)
     BELAY_END;
 }
 
+/* Of all events, in their order. */
+static uint64_t
+hash_events(const belay_gpu_pool *pool)
+{
+    struct belay_gpu_event event;
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    unsigned char bytes[sizeof(event)];
+    uint64_t cursor = 0;
+    uint64_t lost;
+
+    while (belay_gpu_events(pool, &cursor, &event, 1, &lost) == 1) {
+        cr_assert(zero(u64, lost));
+        memcpy(bytes, &event, sizeof(bytes));
+        for (size_t i = 0; i < sizeof(bytes); i++) {
+            hash = (hash ^ bytes[i]) * UINT64_C(0x100000001b3);
+        }
+    }
+    return hash;
+}
+
 BELAY_ASYNC(chaos)
 {
     uint32_t victim;
@@ -174,7 +195,8 @@ BELAY_ASYNC(chaos)
             cr_assert(zero(u64, self->pool->devices[i].leased), "%s",
                 gpu_oracle_hint);
         }
-        trace("%llu", (unsigned long long)self->granted);
+        trace("%llu grants, events %llx", (unsigned long long)self->granted,
+            (unsigned long long)hash_events(self->pool));
     }
     BELAY_END;
 }
@@ -220,6 +242,20 @@ rounds_or(uint64_t otherwise)
     const uint64_t leases = from_environment("BELAY_GPU_LEASES", 0);
 
     return leases > 0 ? leases / 400 / 4 + 1 : otherwise;
+}
+
+Test(gpu_random, g7_the_same_seed_gives_the_same_events)
+{
+    static const char devices[] =
+        "devices=4,slots=3,mem=64K,launch=20us,noise=lognormal:1,"
+        "bandwidth=1e9,p_op=0.01,p_sticky=0.002,p_slow=0.01";
+    char first[128];
+
+    run_chaos(devices, true, 1);
+    (void)snprintf(first, sizeof(first), "%s", trace_text());
+    run_chaos(devices, true, 1);
+    expect_trace(first);
+    cr_expect(ge(int, (int)strtol(first, NULL, 10), 100), "%s", first);
 }
 
 Test(gpu_random, few_slots)
