@@ -255,7 +255,8 @@ struct belay_gpu_pool {
     struct belay__timer timer; /* of the close_limit */
     struct belay__gpu_op *ops_unused; /* of the common size */
     uint32_t ops_kept;
-    struct belay__gpu_op *ended_last; /* kept for one more end; op.c */
+    struct belay__gpu_op *ended; /* kept for a while; op.c */
+    uint32_t completing;         /* ends that are being dealt with */
 
     /* By a hash of the holding task: how many leases; lease.c. */
     uint32_t holders[256];

@@ -99,14 +99,30 @@ belay__gpu_op_free(belay_gpu_pool *pool, struct belay__gpu_op *op)
     belay__gpu_block_free(pool, op, op->bytes);
 }
 
-/* The one that has ended last is kept until the next one has, so that its
- * state can still be read if its end is reported again.
+/* What was with a driver is kept until another one ends, of which the driver
+ * tells anew: so its state can still be read if its end is reported again.
+ * What ends while an end is being dealt with does not free it.
  */
 static void
 bury(belay_gpu_pool *pool, struct belay__gpu_op *op)
 {
-    belay__gpu_op_free(pool, pool->ended_last);
-    pool->ended_last = op;
+    if (!op->handed) {
+        belay__gpu_op_free(pool, op);
+        return;
+    }
+    op->next = pool->ended;
+    pool->ended = op;
+}
+
+static void
+free_ended(belay_gpu_pool *pool)
+{
+    struct belay__gpu_op *op;
+
+    while ((op = pool->ended) != NULL) {
+        pool->ended = op->next;
+        belay__gpu_op_free(pool, op);
+    }
 }
 
 void
@@ -114,8 +130,7 @@ belay__gpu_ops_fini(belay_gpu_pool *pool)
 {
     struct belay__gpu_op *op;
 
-    belay__gpu_op_free(pool, pool->ended_last);
-    pool->ended_last = NULL;
+    free_ended(pool);
     while ((op = pool->ops_unused) != NULL) {
         pool->ops_unused = op->next;
         belay__gpu_block_free(pool, op, op->bytes);
@@ -411,6 +426,9 @@ belay__gpu_complete(struct belay__gpu_op *op)
     if (before != BELAY__GPU_OP_QUEUED && before != BELAY__GPU_OP_SUBMITTED) {
         return; /* said twice (G30) */
     }
+    if (slot->pool->completing++ == 0) {
+        free_ended(slot->pool);
+    }
     lost = op->status == BELAY_GPU_ELOST && !slot->lost && op != slot->own;
     if (op->status == 0) {
         finish(op, BELAY__GPU_OP_DONE);
@@ -423,6 +441,7 @@ belay__gpu_complete(struct belay__gpu_op *op)
         belay__gpu_device_lost(slot->device);
     }
     belay__gpu_op_advance(slot);
+    slot->pool->completing--;
     belay__gpu_changed(slot->pool);
 }
 
