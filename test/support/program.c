@@ -2,14 +2,30 @@
 #include "test/support/program.h"
 
 #include "runtime/internal.h"
+#include "test/support/sweeps.h"
 
 #include <dirent.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define RUNS_MAX 20000
 #define OPEN_MAX 256
+
+/* What must hold in a trial of a sweep too, where assertions do not count. */
+#define MUST(condition, ...)                        \
+    do {                                            \
+        if (!(condition)) {                         \
+            if (program_disturbed) {                \
+                (void)fprintf(stderr, __VA_ARGS__); \
+                (void)fputc('\n', stderr);          \
+                abort();                            \
+            }                                       \
+            cr_fatal(__VA_ARGS__);                  \
+        }                                           \
+    } while (0)
 
 /* ---- the trace ---- */
 
@@ -26,13 +42,13 @@ trace(const char *format, ...)
     int n;
 
     n = snprintf(log_.text + log_.len, room, "%s", log_.len > 0 ? "; " : "");
-    cr_assert(n >= 0 && (size_t)n < room, "the trace is full");
+    MUST(n >= 0 && (size_t)n < room, "the trace is full");
     log_.len += (size_t)n;
     va_start(args, format);
     n = vsnprintf(
         log_.text + log_.len, sizeof(log_.text) - log_.len, format, args);
     va_end(args);
-    cr_assert(n >= 0 && (size_t)n < sizeof(log_.text) - log_.len,
+    MUST(n >= 0 && (size_t)n < sizeof(log_.text) - log_.len,
         "the trace is full");
     log_.len += (size_t)n;
 }
@@ -73,7 +89,7 @@ static struct {
 static void
 probe_opened(const belay_task *task, const struct probe *self)
 {
-    cr_assert(probes.count < OPEN_MAX, "too many probes");
+    MUST(probes.count < OPEN_MAX, "too many probes");
     probes.open[probes.count].task_id = belay_task_id(task);
     probes.open[probes.count].self = self;
     probes.count++;
@@ -87,7 +103,7 @@ probe_closed(const belay_task *task, const struct probe *self)
     while (i > 0 && probes.open[i - 1].task_id != belay_task_id(task)) {
         i--;
     }
-    cr_assert(i > 0 && probes.open[i - 1].self == self,
+    MUST(i > 0 && probes.open[i - 1].self == self,
         "exit %s out of turn; trace: %s", self->name, trace_text());
     memmove(&probes.open[i - 1], &probes.open[i],
         (probes.count - i) * sizeof(probes.open[0]));
@@ -171,6 +187,21 @@ probe_exit(belay_task *task, void *arg)
 const belay_manager probe = {
     {"probe", __FILE__, sizeof(struct probe), probe_enter, 0}, probe_exit};
 
+static void
+drop_handle(void *arg)
+{
+    belay_task **handle = arg;
+
+    belay_task_unref(*handle);
+    *handle = NULL;
+}
+
+belay_next
+dropping(belay_task *task, belay_task **handle)
+{
+    return belay_defer(task, drop_handle, (void *)handle);
+}
+
 /* ---- programs ---- */
 
 size_t
@@ -190,8 +221,8 @@ count_fds(void)
 }
 
 /* The first loop of a process opens descriptors that stay (signal pipe). */
-static size_t
-count_fds_warm(void)
+size_t
+program_count_fds(void)
 {
     uv_loop_t loop;
 
@@ -202,8 +233,7 @@ count_fds_warm(void)
 
 struct root {
     const struct program *program;
-    uint64_t cancel_in;
-    bool cancel_late;
+    const struct fault *fault;
     uint64_t *ret_left;
 };
 
@@ -223,29 +253,30 @@ root_step(belay_task *task, void *arg)
     struct root *self = arg;
     belay_runtime *runtime = belay_task_runtime(task);
 
-    runtime->cancel_in = self->cancel_in;
-    runtime->cancel_late = self->cancel_late;
+    runtime->cancel_in = self->fault->cancel_in;
+    runtime->cancel_late = self->fault->cancel_late;
     runtime->counts_waits = true;
     return belay_then(task, root_end,
         belay_call(task, self->program->function, self->program->arguments));
 }
 
-static int
-run(const struct program *program, uint64_t cancel_in, bool late,
+int
+program_try(const struct program *program, const struct fault *fault,
     uint64_t *ret_left, struct belay_result *ret)
 {
     static const belay_function function = {
         "program", NULL, sizeof(struct root), root_step, 0};
-    const struct root root = {program, cancel_in, late, ret_left};
+    const struct root root = {program, fault, ret_left};
     belay_clock *clock = belay_clock_new(true);
     int code;
 
     cr_assert(ne(ptr, clock, NULL));
-    *ret_left = cancel_in;
+    *ret_left = fault->cancel_in;
     *ret = (struct belay_result){0};
     code = belay_run(&function, &root,
         BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock,
-            .grace = program->grace),
+            .grace = program->grace,
+            .step_budget = fault->pace == PACE_LATE ? 1 : 0),
         ret);
     if (code < 0 && ret->code == 0) {
         ret->code = code; /* nothing has run */
@@ -254,27 +285,29 @@ run(const struct program *program, uint64_t cancel_in, bool late,
     return code;
 }
 
-static void
-look_for_leftovers(const char *what, size_t k, size_t blocks, size_t fds)
+void
+program_check_left(const char *what, uint64_t k, size_t blocks, size_t fds)
 {
-    cr_assert(test_alloc_live_blocks() == blocks,
-        "%s %zu: %zu blocks are left; trace: %s", what, k,
+    MUST(test_alloc_live_blocks() == blocks,
+        "%s %" PRIu64 ": %zu blocks are left; trace: %s", what, k,
         test_alloc_live_blocks() - blocks, trace_text());
-    cr_assert(count_fds() == fds, "%s %zu: a file descriptor is left; %s", what,
-        k, trace_text());
-    cr_assert(probes.count == 0, "%s %zu: %zu probes have not exited; %s", what,
-        k, probes.count, trace_text());
+    MUST(count_fds() == fds, "%s %" PRIu64 ": a file descriptor is left; %s",
+        what, k, trace_text());
+    MUST(probes.count == 0, "%s %" PRIu64 ": %zu probes have not exited; %s",
+        what, k, probes.count, trace_text());
 }
 
 int
 program_run(const struct program *program, struct belay_result *ret)
 {
     const size_t blocks = test_alloc_live_blocks();
-    const size_t fds = count_fds_warm();
+    const size_t fds = program_count_fds();
     struct belay_result result;
     uint64_t left;
-    int code = run(program, 0, false, &left, &result);
+    int code;
 
+    sweeps_try(program);
+    code = program_try(program, &(const struct fault){0}, &left, &result);
     if (ret != NULL) {
         *ret = result;
         cr_assert(probes.count == 0, "%zu probes have not exited; %s",
@@ -282,7 +315,7 @@ program_run(const struct program *program, struct belay_result *ret)
         return code;
     }
     belay_error_unref(result.error);
-    look_for_leftovers("run", 0, blocks, fds);
+    program_check_left("run", 0, blocks, fds);
     return code;
 }
 
@@ -291,7 +324,7 @@ sweep_cancels_once(const struct program *program, bool late)
 {
     const char *what = late ? "cancel during wait" : "cancel before wait";
     const size_t blocks = test_alloc_live_blocks();
-    const size_t fds = count_fds_warm();
+    const size_t fds = program_count_fds();
     struct belay_result result;
     bool disturbed = true;
     uint64_t left;
@@ -300,13 +333,14 @@ sweep_cancels_once(const struct program *program, bool late)
     for (k = 1; disturbed; k++) {
         cr_assert(k < RUNS_MAX, "the program does not end");
         trace_clear();
-        (void)run(program, k, late, &left, &result);
+        (void)program_try(program, &(const struct fault){k, late, PACE_NORMAL},
+            &left, &result);
         disturbed = left == 0 || left > k; /* it has counted through zero */
         if (program->check != NULL) {
             program->check(&result, disturbed);
         }
         belay_error_unref(result.error);
-        look_for_leftovers(what, k, blocks, fds);
+        program_check_left(what, k, blocks, fds);
     }
     return k;
 }
@@ -323,7 +357,7 @@ sweep_allocs_once(const struct program *program, bool rest)
 {
     const char *what = rest ? "no memory from" : "no memory at";
     const size_t blocks = test_alloc_live_blocks();
-    const size_t fds = count_fds_warm();
+    const size_t fds = program_count_fds();
     struct belay_result result;
     bool disturbed = true;
     uint64_t left;
@@ -337,14 +371,14 @@ sweep_allocs_once(const struct program *program, bool rest)
         } else {
             test_alloc_fail_at(k);
         }
-        (void)run(program, 0, false, &left, &result);
+        (void)program_try(program, &(const struct fault){0}, &left, &result);
         disturbed = test_alloc_failures() > 0;
         test_alloc_never_fail();
         if (program->check != NULL) {
             program->check(&result, disturbed);
         }
         belay_error_unref(result.error);
-        look_for_leftovers(what, k, blocks, fds);
+        program_check_left(what, k, blocks, fds);
     }
     return k;
 }

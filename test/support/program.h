@@ -23,6 +23,48 @@
 
 #include "test/support/alloc.h"
 
+/* ---- trials of a sweep, see sweeps.h ---- */
+
+/* In a trial, where what a test asserts does not hold, nor count. */
+extern bool program_disturbed;
+/* A code with which a program of this test may end then; set by the test. */
+extern int program_other_code;
+/* Not in a sweep, since what this test cuts short cannot end any more. */
+extern bool program_unswept;
+
+static inline void
+program_abort_test(void)
+{
+    if (!program_disturbed) {
+        criterion_abort_test();
+    }
+}
+
+static inline void
+program_continue_test(void)
+{
+    if (!program_disturbed) {
+        criterion_continue_test();
+    }
+}
+
+#define cri_assert_node_send(file, line, tree) \
+    (program_disturbed ? (void)0 : cri_assert_node_send(file, line, tree))
+#undef cr_assert
+#define cr_assert(...) \
+    cr_assert_user(__FILE__, __LINE__, program_abort_test, __VA_ARGS__)
+#undef cr_expect
+#define cr_expect(...) \
+    cr_assert_user(__FILE__, __LINE__, program_continue_test, __VA_ARGS__)
+#undef cr_fatal
+#define cr_fatal(...) \
+    cr_assert_fail_user(__FILE__, __LINE__, program_abort_test, __VA_ARGS__)
+
+belay_next program_sleep(belay_task *task, belay_duration span);
+belay_next program_sleep_until(belay_task *task, belay_time when);
+#define belay_sleep(task, span) program_sleep(task, span)
+#define belay_sleep_until(task, when) program_sleep_until(task, when)
+
 /* ---- the trace: what happened, separated by "; " ---- */
 
 void trace(const char *format, ...) BELAY_PRINTF(1, 2);
@@ -50,6 +92,9 @@ struct probe {
     int waits; /* private */
 };
 extern const belay_manager probe;
+
+/* For a block at whose end the handle of a task in *handle is dropped. */
+belay_next dropping(belay_task *task, belay_task **handle);
 
 /* ---- programs ---- */
 

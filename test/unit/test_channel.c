@@ -169,29 +169,39 @@ struct ends {
     int total;
 };
 
+static void
+free_channel(void *arg)
+{
+    belay_channel **channel = arg;
+
+    belay_channel_free(*channel);
+}
+
 BELAY_ASYNC(ends)
 {
     BELAY_BEGIN;
-    BELAY_CHECK(belay_channel_new(
-        belay_task_runtime(task), 1, sizeof(int), &self->channel));
-    self->item = 7;
-    BELAY_AWAIT(belay_channel_send(task, self->channel, &self->item));
-    BELAY_WITH (belay_group_open(
-        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, producer, .channel = self->channel,
-            .from = 1, .count = 1, .total = &self->total));
-        BELAY_AWAIT(belay_checkpoint(task));
-        belay_channel_close(self->channel); /* a send is waiting */
+    BELAY_WITH (belay_defer(task, free_channel, &self->channel)) {
+        BELAY_CHECK(belay_channel_new(
+            belay_task_runtime(task), 1, sizeof(int), &self->channel));
+        self->item = 7;
+        BELAY_AWAIT(belay_channel_send(task, self->channel, &self->item));
+        BELAY_WITH (belay_group_open(
+            task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
+            BELAY_CHECK(
+                belay_spawn(self->group, producer, .channel = self->channel,
+                    .from = 1, .count = 1, .total = &self->total));
+            BELAY_AWAIT(belay_checkpoint(task));
+            belay_channel_close(self->channel); /* a send is waiting */
+        }
+        cr_expect(zero(int, self->total));
+        BELAY_TRY(belay_channel_send(task, self->channel, &self->item));
+        trace("send %s", trace_result(belay_result(task)));
+        self->item = 0;
+        BELAY_TRY(belay_channel_receive(task, self->channel, &self->item));
+        trace("receive %s %d", trace_result(belay_result(task)), self->item);
+        BELAY_TRY(belay_channel_receive(task, self->channel, &self->item));
+        trace("receive %s %d", trace_result(belay_result(task)), self->item);
     }
-    cr_expect(zero(int, self->total));
-    BELAY_TRY(belay_channel_send(task, self->channel, &self->item));
-    trace("send %s", trace_result(belay_result(task)));
-    self->item = 0;
-    BELAY_TRY(belay_channel_receive(task, self->channel, &self->item));
-    trace("receive %s %d", trace_result(belay_result(task)), self->item);
-    BELAY_TRY(belay_channel_receive(task, self->channel, &self->item));
-    trace("receive %s %d", trace_result(belay_result(task)), self->item);
-    belay_channel_free(self->channel);
     belay_channel_free(NULL);
     BELAY_END;
 }

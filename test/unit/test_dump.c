@@ -24,7 +24,8 @@ dumped(const belay_task *task)
 static void
 expect_in(const char *text, const char *part)
 {
-    cr_expect(strstr(text, part) != NULL, "%s is not in: %s", part, text);
+    cr_expect(text != NULL && strstr(text, part) != NULL, "%s is not in: %s",
+        part, text != NULL ? text : "nothing");
 }
 
 struct sleeper {
@@ -97,40 +98,58 @@ struct root {
     char *text;
 };
 
+/* The operation cannot be aborted. */
+static void
+settle(void *arg)
+{
+    struct root *self = arg;
+
+    if (belay_op_pending(&self->op)) {
+        belay_op_done(&self->op, 0, NULL);
+    }
+}
+
 BELAY_ASYNC(root)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(
-        task, BELAY_GROUP_OPTS(.name = "readers"), &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, sleeper, .event = &self->never));
-        BELAY_CHECK(belay_spawn(self->group, caller, .op = &self->op));
-        BELAY_CHECK(belay_spawn(self->group, inner, .event = &self->event));
-        BELAY_AWAIT(belay_checkpoint(task));
-        belay_event_set(&self->event);
-        BELAY_AWAIT(belay_checkpoint(task));
-        BELAY_AWAIT(belay_checkpoint(task));
-        BELAY_CHECK(belay_group_spawn(self->group, &sleeper,
-            &(const struct sleeper){.event = &self->never},
-            BELAY_SPAWN_OPTS(.name = "late", .task = &self->cancelled)));
-        (void)belay_task_cancel(self->cancelled, "not needed");
-        self->text = dumped(task);
-        expect_in(self->text, "runtime: 6 tasks alive, 6 started");
-        expect_in(self->text, "program #1 running");
-        expect_in(self->text, "waiting for event in sleeper (");
-        expect_in(self->text,
-            "[cancel scope], inside cancel scope, deadline in 9.000 s");
-        expect_in(self->text, "[group] < program, inside readers");
-        expect_in(self->text, "waiting for the oracle in named_op (");
-        expect_in(self->text, " < caller (");
-        expect_in(self->text, "waiting for group join in group exit < inner (");
-        expect_in(self->text, "late #");
-        expect_in(self->text, "ready in sleeper");
-        expect_in(
-            self->text, "cancelled (explicit: not needed, by program #1)");
-        free(self->text);
-        belay_task_unref(self->cancelled);
-        belay_op_done(&self->op, 0, NULL);
-        belay_group_cancel(self->group, NULL);
+    BELAY_WITH (dropping(task, &self->cancelled)) {
+        BELAY_WITH (belay_group_open(
+            task, BELAY_GROUP_OPTS(.name = "readers"), &self->group)) {
+            BELAY_WITH (belay_defer(task, settle, self)) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, sleeper, .event = &self->never));
+                BELAY_CHECK(belay_spawn(self->group, caller, .op = &self->op));
+                BELAY_CHECK(
+                    belay_spawn(self->group, inner, .event = &self->event));
+                BELAY_AWAIT(belay_checkpoint(task));
+                belay_event_set(&self->event);
+                BELAY_AWAIT(belay_checkpoint(task));
+                BELAY_AWAIT(belay_checkpoint(task));
+                BELAY_CHECK(belay_group_spawn(self->group, &sleeper,
+                    &(const struct sleeper){.event = &self->never},
+                    BELAY_SPAWN_OPTS(.name = "late",
+                        .task = &self->cancelled)));
+                (void)belay_task_cancel(self->cancelled, "not needed");
+                self->text = dumped(task);
+                expect_in(self->text, "runtime: 6 tasks alive, 6 started");
+                expect_in(self->text, "program #1 running");
+                expect_in(self->text, "waiting for event in sleeper (");
+                expect_in(self->text,
+                    "[cancel scope], inside cancel scope, deadline in 9.000 s");
+                expect_in(
+                    self->text, "[group] [defer] < program, inside readers");
+                expect_in(self->text, "waiting for the oracle in named_op (");
+                expect_in(self->text, " < caller (");
+                expect_in(self->text,
+                    "waiting for group join in group exit < inner (");
+                expect_in(self->text, "late #");
+                expect_in(self->text, "ready in sleeper");
+                expect_in(self->text,
+                    "cancelled (explicit: not needed, by program #1)");
+                free(self->text);
+                belay_group_cancel(self->group, NULL);
+            }
+        }
     }
     BELAY_END;
 }
@@ -220,30 +239,31 @@ expect_enter_at_its_block(const char *text)
 BELAY_ASYNC(watcher)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_group_spawn(self->group, &victims,
-            &(const struct victims){.event = &self->event},
-            BELAY_SPAWN_OPTS(.task = &self->victims)));
-        BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
-        self->text = dumped(task);
-        expect_enter_at_its_block(self->text);
-        free(self->text);
-        belay_event_set(&self->event);
-        BELAY_AWAIT(belay_sleep(task, belay_nanoseconds(1)));
-        (void)belay_task_cancel(self->victims, "enough");
-        BELAY_AWAIT(belay_sleep(task, belay_nanoseconds(1)));
-        self->text = dumped(task);
-        expect_in(self->text,
-            "waiting for sleep in slow exit (../test/unit/test_dump.c:");
-        expect_in(self->text,
-            "deadline in 5.000 s, "
-            "shielded from a cancel (explicit: enough, by program #1)");
-        expect_in(self->text,
-            "inside cancel scope, deadline in 7.000 s, "
-            "shielded from a cancel (explicit: enough, by program #1)");
-        expect_in(self->text, "for group join in group exit < victims (");
-        free(self->text);
-        belay_task_unref(self->victims);
+    BELAY_WITH (dropping(task, &self->victims)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &victims,
+                &(const struct victims){.event = &self->event},
+                BELAY_SPAWN_OPTS(.task = &self->victims)));
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+            self->text = dumped(task);
+            expect_enter_at_its_block(self->text);
+            free(self->text);
+            belay_event_set(&self->event);
+            BELAY_AWAIT(belay_sleep(task, belay_nanoseconds(1)));
+            (void)belay_task_cancel(self->victims, "enough");
+            BELAY_AWAIT(belay_sleep(task, belay_nanoseconds(1)));
+            self->text = dumped(task);
+            expect_in(self->text,
+                "waiting for sleep in slow exit (../test/unit/test_dump.c:");
+            expect_in(self->text,
+                "deadline in 5.000 s, "
+                "shielded from a cancel (explicit: enough, by program #1)");
+            expect_in(self->text,
+                "inside cancel scope, deadline in 7.000 s, "
+                "shielded from a cancel (explicit: enough, by program #1)");
+            expect_in(self->text, "for group join in group exit < victims (");
+            free(self->text);
+        }
     }
     BELAY_END;
 }

@@ -307,19 +307,20 @@ struct alone {
 BELAY_ASYNC(alone)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_group_spawn(self->group, &child,
-            &(const struct child){.name = "a", .sleep = BELAY_FOREVER},
-            BELAY_SPAWN_OPTS(.task = &self->child, .name = "alone")));
-        cr_expect_str_eq(belay_task_name(self->child), "alone");
-        BELAY_AWAIT(belay_checkpoint(task));
-        (void)belay_task_cancel(self->child, NULL);
-        BELAY_AWAIT(belay_task_join(task, self->child));
-        trace("joined %s", trace_result(belay_task_result(self->child)));
-        BELAY_AWAIT(belay_checkpoint(task));
-        trace("body on");
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &child,
+                &(const struct child){.name = "a", .sleep = BELAY_FOREVER},
+                BELAY_SPAWN_OPTS(.task = &self->child, .name = "alone")));
+            cr_expect_str_eq(belay_task_name(self->child), "alone");
+            BELAY_AWAIT(belay_checkpoint(task));
+            (void)belay_task_cancel(self->child, NULL);
+            BELAY_AWAIT(belay_task_join(task, self->child));
+            trace("joined %s", trace_result(belay_task_result(self->child)));
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("body on");
+        }
     }
-    belay_task_unref(self->child);
     BELAY_END;
 }
 
@@ -331,18 +332,19 @@ struct alone_then_outer {
 BELAY_ASYNC(alone_then_outer)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_move_on(task, belay_seconds(5), NULL)) {
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(belay_group_spawn(self->group, &child,
-                &(const struct child){.name = "a", .sleep = BELAY_FOREVER},
-                BELAY_SPAWN_OPTS(.task = &self->child)));
-            BELAY_AWAIT(belay_checkpoint(task));
-            (void)belay_task_cancel(self->child, NULL);
-            BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_move_on(task, belay_seconds(5), NULL)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_group_spawn(self->group, &child,
+                    &(const struct child){.name = "a", .sleep = BELAY_FOREVER},
+                    BELAY_SPAWN_OPTS(.task = &self->child)));
+                BELAY_AWAIT(belay_checkpoint(task));
+                (void)belay_task_cancel(self->child, NULL);
+                BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
+            }
+            trace("behind");
         }
-        trace("behind");
     }
-    belay_task_unref(self->child);
     BELAY_END;
 }
 
@@ -431,17 +433,19 @@ struct finished {
 BELAY_ASYNC(finished)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->outer)) {
-        BELAY_WITH (belay_group_open(task, NULL, &self->inner)) {
-            BELAY_CHECK(belay_group_spawn(self->inner, &child,
-                &(const struct child){.name = "a", .sleep = belay_seconds(1)},
-                BELAY_SPAWN_OPTS(.task = &self->child)));
-            BELAY_CHECK(belay_spawn(self->outer, outsider,
-                .target = self->child, .group = self->inner));
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->outer)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->inner)) {
+                BELAY_CHECK(belay_group_spawn(self->inner, &child,
+                    &(const struct child){
+                        .name = "a", .sleep = belay_seconds(1)},
+                    BELAY_SPAWN_OPTS(.task = &self->child)));
+                BELAY_CHECK(belay_spawn(self->outer, outsider,
+                    .target = self->child, .group = self->inner));
+            }
+            trace("inner left");
         }
-        trace("inner left");
     }
-    belay_task_unref(self->child);
     BELAY_END;
 }
 
@@ -770,18 +774,19 @@ struct joined {
 BELAY_ASYNC(joined)
 {
     BELAY_BEGIN;
-    BELAY_TRY(belay_task_join(task, task));
-    trace("self %s", trace_result(belay_result(task)));
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(
-            belay_spawn(self->group, joins, .target = task, .what = "host"));
-        BELAY_CHECK(belay_group_spawn(self->group, &child,
-            &(const struct child){.name = "a", .sleep = belay_seconds(1)},
-            BELAY_SPAWN_OPTS(.task = &self->child)));
-        BELAY_CHECK(belay_spawn(
-            self->group, joins, .target = self->child, .what = "sibling"));
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_TRY(belay_task_join(task, task));
+        trace("self %s", trace_result(belay_result(task)));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(
+                self->group, joins, .target = task, .what = "host"));
+            BELAY_CHECK(belay_group_spawn(self->group, &child,
+                &(const struct child){.name = "a", .sleep = belay_seconds(1)},
+                BELAY_SPAWN_OPTS(.task = &self->child)));
+            BELAY_CHECK(belay_spawn(
+                self->group, joins, .target = self->child, .what = "sibling"));
+        }
     }
-    belay_task_unref(self->child);
     BELAY_END;
 }
 

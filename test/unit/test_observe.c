@@ -402,13 +402,16 @@ BELAY_ASYNC(notes)
     static const struct belay_note_field fields[] = {
         {.key = "slot", .number = 3}, {.key = "model", .text = "m"}};
     belay_runtime *runtime = belay_task_runtime(task);
-    belay_observer *observer;
+    belay_observer *observer = NULL;
 
     BELAY_BEGIN;
     cr_expect(not(belay_observed_by(runtime, BELAY_OBSERVE_NOTES)));
     belay_note(runtime, task, BELAY_NOTE_MOMENT, "unheard", 0, NULL, 0);
     attach(task, NULL, BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_NOTES),
         &observer);
+    if (observer == NULL) {
+        BELAY_FAIL(BELAY_ENOMEM, "nobody listens");
+    }
     cr_expect(belay_observed_by(runtime, BELAY_OBSERVE_NOTES));
     belay_note(runtime, task, BELAY_NOTE_BEGIN, "lease.wait", 7, fields, 2);
     belay_note(runtime, NULL, BELAY_NOTE_END, "lease.wait", 7, NULL, 0);

@@ -301,22 +301,33 @@ struct shouting {
     int i;
 };
 
+static void
+settle(void *op)
+{
+    if (belay_op_pending(op)) {
+        belay_op_done(op, 0, NULL);
+    }
+}
+
 BELAY_ASYNC(shouting)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, deaf, .op = &self->op));
-        BELAY_AWAIT(belay_checkpoint(task));
-        belay_group_cancel(self->group, NULL);
-        BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
-            for (self->i = 0; self->i < 10; self->i++) {
-                BELAY_AWAIT(belay_checkpoint(task));
-                if (self->i > 0) { /* asked once; nobody else is ready now */
-                    cr_expect(zero(ptr, belay_task_runtime(task)->ready_first));
+        BELAY_WITH (belay_defer(task, settle, &self->op)) {
+            BELAY_CHECK(belay_spawn(self->group, deaf, .op = &self->op));
+            BELAY_AWAIT(belay_checkpoint(task));
+            belay_group_cancel(self->group, NULL);
+            BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
+                for (self->i = 0; self->i < 10; self->i++) {
+                    BELAY_AWAIT(belay_checkpoint(task));
+                    if (self->i
+                        > 0) { /* asked once; nobody else is ready now */
+                        cr_expect(
+                            zero(ptr, belay_task_runtime(task)->ready_first));
+                    }
                 }
             }
         }
-        belay_op_done(&self->op, 0, NULL);
     }
     BELAY_END;
 }

@@ -263,6 +263,10 @@ BELAY_ASYNC(cut)
 
 Test(process, s101_exit_without_grace_kills_at_once)
 {
+    /* Cancelled sooner it waits for a child that does not listen, which a
+     * virtual clock does not shorten.
+     */
+    program_unswept = true;
     cr_expect(eq(int, RUN(cut, .len = 0), 0));
 }
 

@@ -20,6 +20,7 @@ static char path[64];
 static void
 set_up(void)
 {
+    program_unswept = true; /* each trial would add to the same files */
     cr_assert(mkdtemp(folder) != NULL);
 }
 

@@ -181,6 +181,9 @@ static belay_next
 same_exit(belay_task *task, void *self)
 {
     (void)self;
+    if (belay_outcome(task)->error == NULL) { /* there was no memory for it */
+        return belay_return(task, NULL);
+    }
     return belay_fail_with(task, belay_error_ref(belay_outcome(task)->error));
 }
 
@@ -528,6 +531,7 @@ BELAY_ASYNC(across)
 
 Test(stack, s86_entries_may_move_to_another_task)
 {
+    program_other_code = BELAY_EPIPE; /* the receiver is gone */
     cr_expect(eq(int, RUN(across, .pinned = FREE), 0));
     expect_trace("open none; move OK; 0 left; receiver has 3; close none; "
                  "exit p/ok");
@@ -535,6 +539,7 @@ Test(stack, s86_entries_may_move_to_another_task)
 
 Test(stack, s87_pinned_entries_may_not)
 {
+    program_other_code = BELAY_EPIPE; /* the receiver is gone */
     cr_expect(eq(int, RUN(across, .pinned = BY_SCOPE), 0));
     expect_trace("open none; move EPINNED; 3 left; receiver has 1; "
                  "close none; exit p/ok");

@@ -94,21 +94,22 @@ start_service(belay_task *task, struct starts *self)
 BELAY_ASYNC(starts)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task,
-        BELAY_GROUP_OPTS(.max_running = self->max_running), &self->group)) {
-        BELAY_WITH (belay_move_on(task,
-            self->timeout.ns > 0 ? self->timeout : BELAY_FOREVER,
-            &self->status)) {
-            BELAY_TRY(start_service(task, self));
-            note_start(task, self);
-            if (belay_result(task)->code < 0) {
-                return belay_pass(task);
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_group_open(task,
+            BELAY_GROUP_OPTS(.max_running = self->max_running), &self->group)) {
+            BELAY_WITH (belay_move_on(task,
+                self->timeout.ns > 0 ? self->timeout : BELAY_FOREVER,
+                &self->status)) {
+                BELAY_TRY(start_service(task, self));
+                note_start(task, self);
+                if (belay_result(task)->code < 0) {
+                    return belay_pass(task);
+                }
             }
+            trace("scope left");
         }
-        trace("scope left");
+        trace("end");
     }
-    belay_task_unref(self->child);
-    trace("end");
     BELAY_END;
 }
 
@@ -468,17 +469,18 @@ struct last_child {
 BELAY_ASYNC(last_child)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->host)) {
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(belay_group_spawn(self->group, &service,
-                &(const struct service){
-                    .name = "s", .never = true, .after = belay_seconds(1)},
-                BELAY_SPAWN_OPTS(.task = &self->child)));
-            BELAY_CHECK(belay_spawn(
-                self->host, late, .target = self->child, .group = self->group));
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->host)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_group_spawn(self->group, &service,
+                    &(const struct service){
+                        .name = "s", .never = true, .after = belay_seconds(1)},
+                    BELAY_SPAWN_OPTS(.task = &self->child)));
+                BELAY_CHECK(belay_spawn(self->host, late, .target = self->child,
+                    .group = self->group));
+            }
         }
     }
-    belay_task_unref(self->child);
     BELAY_END;
 }
 

@@ -75,7 +75,7 @@ BELAY_ASYNC(crowd)
             BELAY_CHECK(belay_spawn(self->group, user, .name = "c",
                 .semaphore = &self->semaphore, .hold = belay_seconds(1)));
             BELAY_AWAIT(belay_checkpoint(task));
-            if (self->cancel_second) {
+            if (self->cancel_second && self->scope != NULL) {
                 belay_cancel_scope_cancel(self->scope, NULL);
             }
         }
@@ -114,7 +114,9 @@ BELAY_ASYNC(handover)
             .scope = &self->scope));
         BELAY_AWAIT(belay_checkpoint(task));
         belay_semaphore_release(&self->semaphore);
-        belay_cancel_scope_cancel(self->scope, NULL);
+        if (self->scope != NULL) {
+            belay_cancel_scope_cancel(self->scope, NULL);
+        }
     }
     trace("%u free", (unsigned)self->semaphore.permits);
     BELAY_END;

@@ -32,31 +32,37 @@ struct handles {
 BELAY_ASYNC(handles)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(
-        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
-        BELAY_CHECK(belay_group_spawn(self->group, &worker,
-            &(const struct worker){
-                .code = BELAY_EIO, .sleep = belay_seconds(1)},
-            BELAY_SPAWN_OPTS(.task = &self->worker)));
-        cr_expect_str_eq(belay_task_name(self->worker), "worker");
-        cr_expect(ne(u64, belay_task_id(self->worker), 0));
-        cr_expect(ne(u64, belay_task_id(self->worker), belay_task_id(task)));
-        cr_expect(eq(
-            ptr, belay_task_runtime(self->worker), belay_task_runtime(task)));
-        cr_expect(
-            zero(ptr, (void *)(uintptr_t)belay_task_result(self->worker)));
-        BELAY_AWAIT(belay_task_join(task, self->worker));
-        trace("joined");
-        BELAY_AWAIT(belay_task_join(task, self->worker));
-        trace("joined again");
+    BELAY_WITH (dropping(task, &self->worker)) {
+        BELAY_WITH (belay_group_open(
+            task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &worker,
+                &(const struct worker){
+                    .code = BELAY_EIO, .sleep = belay_seconds(1)},
+                BELAY_SPAWN_OPTS(.task = &self->worker)));
+            cr_expect_str_eq(belay_task_name(self->worker), "worker");
+            cr_expect(ne(u64, belay_task_id(self->worker), 0));
+            cr_expect(
+                ne(u64, belay_task_id(self->worker), belay_task_id(task)));
+            cr_expect(eq(ptr, belay_task_runtime(self->worker),
+                belay_task_runtime(task)));
+            cr_expect(
+                zero(ptr, (void *)(uintptr_t)belay_task_result(self->worker)));
+            BELAY_AWAIT(belay_task_join(task, self->worker));
+            trace("joined");
+            BELAY_AWAIT(belay_task_join(task, self->worker));
+            trace("joined again");
+        }
+        cr_expect(eq(int, belay_task_result(self->worker)->code, BELAY_EIO));
+        if (belay_task_result(self->worker)->error == NULL) {
+            BELAY_FAIL(BELAY_ENOMEM, "there was no memory for the error");
+        }
+        cr_expect_str_eq(
+            belay_error_message(belay_task_result(self->worker)->error),
+            "as told");
+        cr_expect(eq(ptr, belay_task_ref(self->worker), self->worker));
+        belay_task_unref(self->worker);
+        belay_task_unref(NULL);
     }
-    cr_expect(eq(int, belay_task_result(self->worker)->code, BELAY_EIO));
-    cr_expect_str_eq(
-        belay_error_message(belay_task_result(self->worker)->error), "as told");
-    cr_expect(eq(ptr, belay_task_ref(self->worker), self->worker));
-    belay_task_unref(self->worker);
-    belay_task_unref(self->worker);
-    belay_task_unref(NULL);
     BELAY_END;
 }
 
@@ -90,19 +96,23 @@ struct joins {
 BELAY_ASYNC(joins)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_group_spawn(self->group, &worker,
-            &(const struct worker){.sleep = belay_seconds(1)},
-            BELAY_SPAWN_OPTS(.task = &self->worker)));
-        BELAY_CHECK(belay_spawn(self->group, joiner, .target = self->worker,
-            .scope = &self->scope));
-        BELAY_CHECK(belay_spawn(self->group, joiner, .target = self->worker));
-        BELAY_AWAIT(belay_checkpoint(task));
-        belay_cancel_scope_cancel(self->scope, NULL);
-        BELAY_AWAIT(belay_task_join(task, self->worker));
-        trace("host");
+    BELAY_WITH (dropping(task, &self->worker)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &worker,
+                &(const struct worker){.sleep = belay_seconds(1)},
+                BELAY_SPAWN_OPTS(.task = &self->worker)));
+            BELAY_CHECK(belay_spawn(self->group, joiner, .target = self->worker,
+                .scope = &self->scope));
+            BELAY_CHECK(
+                belay_spawn(self->group, joiner, .target = self->worker));
+            BELAY_AWAIT(belay_checkpoint(task));
+            if (self->scope != NULL) {
+                belay_cancel_scope_cancel(self->scope, NULL);
+            }
+            BELAY_AWAIT(belay_task_join(task, self->worker));
+            trace("host");
+        }
     }
-    belay_task_unref(self->worker);
     BELAY_END;
 }
 
@@ -153,22 +163,23 @@ struct cancels_parked {
 BELAY_ASYNC(cancels_parked)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_group_spawn(self->group, &worker,
-            &(const struct worker){.sleep = BELAY_FOREVER},
-            BELAY_SPAWN_OPTS(.task = &self->worker)));
-        BELAY_AWAIT(belay_checkpoint(task));
-        test_alloc_fail_after(0);
-        (void)belay_task_cancel(self->worker, "because");
-        cr_expect(belay_cancel_pending(self->worker, &self->reason));
-        cr_expect_str_eq(self->reason.text, "because");
-        cr_expect_str_eq(self->reason.task_name, "program");
-        BELAY_AWAIT(belay_task_join(task, self->worker));
-        cr_expect(zero(sz, test_alloc_failures()));
-        test_alloc_never_fail();
-        trace("%s", trace_result(belay_task_result(self->worker)));
+    BELAY_WITH (dropping(task, &self->worker)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &worker,
+                &(const struct worker){.sleep = BELAY_FOREVER},
+                BELAY_SPAWN_OPTS(.task = &self->worker)));
+            BELAY_AWAIT(belay_checkpoint(task));
+            test_alloc_fail_after(0);
+            (void)belay_task_cancel(self->worker, "because");
+            cr_expect(belay_cancel_pending(self->worker, &self->reason));
+            cr_expect_str_eq(self->reason.text, "because");
+            cr_expect_str_eq(self->reason.task_name, "program");
+            BELAY_AWAIT(belay_task_join(task, self->worker));
+            cr_expect(zero(sz, test_alloc_failures()));
+            test_alloc_never_fail();
+            trace("%s", trace_result(belay_task_result(self->worker)));
+        }
     }
-    belay_task_unref(self->worker);
     BELAY_END;
 }
 

@@ -20,6 +20,7 @@ static char path[64];
 static void
 make_folder(void)
 {
+    program_unswept = true; /* each trial would write the same file */
     cr_assert(ne(ptr, mkdtemp(folder), NULL));
     (void)snprintf(path, sizeof(path), "%s/trace", folder);
 }

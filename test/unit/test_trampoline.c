@@ -252,6 +252,9 @@ BELAY_ASYNC(caller)
     cr_expect(eq(int, self->doubled, 42));
     BELAY_TRY(BELAY_CALL(deep_failing, .left = 3));
     cr_expect(eq(int, belay_result(task)->code, BELAY_EIO));
+    if (belay_result(task)->error == NULL) {
+        BELAY_FAIL(BELAY_ENOMEM, "there was no memory for the error");
+    }
     cr_expect_str_eq(
         belay_error_message(belay_result(task)->error), "at the bottom");
     BELAY_AWAIT(belay_checkpoint(task));
