@@ -1,9 +1,8 @@
 /* attempt.c - what plain and streamed calls have in common: that they try
  * again.
  *
- * A call counts in client->calls from its start to its last step, so that the
- * client outlives it. Between two attempts it holds nothing of the answer, no
- * connection, and nothing of anybody else's (L34).
+ * Between two attempts a call holds nothing of an answer, no connection, and
+ * nothing of anybody else's (L34).
  */
 #include "llm/attempt.h"
 
@@ -34,7 +33,6 @@ belay__llm_tries_begin(const belay_task *task, struct belay__llm_tries *tries)
     if (tries->reply == NULL) {
         return BELAY_ENOMEM;
     }
-    client->calls++;
     belay__llm_allowance_call(&client->allowance, belay_now(task).ns);
     if (tries->max_retries == 0) {
         tries->max_retries = client->max_retries;
@@ -47,7 +45,6 @@ belay__llm_tries_end(struct belay__llm_tries *tries)
 {
     belay_llm_reply_free(tries->reply);
     tries->reply = NULL;
-    tries->client->calls--;
 }
 
 struct belay__http_request
@@ -87,7 +84,7 @@ belay__llm_record(struct belay__llm_tries *tries, int code)
     const int status = code == 0 ? http->status : 0;
 
     tries->reply->attempt = (struct belay_llm_attempt){
-        .number = (uint32_t)tries->retries + 1,
+        .number = ++tries->attempts,
         .status = status,
         .code = code,
         .started = http->started,

@@ -17,14 +17,16 @@ struct belay__llm_tries {
     void *arg;
     int32_t max_retries; /* 0: the client's */
     int32_t retries;     /* made */
+    uint32_t attempts;   /* recorded */
     bool doubted;        /* an answer has made no sense already (L9) */
 };
 
 /* NULL, or why there can be no such call. */
 const char *belay__llm_tries_check(const struct belay__llm_tries *tries);
 
-/* A call begins: the client outlives it until it ends. Errors: BELAY_ECLOSED
- * the client is being left; BELAY_ENOMEM. Then it has not begun.
+/* A call begins. What counts in client->calls, so that the client outlives it,
+ * is the caller's business. Errors: BELAY_ECLOSED the client is being left;
+ * BELAY_ENOMEM. Then it has not begun.
  */
 int belay__llm_tries_begin(
     const belay_task *task, struct belay__llm_tries *tries);

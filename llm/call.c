@@ -4,15 +4,20 @@
  *   start -> attempt -> judge -> end
  *               ^         |
  *               +-- wait -+
+ *
+ * A call counts in client->calls from its start to its last step, so that the
+ * client outlives it.
  */
 #include "llm/attempt.h"
 #include "llm/error.h"
 #include "llm/provider/embeddings.h"
+#include "llm/stream.h"
 #include "runtime/internal.h"
 
 #include <string.h>
 
 #define REQUEST_MAX ((size_t)64 * 1024 * 1024)
+#define MESSAGES_AT_ONCE 21333 /* tokens: ten minutes at 128,000 an hour */
 
 /* What was asked for; all but the first are read. */
 enum kind {
@@ -44,6 +49,7 @@ release(struct call *call)
 {
     belay__buffer_fini(&call->built);
     belay__llm_tries_end(&call->tries);
+    call->tries.client->calls--;
 }
 
 static belay_next
@@ -268,6 +274,7 @@ call_start(belay_task *task, void *self)
         return belay_fail(task, code,
             code == BELAY_ECLOSED ? "the client is being left" : NULL);
     }
+    call->tries.client->calls++;
     if (call->path == NULL) {
         call->path = call->provider->path;
     }
@@ -309,27 +316,41 @@ belay_llm_send(belay_task *task, belay_llm_client *client,
               });
 }
 
+/* Messages that may take longer than a server keeps silent (L3). */
+static bool
+wants_stream(
+    const struct belay__provider *provider, const struct belay_llm_chat *chat)
+{
+    return provider == &belay__messages_provider && chat->body.len == 0
+           && belay__request_limit(chat, "max_tokens") > MESSAGES_AT_ONCE;
+}
+
 belay_next
 belay_llm_complete(belay_task *task, belay_llm_client *client,
     const struct belay_llm_chat *chat, belay_llm_reply **ret)
 {
+    const struct belay__provider *provider;
+
     if (chat->size != sizeof(*chat)) {
         return belay__refuse(task, BELAY_EINVAL);
     }
-    return call_begin(task,
-        &(const struct call){
-            .tries = {.client = client,
-                .on_attempt = chat->on_attempt,
-                .arg = chat->arg,
-                .max_retries = chat->max_retries},
-            .ret = ret,
-            .provider = belay__provider_of(
-                chat->format != BELAY_LLM_FORMAT_DEFAULT ? chat->format
-                                                         : client->format),
-            .body = chat->body,
-            .kind = KIND_CHAT,
-            .ask.chat = *chat,
-        });
+    provider = belay__provider_of(chat->format != BELAY_LLM_FORMAT_DEFAULT
+                                      ? chat->format
+                                      : client->format);
+    if (wants_stream(provider, chat)) {
+        return belay__llm_complete_streamed(task, client, chat, ret);
+    }
+    return call_begin(task, &(const struct call){
+                                .tries = {.client = client,
+                                    .on_attempt = chat->on_attempt,
+                                    .arg = chat->arg,
+                                    .max_retries = chat->max_retries},
+                                .ret = ret,
+                                .provider = provider,
+                                .body = chat->body,
+                                .kind = KIND_CHAT,
+                                .ask.chat = *chat,
+                            });
 }
 
 belay_next

@@ -6,6 +6,7 @@
  */
 #include "llm/client.h"
 
+#include "llm/stream.h"
 #include "runtime/internal.h"
 
 #include <string.h>
@@ -217,6 +218,9 @@ client_left(belay_task *task, void *self)
 
     scope->client.closing = true;
     belay_event_set(&scope->client.closed);
+    while (scope->client.streams != NULL) {
+        belay__llm_stream_leave(scope->client.streams);
+    }
     close_endpoints(&scope->client);
     return wait_for_calls(task, self);
 }

@@ -8,6 +8,8 @@
 #include "llm/provider/provider.h"
 #include "llm/retry.h"
 
+#include <belay/llm_stream.h>
+
 struct belay_llm_client {
     struct belay__memory *memory;
     struct belay__http *http;
@@ -27,6 +29,8 @@ struct belay_llm_client {
     belay_duration idle_timeout;
     size_t max_reply_bytes;
     size_t calls; /* that still run */
+    belay_llm_stream *streams;
+    uint32_t drains; /* streams that read on unseen */
     bool closing;
     struct belay_event closed; /* set with closing: ends waits for a retry */
 };

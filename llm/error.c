@@ -147,6 +147,53 @@ belay__llm_error_status(const belay_task *task, const belay_llm_client *client,
     return error;
 }
 
+/* ---- streams ---- */
+
+belay_error *
+belay__llm_error_stream(const belay_task *task, const belay_llm_client *client,
+    const belay_llm_reply *reply)
+{
+    const struct belay_llm_attempt *attempt = &reply->attempt;
+    const struct belay__answer *answer = &reply->answer;
+    char quote[QUOTE_BYTES];
+    char word[DETAIL_BYTES];
+    char attempts[DETAIL_BYTES];
+    char asked[DETAIL_BYTES];
+    belay_error *error;
+
+    (void)belay__printable(belay__llm_text_slice(answer->error_message),
+        belay__llm_client_key(client), quote, sizeof(quote));
+    (void)belay__printable(
+        (struct belay_slice){answer->error_type.text, answer->error_type.len},
+        belay__llm_client_key(client), word, sizeof(word));
+    error = error_new(task, __LINE__, belay__llm_status_code(attempt),
+        "'%s' broke off with %d%s%s%s%s%s%s", belay__llm_client_label(client),
+        attempt->status, word[0] != '\0' ? " " : "", word,
+        attempts_text(attempt, attempts), quote[0] != '\0' ? ": " : "", quote,
+        asked_text(client, attempt, asked));
+    if (error != NULL) {
+        belay__error_set_foreign(error, "HTTP", attempt->status);
+    }
+    return error;
+}
+
+belay_error *
+belay__llm_error_broken(const belay_task *task, const belay_llm_client *client,
+    const belay_llm_reply *reply, int code)
+{
+    char attempts[DETAIL_BYTES];
+    const char *why = belay_code_text(code);
+
+    if (code == BELAY_EPROTO) {
+        why = "an event is not JSON";
+    } else if (code == BELAY_ETRUNCATED) {
+        why = "it ends without an end of the answer";
+    }
+    return error_new(task, __LINE__, code, "the stream of '%s' is broken%s: %s",
+        belay__llm_client_label(client),
+        attempts_text(&reply->attempt, attempts), why);
+}
+
 belay_error *
 belay__llm_error_shape(const belay_task *task, const belay_llm_client *client,
     const belay_llm_reply *reply)

@@ -19,6 +19,14 @@ int belay__llm_status_code(const struct belay_llm_attempt *attempt);
 belay_error *belay__llm_error_status(const belay_task *task,
     const belay_llm_client *client, const belay_llm_reply *reply);
 
+/* The server has sent an error in the place of an answer, or in a stream. */
+belay_error *belay__llm_error_stream(const belay_task *task,
+    const belay_llm_client *client, const belay_llm_reply *reply);
+
+/* The stream cannot be read, or breaks off. */
+belay_error *belay__llm_error_broken(const belay_task *task,
+    const belay_llm_client *client, const belay_llm_reply *reply, int code);
+
 /* The answer is not a completion (L9). */
 belay_error *belay__llm_error_shape(const belay_task *task,
     const belay_llm_client *client, const belay_llm_reply *reply);

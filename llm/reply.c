@@ -34,6 +34,18 @@ belay__llm_reply_clear(belay_llm_reply *reply)
 }
 
 void
+belay__llm_reply_begin_live(
+    belay_llm_reply *reply, const struct belay__provider *provider)
+{
+    forget_parse(reply);
+    belay__answer_init(&reply->answer, reply->memory, true);
+    belay__answer_get_usage(&reply->answer, &reply->usage);
+    reply->provider = provider;
+    reply->parse_code = 0;
+    reply->parsed = true;
+}
+
+void
 belay_llm_reply_free(belay_llm_reply *reply)
 {
     struct belay__memory *memory;

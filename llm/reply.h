@@ -22,6 +22,12 @@ struct belay_llm_reply {
 /* An empty one; NULL when out of memory. */
 belay_llm_reply *belay__llm_reply_new(struct belay__memory *memory);
 
+/* Begins an answer that is put together from events, in the reply's answer;
+ * it counts as parsed.
+ */
+void belay__llm_reply_begin_live(
+    belay_llm_reply *reply, const struct belay__provider *provider);
+
 /* Drops what it holds of an answer: it is as new. */
 void belay__llm_reply_clear(belay_llm_reply *reply);
 

@@ -169,8 +169,12 @@ struct belay_slice belay__http_reply_header(
  * the exchange has ended or its task was cancelled.
  *
  * 1: go on, and this counts as activity for the idle timeout; 0: go on, but
- * it does not (a piece of an event); negative: end the exchange with that code.
+ * it does not (a piece of an event); negative: end the exchange with that
+ * code; BELAY__HTTP_PAUSE: the bytes were not taken, nothing is read from the
+ * server, and the idle timeout rests, until belay__http_exchange_resume().
  */
+#define BELAY__HTTP_PAUSE 2
+
 typedef int belay__http_sink_fn(
     const struct belay__http_reply *reply, struct belay_slice bytes, void *arg);
 

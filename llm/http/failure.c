@@ -186,18 +186,17 @@ shown_len(const struct belay__http_request *request,
 }
 
 belay_error *
-belay__http_error(const belay_task *task,
+belay__http_error(struct belay__memory *memory, const char *task_name,
     const struct belay__http_outcome *outcome,
     const struct belay__http_endpoint *endpoint,
     const struct belay__http_request *request,
     const struct belay__http_reply *reply)
 {
-    const struct belay__error_site site = {
-        belay_task_name(task), __FILE__, __LINE__};
+    const struct belay__error_site site = {task_name, __FILE__, __LINE__};
     const char *detail = detail_of(outcome, request, reply);
     belay_error *error;
 
-    error = belay__error_new(task->runtime->memory, outcome->code, &site,
+    error = belay__error_new(memory, outcome->code, &site,
         "request%s%.*s to '%s' failed: %s%s%s",
         shown_len(request, reply) > 0 ? " " : "", shown_len(request, reply),
         request->path != NULL ? request->path : "", endpoint->label,

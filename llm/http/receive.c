@@ -128,9 +128,14 @@ give_to_sink(
     if (answer < 0) {
         return refuse(transfer, BELAY__HTTP_SINK, answer);
     }
+    if (answer == BELAY__HTTP_PAUSE) {
+        transfer->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
     if (answer > 0) {
         transfer->activity_ns = now(transfer);
     }
+    transfer->reply->body_bytes += len;
     return len;
 }
 
@@ -160,10 +165,10 @@ on_body(char *data, size_t one, size_t len, void *arg)
     if (len > reply->body.max - reply->body_bytes) {
         return refuse(transfer, BELAY__HTTP_BODY_TOO_LARGE, BELAY_ETOOLARGE);
     }
-    reply->body_bytes += len;
     if (transfer->request->sink != NULL && reply->status / 100 == 2) {
         return give_to_sink(transfer, data, len);
     }
+    reply->body_bytes += len;
     note_activity(transfer);
     if (reply->body.room == 0) {
         reserve_body(transfer);
@@ -172,6 +177,28 @@ on_body(char *data, size_t one, size_t len, void *arg)
         return refuse(transfer, BELAY__HTTP_NO_MEMORY, BELAY_ENOMEM);
     }
     return len;
+}
+
+/* libcurl hands over what it has kept before it returns, and wants to be
+ * called again from the loop; a failure is collected there.
+ */
+void
+belay__http_transfer_resume(struct belay__http_transfer *transfer)
+{
+    struct belay__http_shard *shard = transfer->shard;
+
+    if (!transfer->paused) {
+        return;
+    }
+    transfer->paused = false;
+    transfer->activity_ns = now(transfer);
+    if (curl_easy_pause(transfer->easy, CURLPAUSE_CONT) != CURLE_OK) {
+        belay__http_transfer_refuse(
+            transfer, BELAY__HTTP_NO_MEMORY, BELAY_ENOMEM);
+        shard->failing = true;
+        shard->due = true;
+    }
+    belay__http_shard_settle(shard);
 }
 
 /* ---- timeouts ---- */
@@ -196,6 +223,10 @@ due_now(
     const struct belay__http_request *request = transfer->request;
     const int64_t started = transfer->reply->started.ns;
 
+    if (transfer->paused) {
+        *ret = BELAY__HTTP_TIMEOUT_IDLE; /* not its fault: look again later */
+        return after(now(transfer), request->idle_timeout, IDLE_S);
+    }
     if (transfer->reply->first_byte.ns != 0) {
         *ret = BELAY__HTTP_TIMEOUT_IDLE;
         return idle_due(transfer);

@@ -226,6 +226,7 @@ struct belay__http_transfer {
     curl_socket_t dialled_fds[2];     /* the last sockets it has opened */
     bool dialled;                     /* it has opened one */
     bool head_done;
+    bool paused; /* the sink wants nothing now */
 };
 
 /* Sets a transfer up and starts it. On failure nothing has been sent, and
@@ -244,6 +245,8 @@ void belay__http_transfer_abort(
 void belay__http_transfer_finish(
     struct belay__http_transfer *transfer, CURLcode curl_code);
 void belay__http_transfer_free(struct belay__http_transfer *transfer);
+/* After its sink has paused it. */
+void belay__http_transfer_resume(struct belay__http_transfer *transfer);
 
 /* ---- options of easy handles (apply.c) ---- */
 
@@ -273,8 +276,8 @@ enum belay__http_failure belay__http_failure_of(
     const struct belay__http_transfer *transfer, CURLcode code);
 int belay__http_failure_code(enum belay__http_failure failure);
 /* A finished sentence; NULL without memory. */
-belay_error *belay__http_error(const belay_task *task,
-    const struct belay__http_outcome *outcome,
+belay_error *belay__http_error(struct belay__memory *memory,
+    const char *task_name, const struct belay__http_outcome *outcome,
     const struct belay__http_endpoint *endpoint,
     const struct belay__http_request *request,
     const struct belay__http_reply *reply);

@@ -470,6 +470,7 @@ const struct belay__provider belay__chat_provider = {
     .auth = BELAY__AUTH_BEARER,
     .request_id = "x-request-id",
     .done_word = true,
+    .ends_with_choices = true,
     .check_fn = check,
     .write_fn = write_request,
     .read_fn = read_answer,

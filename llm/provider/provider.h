@@ -28,7 +28,8 @@ struct belay__provider {
     const char *path; /* behind the base */
     enum belay__auth auth;
     const char *request_id; /* the header of the answer that has it */
-    bool done_word;         /* streams end with [DONE], if they say so */
+    bool done_word;         /* streams end with [DONE], if they say so … */
+    bool ends_with_choices; /* … or when every choice has its end (L18) */
     /* What is wrong with a request, as static text; NULL: nothing. */
     const char *(*check_fn)(const struct belay_llm_chat *chat);
     /* The members of a request; it was checked. */

@@ -1,0 +1,460 @@
+/* stream.c - a call whose answer comes bit by bit.
+ *
+ *   idle -> running -> done
+ *    ^         |   \-> failed
+ *    +- waiting
+ *
+ * The exchange goes on by itself between two calls of next: its sink frames
+ * what comes into the feed, and pauses when the user is behind. All else, the
+ * reading of events, judging, trying again, happens in steps of the task that
+ * asks for the next event, so nothing is told to a task that was cancelled.
+ *
+ * A stream counts in client->calls only while somebody waits for it. Between
+ * two events its user may do what it likes, so a client that is left does not
+ * wait for it, but lets go of it (belay__llm_stream_leave()).
+ */
+#include "llm/stream.h"
+
+#include "llm/error.h"
+#include "runtime/internal.h"
+
+#include <belay/async.h>
+#include <belay/timeout.h>
+
+#include <string.h>
+
+#define FAREWELL_MS 100 /* for the end of a body behind the end of its answer */
+
+/* ---- an attempt ---- */
+
+/* Called from the loop with what comes in. */
+static int
+sink(const struct belay__http_reply *reply, struct belay_slice bytes, void *arg)
+{
+    belay_llm_stream *stream = arg;
+    int answer;
+
+    (void)reply;
+    answer = belay__llm_feed_push(&stream->feed, bytes);
+    belay__http_exchange_wake(&stream->exchange);
+    return answer;
+}
+
+static belay_next
+start_attempt(belay_task *task, belay_llm_stream *stream)
+{
+    belay_llm_client *client = stream->tries.client;
+    belay_llm_reply *reply = stream->tries.reply;
+
+    belay__llm_reply_begin_live(reply, stream->provider);
+    belay__llm_feed_begin(
+        &stream->feed, stream->provider, &reply->answer, &reply->http.body);
+    stream->told = 0;
+    stream->silent = false;
+    stream->state = BELAY__STREAM_RUNNING;
+    stream->exchange.endpoint = client->endpoints[stream->provider->auth];
+    stream->exchange.reply = &reply->http;
+    stream->exchange.request = belay__llm_http_request(client);
+    stream->exchange.request.path = stream->provider->path;
+    stream->exchange.request.body = stream->body;
+    stream->exchange.request.sink = sink;
+    stream->exchange.request.sink_arg = stream;
+    return belay__http_exchange_start(task, &stream->exchange);
+}
+
+/* ---- judging ---- */
+
+/* A server that does not know the option is asked again without (L2). */
+static bool
+refuses_usage(const belay_llm_stream *stream)
+{
+    static const char name[] = "stream_options";
+    const struct belay__buffer *body = &stream->tries.reply->http.body;
+
+    if (stream->tries.reply->attempt.status != 400 || !stream->wish.usage
+        || stream->chat.body.len > 0 || stream->refused) {
+        return false;
+    }
+    for (size_t i = 0; i + sizeof(name) - 1 <= body->len; i++) {
+        if (memcmp(body->data + i, name, sizeof(name) - 1) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What to do about an attempt that has ended badly; *code: why. */
+static enum belay__llm_verdict
+judge(belay_llm_stream *stream, int *code)
+{
+    struct belay__llm_tries *tries = &stream->tries;
+    struct belay_llm_attempt *attempt = &tries->reply->attempt;
+
+    if (stream->silent) {
+        return belay__llm_judge(tries, *code);
+    }
+    if (tries->reply->answer.code == BELAY_EHTTP) {
+        belay__llm_record_error(tries);
+        *code = belay__llm_status_code(attempt);
+        return belay__llm_judge(tries, 0);
+    }
+    if (attempt->status / 100 != 2) {
+        *code = belay__llm_status_code(attempt);
+        return belay__llm_judge(tries, 0);
+    }
+    if (*code == BELAY_ETRUNCATED) {
+        attempt->billed = BELAY_LLM_BILLED_UNKNOWN;
+        return BELAY__LLM_RETRY;
+    }
+    return *code == BELAY_EPROTO || *code == BELAY_EREPLY ? BELAY__LLM_ONCE
+                                                          : BELAY__LLM_NEVER;
+}
+
+static belay_error *
+error_of(belay_task *task, belay_llm_stream *stream, int code)
+{
+    const belay_llm_client *client = stream->tries.client;
+    const belay_llm_reply *reply = stream->tries.reply;
+    belay_error *cause;
+    belay_error *error;
+
+    if (stream->silent) {
+        cause = belay__http_exchange_take_error(&stream->exchange);
+        error = belay__llm_error_silent(task, client, reply, code, cause);
+        belay_error_unref(cause);
+        return error;
+    }
+    if (reply->answer.code == BELAY_EHTTP) {
+        return belay__llm_error_stream(task, client, reply);
+    }
+    if (reply->attempt.status / 100 != 2) {
+        return belay__llm_error_status(task, client, reply);
+    }
+    return code == BELAY_EREPLY
+               ? belay__llm_error_shape(task, client, reply)
+               : belay__llm_error_broken(task, client, reply, code);
+}
+
+/* ---- one call of next, or of run ---- */
+
+struct turn {
+    belay_llm_stream *stream;
+    struct belay_llm_event *ret; /* next: where the event goes */
+    belay_llm_event_fn *on_event;
+    void *arg;
+    bool run; /* all events, to on_event */
+};
+
+static belay_next turn_on(belay_task *task, void *self);
+
+static belay_next
+end_turn(belay_task *task, struct turn *turn)
+{
+    turn->stream->tries.client->calls--;
+    return belay_return(task, NULL);
+}
+
+static belay_next
+fail_turn(belay_task *task, struct turn *turn, int code, belay_error *error)
+{
+    turn->stream->state = BELAY__STREAM_FAILED;
+    belay__http_exchange_stop(&turn->stream->exchange);
+    turn->stream->tries.client->calls--;
+    return error != NULL ? belay_fail_with(task, error)
+                         : belay_fail(task, code, NULL);
+}
+
+/* Cancelled: the connection is closed, and no more is told (L42). */
+static belay_next
+cancel_turn(belay_task *task, struct turn *turn)
+{
+    belay_llm_stream *stream = turn->stream;
+
+    belay__http_exchange_stop(&stream->exchange);
+    if (stream->state == BELAY__STREAM_RUNNING) {
+        belay__llm_record(&stream->tries, BELAY_ECANCELED);
+        (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
+    }
+    if (stream->state != BELAY__STREAM_DONE) {
+        stream->state = BELAY__STREAM_FAILED;
+    }
+    stream->tries.client->calls--;
+    return belay_pass(task);
+}
+
+/* 0: go on; 1: the turn is over; negative: the callback's code. */
+static int
+tell(struct turn *turn, const struct belay_llm_event *event)
+{
+    int code;
+
+    turn->stream->told += event->type != BELAY_LLM_EVENT_RESTART;
+    if (!turn->run) {
+        *turn->ret = *event;
+        return 1;
+    }
+    code = turn->on_event != NULL ? turn->on_event(event, turn->arg) : 0;
+    return code < 0 ? code : event->type == BELAY_LLM_EVENT_DONE;
+}
+
+/* The attempt has failed: another one, or the end. */
+static belay_next
+attempt_failed(belay_task *task, struct turn *turn, int code)
+{
+    static const struct belay_llm_event restart = {
+        .type = BELAY_LLM_EVENT_RESTART};
+    belay_llm_stream *stream = turn->stream;
+    enum belay__llm_verdict verdict = judge(stream, &code);
+    const bool told = stream->told > 0;
+    int over = 0;
+
+    if (told && !stream->opts.restart) {
+        verdict = BELAY__LLM_NEVER;
+    }
+    if (!belay__llm_plan(task, &stream->tries, verdict)) {
+        return fail_turn(task, turn, code, error_of(task, stream, code));
+    }
+    belay__http_exchange_stop(&stream->exchange);
+    stream->state = BELAY__STREAM_WAITING;
+    if (told) {
+        over = tell(turn, &restart);
+    }
+    if (over < 0) {
+        return fail_turn(task, turn, over, NULL);
+    }
+    return over > 0 ? end_turn(task, turn) : turn_on(task, turn);
+}
+
+/* Reading has come upon something wrong while the exchange may still run. */
+static belay_next
+reading_failed(belay_task *task, struct turn *turn, int code)
+{
+    belay_llm_stream *stream = turn->stream;
+
+    belay__http_exchange_stop(&stream->exchange);
+    belay__llm_record(&stream->tries, 0);
+    stream->tries.reply->attempt.billed = BELAY_LLM_BILLED_UNKNOWN;
+    return attempt_failed(task, turn, code);
+}
+
+static belay_next
+answer_complete(belay_task *task, struct turn *turn)
+{
+    static const struct belay_llm_event done = {.type = BELAY_LLM_EVENT_DONE};
+    belay_llm_stream *stream = turn->stream;
+    int over;
+
+    if (stream->state != BELAY__STREAM_DONE) {
+        stream->state = BELAY__STREAM_DONE;
+        belay__llm_record(&stream->tries, 0);
+        (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
+    }
+    over = tell(turn, &done);
+    return over < 0 ? fail_turn(task, turn, over, NULL) : end_turn(task, turn);
+}
+
+/* ---- the end of a body ---- */
+
+/* Behind the end of the answer the body mostly ends too, a moment later; then
+ * the connection can be used again.
+ */
+struct farewell {
+    struct belay__http_exchange *exchange;
+};
+
+BELAY_ASYNC(farewell)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, belay_milliseconds(FAREWELL_MS), NULL)) {
+        while (!self->exchange->ended) {
+            BELAY_TRY(belay__http_exchange_wait(task, self->exchange));
+            if (belay_result(task)->code < 0) {
+                break; /* too late, or a failure that does not matter now */
+            }
+        }
+    }
+    BELAY_END;
+}
+
+static belay_next
+said_farewell(belay_task *task, void *self)
+{
+    struct turn *turn = self;
+
+    if (belay_result(task)->cancelled) {
+        return cancel_turn(task, turn);
+    }
+    return answer_complete(task, turn);
+}
+
+/* ---- going on ---- */
+
+/* The connection broke where nothing was to come but [DONE] (L18). */
+static bool
+may_end_here(const belay_llm_stream *stream, int code)
+{
+    return (code == BELAY_ETRUNCATED || code == BELAY_ERESET)
+           && stream->provider->ends_with_choices
+           && belay__answer_ended(&stream->tries.reply->answer);
+}
+
+/* The exchange has ended. */
+static belay_next
+exchange_ended(belay_task *task, struct turn *turn)
+{
+    belay_llm_stream *stream = turn->stream;
+    int code = stream->exchange.code;
+
+    belay__llm_record(&stream->tries, code);
+    if (code < 0 && !may_end_here(stream, code)) {
+        stream->silent = true;
+        return attempt_failed(task, turn, code);
+    }
+    if (stream->tries.reply->http.status / 100 == 2) {
+        code = belay__llm_feed_end(&stream->feed);
+        return code < 0 ? attempt_failed(task, turn, code)
+                        : turn_on(task, turn);
+    }
+    if (refuses_usage(stream)) {
+        (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
+        stream->refused = true;
+        stream->wish.usage = false;
+        code = belay__llm_stream_build(stream);
+        stream->state = BELAY__STREAM_IDLE;
+        return code < 0 ? fail_turn(task, turn, code, NULL)
+                        : turn_on(task, turn);
+    }
+    return attempt_failed(task, turn, 0);
+}
+
+/* What came of waiting for the exchange. */
+static belay_next
+went_on(belay_task *task, void *self)
+{
+    struct turn *turn = self;
+    belay_llm_stream *stream = turn->stream;
+
+    if (belay_result(task)->cancelled) {
+        return cancel_turn(task, turn);
+    }
+    if (stream->left) {
+        return fail_turn(task, turn, BELAY_ECLOSED, NULL);
+    }
+    return turn_on(task, turn);
+}
+
+static belay_next
+is_due(belay_task *task, void *self)
+{
+    struct turn *turn = self;
+    const struct belay_result *result = belay_result(task);
+
+    if (result->cancelled) {
+        return cancel_turn(task, turn);
+    }
+    if (result->code < 0) {
+        return fail_turn(
+            task, turn, result->code, belay_error_ref(result->error));
+    }
+    turn->stream->state = BELAY__STREAM_IDLE;
+    return turn_on(task, turn);
+}
+
+/* There is nothing to read: what now? */
+static belay_next
+wait_or_end(belay_task *task, struct turn *turn)
+{
+    belay_llm_stream *stream = turn->stream;
+    struct belay__http_exchange *exchange = &stream->exchange;
+
+    if (belay__llm_feed_finished(&stream->feed)) {
+        if (stream->tries.reply->answer.choice_count == 0) {
+            return reading_failed(task, turn, BELAY_EREPLY);
+        }
+        return exchange->ended ? answer_complete(task, turn)
+                               : belay_then(task, said_farewell,
+                                   BELAY_CALL(farewell, .exchange = exchange));
+    }
+    if (exchange->ended && stream->feed.ended) {
+        return attempt_failed(task, turn, BELAY_ETRUNCATED);
+    }
+    if (exchange->ended) {
+        return exchange_ended(task, turn);
+    }
+    if (belay__llm_feed_hungry(&stream->feed)) {
+        stream->feed.paused = false;
+        belay__http_exchange_resume(exchange);
+    }
+    return belay_then(task, went_on, belay__http_exchange_wait(task, exchange));
+}
+
+static belay_next
+turn_on(belay_task *task, void *self)
+{
+    struct turn *turn = self;
+    belay_llm_stream *stream = turn->stream;
+    struct belay_llm_event event;
+    int code = 0;
+
+    switch (stream->state) {
+    case BELAY__STREAM_IDLE:
+        return belay_then(task, went_on, start_attempt(task, stream));
+    case BELAY__STREAM_WAITING:
+        return belay_then(task, is_due, belay__llm_wait(task, &stream->tries));
+    case BELAY__STREAM_RUNNING:
+        break;
+    case BELAY__STREAM_DONE:
+        return answer_complete(task, turn);
+    case BELAY__STREAM_FAILED:
+        stream->tries.client->calls--;
+        return belay_fail(task, BELAY_ESTATE, "the stream has failed before");
+    }
+    while ((code = belay__llm_feed_pull(&stream->feed, &event)) > 0) {
+        int over = tell(turn, &event);
+
+        if (over != 0) {
+            return over < 0 ? fail_turn(task, turn, over, NULL)
+                            : end_turn(task, turn);
+        }
+    }
+    return code < 0 ? reading_failed(task, turn, code)
+                    : wait_or_end(task, turn);
+}
+
+static belay_next
+turn_start(belay_task *task, void *self)
+{
+    struct turn *turn = self;
+    belay_llm_stream *stream = turn->stream;
+
+    if (stream->left) {
+        return belay_fail(task, BELAY_ECLOSED, "the client was left");
+    }
+    stream->tries.client->calls++;
+    /* Also when there is something to read at once. */
+    if (belay__cancel_visible(task)) {
+        return belay_then(
+            task, went_on, belay__http_exchange_wait(task, &stream->exchange));
+    }
+    return turn_on(task, turn);
+}
+
+static const belay_function turn_function = {
+    "llm stream", __FILE__, sizeof(struct turn), turn_start, 0};
+
+belay_next
+belay_llm_stream_next(
+    belay_task *task, belay_llm_stream *stream, struct belay_llm_event *ret)
+{
+    return belay_call(task, &turn_function,
+        &(const struct turn){.stream = stream, .ret = ret});
+}
+
+belay_next
+belay_llm_stream_run(belay_task *task, belay_llm_stream *stream,
+    belay_llm_event_fn *on_event, void *arg)
+{
+    return belay_call(task, &turn_function,
+        &(const struct turn){
+            .stream = stream, .on_event = on_event, .arg = arg, .run = true});
+}

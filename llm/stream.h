@@ -1,0 +1,59 @@
+/* stream.h - a call whose answer comes bit by bit (private to llm/). */
+#ifndef BELAY_LLM_STREAM_PRIVATE_H
+#define BELAY_LLM_STREAM_PRIVATE_H
+
+#include <belay/llm_stream.h>
+
+#include "llm/attempt.h"
+#include "llm/feed.h"
+#include "llm/http/exchange.h"
+
+#define BELAY__LLM_DRAINS_MAX 8 /* streams of a client that read on unseen */
+
+/* What the next call of belay_llm_stream_next() has to do. */
+enum belay__stream_state {
+    BELAY__STREAM_IDLE,    /* start an attempt */
+    BELAY__STREAM_RUNNING, /* read, wait */
+    BELAY__STREAM_WAITING, /* wait until another attempt is due */
+    BELAY__STREAM_DONE,
+    BELAY__STREAM_FAILED,
+};
+
+struct belay_llm_stream {
+    struct belay__llm_tries tries;
+    const struct belay__provider *provider;
+    struct belay_llm_chat chat;
+    struct belay_llm_stream_opts opts;
+    struct belay__buffer built; /* the body, if it was not given */
+    struct belay_slice body;
+    struct belay__http_exchange exchange;
+    struct belay__llm_feed feed;
+    enum belay__stream_state state;
+    struct belay__wish wish;
+    uint64_t told;          /* events delivered of this attempt */
+    bool silent;            /* the exchange has failed: there is no answer */
+    bool refused;           /* stream_options were: asked again without (L2) */
+    bool left;              /* the client is gone */
+    belay_llm_stream *next; /* of the client's */
+    belay_llm_stream *prev;
+};
+
+/* The counts as they stand: the server's as far as it has told them, else
+ * guesses, never nothing (L2, L44). In belay_llm_stream_reply() too.
+ */
+void belay__llm_stream_settle(belay_llm_stream *stream);
+
+/* Writes the body; again, if the wish has changed. Errors: BELAY_ENOMEM,
+ * BELAY_ETOOLARGE.
+ */
+int belay__llm_stream_build(belay_llm_stream *stream);
+
+/* The client is being left: its streams are over. */
+void belay__llm_stream_leave(belay_llm_stream *stream);
+
+/* As belay_llm_complete() of something that wants to be streamed. */
+belay_next belay__llm_complete_streamed(belay_task *task,
+    belay_llm_client *client, const struct belay_llm_chat *chat,
+    belay_llm_reply **ret);
+
+#endif

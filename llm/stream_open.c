@@ -1,0 +1,369 @@
+/* stream_open.c - the scope of a stream, and calls that are one from begin to
+ * end.
+ *
+ * Entering sends nothing; the exit stops the exchange, so that nothing of
+ * libcurl's points into the scope when it goes. With .drain it first reads on
+ * for a while, for the counts that come last (L44).
+ */
+#include "llm/stream.h"
+#include "runtime/internal.h"
+
+#include <belay/async.h>
+#include <belay/timeout.h>
+
+#define REQUEST_MAX ((size_t)64 * 1024 * 1024)
+
+/* ---- usage ---- */
+
+static int64_t
+guess_output(struct belay__answer *answer)
+{
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        const struct belay__choice *choice = &answer->choices[i];
+
+        for (size_t k = 0; k < BELAY__STRETCHES; k++) {
+            sum += belay__usage_guess(
+                belay__stretch_slice(choice, (enum belay__stretch_kind)k));
+        }
+        for (size_t k = 0; k < choice->tool_count; k++) {
+            sum += belay__usage_guess(
+                belay__llm_text_slice(choice->tools[k].arguments.text));
+        }
+    }
+    return sum;
+}
+
+void
+belay__llm_stream_settle(belay_llm_stream *stream)
+{
+    belay_llm_reply *reply = stream->tries.reply;
+    struct belay_llm_usage *usage = &reply->usage;
+    const bool complete = stream->state == BELAY__STREAM_DONE;
+    int64_t guess;
+
+    belay__answer_get_usage(&reply->answer, usage);
+    if (reply->http.status / 100 != 2
+        && (reply->http.status != 0 || !reply->http.request_sent)) {
+        return; /* nothing was used */
+    }
+    if (complete && usage->in_total >= 0 && usage->out_total >= 0) {
+        return;
+    }
+    if (usage->in_total < 0) {
+        usage->in_total = belay__usage_guess(stream->body);
+    }
+    guess = guess_output(&reply->answer);
+    if (usage->out_total < guess) {
+        usage->out_total = guess; /* what is told at the start is no total */
+    }
+    usage->requests = 1;
+    usage->state =
+        complete ? BELAY_LLM_USAGE_ESTIMATED : BELAY_LLM_USAGE_PARTIAL;
+}
+
+belay_llm_reply *
+belay_llm_stream_reply(belay_llm_stream *stream)
+{
+    belay__llm_stream_settle(stream);
+    return stream->tries.reply;
+}
+
+/* ---- entering ---- */
+
+int
+belay__llm_stream_build(belay_llm_stream *stream)
+{
+    int code;
+
+    if (stream->chat.body.len > 0) {
+        stream->body = stream->chat.body;
+        return 0;
+    }
+    belay__buffer_clear(&stream->built);
+    code = belay__provider_build(
+        stream->provider, &stream->chat, stream->wish, &stream->built);
+    stream->body = belay__buffer_slice(&stream->built);
+    return code;
+}
+
+static void
+link_stream(belay_llm_stream *stream)
+{
+    belay_llm_client *client = stream->tries.client;
+
+    stream->next = client->streams;
+    if (client->streams != NULL) {
+        client->streams->prev = stream;
+    }
+    client->streams = stream;
+}
+
+static void
+unlink_stream(belay_llm_stream *stream)
+{
+    if (stream->prev != NULL) {
+        stream->prev->next = stream->next;
+    } else {
+        stream->tries.client->streams = stream->next;
+    }
+    if (stream->next != NULL) {
+        stream->next->prev = stream->prev;
+    }
+    stream->next = NULL;
+    stream->prev = NULL;
+}
+
+void
+belay__llm_stream_leave(belay_llm_stream *stream)
+{
+    unlink_stream(stream);
+    stream->left = true;
+}
+
+struct scope {
+    belay_llm_stream stream; /* first: the scope is the stream's memory */
+    belay_llm_stream **ret;
+};
+
+static const char *
+check(const belay_llm_stream *stream)
+{
+    const char *why = belay__llm_tries_check(&stream->tries);
+
+    if (why == NULL && stream->provider == NULL) {
+        why = "there is no such format";
+    }
+    if (why == NULL && stream->chat.body.len == 0) {
+        why = stream->provider->check_fn(&stream->chat);
+    }
+    return why;
+}
+
+static belay_next
+stream_enter(belay_task *task, void *self)
+{
+    struct scope *scope = self;
+    belay_llm_stream *stream = &scope->stream;
+    struct belay__memory *memory = stream->tries.client->memory;
+    const char *why = check(stream);
+    int code;
+
+    if (why != NULL) {
+        return belay_fail(
+            task, BELAY_EINVAL, "request cannot be sent: %s", why);
+    }
+    code = belay__llm_tries_begin(task, &stream->tries);
+    if (code < 0) {
+        return belay_fail(task, code,
+            code == BELAY_ECLOSED ? "the client is being left" : NULL);
+    }
+    belay__buffer_init(&stream->built, memory, REQUEST_MAX);
+    code = belay__llm_stream_build(stream);
+    if (code < 0) {
+        belay__buffer_fini(&stream->built);
+        belay__llm_tries_end(&stream->tries);
+        return belay_fail(task, code, NULL);
+    }
+    belay__llm_feed_init(&stream->feed, memory, stream->opts.max_event_bytes,
+        stream->opts.max_queue_bytes);
+    belay__llm_reply_begin_live(stream->tries.reply, stream->provider);
+    link_stream(stream);
+    *scope->ret = stream;
+    return belay_return(task, stream);
+}
+
+/* ---- leaving ---- */
+
+static belay_next
+stream_close(belay_task *task, void *self)
+{
+    struct scope *scope = self;
+    belay_llm_stream *stream = &scope->stream;
+
+    belay__http_exchange_stop(&stream->exchange);
+    if (!stream->left) {
+        unlink_stream(stream);
+    }
+    if (stream->opts.keep != NULL && stream->tries.reply != NULL) {
+        belay__llm_stream_settle(stream);
+        *stream->opts.keep = stream->tries.reply;
+        stream->tries.reply = NULL;
+    }
+    belay__llm_tries_end(&stream->tries);
+    belay__llm_feed_fini(&stream->feed);
+    belay__buffer_fini(&stream->built);
+    return belay_return(task, NULL);
+}
+
+struct drain {
+    belay_llm_stream *stream;
+};
+
+/* Takes in what has come, unseen. */
+static void
+swallow(belay_llm_stream *stream)
+{
+    struct belay_llm_event event;
+
+    while (belay__llm_feed_pull(&stream->feed, &event) > 0) {
+    }
+    if (belay__llm_feed_hungry(&stream->feed)) {
+        stream->feed.paused = false;
+        belay__http_exchange_resume(&stream->exchange);
+    }
+}
+
+static void
+finish_drain(belay_llm_stream *stream)
+{
+    if (stream->exchange.ended && stream->exchange.code == 0) {
+        (void)belay__llm_feed_end(&stream->feed);
+        swallow(stream);
+    }
+    if (belay__llm_feed_finished(&stream->feed)) {
+        stream->state = BELAY__STREAM_DONE;
+    }
+}
+
+BELAY_ASYNC(drain)
+{
+    belay_llm_stream *stream = self->stream;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, stream->opts.drain, NULL)) {
+        swallow(stream);
+        while (!stream->exchange.ended
+               && !belay__llm_feed_finished(&stream->feed)) {
+            BELAY_TRY(belay__http_exchange_wait(task, &stream->exchange));
+            swallow(stream);
+            if (belay_result(task)->code < 0) {
+                break;
+            }
+        }
+    }
+    finish_drain(stream);
+    BELAY_END;
+}
+
+static belay_next
+stream_drained(belay_task *task, void *self)
+{
+    struct scope *scope = self;
+    belay_llm_client *client = scope->stream.tries.client;
+
+    client->drains--;
+    client->calls--;
+    return stream_close(task, self);
+}
+
+static belay_next
+stream_exit(belay_task *task, void *self)
+{
+    struct scope *scope = self;
+    belay_llm_stream *stream = &scope->stream;
+
+    if (stream->left || stream->opts.drain.ns <= 0
+        || stream->state != BELAY__STREAM_RUNNING || stream->exchange.ended
+        || stream->tries.client->drains >= BELAY__LLM_DRAINS_MAX) {
+        return stream_close(task, self);
+    }
+    stream->tries.client->drains++;
+    stream->tries.client->calls++;
+    return belay_then(
+        task, stream_drained, BELAY_CALL(drain, .stream = stream));
+}
+
+belay_next
+belay_llm_stream_open(belay_task *task, belay_llm_client *client,
+    const struct belay_llm_chat *chat, const struct belay_llm_stream_opts *opts,
+    belay_llm_stream **ret)
+{
+    static const belay_manager manager = {
+        {"llm stream", __FILE__, sizeof(struct scope), stream_enter, 0},
+        stream_exit};
+    struct scope scope = {.ret = ret};
+    belay_llm_stream *stream = &scope.stream;
+
+    if (chat->size != sizeof(*chat)
+        || (opts != NULL && opts->size != sizeof(*opts))) {
+        return belay__refuse(task, BELAY_EINVAL);
+    }
+    stream->chat = *chat;
+    if (opts != NULL) {
+        stream->opts = *opts;
+    }
+    stream->tries = (struct belay__llm_tries){
+        .client = client,
+        .on_attempt = chat->on_attempt,
+        .arg = chat->arg,
+        .max_retries = chat->max_retries,
+    };
+    stream->provider = belay__provider_of(
+        chat->format != BELAY_LLM_FORMAT_DEFAULT ? chat->format
+                                                 : client->format);
+    stream->wish =
+        (struct belay__wish){.stream = true, .usage = !stream->opts.no_usage};
+    return belay_enter(task, &manager, &scope);
+}
+
+/* ---- from begin to end ---- */
+
+struct whole {
+    belay_llm_client *client;
+    struct belay_llm_chat chat;
+    struct belay_llm_stream_opts opts;
+    belay_llm_event_fn *on_event;
+    void *arg;
+    belay_llm_reply **ret;
+    belay_llm_stream *stream;
+};
+
+BELAY_ASYNC(whole)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_stream_open(
+        task, self->client, &self->chat, &self->opts, &self->stream)) {
+        BELAY_AWAIT(belay_llm_stream_run(
+            task, self->stream, self->on_event, self->arg));
+        belay__llm_stream_settle(self->stream);
+        *self->ret = self->stream->tries.reply;
+        self->stream->tries.reply = NULL;
+    }
+    BELAY_END;
+}
+
+static belay_next
+begin_whole(belay_task *task, const struct whole *whole_call)
+{
+    return belay_call(task, &whole, whole_call);
+}
+
+belay_next
+belay_llm_complete_stream(belay_task *task, belay_llm_client *client,
+    const struct belay_llm_chat *chat, const struct belay_llm_stream_opts *opts,
+    belay_llm_event_fn *on_event, void *arg, belay_llm_reply **ret)
+{
+    struct whole whole_call = {.client = client,
+        .chat = *chat,
+        .opts = {.size = sizeof(*opts)},
+        .on_event = on_event,
+        .arg = arg,
+        .ret = ret};
+
+    if (opts != NULL) {
+        whole_call.opts = *opts;
+    }
+    whole_call.opts.keep = NULL;
+    return begin_whole(task, &whole_call);
+}
+
+/* Nobody is told of its events, so it may begin anew like a plain call. */
+belay_next
+belay__llm_complete_streamed(belay_task *task, belay_llm_client *client,
+    const struct belay_llm_chat *chat, belay_llm_reply **ret)
+{
+    return belay_llm_complete_stream(task, client, chat,
+        BELAY_LLM_STREAM_OPTS(.restart = true), NULL, NULL, ret);
+}

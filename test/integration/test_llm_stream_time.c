@@ -1,0 +1,439 @@
+/* test_llm_stream_time.c - streams that stall, are cancelled, or wait for
+ * their user.
+ *
+ * Time is a virtual clock's that only the test moves. A child reads the
+ * stream; the test waits until it has seen so much, and interferes.
+ */
+#include "llm/stream.h"
+#include "test/support/fault_server.h"
+#include "test/support/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define WAIT_ROUNDS 200000 /* of 100 us: a bound, never reached */
+
+TestSuite(llm_stream_time, .fini = check_clean, .timeout = 60);
+
+#define PATH "/chat/completions"
+#define SSE_HEAD "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+#define DELTA(text_)                                                   \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text_ \
+    "\"}}]}\n\n"
+
+/* Lets the loop turn until `condition`, which another thread makes true. */
+#define AWAIT_UNTIL(condition)                                          \
+    for (self->round = 0; !(condition); self->round++) {                \
+        cr_assert(lt(int, self->round, WAIT_ROUNDS), "%s", #condition); \
+        (void)usleep(100);                                              \
+        BELAY_AWAIT(belay_checkpoint(task));                            \
+    }
+
+/* Enough for the loop to poll several times. */
+#define AWAIT_TURNS                                           \
+    for (self->round = 0; self->round < 200; self->round++) { \
+        BELAY_AWAIT(belay_checkpoint(task));                  \
+    }
+
+/* ---- the child ---- */
+
+struct scene {
+    struct fault_server *server;
+    belay_clock *clock;
+    struct belay_llm_stream_opts opts;
+    size_t pause_at; /* the reader waits behind this event, from 1 */
+    /* locals, and what came of it */
+    belay_group *group;
+    belay_llm_client *client;
+    belay_llm_stream *stream;
+    belay_task *child;
+    struct belay_event go_on;
+    struct belay_llm_event event;
+    size_t events;
+    size_t bytes;
+    bool ended;
+    int code;
+    bool cancelled;
+    enum belay_llm_usage_state usage;
+    int round;
+};
+
+struct reader {
+    struct scene *scene;
+};
+
+static void
+note_end(struct scene *scene, const struct belay_result *result)
+{
+    scene->code = result->code;
+    scene->cancelled = result->cancelled;
+    scene->usage =
+        belay_llm_reply_usage(belay_llm_stream_reply(scene->stream))->state;
+}
+
+BELAY_ASYNC(reader)
+{
+    static const struct belay_llm_message messages[] = {
+        {.role = "user", .content = {"hi", 2}}};
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_stream_open(task, scene->client,
+        BELAY_LLM_CHAT(.model = "m", .messages = messages, .message_count = 1,
+            .max_retries = BELAY_LLM_NO_RETRIES),
+        &scene->opts, &scene->stream)) {
+        do {
+            BELAY_TRY(
+                belay_llm_stream_next(task, scene->stream, &scene->event));
+            if (belay_result(task)->code < 0) {
+                note_end(scene, belay_result(task));
+                break;
+            }
+            scene->events++;
+            scene->bytes += scene->event.text.len;
+            if (scene->events == scene->pause_at) {
+                BELAY_AWAIT(belay_event_wait(task, &scene->go_on));
+            }
+        } while (scene->event.type != BELAY_LLM_EVENT_DONE);
+    }
+    scene->ended = true;
+    BELAY_END;
+}
+
+static belay_next
+open_client(belay_task *task, struct scene *self)
+{
+    self->opts.size = sizeof(self->opts);
+    return belay_llm_client_open(task,
+        BELAY_LLM_CLIENT_OPTS(.base_url = fault_server_url(self->server)),
+        &self->client);
+}
+
+static uint64_t
+received(const struct scene *scene)
+{
+    return scene->stream->exchange.reply->body_bytes;
+}
+
+/* ---- stalls (L41) ---- */
+
+/* When so many events were read and so many bytes have come: nothing happens
+ * for `most`, and the end comes within `rest`.
+ */
+struct stalled {
+    struct scene *scene;
+    size_t events;
+    uint64_t bytes;
+    int64_t most_s;
+    int round;
+};
+
+BELAY_ASYNC(stalled)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (open_client(task, scene)) {
+        BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+            BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
+            AWAIT_UNTIL(fault_server_requests(scene->server, PATH) == 1
+                        && scene->events == self->events
+                        && received(scene) == self->bytes);
+            belay_clock_advance(scene->clock, belay_seconds(self->most_s));
+            AWAIT_TURNS;
+            cr_expect(not(scene->ended));
+            belay_clock_advance(scene->clock, belay_seconds(2));
+            AWAIT_UNTIL(scene->ended);
+        }
+    }
+    BELAY_END;
+}
+
+static struct scene
+run_stall(const struct fault_route *routes, size_t events, uint64_t bytes,
+    int64_t most_s)
+{
+    struct scene scene = {.events = 0};
+    const struct stalled arguments = {
+        .scene = &scene, .events = events, .bytes = bytes, .most_s = most_s};
+
+    scene.server = fault_server_start(routes, 1);
+    scene.clock = belay_clock_new(false);
+    cr_expect(zero(int, belay_run(&stalled, &arguments,
+                            BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
+                                .clock = scene.clock),
+                            NULL)));
+    belay_clock_free(scene.clock);
+    fault_server_stop(scene.server);
+    return scene;
+}
+
+Test(llm_stream_time, l41_a_stall_before_the_head)
+{
+    static const struct fault_route routes[] = {FAULT_ON(PATH, FAULT_DO_HANG)};
+    const struct scene scene = run_stall(routes, 0, 0, 599);
+
+    cr_expect(eq(int, scene.code, BELAY_ETIMEDOUT));
+}
+
+Test(llm_stream_time, l41_a_stall_behind_an_event)
+{
+    static const char text[] = SSE_HEAD DELTA("hi");
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, FAULT_TEXT(text), FAULT_DO_HANG)};
+    const struct scene scene =
+        run_stall(routes, 1, sizeof(DELTA("hi")) - 1, 119);
+
+    cr_expect(eq(int, scene.code, BELAY_ETIMEDOUT));
+    cr_expect(eq(sz, scene.bytes, 2));
+    cr_expect(eq(int, (int)scene.usage, BELAY_LLM_USAGE_PARTIAL));
+}
+
+Test(llm_stream_time, l41_a_stall_within_an_event)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        PATH, FAULT_TEXT(SSE_HEAD DELTA("hi") "data: {"), FAULT_DO_HANG)};
+    const struct scene scene =
+        run_stall(routes, 1, sizeof(DELTA("hi") "data: {") - 1, 119);
+
+    cr_expect(eq(int, scene.code, BELAY_ETIMEDOUT));
+}
+
+/* Bytes of an event that never ends do not count, comments do. */
+struct dripping {
+    struct scene *scene;
+    bool comments;
+    uint64_t bytes;
+    int drops;
+    int round;
+};
+
+BELAY_ASYNC(dripping)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (open_client(task, scene)) {
+        BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+            BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
+            AWAIT_UNTIL(scene->events == 1);
+            for (self->drops = 0; self->drops < 3 && !scene->ended;
+                 self->drops++) {
+                belay_clock_advance(scene->clock, belay_seconds(50));
+                AWAIT_TURNS;
+                self->bytes = scene->ended ? 0 : received(scene);
+                fault_server_open_gate(scene->server);
+                AWAIT_UNTIL(scene->ended || received(scene) > self->bytes);
+            }
+            cr_expect(eq(int, scene->ended, !self->comments), "after 150 s");
+            belay_clock_advance(scene->clock, belay_seconds(121));
+            AWAIT_UNTIL(scene->ended);
+        }
+    }
+    BELAY_END;
+}
+
+static void
+run_dripping(const struct fault_route *routes, bool comments)
+{
+    struct scene scene = {.events = 0};
+    const struct dripping arguments = {.scene = &scene, .comments = comments};
+
+    scene.server = fault_server_start(routes, 1);
+    scene.clock = belay_clock_new(false);
+    cr_expect(zero(int, belay_run(&dripping, &arguments,
+                            BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
+                                .clock = scene.clock),
+                            NULL)));
+    cr_expect(eq(int, scene.code, BELAY_ETIMEDOUT));
+    belay_clock_free(scene.clock);
+    fault_server_stop(scene.server);
+}
+
+Test(llm_stream_time, l41_an_endless_event_in_drops)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, FAULT_TEXT(SSE_HEAD DELTA("hi")), FAULT_DO_GATE(1),
+            FAULT_TEXT("d"), FAULT_DO_GATE(2), FAULT_TEXT("a"),
+            FAULT_DO_GATE(3), FAULT_TEXT("t"), FAULT_DO_HANG)};
+
+    run_dripping(routes, false);
+}
+
+Test(llm_stream_time, l41_comments_keep_it_alive)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, FAULT_TEXT(SSE_HEAD DELTA("hi")), FAULT_DO_GATE(1),
+            FAULT_TEXT(": a\n\n"), FAULT_DO_GATE(2), FAULT_TEXT(": b\n\n"),
+            FAULT_DO_GATE(3), FAULT_TEXT("event: ping\n\n"), FAULT_DO_HANG)};
+
+    run_dripping(routes, true);
+}
+
+/* ---- cancels (L42) ---- */
+
+struct cancelling {
+    struct scene *scene;
+    size_t events;
+    uint64_t turn;
+    int round;
+};
+
+BELAY_ASYNC(cancelling)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (open_client(task, scene)) {
+        BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+            BELAY_CHECK(belay_group_spawn(scene->group, &reader,
+                &(const struct reader){.scene = scene},
+                BELAY_SPAWN_OPTS(.task = &scene->child)));
+            AWAIT_UNTIL(scene->events == 1);
+            (void)belay_task_cancel(scene->child, "enough");
+            BELAY_AWAIT(belay_checkpoint(task));
+            cr_expect(scene->ended, "in the same turn");
+            cr_expect(scene->cancelled);
+            fault_server_open_gate(scene->server);
+            AWAIT_UNTIL(fault_server_open(scene->server) == 0);
+            cr_expect(eq(sz, scene->events, 1));
+            belay_task_unref(scene->child);
+        }
+    }
+    BELAY_END;
+}
+
+/* ---- a user that is behind ---- */
+
+#define CHUNK DELTA("0123456789abcdef0123456789abcdef")
+#define CHUNKS 20000 /* 2 MiB or so: more than the kernel keeps */
+
+static char *
+many_chunks(void)
+{
+    static const char head[] = SSE_HEAD;
+    static const char tail[] = "data: [DONE]\n\n";
+    const size_t len = sizeof(CHUNK) - 1;
+    char *text = malloc(sizeof(head) + CHUNKS * len + sizeof(tail));
+    char *at = text;
+
+    cr_assert(ne(ptr, text, NULL));
+    memcpy(at, head, sizeof(head) - 1);
+    at += sizeof(head) - 1;
+    for (size_t i = 0; i < CHUNKS; i++, at += len) {
+        memcpy(at, CHUNK, len);
+    }
+    memcpy(at, tail, sizeof(tail));
+    return text;
+}
+
+struct behind {
+    struct scene *scene;
+    uint64_t stopped_at;
+    int round;
+};
+
+BELAY_ASYNC(behind)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (open_client(task, scene)) {
+        BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+            BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
+            AWAIT_UNTIL(scene->events == 1 && scene->stream->feed.paused);
+            self->stopped_at = received(scene);
+            cr_expect(lt(u64, self->stopped_at, 64 * 1024 + 2 * 16384));
+            belay_clock_advance(scene->clock, belay_seconds(10000));
+            AWAIT_TURNS;
+            cr_expect(eq(u64, received(scene), self->stopped_at));
+            cr_expect(not(scene->ended), "it is not the server that is idle");
+            belay_event_set(&scene->go_on);
+            AWAIT_UNTIL(scene->ended);
+        }
+    }
+    BELAY_END;
+}
+
+/* ---- a client that is left ---- */
+
+struct leaving {
+    struct scene *scene;
+    int round;
+};
+
+BELAY_ASYNC(leaving)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+        BELAY_WITH (open_client(task, scene)) {
+            BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
+            AWAIT_UNTIL(scene->events == 1);
+        }
+        belay_event_set(&scene->go_on);
+        AWAIT_UNTIL(scene->ended);
+    }
+    BELAY_END;
+}
+
+#define RUN_SCENE(name_, scene_, route_)                                   \
+    do {                                                                   \
+        const struct name_ arguments = {.scene = &(scene_)};               \
+        (scene_).server = fault_server_start((route_), 1);                 \
+        (scene_).clock = belay_clock_new(false);                           \
+        cr_expect(                                                         \
+            zero(int, belay_run(&(name_), &arguments,                      \
+                          BELAY_RUNTIME_OPTS(.allocator = &test_allocator, \
+                              .clock = (scene_).clock),                    \
+                          NULL)));                                         \
+        belay_clock_free((scene_).clock);                                  \
+        fault_server_stop((scene_).server);                                \
+    } while (0)
+
+static const struct fault_route gated[] = {
+    FAULT_ON(PATH, FAULT_TEXT(SSE_HEAD DELTA("hi")), FAULT_DO_GATE(1),
+        FAULT_TEXT(DELTA("more")), FAULT_DO_HANG)};
+
+Test(llm_stream_time, l42_a_cancel_closes_and_tells_no_more)
+{
+    struct scene scene = {.events = 0};
+
+    RUN_SCENE(cancelling, scene, gated);
+    cr_expect(eq(int, (int)scene.usage, BELAY_LLM_USAGE_PARTIAL));
+}
+
+Test(llm_stream_time, nothing_is_read_while_the_user_is_behind)
+{
+    char *text = many_chunks();
+    const struct fault_route routes[] = {
+        FAULT_ON(PATH, FAULT_TEXT(text), FAULT_DO_CLOSE)};
+    struct scene scene = {
+        .pause_at = 1, .opts = {.max_queue_bytes = 64 * 1024}};
+
+    RUN_SCENE(behind, scene, routes);
+    cr_expect(zero(int, scene.code));
+    cr_expect(eq(sz, scene.events, CHUNKS + 1));
+    cr_expect(eq(sz, scene.bytes, 32 * CHUNKS));
+    free(text);
+}
+
+Test(llm_stream_time, l43_a_client_that_is_left_ends_its_streams)
+{
+    struct scene scene = {.events = 0};
+
+    RUN_SCENE(leaving, scene, gated);
+    cr_expect(eq(int, scene.code, BELAY_ECLOSED));
+}
+
+Test(llm_stream_time, l43_also_one_that_nobody_waits_for)
+{
+    struct scene scene = {.pause_at = 1};
+
+    RUN_SCENE(leaving, scene, gated);
+    cr_expect(eq(int, scene.code, BELAY_ECLOSED));
+}
