@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""`belay batch` against aimock, a mock of model servers by other people.
+"""`belay batch` and the LLM client against aimock, a mock of model servers by
+other people.
 
-usage: aimock.py BELAY FOLDER
+usage: aimock.py BELAY ASK FOLDER
 
 Installs the package that package.json names into FOLDER, once, runs none of
 its install scripts, and starts it on a free port of this machine. Exits with
@@ -30,7 +31,18 @@ FIXTURES = {"fixtures": [
                             "type": "invalid_request_error"},
                   "status": 400}},
     {"match": {"userMessage": "say"}, "response": {"content": ANSWER}},
+    {"match": {"userMessage": "weather"},
+     "response": {"toolCalls": [{"name": "weather",
+                                 "arguments": "{\"city\":\"Bern\"}"}]}},
+    {"match": {"userMessage": "cut"}, "response": {"content": ANSWER * 4},
+     "latency": 40, "truncateAfterChunks": 8},
+    {"match": {"userMessage": "overloaded", "sequenceIndex": 0},
+     "response": {"error": {"message": "busy", "type": "overloaded_error"},
+                  "status": 529}},
+    {"match": {"userMessage": "overloaded"},
+     "response": {"content": ANSWER}},
 ]}
+FORMATS = ("chat", "responses", "messages")
 
 
 def skip(why):
@@ -228,8 +240,89 @@ def test_b5_b8_broken_replies_and_connections(belay, start, place):
                                          "invalid_response"), line
 
 
+# ---- the client, by a small program ----
+
+class Answer:
+    """What the program has printed: the last value of each name."""
+
+    def __init__(self, ask, url, *words):
+        done = subprocess.run([ask, url, *words], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=LIMIT_S,
+                              check=False)
+        self.err = done.stderr
+        self.values = {}
+        for line in done.stdout.split("\n"):
+            name, _, value = line.partition(" ")
+            self.values.setdefault(name, []).append(value)
+
+    def check(self, **expected):
+        for name, value in expected.items():
+            got = self.values.get(name, [None])[0]
+            assert got == value, f"{name}: {got!r}: {self.err}"
+
+
+def test_l1_the_same_answer_in_every_format(ask, start, _):
+    with start() as url:
+        for name in FORMATS:
+            for mode in ("plain", "stream"):
+                answer = Answer(ask, url, name, mode, "say it")
+                answer.check(code="OK", text=ANSWER, end="1")
+
+
+def test_l27_streams_come_in_many_pieces(ask, start, _):
+    with start("-c", "1") as url:
+        for name in FORMATS:
+            answer = Answer(ask, url, name, "stream", "say it")
+            answer.check(code="OK", text=ANSWER)
+            assert int(answer.values["events"][0]) > 10, answer.values
+
+
+def test_l7_calls_of_tools(ask, start, _):
+    with start() as url:
+        for name in FORMATS:
+            for mode in ("plain", "stream"):
+                answer = Answer(ask, url, name, mode, "weather in Bern")
+                answer.check(code="OK", tool="weather", end="3")
+                arguments = json.loads(answer.values["arguments"][0])
+                assert arguments == {"city": "Bern"}, arguments
+
+
+def test_l24_a_stream_that_is_cut(ask, start, _):
+    with start() as url:
+        for name in FORMATS:
+            answer = Answer(ask, url, name, "stream", "cut it")
+            code = answer.values["code"][0]
+            assert code in ("ETRUNCATED", "ERESET"), (name, code, answer.err)
+            text = answer.values["text"][0]
+            assert text and (ANSWER * 4).startswith(text), text
+
+
+def test_l30_an_overloaded_server(ask, start, _):
+    for name in FORMATS:
+        with start() as url:
+            answer = Answer(ask, url, name, "stream", "overloaded")
+            answer.check(code="OK", text=ANSWER)
+
+
+def test_l5_errors_of_requests(ask, start, _):
+    with start() as url:
+        for name in FORMATS:
+            for mode in ("plain", "stream"):
+                answer = Answer(ask, url, name, mode, "broken")
+                answer.check(code="EHTTP")
+                assert "not this one" in answer.err, answer.err
+
+
+def test_l4_vectors(ask, start, _):
+    with start() as url:
+        answer = Answer(ask, url, "embeddings", "plain", "say it")
+        answer.check(code="OK")
+        vectors = answer.values["vector"]
+        assert len(vectors) == 2 and int(vectors[0]) > 0, vectors
+
+
 def main():
-    belay, folder = (os.path.abspath(name) for name in sys.argv[1:3])
+    belay, ask, folder = (os.path.abspath(name) for name in sys.argv[1:4])
     node, npm = find_node()
     install(npm, folder)
     tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
@@ -237,7 +330,8 @@ def main():
     for name, test in tests:
         with tempfile.TemporaryDirectory(prefix="belay-") as place:
             try:
-                test(belay, lambda *options, at=place: aimock(
+                program = belay if name.startswith("test_b") else ask
+                test(program, lambda *options, at=place: aimock(
                     node, folder, at, *options), place)
                 word = "ok"
             except Exception:  # whatever it is, the others still run
