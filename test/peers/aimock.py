@@ -10,6 +10,7 @@ its install scripts, and starts it on a free port of this machine. Exits with
 had.
 """
 import contextlib
+import fcntl
 import json
 import os
 import re
@@ -62,8 +63,15 @@ def find_node():
 
 
 def install(npm, folder):
-    """The package in FOLDER/node_modules, there already if nothing changed."""
+    """The packages in FOLDER/node_modules, there already if nothing changed.
+    Two tests may want them at once."""
     os.makedirs(folder, exist_ok=True)
+    with open(os.path.join(folder, ".lock"), "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        install_alone(npm, folder)
+
+
+def install_alone(npm, folder):
     mark = os.path.join(folder, "node_modules", ".installed")
     with open(os.path.join(HERE, "package-lock.json"),
               encoding="utf-8") as file:
