@@ -11,7 +11,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-TestSuite(batch_file, .fini = check_clean, .timeout = 60);
+static void
+no_sweeps(void)
+{
+    program_unswept = true; /* each trial would change the same files */
+}
+
+TestSuite(batch_file, .init = no_sweeps, .fini = check_clean, .timeout = 60);
 
 #define TEXT "The quick brown fox jumps over the lazy dog."
 
