@@ -180,9 +180,10 @@ Test(http_client_time, l41_idle_times_out_after_120_s)
 
 Test(http_client_time, l41_what_the_sink_calls_silence_is_no_activity)
 {
-    static const struct fault_route routes[] = {FAULT_ON("/x",
-        FAULT_PIECES("HTTP/1.1 200 OK\r\n\r\ndata: one endless event", 1, 1),
-        FAULT_DO_HANG)};
+    /* The head in one piece: the bytes of one would be activity. */
+    static const struct fault_route routes[] = {
+        FAULT_ON("/x", FAULT_TEXT("HTTP/1.1 200 OK\r\n\r\n"),
+            FAULT_PIECES("data: one endless event", 1, 1), FAULT_DO_HANG)};
     static const int silence = 0;
 
     sink_calls = 0;
