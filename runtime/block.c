@@ -1,7 +1,7 @@
 /* block.c - blocks of one size, several to an allocation.
  *
  * A slab is in the list of its size while it has room, the one that was freed
- * into last at the head. With -Darena=malloc every block stands alone, so that
+ * into last at the head. In front of them all is one spare block of each size. With -Darena=malloc every block stands alone, so that
  * sanitizers see each one's borders.
  */
 #include "runtime/block.h"
@@ -138,10 +138,17 @@ belay__block_alloc(struct belay__memory *memory, struct belay__blocks *blocks,
     size_t size, uint8_t *ret_place)
 {
     const size_t class = class_of(size);
+    struct belay__spare spare;
     struct belay__slab *slab;
 
     if (stands_alone(class)) {
         return belay__alloc(memory, size);
+    }
+    spare = blocks->spare[class];
+    if (spare.block != NULL) {
+        blocks->spare[class].block = NULL;
+        *ret_place = spare.place;
+        return spare.block;
     }
     slab = blocks->open[class];
     if (slab == NULL) {
@@ -150,18 +157,14 @@ belay__block_alloc(struct belay__memory *memory, struct belay__blocks *blocks,
     return slab != NULL ? take(blocks, slab, ret_place) : NULL;
 }
 
-void
-belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
-    void *ptr, size_t size, uint8_t place)
+/* Back to its slab, and that back to the allocator if nothing is in it. */
+static void
+give_back(struct belay__memory *memory, struct belay__blocks *blocks,
+    size_t class, void *ptr, uint8_t place)
 {
-    const size_t class = class_of(size);
     struct free_block *block = ptr;
     struct belay__slab *slab;
 
-    if (stands_alone(class)) {
-        belay__free(memory, ptr, size);
-        return;
-    }
     slab = (struct belay__slab *)(void *)((char *)ptr
                                           - place * class * BELAY__BLOCK_STEP
                                           - SLAB_HEAD);
@@ -180,9 +183,29 @@ belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
 }
 
 void
+belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
+    void *ptr, size_t size, uint8_t place)
+{
+    const size_t class = class_of(size);
+
+    if (stands_alone(class)) {
+        belay__free(memory, ptr, size);
+    } else if (blocks->spare[class].block == NULL) {
+        blocks->spare[class] = (struct belay__spare){ptr, place};
+    } else {
+        give_back(memory, blocks, class, ptr, place);
+    }
+}
+
+void
 belay__blocks_fini(struct belay__memory *memory, struct belay__blocks *blocks)
 {
     for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
+        const struct belay__spare spare = blocks->spare[i];
+
+        if (spare.block != NULL) {
+            give_back(memory, blocks, i, spare.block, spare.place);
+        }
         while (blocks->open[i] != NULL) {
             slab_free(memory, blocks, blocks->open[i]);
         }

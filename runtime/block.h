@@ -17,10 +17,19 @@
 
 struct belay__slab;
 
+/* The block of a size that was freed last: the next one takes it, as where a
+ * task that ends is followed by another. Its slab counts it as in use.
+ */
+struct belay__spare {
+    void *block; /* NULL: none */
+    uint8_t place;
+};
+
 /* The slabs of each size that have room, and are not all in use. */
 struct belay__blocks {
     struct belay__slab *open[BELAY__BLOCK_CLASSES];
-    uint32_t empty; /* of these, all sizes together: no block is in use */
+    struct belay__spare spare[BELAY__BLOCK_CLASSES];
+    uint32_t empty; /* of the slabs, all sizes together: no block is in use */
 };
 
 /* NULL when out of memory. The place is to be told when the block is freed. */
