@@ -248,6 +248,7 @@ Test(cancel, s7_the_hook_is_not_asked_again_whatever_comes_later)
 {
     struct fake fake = {.answer = BELAY_ABORT_REFUSED};
 
+    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(eq(int, RUN(asked_again, .fake = &fake), 0));
     expect_trace("begun; asked; got ok; then cancel");
     trace_clear();
