@@ -122,6 +122,7 @@ BELAY_API belay_next belay_gpu_pool_open(belay_task *task,
 /**
  * belay_gpu_pool_close - no more leases; wait until all are over
  *
+ *   pool        not NULL
  *   ret_leaked  NULL, or receives how many leases without a block their tasks
  *               have left behind; untouched on failure
  *
@@ -141,6 +142,8 @@ BELAY_API belay_next belay_gpu_pool_close(
 /**
  * belay_gpu_pool_drain - no more requests; serve those that wait, then close
  *
+ *   pool  not NULL
+ *
  * Owner:   nothing changes hands.
  * Errors:  as belay_gpu_pool_close().
  * Threads: loop thread. Cancellation point.
@@ -156,9 +159,11 @@ BELAY_API belay_next belay_gpu_pool_drain(
 /**
  * belay_gpu_lease_open_at - enter a lease; who holds it, for people: file:line
  *
+ *   pool  not NULL
  *   file  static text, or NULL
  *   opts  NULL for all defaults; copied
  *   ret   receives the lease once entered; untouched on failure
+ *   line  in file
  *
  * Waits for its turn. How long at most is the business of the scopes around
  * it (belay_timeout()). The exit waits until the device has ended what was
@@ -198,10 +203,12 @@ BELAY_API belay_next belay_gpu_lease_open_at(belay_task *task, const char *file,
 /**
  * belay_gpu_acquire_at - wait for a lease that no block will end
  *
+ *   pool  not NULL
  *   file  static text, or NULL: a lease that is left behind is named by it
  *   opts  NULL for all defaults; copied
  *   ret   receives the lease; must live until the wait is over; untouched on
  *         failure
+ *   line  in file
  *
  * Owner:   the task owes one belay_gpu_release(). What it owes when it ends is
  *          taken back, counted and named to belay_gpu_events().
@@ -216,7 +223,11 @@ BELAY_API belay_next belay_gpu_acquire_at(belay_task *task, const char *file,
 /**
  * belay_gpu_try_acquire_at - take a lease if it is free and nobody is before us
  *
- *   opts, file and ret as belay_gpu_acquire_at()
+ *   pool  not NULL
+ *   opts  as for belay_gpu_acquire_at()
+ *   file  as for belay_gpu_acquire_at()
+ *   line  in file
+ *   ret   receives the lease; untouched on failure
  *
  * Owner:   as belay_gpu_acquire_at().
  * Errors:  BELAY_GPU_EAGAIN  it is not free, or others wait for it; nothing
@@ -249,6 +260,7 @@ BELAY_API int belay_gpu_release(belay_gpu_lease lease);
 /**
  * belay_gpu_lease_member - one of the slots of a lease on several devices
  *
+ *   lease  of several devices, or of one
  *   index  from 0; 0 is the lease itself
  *   ret    receives a lease for that device's work; untouched on failure
  *

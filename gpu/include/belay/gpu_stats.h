@@ -38,6 +38,8 @@ struct belay_gpu_device {
  *              must live, as ret, until the wait is over
  *   ret_note   NULL, or receives up to note_size bytes of text: why kinds of
  *              devices are not there, a line each; ends with NUL
+ *   room       of ret, in devices
+ *   note_size  of ret_note, in bytes
  *
  * Owner:   ret stays the caller's.
  * Errors:  BELAY_EINVAL     devices names no kind, or a size is not known
@@ -53,6 +55,7 @@ BELAY_API belay_next belay_gpu_list(belay_task *task, const char *devices,
 /**
  * belay_gpu_pool_device - one of a pool's devices as it is now
  *
+ *   pool   not NULL
  *   index  from 0
  *   ret    its size filled in; untouched on failure
  *
@@ -67,6 +70,8 @@ BELAY_API int belay_gpu_pool_device(
 
 /**
  * belay_gpu_pool_note - why kinds of devices were passed over at the opening
+ *
+ *   pool  not NULL
  *
  * Owner:   text lives as long as the pool; "" if none was.
  * Errors:  none; never NULL.
@@ -119,6 +124,7 @@ struct belay_gpu_slot_stats {
 /**
  * belay_gpu_pool_slot - one of a pool's slots as it is now
  *
+ *   pool   not NULL
  *   index  from 0; the slots of device 0 come first
  *   ret    its size filled in; untouched on failure
  *
@@ -180,7 +186,8 @@ struct belay_gpu_pool_stats {
 /**
  * belay_gpu_pool_get_stats - the figures of a pool
  *
- *   ret  its size filled in; untouched on failure
+ *   pool  not NULL
+ *   ret   its size filled in; untouched on failure
  *
  * Owner:   ret stays the caller's.
  * Errors:  BELAY_EINVAL  a size this library does not know
@@ -193,6 +200,7 @@ BELAY_API int belay_gpu_pool_get_stats(
 /**
  * belay_gpu_wait_quantile - how long a share of the granted waits took at most
  *
+ *   stats  not NULL
  *   share  0 to 1, as 0.99
  *
  * Owner:   nothing changes hands.
@@ -242,10 +250,12 @@ struct belay_gpu_event {
 /**
  * belay_gpu_events - the events since the last look
  *
+ *   pool      not NULL
  *   cursor    0 at first; moves on. Any number of readers, one cursor each
  *   ret       room for `room` events, oldest first
  *   ret_lost  NULL, or receives how many were overwritten before they could be
  *             read: between the cursor and the first one delivered
+ *   room      of ret, in events
  *
  * Owner:   ret stays the caller's.
  * Errors:  none; returns how many were delivered; fewer than `room`: no more
@@ -259,6 +269,7 @@ BELAY_API size_t belay_gpu_events(const belay_gpu_pool *pool, uint64_t *cursor,
 /**
  * belay_gpu_leak_site - where a lease that was left behind was taken
  *
+ *   pool      not NULL
  *   index     from 0, the oldest one kept
  *   ret_line  receives the line
  *

@@ -198,6 +198,7 @@ struct belay_gpu_cmd {
 /**
  * belay_gpu_build - a kernel for the lease's device, compiled at its first use
  *
+ *   lease   one that the task, or a task around it, holds
  *   source  copied before the call returns
  *   ret     receives the kernel; must live until the wait is over; untouched
  *           on failure
@@ -221,6 +222,7 @@ BELAY_API belay_next belay_gpu_build(belay_task *task, belay_gpu_lease lease,
 /**
  * belay_gpu_alloc - memory on the lease's device, out of the lease's bytes
  *
+ *   lease  one that the task, or a task around it, holds
  *   bytes  not 0; the driver may round up, the lease does not
  *   ret    receives the buffer; must live until the wait is over; untouched on
  *          failure. Its content is undefined
@@ -239,6 +241,8 @@ BELAY_API belay_next belay_gpu_alloc(belay_task *task, belay_gpu_lease lease,
 /**
  * belay_gpu_free - give memory back before the lease is over
  *
+ *   buffer  from belay_gpu_alloc()
+ *
  * Happens behind what was asked of the slot before; never waits or fails.
  *
  * Owner:   the buffer is over.
@@ -254,6 +258,7 @@ BELAY_API int belay_gpu_free(belay_gpu_buffer buffer);
  * belay_gpu_stage - host memory that the device may still use when the task is
  * gone
  *
+ *   lease  one that is held
  *   bytes  not 0
  *   ret    receives it; untouched on failure
  *
@@ -270,6 +275,7 @@ BELAY_API int belay_gpu_stage(belay_gpu_lease lease, size_t bytes, void **ret);
 /**
  * belay_gpu_run - do some commands in their order, as one operation
  *
+ *   lease  one that the task, or a task around it, holds
  *   cmds   `count` of them, with their arguments copied before the call
  *          returns; the host memory they name must live until the wait is over
  *   count  1 to BELAY_GPU_CMDS_MAX
