@@ -1,7 +1,8 @@
 /* block.c - blocks of one size, several to an allocation.
  *
- * A slab is in the list of its size while it has room, the one that was freed
- * into last at the head. In front of them all is one spare block of each size. With -Darena=malloc every block stands alone, so that
+ * A slab is in the list of its size while it has room; one that was full until
+ * a block came back goes to the head. In front of them all is one spare block
+ * of each size. With -Darena=malloc every block stands alone, so that
  * sanitizers see each one's borders.
  */
 #include "runtime/block.h"
@@ -10,7 +11,9 @@
 
 #define SLAB_BYTES 4096
 #define PLACES_MAX 255
-#define EMPTY_MAX 32 /* slabs kept though they are empty */
+#define EMPTY_MAX \
+    32 /* slabs kept though they are empty, beside those that
+                        hold nothing but a spare block */
 
 struct free_block {
     struct free_block *next;

@@ -390,6 +390,8 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
 static bool
 try_abort(belay_task *task)
 {
+    /* What a hook does is nobody's: the task that ran before has no part. */
+    task->runtime->current = NULL;
     task->abort_queued = false;
     if (task->state != BELAY__TASK_PARKED) {
         return true; /* it has completed meanwhile: that result counts */

@@ -295,7 +295,8 @@ belay_budget_try(belay_budget *budget, const struct belay_amount *most,
         *ret = (struct belay_reservation){NULL, {{0}, 0, 0}};
         return 0;
     }
-    if (first_waited_for(budget) != NULL) {
+    if (first_waited_for(budget) != NULL && first_over(budget) == NULL
+        && may_ever_fit(budget, &wanted)) {
         return BELAY_EAGAIN;
     }
     code = admit(budget, &wanted, &blocker);
@@ -385,7 +386,8 @@ reserve_begin(belay_task *task, void *self)
         belay_budget_ref(reserve->budget), reserve->most};
     if (belay__wait_begin(task, &budget_wait)) {
         task->wait.data = reserve->reservation;
-        if (waited != NULL && may_ever_fit(reserve->budget, &most)) {
+        if (waited != NULL && first_over(reserve->budget) == NULL
+            && may_ever_fit(reserve->budget, &most)) {
             enter_queue(waited, task);
         } else {
             admit_or_queue(task);

@@ -393,8 +393,9 @@ belay__record_finish(
         put(recorder, row);
     } else {
         recorder->rows--;
-        note_lost(recorder);
+        recorder->lost++;
         if (!recorder->over) {
+            recorder->error = BELAY_ENOMEM;
             dispatch(recorder);
         }
     }
@@ -652,7 +653,7 @@ closed(belay_task *task, void *self)
     } else if (failed) {
         next = belay_fail(task, BELAY_EIO,
             "recorder \"%s\": rows could not be written: %s", recorder->path,
-            recorder->news.why);
+            recorder->news.lost > 0 ? recorder->news.why : "out of memory");
     }
     unref(recorder);
     return next;
@@ -680,7 +681,7 @@ recording_exit(belay_task *task, void *self)
         queue_remove(recorder, ticket);
         row_free(recorder, ticket->row);
         ticket->row = NULL;
-        recorder->rows += ROWS_EACH; /* its finish takes them back */
+        recorder->rows++; /* for its end, which its finish takes back */
         recorder->lost++;
         belay_op_done(&ticket->op, 0, NULL);
     }

@@ -110,6 +110,8 @@ fake_abort(struct belay_op *op)
 
     fake->asked++;
     trace("asked");
+    /* It is done for nobody, whichever task ran before in this pass. */
+    cr_expect(op->task->runtime->current == NULL);
     if (fake->done_inside) {
         belay_op_done(op, fake->inside_code, NULL);
     }

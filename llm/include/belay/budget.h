@@ -5,7 +5,8 @@
  * own and in every one around it. Room is reserved for the worst case before
  * anything is sent and settled with what it really was, so a cap holds however
  * many calls run at once; what a server may have charged for without telling
- * stays counted as uncertain. Rules: L53-L59.
+ * stays counted as uncertain. The calls of this library do not use budgets by
+ * themselves yet: reserve before each attempt, settle after it. Rules: L53-L59.
  */
 #ifndef BELAY_BUDGET_H
 #define BELAY_BUDGET_H
@@ -54,7 +55,8 @@ struct belay_budget_opts {
  *   ret   NULL, or receives the budget once entered; untouched on failure
  *
  * Left, it admits nothing more: calls that wait for room in it fail with
- * BELAY_ECLOSED, calls in flight still settle in it and around it.
+ * BELAY_ECLOSED, those that wait in a budget around it when their turn comes;
+ * calls in flight still settle in it and around it.
  *
  * Owner:   the block holds one reference.
  * Errors:  BELAY_EINVAL  a negative limit; an opts->size that is unknown
