@@ -71,7 +71,7 @@ int
 main(void)
 {
     belay_clock *clock = belay_clock_new(true); /* time is not waited for */
-    const int code = belay_run(&demo, &(const struct demo){NULL},
+    const int code = belay_run(&demo, &(const struct demo){.group = NULL},
         BELAY_RUNTIME_OPTS(.clock = clock), NULL);
 
     belay_clock_free(clock);

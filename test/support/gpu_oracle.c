@@ -147,13 +147,11 @@ check_leases(const belay_gpu_pool *pool)
 {
     uint64_t leases = 0;
     uint64_t members = 0;
-    uint64_t held = 0;
     uint64_t unused = 0;
     const struct belay__gpu_lease *lease;
 
     for (uint32_t i = 0; i < pool->slot_count; i++) {
         lease = pool->slots[i].lease;
-        held += lease != NULL;
         HOLDS(lease == NULL || lease->ending || lease->task != NULL, i, 0);
     }
     for (lease = pool->leases_unused; lease != NULL; lease = lease->next) {

@@ -452,8 +452,8 @@ Test(evict, s28_s136_whatever_is_refused_or_cancelled)
         sweep(&(const struct program){.function = &taker,
             .arguments = &(const struct taker){.what = (enum what)what}});
     }
-    sweep(&(const struct program){
-        .function = &crossed, .arguments = &(const struct crossed){NULL}});
-    sweep(&(const struct program){
-        .function = &in_group, .arguments = &(const struct in_group){NULL}});
+    sweep(&(const struct program){.function = &crossed,
+        .arguments = &(const struct crossed){.inner = NULL}});
+    sweep(&(const struct program){.function = &in_group,
+        .arguments = &(const struct in_group){.group = NULL}});
 }

@@ -529,7 +529,7 @@ check_balance(const struct belay_result *result, bool disturbed)
 Test(observe, what_is_told_is_whole_whatever_is_cancelled_or_refused)
 {
     const struct program program = {.function = &all,
-        .arguments = &(const struct all){NULL},
+        .arguments = &(const struct all){.stack = NULL},
         .check = check_balance};
 
     sweep(&program);
