@@ -31,6 +31,9 @@ static const char usage[] =
     "suffix)\n"
     "      --overwrite        begin anew, if OUTPUT is there\n"
     "      --force            go on with OUTPUT although INPUT has changed\n"
+    "      --retry-failed     send the lines that have failed again; the "
+    "error\n"
+    "                         file gets another name, with .1 behind it\n"
     "      --in-doubt HOW     lines sent by a run that left no result: retry\n"
     "                         (default), skip, fail\n"
     "\n"
@@ -87,6 +90,7 @@ enum option_id {
     OPTION_ERRORS = 256,
     OPTION_OVERWRITE,
     OPTION_FORCE,
+    OPTION_RETRY_FAILED,
     OPTION_IN_DOUBT,
     OPTION_BASE_URL,
     OPTION_KEY_ENV,
@@ -118,6 +122,7 @@ static const struct option options[] = {
     {"errors", required_argument, NULL, OPTION_ERRORS},
     {"overwrite", no_argument, NULL, OPTION_OVERWRITE},
     {"force", no_argument, NULL, OPTION_FORCE},
+    {"retry-failed", no_argument, NULL, OPTION_RETRY_FAILED},
     {"in-doubt", required_argument, NULL, OPTION_IN_DOUBT},
     {"base-url", required_argument, NULL, OPTION_BASE_URL},
     {"api-key-env", required_argument, NULL, OPTION_KEY_ENV},
@@ -338,6 +343,9 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
         return true;
     case OPTION_FORCE:
         ret->batch.force = true;
+        return true;
+    case OPTION_RETRY_FAILED:
+        ret->batch.retry_failed = true;
         return true;
     case OPTION_BASE_URL:
         ret->batch.base_url = text;

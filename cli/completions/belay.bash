@@ -32,7 +32,8 @@ _belay_batch()
         | --seed) ;;
     *)
         if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
-            _belay_words '-o --output --errors --overwrite --force --in-doubt
+            _belay_words '-o --output --errors --overwrite --force --retry-failed
+                --in-doubt
                 --base-url --api-key-env --model --sim --sim-latency
                 --sim-faults --allow-http --insecure --ca-file --no-proxy
                 -c --concurrency --max-retries --timeout --drain-timeout

@@ -13,6 +13,7 @@ complete -c belay -n '__fish_seen_subcommand_from batch' -s o -l output -r -F -d
 complete -c belay -n '__fish_seen_subcommand_from batch' -l errors -r -F -a inline -d 'Where failed lines go'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l overwrite -d 'Begin anew'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l force -d 'Go on although the input has changed'
+complete -c belay -n '__fish_seen_subcommand_from batch' -l retry-failed -d 'Send the lines that have failed again'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l in-doubt -x -a 'retry skip fail' -d 'Lines that were sent and have no result'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l base-url -x -d 'The server, with its /v1'
 complete -c belay -n '__fish_seen_subcommand_from batch' -l api-key-env -x -a '(set -nx)' -d 'The variable that holds the key'

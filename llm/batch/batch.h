@@ -56,11 +56,13 @@ struct belay__batch_opts {
     enum belay__batch_sync_policy sync;
     size_t max_line_bytes;  /* default 64 MiB */
     size_t max_reply_bytes; /* default 64 MiB */
-    bool strict;      /* look at the whole input first; a bad line is then an
+    bool strict;       /* look at the whole input first; a bad line is then an
                          error, and nothing is sent */
-    bool no_id_check; /* duplicate ids are not looked for */
-    bool overwrite;   /* begin anew: existing output files are emptied */
-    bool force;       /* go on although the input is not the earlier run's */
+    bool no_id_check;  /* duplicate ids are not looked for */
+    bool overwrite;    /* begin anew: existing output files are emptied */
+    bool force;        /* go on although the input is not the earlier run's */
+    bool retry_failed; /* try the earlier run's failed lines again; its error
+                          lines move to a file beside them (B18) */
     enum belay__batch_doubt in_doubt;
     bool allow_plain_http;
     bool insecure;

@@ -126,6 +126,10 @@ belay__batch_report_text(
             " of them failed)\n",
             stats->resumed, stats->resumed_failed);
     }
+    if (code == 0 && stats->again > 0) {
+        code = add(buffer, "  tried again after failing  %12" PRIu64 "\n",
+            stats->again);
+    }
     if (code == 0 && stats->in_doubt > 0) {
         code = add(buffer,
             "  in doubt                   %12" PRIu64
@@ -228,6 +232,7 @@ belay__batch_report_json(
     json_count(&writer, "cut_off", stats->cut);
     json_count(&writer, "done_before", stats->resumed);
     json_count(&writer, "done_before_failed", stats->resumed_failed);
+    json_count(&writer, "failed_before_tried_again", stats->again);
     json_count(&writer, "in_doubt", stats->in_doubt);
     json_count(&writer, "sent", stats->sent);
     json_count(&writer, "retries", stats->retries);

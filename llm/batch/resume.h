@@ -13,10 +13,19 @@
 int belay__resume_output(
     struct belay__batch_state *state, const char *path, bool errors);
 
-/* Marks the lines in doubt, from the journal behind the header; the files
- * must have been read. Cuts off a torn record. Errors: as above.
+/* Marks the lines in doubt, and adds up what was spent, from the journal
+ * behind the header; the files must have been read. Cuts off a torn record.
+ * Errors: as above.
  */
 int belay__resume_journal(struct belay__batch_state *state, uint64_t offset);
+
+/* Moves the failed lines of the files to a file beside them, with a number
+ * behind its name, so that they are lines not done (B18). The files and the
+ * journal must have been read. Errors: codes of the system, BELAY_ENOMEM; the
+ * failed lines are still where they were.
+ */
+int belay__resume_move_failed(struct belay__batch_state *state,
+    const char *output_path, const char *errors_path);
 
 /* Adds a line. BELAY_ENOMEM: nothing has changed. */
 int belay__line_set_add(

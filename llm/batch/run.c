@@ -258,6 +258,7 @@ open_state(struct belay__batch *batch, bool resumable, char *why)
             .input_size = batch->stats->input_size,
             .overwrite = opts->overwrite,
             .force = opts->force,
+            .retry_failed = opts->retry_failed,
         },
         why);
 }
@@ -332,6 +333,7 @@ batch_enter(belay_task *task, void *self)
     memcpy(batch->result->job, batch->state.job, sizeof(batch->result->job));
     batch->stats->resumed = batch->state.done.count;
     batch->stats->resumed_failed = batch->state.failed;
+    batch->stats->again = batch->state.again;
     batch->stats->started_ns = belay_now(task).ns;
     if (batch->opts.running != NULL) {
         *batch->opts.running = batch;

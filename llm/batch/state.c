@@ -26,7 +26,6 @@
 #define HEADER_MAX 1024
 #define HASHED_BYTES ((size_t)1024 * 1024) /* at the start, and at the end */
 #define JOURNAL_MAX ((size_t)64 * 1024 * 1024)
-#define RECORD_MAX 24
 #define HEX "0123456789abcdef"
 
 static int fail(char *why, int code, const char *format, ...)
@@ -237,37 +236,6 @@ parse_header(struct belay_slice line, struct header *ret)
 
 /* ---- the file ---- */
 
-static int
-write_all(int fd, const char *data, size_t len)
-{
-    ssize_t n;
-
-    while (len > 0) {
-        n = write(fd, data, len);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return n < 0 ? -errno : BELAY_EIO;
-        }
-        data += n;
-        len -= (size_t)n;
-    }
-    return 0;
-}
-
-static int
-flush(struct belay__batch_state *state)
-{
-    int code = 0;
-
-    if (state->fd >= 0 && state->journal.len > 0) {
-        code = write_all(state->fd, state->journal.data, state->journal.len);
-    }
-    belay__buffer_clear(&state->journal);
-    return code;
-}
-
 static void
 make_job(char job[BELAY__BATCH_JOB_SIZE])
 {
@@ -396,6 +364,10 @@ go_on(struct belay__batch_state *state,
     if (code == 0) {
         code = belay__resume_journal(state, header_end);
     }
+    if (code == 0 && opts->retry_failed && state->failed > 0) {
+        code = belay__resume_move_failed(
+            state, opts->output_path, opts->errors_path);
+    }
     if (code == BELAY_ESTATE) {
         return fail(why, code,
             "'%s' or its error file holds lines of another job than '%s'; "
@@ -504,7 +476,8 @@ belay__batch_state_begin(
         return 0;
     }
     state->pending = false;
-    code = ftruncate(state->fd, 0) < 0 ? -errno : flush(state);
+    code =
+        ftruncate(state->fd, 0) < 0 ? -errno : belay__batch_state_flush(state);
     if (code == 0 && fdatasync(state->fd) < 0 && errno != EINVAL) {
         code = -errno; /* results that were paid for are no use without it */
     }
@@ -520,7 +493,7 @@ belay__batch_state_close(struct belay__batch_state *state)
         return;
     }
     if (!state->pending) {
-        (void)flush(state);
+        (void)belay__batch_state_flush(state);
     }
     if (state->fd >= 0) {
         (void)close(state->fd);
@@ -531,44 +504,4 @@ belay__batch_state_close(struct belay__batch_state *state)
     belay__free(state->memory, state->path, state->path_size);
     belay__buffer_fini(&state->journal);
     *state = (struct belay__batch_state){.fd = -1};
-}
-
-/* ---- the journal ---- */
-
-static int
-add_record(struct belay__batch_state *state, char kind, uint64_t line)
-{
-    char record[RECORD_MAX];
-    const int n =
-        snprintf(record, sizeof(record), "%c %" PRIu64 "\n", kind, line);
-
-    return belay__buffer_append(&state->journal, record, (size_t)n);
-}
-
-int
-belay__batch_state_sent(struct belay__batch_state *state, uint64_t line)
-{
-    int code;
-
-    if (state->fd < 0) {
-        return 0;
-    }
-    code = add_record(state, 's', line);
-    return code == 0 ? flush(state) : code;
-}
-
-void
-belay__batch_state_done(struct belay__batch_state *state, uint64_t line)
-{
-    if (state->fd >= 0) {
-        (void)add_record(state, 'd', line);
-    }
-}
-
-void
-belay__batch_state_unsent(struct belay__batch_state *state, uint64_t line)
-{
-    if (state->fd >= 0) {
-        (void)add_record(state, 'u', line);
-    }
 }

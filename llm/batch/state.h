@@ -1,11 +1,20 @@
 /* state.h - what a batch has done, kept beside its output (private).
  *
  * OUTPUT.state begins with a header, a JSON object on one line, which says
- * for which input it holds. Behind it comes a journal: "s N" before line N is
- * sent, "d N" after its result is in a file, "u N" when it was given up and
- * nobody has charged for it. While a run has it open it is locked. What has been done is read from the output files, whose ids hold
- * the line numbers; the journal tells only which lines were sent and have no
- * result: a server may have billed them. Rules: B11-B16.
+ * for which input it holds. Behind it comes a journal, a record a line:
+ *
+ *     s N ATTEMPT RESERVED           line N is about to be sent
+ *     a N RESERVED UNCERTAIN         an attempt has brought no result
+ *     d N RESERVED SPENT UNCERTAIN   its result is in a file
+ *     u N RESERVED                   given up, and nobody has charged for it
+ *     r N                            failed; to be tried again (B18)
+ *
+ * Amounts are picodollars; zeroes at the end are left out. Each record behind
+ * an "s" repeats what was reserved, so sums are enough to know what attempts
+ * without an end may have cost. While a run has the file open it is locked.
+ * What has been done is read from the output files, whose ids hold the line
+ * numbers; the journal tells which lines were sent and have no result, since
+ * a server may have billed them, and what was spent. Rules: B11-B16, B26.
  */
 #ifndef BELAY_LLM_BATCH_STATE_H
 #define BELAY_LLM_BATCH_STATE_H
@@ -34,6 +43,9 @@ struct belay__batch_state {
     bool foreign_ok;                 /* lines of another job are passed over */
     uint64_t lines_max; /* a number above it is in no file of this input */
     uint64_t failed;    /* of done, in error lines, wherever */
+    uint64_t again;     /* failed before, moved away to be tried again */
+    int64_t spent;      /* by earlier runs, in picodollars */
+    int64_t uncertain;  /* … that servers may have charged besides */
     struct belay__buffer journal; /* records not yet written */
 };
 
@@ -44,8 +56,9 @@ struct belay__batch_state_opts {
     const char *model;       /* NULL: the lines' own */
     int input_fd;
     uint64_t input_size;
-    bool overwrite; /* begin anew whatever is there */
-    bool force;     /* go on although the input has changed */
+    bool overwrite;    /* begin anew whatever is there */
+    bool force;        /* go on although the input has changed */
+    bool retry_failed; /* failed lines count as not done */
 };
 
 /* Opens and locks the state, and reads what was done before. If there is an
@@ -81,21 +94,51 @@ int belay__batch_state_none(
 /* Writes what is left of the journal; unlocks. A zeroed state is fine. */
 void belay__batch_state_close(struct belay__batch_state *state);
 
-/* The line is about to be sent: written before the call returns, so that it
- * outlives the process (not the loss of power). Errors: BELAY_ENOMEM, codes of
- * the system; it must not be sent then.
- */
-int belay__batch_state_sent(struct belay__batch_state *state, uint64_t line);
+/* ---- the journal (journal.c) ---- */
 
-/* It was sent and given up, and no server has charged for it: it is not in
- * doubt. Written with the next record; if it is lost, the line is in doubt.
+/* What an attempt may cost, and has cost, in picodollars. */
+struct belay__batch_bill {
+    int64_t reserved;
+    int64_t spent;
+    int64_t uncertain;
+};
+
+/* The line is about to be sent: written before the call returns, so that it
+ * outlives the process (not the loss of power). Attempts count from 0. Errors:
+ * BELAY_ENOMEM, codes of the system; it must not be sent then.
+ */
+int belay__batch_state_sent(struct belay__batch_state *state, uint64_t line,
+    uint32_t attempt, int64_t reserved);
+
+/* The following are written with the next record: should they be lost, a file
+ * still tells that a line is done, and what was reserved counts as uncertain.
+ */
+
+/* An attempt has brought no result; another may follow. */
+void belay__batch_state_attempt(struct belay__batch_state *state, uint64_t line,
+    const struct belay__batch_bill *bill);
+
+/* It was given up, and no server has charged for it: it is not in doubt. What
+ * was reserved has been told before, or nothing was.
  */
 void belay__batch_state_unsent(struct belay__batch_state *state, uint64_t line);
 
-/* Its result is in a file. Written with the next record: should it be lost,
- * the file still tells.
+/* Its result is in a file. */
+void belay__batch_state_done(struct belay__batch_state *state, uint64_t line,
+    const struct belay__batch_bill *bill);
+
+/* It has failed, and its error line is about to be moved away. */
+int belay__batch_state_again(struct belay__batch_state *state, uint64_t line);
+
+/* Writes the records that wait. Errors: codes of the system; they are lost. */
+int belay__batch_state_flush(struct belay__batch_state *state);
+
+/* Digits at *at, which is moved behind them. False: there are none, they begin
+ * with a zero, or the number is above max: a spoilt file must not make us allocate bits for lines
+ * that cannot be.
  */
-void belay__batch_state_done(struct belay__batch_state *state, uint64_t line);
+bool belay__parse_number(
+    const char **at, const char *end, uint64_t max, uint64_t *ret);
 
 static inline bool
 belay__line_set_has(const struct belay__line_set *set, uint64_t line)

@@ -62,6 +62,7 @@ struct belay__batch_stats {
     uint64_t passed;         /* read, and passed over: an earlier run's */
     uint64_t resumed;        /* in the files already, from an earlier run … */
     uint64_t resumed_failed; /* … of them, as error lines */
+    uint64_t again;          /* failed in an earlier run, and tried again */
     uint64_t in_doubt; /* sent by an earlier run that has left no result */
     uint64_t retries;
     uint32_t in_flight;

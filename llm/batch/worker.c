@@ -265,7 +265,8 @@ note_done(struct belay__batch_worker *worker, uint64_t lines_before)
     struct belay__batch *batch = worker->batch;
 
     if (batch->writer.window == 0 && batch->writer.lines > lines_before) {
-        belay__batch_state_done(&batch->state, worker->item->ref.number);
+        belay__batch_state_done(&batch->state, worker->item->ref.number,
+            &(const struct belay__batch_bill){0});
     }
 }
 
@@ -362,7 +363,7 @@ note_sent(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
     const int code =
-        belay__batch_state_sent(&batch->state, worker->item->ref.number);
+        belay__batch_state_sent(&batch->state, worker->item->ref.number, 0, 0);
 
     if (code < 0) {
         belay__batch_stop(batch,

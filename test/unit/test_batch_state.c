@@ -15,6 +15,7 @@
 
 static struct belay__memory *memory;
 static struct belay__batch_state state;
+static const struct belay__batch_bill free_of_charge;
 static struct belay__batch_state_opts opts;
 static char why[BELAY__BATCH_WHY];
 
@@ -67,10 +68,10 @@ begin_run(void)
 {
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_assert(eq(int, belay__batch_state_begin(&state, why), 0), "%s", why);
-    cr_assert(eq(int, belay__batch_state_sent(&state, 1), 0));
-    cr_assert(eq(int, belay__batch_state_sent(&state, 2), 0));
+    cr_assert(eq(int, belay__batch_state_sent(&state, 1, 0, 0), 0));
+    cr_assert(eq(int, belay__batch_state_sent(&state, 2, 0, 0), 0));
     test_file_add_line("out", state.job, 1);
-    belay__batch_state_done(&state, 1);
+    belay__batch_state_done(&state, 1, &free_of_charge);
 }
 
 static void
@@ -229,7 +230,7 @@ Test(batch_state, b12_a_second_run_is_refused_and_changes_nothing)
         belay__batch_state_close(&second);
         cr_expect(eq(str, test_file_read("out.state"), before));
     }
-    cr_expect(eq(int, belay__batch_state_sent(&state, 3), 0));
+    cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
 }
 
 Test(batch_state, b12_an_output_without_a_state_is_refused)
@@ -402,7 +403,7 @@ Test(batch_state, b15_a_record_is_in_the_file_before_the_line_is_sent)
     begin_run();
     cr_expect(ne(ptr, strstr(test_file_read("out.state"), "\ns 2\n"), NULL));
     cr_expect(eq(ptr, strstr(test_file_read("out.state"), "d 1"), NULL));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 3), 0));
+    cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
     cr_expect(
         ne(ptr, strstr(test_file_read("out.state"), "\nd 1\ns 3\n"), NULL));
 }
@@ -413,7 +414,7 @@ Test(batch_state, b15_a_line_that_was_taken_back_is_not_in_doubt)
     belay__batch_state_unsent(&state, 2);
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(u64, state.in_doubt.count, 0));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 2), 0));
+    cr_expect(eq(int, belay__batch_state_sent(&state, 2, 0, 0), 0));
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(u64, state.in_doubt.count, 1), "sent again after that");
 }
@@ -428,7 +429,7 @@ Test(batch_state, b15_a_torn_record_does_not_spoil_the_next)
         test_file_append("out.state", tails[i], strlen(tails[i]) + (i == 4));
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(eq(u64, state.in_doubt.count, 1 + (i > 0)), "%zu", i);
-        cr_expect(eq(int, belay__batch_state_sent(&state, 3), 0));
+        cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
     }
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(u64, state.in_doubt.count, 2));
@@ -454,12 +455,12 @@ Test(batch_state, b15_without_room_nothing_may_be_sent)
         begin_run();
         size = test_file_size("out.state");
         cr_assert(eq(int, limit_size(size + room), 0));
-        cr_expect(eq(int, belay__batch_state_sent(&state, 3), -EFBIG));
+        cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), -EFBIG));
         belay__batch_state_close(&state);
         cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(not(belay__line_set_has(&state.in_doubt, 3)));
-        cr_expect(eq(int, belay__batch_state_sent(&state, 3), 0));
+        cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(belay__line_set_has(&state.in_doubt, 3), "%zu", room);
         belay__batch_state_close(&state);
@@ -481,8 +482,8 @@ Test(batch_state, b11_a_state_of_no_file_takes_everything)
     cr_expect(eq(int, belay__batch_state_none(&state, memory), 0));
     cr_expect(eq(int, belay__batch_state_begin(&state, why), 0));
     cr_expect(eq(sz, strlen(state.job), 16));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 1), 0));
-    belay__batch_state_done(&state, 1);
+    cr_expect(eq(int, belay__batch_state_sent(&state, 1, 0, 0), 0));
+    belay__batch_state_done(&state, 1, &free_of_charge);
     belay__batch_state_unsent(&state, 1);
     cr_expect(eq(sz, state.journal.len, 0));
 }
@@ -524,7 +525,7 @@ Test(batch_state, b12_every_allocation_may_fail)
         test_alloc_fail_at(k);
         code = open_state();
         code = code == 0 ? belay__batch_state_begin(&state, why) : code;
-        code = code == 0 ? belay__batch_state_sent(&state, 1) : code;
+        code = code == 0 ? belay__batch_state_sent(&state, 1, 0, 0) : code;
         if (test_alloc_failures() == 0) {
             break;
         }

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Kills batches with SIGKILL, again and again, and counts what is left.
 
-usage: batch_kill BELAY [--rounds N] [--seed N] [--lines N]
+usage: batch_kill.py BELAY [--rounds N] [--seed N] [--lines N]
 
 A round is one kill, at a moment drawn by lot: at the start, or after some
 more output. A batch that was killed is run again until it comes to its end;
 then the next batch begins, until all rounds are used. A kill tears a line of
 some kilobytes too rarely to count on, so some files are given torn ends by
-hand. The server is `belay sim`, which refuses and cuts off some requests.
-Rules B14 to B17:
+hand. The server is `belay sim`, which refuses and cuts off some requests. What
+is checked:
+
+covers: B14, B15, B16, B17
 
 - a kill leaves at most as many lines in doubt as were in flight (in input
   order: or were waiting for their turn);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Batches that are interrupted go on: the command and a server, both real.
 
-usage: batch_resume BELAY
+usage: batch_resume.py BELAY
 
 The server answers, refuses or holds a line as the test says, and counts how
 often each was sent. Nothing is timed: a test waits until so many lines are
@@ -214,11 +214,11 @@ def drain(batch, number):
     assert set(batch.server.hits.values()) == {1}, batch.server.hits
 
 
-def b29_after_sigint_the_next_run_goes_on(batch):
+def test_b29_after_sigint_the_next_run_goes_on(batch):
     drain(batch, signal.SIGINT)
 
 
-def b29_after_sigterm_the_next_run_goes_on(batch):
+def test_b29_after_sigterm_the_next_run_goes_on(batch):
     drain(batch, signal.SIGTERM)
 
 
@@ -236,7 +236,7 @@ def drop_four(batch):
     batch.server.release()
 
 
-def b16_b29_after_the_second_signal_lines_are_in_doubt(batch):
+def test_b16_b29_after_the_second_signal_lines_are_in_doubt(batch):
     drop_four(batch)
     assert batch.run() == 0, batch.said()
     batch.check(in_doubt=4, not_tried=0)
@@ -244,7 +244,7 @@ def b16_b29_after_the_second_signal_lines_are_in_doubt(batch):
     assert sum(batch.server.hits.values()) == LINES + 4
 
 
-def b16_lines_in_doubt_are_skipped_until_wanted(batch):
+def test_b16_lines_in_doubt_are_skipped_until_wanted(batch):
     drop_four(batch)
     for _ in range(2):
         assert batch.run("--in-doubt", "skip") == 1, batch.said()
@@ -256,7 +256,7 @@ def b16_lines_in_doubt_are_skipped_until_wanted(batch):
     batch.check_all_once()
 
 
-def b16_lines_in_doubt_fail(batch):
+def test_b16_lines_in_doubt_fail(batch):
     drop_four(batch)
     assert batch.run("--in-doubt", "fail") == 1, batch.said()
     batch.check(in_doubt=4)
@@ -269,7 +269,7 @@ def b16_lines_in_doubt_fail(batch):
     assert sum(batch.server.hits.values()) == LINES
 
 
-def b16_b29_a_refused_line_that_was_dropped_is_not_in_doubt(batch):
+def test_b16_b29_a_refused_line_that_was_dropped_is_not_in_doubt(batch):
     batch.server.fate = {1: 429, 2: "hold"}
     batch.start("--max-retries", "1000")
     batch.server.wait_hit(1)
@@ -284,7 +284,7 @@ def b16_b29_a_refused_line_that_was_dropped_is_not_in_doubt(batch):
     batch.check_all_once()
 
 
-def b31_failures_of_earlier_runs_count(batch):
+def test_b31_failures_of_earlier_runs_count(batch):
     for inline in (False, True):
         args = ["--errors", "inline", "--overwrite"] if inline else []
         batch.server.fate = {1: 400, 2: 404, 5: "hold", 6: "hold"}
@@ -305,7 +305,7 @@ def b31_failures_of_earlier_runs_count(batch):
             batch.check_all_once()
 
 
-def b9_in_order_the_file_is_in_order_after_a_kill(batch):
+def test_b9_in_order_the_file_is_in_order_after_a_kill(batch):
     batch.server.fate = {3: "hold"}
     args = ["--order", "input", "--window", "8"]
     batch.start(*args)
@@ -324,7 +324,7 @@ def b9_in_order_the_file_is_in_order_after_a_kill(batch):
     batch.check(in_doubt=8)
 
 
-def b12_one_run_at_a_time(batch):
+def test_b12_one_run_at_a_time(batch):
     batch.server.fate = {4: "hold"}
     batch.start()
     batch.server.wait_held(1)
@@ -338,7 +338,7 @@ def b12_one_run_at_a_time(batch):
     batch.check_all_once()
 
 
-def b12_a_changed_input_is_refused(batch):
+def test_b12_a_changed_input_is_refused(batch):
     batch.write_input(LINES - 1)
     assert batch.run() == 0
     batch.write_input(LINES)
@@ -351,7 +351,7 @@ def b12_a_changed_input_is_refused(batch):
     assert set(batch.server.hits.values()) == {1}
 
 
-def b12_an_output_of_somebody_else_is_refused(batch):
+def test_b12_an_output_of_somebody_else_is_refused(batch):
     with open(batch.output, "w", encoding="utf-8") as file:
         file.write("precious")
     before = batch.snapshot()
@@ -363,7 +363,7 @@ def b12_an_output_of_somebody_else_is_refused(batch):
     batch.check_all_once()
 
 
-def b15_b19_without_room_in_the_journal_nothing_is_sent(batch):
+def test_b15_b19_without_room_in_the_journal_nothing_is_sent(batch):
     batch.server.fate = {1: "hold"}
     batch.start("-c", "1")
     batch.server.wait_held(1)
@@ -387,7 +387,45 @@ def b15_b19_without_room_in_the_journal_nothing_is_sent(batch):
     batch.check_all_once()
 
 
-def b11_what_cannot_go_on_has_no_state(batch):
+def test_b18_failed_lines_are_tried_again(batch):
+    """Twice, the second time with failures left; the others are not sent."""
+    batch.server.fate = {3: 400, 7: 400, 9: 404}
+    assert batch.run() == 1, batch.said()
+    assert sorted(batch.ids(batch.errors)) == [3, 7, 9]
+    first = batch.lines(batch.errors)
+    batch.server.fate = {7: 400}
+    assert batch.run() == 1, "failed lines count as done"
+    assert sum(batch.server.hits.values()) == LINES
+    assert batch.run("--retry-failed") == 1, batch.said()
+    assert batch.ids(batch.errors) == [7]
+    assert batch.lines(batch.errors + ".1") == first
+    batch.check(in_doubt=0, not_tried=0)
+    batch.server.fate = {}
+    assert batch.run("--retry-failed") == 0, batch.said()
+    assert batch.lines(batch.errors) == []
+    batch.check(in_doubt=0, not_tried=0)
+    batch.check_all_once()
+    assert batch.server.hits[7] == 3 and batch.server.hits[1] == 1
+    assert sum(batch.server.hits.values()) == LINES + 4
+    assert batch.run("--retry-failed") == 0, "there are none any more"
+
+
+def test_b18_a_kill_while_failed_lines_are_tried_again(batch):
+    batch.server.fate = dict.fromkeys(range(1, LINES + 1), 400)
+    assert batch.run("--errors", "inline") == 1, batch.said()
+    batch.server.fate = dict.fromkeys(range(1, LINES + 1), "hold")
+    batch.start("--errors", "inline", "--retry-failed")
+    batch.server.wait_held(4)
+    batch.process.kill()
+    batch.end()
+    assert batch.lines(batch.output) == []
+    batch.server.release()
+    assert batch.run("--errors", "inline") == 0, batch.said()
+    batch.check(in_doubt=4, not_tried=0)
+    batch.check_all_once()
+
+
+def test_b11_what_cannot_go_on_has_no_state(batch):
     assert batch.run(output="-") == 0, batch.said()
     assert set(os.listdir(batch.folder.name)) == {"in.jsonl", "stderr"}
     os.symlink("/dev/null", batch.path("null"))
@@ -396,7 +434,7 @@ def b11_what_cannot_go_on_has_no_state(batch):
     assert not os.path.exists(batch.path("null.stats.json"))
 
 
-def b12_a_batch_that_is_done_sends_nothing(batch):
+def test_b12_a_batch_that_is_done_sends_nothing(batch):
     assert batch.run() == 0
     assert batch.run() == 0
     batch.check(in_doubt=0, not_tried=0)
@@ -409,7 +447,7 @@ def b12_a_batch_that_is_done_sends_nothing(batch):
 
 def main():
     for name, test in list(globals().items()):
-        if name.startswith("b") and name[1].isdigit():
+        if name.startswith("test_b"):
             print(name, flush=True)
             batch = Batch(sys.argv[1])
             try:

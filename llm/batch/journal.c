@@ -1,0 +1,253 @@
+/* journal.c - the records behind the header of a state.
+ *
+ * Amounts of what is reserved are told when an attempt begins and told again
+ * when it ends. So the sum of the first less the sum of the second is what
+ * attempts may have cost whose end nobody has seen (B16).
+ */
+#include "llm/batch/resume.h"
+#include "llm/batch/scan.h"
+#include "llm/batch/state.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RECORD_MAX 96 /* a letter, four numbers, blanks */
+#define NUMBERS 4
+
+/* ---- writing ---- */
+
+static int
+write_all(int fd, const char *data, size_t len)
+{
+    ssize_t n;
+
+    while (len > 0) {
+        n = write(fd, data, len);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n <= 0) {
+            return n < 0 ? -errno : BELAY_EIO;
+        }
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+int
+belay__batch_state_flush(struct belay__batch_state *state)
+{
+    int code = 0;
+
+    if (state->fd >= 0 && state->journal.len > 0) {
+        code = write_all(state->fd, state->journal.data, state->journal.len);
+    }
+    belay__buffer_clear(&state->journal);
+    return code;
+}
+
+/* The line number and what follows it, without zeroes at the end. */
+static int
+add_record(
+    struct belay__batch_state *state, char kind, const int64_t numbers[NUMBERS])
+{
+    char record[RECORD_MAX];
+    size_t count = NUMBERS;
+    int len = 1;
+
+    record[0] = kind;
+    while (count > 1 && numbers[count - 1] == 0) {
+        count--;
+    }
+    for (size_t i = 0; i < count; i++) {
+        len += snprintf(record + len, sizeof(record) - (size_t)len, " %" PRId64,
+            numbers[i]);
+    }
+    record[len++] = '\n';
+    return belay__buffer_append(&state->journal, record, (size_t)len);
+}
+
+int
+belay__batch_state_sent(struct belay__batch_state *state, uint64_t line,
+    uint32_t attempt, int64_t reserved)
+{
+    const int64_t numbers[NUMBERS] = {(int64_t)line, attempt, reserved};
+    int code;
+
+    if (state->fd < 0) {
+        return 0;
+    }
+    code = add_record(state, 's', numbers);
+    return code == 0 ? belay__batch_state_flush(state) : code;
+}
+
+void
+belay__batch_state_attempt(struct belay__batch_state *state, uint64_t line,
+    const struct belay__batch_bill *bill)
+{
+    const int64_t numbers[NUMBERS] = {
+        (int64_t)line, bill->reserved, bill->uncertain};
+
+    if (state->fd >= 0 && (bill->reserved != 0 || bill->uncertain != 0)) {
+        (void)add_record(state, 'a', numbers);
+    }
+}
+
+void
+belay__batch_state_unsent(struct belay__batch_state *state, uint64_t line)
+{
+    const int64_t numbers[NUMBERS] = {(int64_t)line};
+
+    if (state->fd >= 0) {
+        (void)add_record(state, 'u', numbers);
+    }
+}
+
+void
+belay__batch_state_done(struct belay__batch_state *state, uint64_t line,
+    const struct belay__batch_bill *bill)
+{
+    const int64_t numbers[NUMBERS] = {
+        (int64_t)line, bill->reserved, bill->spent, bill->uncertain};
+
+    if (state->fd >= 0) {
+        (void)add_record(state, 'd', numbers);
+    }
+}
+
+int
+belay__batch_state_again(struct belay__batch_state *state, uint64_t line)
+{
+    const int64_t numbers[NUMBERS] = {(int64_t)line};
+
+    return add_record(state, 'r', numbers);
+}
+
+/* ---- reading ---- */
+
+bool
+belay__parse_number(
+    const char **at, const char *end, uint64_t max, uint64_t *ret)
+{
+    const char *from = *at;
+    uint64_t number = 0;
+
+    for (; *at < end && **at >= '0' && **at <= '9'; ++*at) {
+        if (number > max / 10) {
+            return false;
+        }
+        number = number * 10 + (uint64_t)(**at - '0');
+    }
+    *ret = number;
+    return *at > from && number <= max && (*from != '0' || *at == from + 1);
+}
+
+struct record {
+    char kind;
+    uint64_t numbers[NUMBERS]; /* line, and what follows; 0: not there */
+};
+
+/* False: it is none. */
+static bool
+parse_record(
+    const struct belay__scan *scan, uint64_t lines_max, struct record *ret)
+{
+    const char *at = scan->head + 1;
+    const char *end = scan->head + scan->head_len;
+
+    *ret = (struct record){.kind = scan->head[0]};
+    if (scan->head_len < 3 || scan->head_len == BELAY__SCAN_HEAD) {
+        return false;
+    }
+    for (size_t i = 0; i < NUMBERS && at < end; i++) {
+        if (*at++ != ' '
+            || !belay__parse_number(
+                &at, end, i == 0 ? lines_max : INT64_MAX, &ret->numbers[i])) {
+            return false;
+        }
+    }
+    return at == end && ret->numbers[0] != 0;
+}
+
+/* What attempts have cost. A sum that does not fit is more than any cap. */
+struct sums {
+    struct belay__batch_state *state;
+    int64_t open; /* reserved by attempts whose end was not told */
+};
+
+static void
+add_money(int64_t *sum, uint64_t more)
+{
+    if (__builtin_add_overflow(*sum, (int64_t)more, sum)) {
+        *sum = INT64_MAX;
+    }
+}
+
+static void
+close_reserve(struct sums *sums, uint64_t reserved)
+{
+    /* Below zero only in a spoilt file. */
+    sums->open -=
+        sums->open < (int64_t)reserved ? sums->open : (int64_t)reserved;
+}
+
+/* "d N" does not take the doubt away: a result that is in no file, after the
+ * loss of power, was paid for and is worth as much doubt as any.
+ */
+static int
+take_record(void *arg, const struct belay__scan *scan)
+{
+    struct sums *sums = arg;
+    struct belay__batch_state *state = sums->state;
+    struct record record;
+    const uint64_t *numbers = record.numbers;
+
+    if (!parse_record(scan, state->lines_max, &record)) {
+        return 0;
+    }
+    switch (record.kind) {
+    case 's':
+        add_money(&sums->open, numbers[2]);
+        return belay__line_set_has(&state->done, numbers[0])
+                   ? 0
+                   : belay__line_set_add(
+                       state->memory, &state->in_doubt, numbers[0]);
+    case 'a':
+        close_reserve(sums, numbers[1]);
+        add_money(&state->uncertain, numbers[2]);
+        return 0;
+    case 'd':
+        close_reserve(sums, numbers[1]);
+        add_money(&state->spent, numbers[2]);
+        add_money(&state->uncertain, numbers[3]);
+        return 0;
+    case 'u':
+        close_reserve(sums, numbers[1]);
+        belay__line_set_remove(&state->in_doubt, numbers[0]);
+        return 0;
+    case 'r':
+        belay__line_set_remove(&state->in_doubt, numbers[0]);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+int
+belay__resume_journal(struct belay__batch_state *state, uint64_t offset)
+{
+    struct sums sums = {.state = state};
+    struct belay__scan scan = {.fd = state->fd, .offset = offset};
+    int code = belay__scan_file(&scan, state->memory, take_record, &sums);
+
+    add_money(&state->uncertain, (uint64_t)sums.open);
+    if (code == 0 && scan.start < scan.offset
+        && ftruncate(scan.fd, (off_t)scan.start) < 0) {
+        code = -errno; /* the next record would be lost in the torn one */
+    }
+    return code;
+}
