@@ -39,16 +39,17 @@ chunk_new(belay_runtime *runtime, const struct belay__arena *arena, size_t size)
 {
     const size_t total = chunk_size(arena, size);
     struct belay__chunk *chunk;
-    uint8_t place = 0;
+    struct belay__block block;
 
     if (total > UINT32_MAX) {
         return NULL;
     }
-    chunk =
-        belay__block_alloc(runtime->memory, &runtime->blocks, total, &place);
+    block = belay__block_alloc(runtime->memory, &runtime->blocks, total);
+    chunk = block.ptr;
     if (chunk != NULL) {
-        *chunk = (struct belay__chunk){
-            .below = arena->chunk, .size = (uint32_t)total, .place = place};
+        *chunk = (struct belay__chunk){.below = arena->chunk,
+            .size = (uint32_t)total,
+            .place = block.place};
     }
     return chunk;
 }
@@ -56,8 +57,8 @@ chunk_new(belay_runtime *runtime, const struct belay__arena *arena, size_t size)
 static void
 chunk_free(belay_runtime *runtime, struct belay__chunk *chunk)
 {
-    belay__block_free(
-        runtime->memory, &runtime->blocks, chunk, chunk->size, chunk->place);
+    belay__block_free(runtime->memory, &runtime->blocks,
+        (struct belay__block){chunk, chunk->place}, chunk->size);
 }
 
 /* The room of a task is too small for one more frame of this size: the next

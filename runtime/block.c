@@ -32,12 +32,6 @@ struct belay__slab {
 
 #define SLAB_HEAD ((sizeof(struct belay__slab) + 15) / 16 * 16)
 
-static size_t
-class_of(size_t size)
-{
-    return (size + BELAY__BLOCK_STEP - 1) / BELAY__BLOCK_STEP;
-}
-
 static bool
 stands_alone(size_t class)
 {
@@ -115,19 +109,19 @@ slab_free(struct belay__memory *memory, struct belay__blocks *blocks,
 }
 
 /* The slab has room. */
-static void *
-take(struct belay__blocks *blocks, struct belay__slab *slab, uint8_t *ret_place)
+static struct belay__block
+take(struct belay__blocks *blocks, struct belay__slab *slab)
 {
-    struct free_block *block = slab->free;
+    struct free_block *free = slab->free;
+    struct belay__block block;
 
-    if (block != NULL) {
-        slab->free = block->next;
-        *ret_place = block->place;
+    if (free != NULL) {
+        slab->free = free->next;
+        block = (struct belay__block){free, free->place};
     } else {
-        block = (struct free_block *)(void
-                *)((char *)slab + SLAB_HEAD
-                   + (size_t)slab->fresh * slab->class * BELAY__BLOCK_STEP);
-        *ret_place = (uint8_t)slab->fresh++;
+        block.ptr = (char *)slab + SLAB_HEAD
+                    + (size_t)slab->fresh * slab->class * BELAY__BLOCK_STEP;
+        block.place = (uint8_t)slab->fresh++;
     }
     blocks->empty -= slab->used == 0;
     if (++slab->used == slab->places) {
@@ -136,43 +130,36 @@ take(struct belay__blocks *blocks, struct belay__slab *slab, uint8_t *ret_place)
     return block;
 }
 
-void *
-belay__block_alloc(struct belay__memory *memory, struct belay__blocks *blocks,
-    size_t size, uint8_t *ret_place)
+/* No spare one of that size. */
+struct belay__block
+belay__block_alloc_any(
+    struct belay__memory *memory, struct belay__blocks *blocks, size_t size)
 {
-    const size_t class = class_of(size);
-    struct belay__spare spare;
+    const size_t class = belay__block_class(size);
     struct belay__slab *slab;
 
     if (stands_alone(class)) {
-        return belay__alloc(memory, size);
-    }
-    spare = blocks->spare[class];
-    if (spare.block != NULL) {
-        blocks->spare[class].block = NULL;
-        *ret_place = spare.place;
-        return spare.block;
+        return (struct belay__block){belay__alloc(memory, size), 0};
     }
     slab = blocks->open[class];
     if (slab == NULL) {
         slab = slab_new(memory, blocks, class);
     }
-    return slab != NULL ? take(blocks, slab, ret_place) : NULL;
+    return slab != NULL ? take(blocks, slab) : (struct belay__block){NULL, 0};
 }
 
 /* Back to its slab, and that back to the allocator if nothing is in it. */
 static void
 give_back(struct belay__memory *memory, struct belay__blocks *blocks,
-    size_t class, void *ptr, uint8_t place)
+    size_t class, struct belay__block block)
 {
-    struct free_block *block = ptr;
-    struct belay__slab *slab;
+    const size_t offset = SLAB_HEAD + block.place * class * BELAY__BLOCK_STEP;
+    struct belay__slab *slab =
+        (struct belay__slab *)(void *)((char *)block.ptr - offset);
+    struct free_block *free = block.ptr;
 
-    slab = (struct belay__slab *)(void *)((char *)ptr
-                                          - place * class * BELAY__BLOCK_STEP
-                                          - SLAB_HEAD);
-    *block = (struct free_block){slab->free, place};
-    slab->free = block;
+    *free = (struct free_block){slab->free, block.place};
+    slab->free = free;
     if (slab->used == slab->places) {
         link_open(blocks, slab);
     }
@@ -185,18 +172,17 @@ give_back(struct belay__memory *memory, struct belay__blocks *blocks,
     }
 }
 
+/* The spare place of that size is taken. */
 void
-belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
-    void *ptr, size_t size, uint8_t place)
+belay__block_free_any(struct belay__memory *memory,
+    struct belay__blocks *blocks, struct belay__block block, size_t size)
 {
-    const size_t class = class_of(size);
+    const size_t class = belay__block_class(size);
 
     if (stands_alone(class)) {
-        belay__free(memory, ptr, size);
-    } else if (blocks->spare[class].block == NULL) {
-        blocks->spare[class] = (struct belay__spare){ptr, place};
+        belay__free(memory, block.ptr, size);
     } else {
-        give_back(memory, blocks, class, ptr, place);
+        give_back(memory, blocks, class, block);
     }
 }
 
@@ -204,10 +190,8 @@ void
 belay__blocks_fini(struct belay__memory *memory, struct belay__blocks *blocks)
 {
     for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
-        const struct belay__spare spare = blocks->spare[i];
-
-        if (spare.block != NULL) {
-            give_back(memory, blocks, i, spare.block, spare.place);
+        if (blocks->spare[i].ptr != NULL) {
+            give_back(memory, blocks, i, blocks->spare[i]);
         }
         while (blocks->open[i] != NULL) {
             slab_free(memory, blocks, blocks->open[i]);

@@ -205,6 +205,7 @@ belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope)
     if (deadline_of(scope) != INT64_MAX) {
         rearm(runtime, scope);
     }
+    scope->flags |= scope->parent->flags & (uint32_t)BELAY__SCOPE_COUNTED;
     if ((scope->parent->flags & MARKS) != 0) {
         (void)mark_one(runtime, scope);
     }

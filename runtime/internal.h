@@ -119,15 +119,14 @@ struct belay_task {
 };
 
 /* A task, not yet started, with one reference for its run. Reserves all that
- * its cancel and unwinding may need. BELAY_ENOMEM: nothing has changed.
+ * its cancel and unwinding may need. NULL when out of memory: nothing has
+ * changed.
  */
-int belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
+belay_task *belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     struct belay__owner *owner, const belay_function *function,
-    const void *arguments, const char *name, struct belay__binding *context,
-    belay_task **ret);
+    const void *arguments, struct belay__binding *context, const char *name);
 /* Undoes belay__task_new() for a task that was never started. */
 void belay__task_discard(belay_task *task);
-void belay__task_start(belay_task *task);
 /* Runs what was ready when it was called, and what that made ready, until
  * `enough` tasks have run.
  */
@@ -397,8 +396,8 @@ belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
 {
     struct belay__heap *heap = &runtime->deadlines;
 
-    if (count >= heap->room - heap->reserved) { /* slot 0 is not used */
-        return belay__deadline_grow(runtime, count);
+    if (__builtin_expect(count >= heap->room - heap->reserved, 0)) {
+        return belay__deadline_grow(runtime, count); /* slot 0 is not used */
     }
     heap->reserved += count;
     return 0;
@@ -488,11 +487,10 @@ belay__result_copy(const struct belay_result *result)
     return *result;
 }
 
-/* To the end of the ready queue. */
+/* To the end of the ready queue, which is closed when it is taken. */
 static inline void
 belay__ready_append(belay_runtime *runtime, belay_task *task)
 {
-    task->ready_next = NULL;
     *runtime->ready_end = task;
     runtime->ready_end = &task->ready_next;
 }
@@ -511,6 +509,13 @@ belay__task_queue(belay_task *task)
     if (first) {
         belay__runtime_kick(runtime);
     }
+}
+
+static inline void
+belay__task_start(belay_task *task)
+{
+    belay__task_queue(task);
+    task->state = BELAY__TASK_QUEUED;
 }
 
 /* All but its arguments. */

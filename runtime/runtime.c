@@ -351,7 +351,6 @@ belay_runtime_spawn(belay_runtime *runtime, const belay_function *function,
 {
     struct root *root;
     belay_task *task;
-    int code;
 
     if (runtime->closing) {
         return BELAY_ESTATE;
@@ -361,11 +360,11 @@ belay_runtime_spawn(belay_runtime *runtime, const belay_function *function,
         return BELAY_ENOMEM;
     }
     *root = (struct root){{root_ended}, ended, arg};
-    code = belay__task_new(runtime, &runtime->root, &root->owner, function,
-        arguments, NULL, NULL, &task);
-    if (code < 0) {
+    task = belay__task_new(
+        runtime, &runtime->root, &root->owner, function, arguments, NULL, NULL);
+    if (task == NULL) {
         belay__free(runtime->memory, root, sizeof(*root));
-        return code;
+        return BELAY_ENOMEM;
     }
     if (ret != NULL) {
         *ret = belay_task_ref(task);

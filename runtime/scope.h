@@ -86,7 +86,10 @@ enum {
     BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
     BELAY__SCOPE_STUCK = 2048,   /* what is left in it was reported */
     BELAY__SCOPE_LIMITED = 4096, /* it is the one in a struct belay__limits */
+    BELAY__SCOPE_COUNTED = 8192, /* waits in it are counted, for tests; all
+                                    scopes below have it too */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
+    BELAY__SCOPE_NOTED = BELAY__SCOPE_MARKS | BELAY__SCOPE_COUNTED,
 };
 
 /* Who keeps a scope open that lies in no block: an entry of an exit stack. It
@@ -166,7 +169,7 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     scope->depth = parent->depth + 1;
     belay__scope_attach(scope, parent);
     if (((scope->flags & BELAY__SCOPE_LIMITED)
-            | (parent->flags & BELAY__SCOPE_MARKS))
+            | (parent->flags & BELAY__SCOPE_NOTED))
         != 0) {
         belay__scope_linked(runtime, scope);
     }

@@ -67,31 +67,29 @@ task_init(belay_task *task, belay_runtime *runtime, uint32_t bytes)
     task->abort_queued = false;
 }
 
-int
+belay_task *
 belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     struct belay__owner *owner, const belay_function *function,
-    const void *arguments, const char *name, struct belay__binding *context,
-    belay_task **ret)
+    const void *arguments, struct belay__binding *context, const char *name)
 {
     const size_t room = room_bytes(runtime, function);
     const size_t first_frame = belay__frame_bytes(function);
     const uint32_t bytes = block_bytes(first_frame, room);
+    struct belay__block block;
     belay_task *task;
-    uint8_t place = 0;
-    int code;
 
     assert(belay__on_thread(runtime));
-    code = belay__deadline_reserve(runtime, DEADLINES);
-    if (code < 0) {
-        return code;
+    if (belay__deadline_reserve(runtime, DEADLINES) < 0) {
+        return NULL;
     }
-    task = belay__block_alloc(runtime->memory, &runtime->blocks, bytes, &place);
+    block = belay__block_alloc(runtime->memory, &runtime->blocks, bytes);
+    task = block.ptr;
     if (task == NULL) {
         belay__deadline_release(runtime, DEADLINES);
-        return BELAY_ENOMEM;
+        return NULL;
     }
     task_init(task, runtime, bytes);
-    task->block_place = place;
+    task->block_place = block.place;
     task->owner = owner;
     task->context = context != NULL ? belay__context_ref(context) : NULL;
     task->top = belay__task_first_frame(task);
@@ -107,8 +105,25 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
         belay__observe_spawn(task);
     }
-    *ret = task;
-    return 0;
+    return task;
+}
+
+/* One reference less. */
+static inline void
+drop(belay_task *task)
+{
+    belay_runtime *runtime = task->runtime;
+
+    if (--task->refs > 0) {
+        return;
+    }
+    assert(task->state == BELAY__TASK_ENDED && !task->abort_queued);
+    if (task->result.error != NULL) {
+        belay_error_unref(task->result.error);
+    }
+    runtime->task_blocks--;
+    belay__block_free(runtime->memory, &runtime->blocks,
+        (struct belay__block){task, task->block_place}, task->block_bytes);
 }
 
 static void
@@ -141,14 +156,7 @@ belay__task_discard(belay_task *task)
     task_release(task);
     runtime->tasks_alive--;
     runtime->tasks_started--;
-    belay_task_unref(task);
-}
-
-void
-belay__task_start(belay_task *task)
-{
-    belay__task_queue(task);
-    task->state = BELAY__TASK_QUEUED;
+    drop(task);
 }
 
 void
@@ -222,7 +230,7 @@ belay__task_end(belay_task *task)
         belay__wake(joiner, 0, NULL);
     }
     task->owner->ended(task->owner, task);
-    belay_task_unref(task);
+    drop(task);
     belay__runtime_task_ended(runtime);
 }
 
@@ -236,19 +244,9 @@ belay_task_ref(belay_task *task)
 void
 belay_task_unref(belay_task *task)
 {
-    belay_runtime *runtime;
-
-    if (task == NULL || --task->refs > 0) {
-        return;
+    if (task != NULL) {
+        drop(task);
     }
-    assert(task->state == BELAY__TASK_ENDED && !task->abort_queued);
-    runtime = task->runtime;
-    if (task->result.error != NULL) {
-        belay_error_unref(task->result.error);
-    }
-    runtime->task_blocks--;
-    belay__block_free(runtime->memory, &runtime->blocks, task,
-        task->block_bytes, task->block_place);
 }
 
 const char *
@@ -497,8 +495,7 @@ checkpoint_any(belay_task *task)
 belay_next
 belay_checkpoint(belay_task *task)
 {
-    if (!belay__is_idle(task) || task->runtime->counts_waits
-        || (task->scope->flags & BELAY__SCOPE_MARKS) != 0
+    if (!belay__is_idle(task) || (task->scope->flags & BELAY__SCOPE_NOTED) != 0
         || task->result.error != NULL) {
         return checkpoint_any(task);
     }

@@ -248,9 +248,9 @@ belay__lost_line(belay_task *task, const char *file)
 }
 
 static inline void
-push_staged(belay_task *task)
+push_staged(const belay_runtime *runtime, belay_task *task)
 {
-    struct belay__frame *frame = task->runtime->staged;
+    struct belay__frame *frame = runtime->staged;
 
     frame->caller = task->top;
     task->state = BELAY__TASK_RUNNING;
@@ -258,18 +258,19 @@ push_staged(belay_task *task)
     belay__result_zero(task);
 }
 
-/* The frame on top is done. The two ways that nearly every manager takes, an
- * enter and an exit in which all is well, are short; unwind.c has the others.
+/* The frame on top is done. The ways that nearly all take, an enter and an
+ * exit in which all is well and the end of a task, are short; unwind.c has the
+ * others.
  */
 static inline bool
-end_frame(belay_task *task)
+end_frame(belay_runtime *runtime, belay_task *task)
 {
     struct belay__frame *frame = task->top;
     const uint32_t flags = frame->resume.flags;
     const struct belay__exit *exit;
 
     if (task->result.code < 0 || frame->scopes != NULL
-        || belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        || belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
         return belay__unwind(task);
     }
     if (flags == BELAY__FRAME_MANAGER) {
@@ -287,6 +288,10 @@ end_frame(belay_task *task)
             belay__frame_pop(task, frame);
             return true;
         }
+    }
+    if (flags == 0 && frame->caller == NULL && task->scope == &task->base) {
+        belay__task_end(task);
+        return false;
     }
     return belay__unwind(task);
 }
@@ -349,8 +354,8 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
         return false;
     }
     if (next.how == BELAY__HOW_BLOCK) {
-        task->runtime->staged->u.after = task->top->step;
-        push_staged(task);
+        runtime->staged->u.after = task->top->step;
+        push_staged(runtime, task);
         if (belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
             belay__observe_entering(task, task->top);
         }
@@ -364,12 +369,12 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
     case BELAY__HOW_WAIT:
         return park(task);
     case BELAY__HOW_CALL:
-        push_staged(task);
+        push_staged(runtime, task);
         return true;
     case BELAY__HOW_EXIT:
         return true;
     case BELAY__HOW_END:
-        return end_frame(task);
+        return end_frame(runtime, task);
     case BELAY__HOW_YIELD:
         return belay__yielded(task);
     case BELAY__HOW_ENTER:
@@ -415,7 +420,7 @@ step(belay_runtime *runtime, belay_task *task)
     struct belay__frame *frame = task->top;
 
     if (frame->step == NULL) {
-        return end_frame(task);
+        return end_frame(runtime, task);
     }
     return follow(runtime, task, frame->step(task, belay__frame_self(frame)));
 }
@@ -423,7 +428,7 @@ step(belay_runtime *runtime, belay_task *task)
 static inline void
 run(belay_runtime *runtime, belay_task *task)
 {
-    uint32_t left = runtime->step_budget;
+    int64_t left = runtime->step_budget;
 
     if (__builtin_expect(task->abort_queued, 0) && !try_abort(task)) {
         return;
@@ -434,43 +439,40 @@ run(belay_runtime *runtime, belay_task *task)
     task->state = BELAY__TASK_RUNNING;
     runtime->current = task;
     do {
-        if (left == 0) {
+        if (--left < 0) {
+            left = 0;
             turn(runtime, task, "its turn");
             break;
         }
-        left--;
     } while (step(runtime, task));
-    runtime->steps += runtime->step_budget - left;
+    runtime->steps += runtime->step_budget - (uint64_t)left;
 }
 
+/* All that are ready now; what they make ready comes in the next lap. */
 static inline belay_task *
-next_ready(belay_runtime *runtime)
+take_ready(belay_runtime *runtime)
 {
-    belay_task *task = runtime->ready_first;
+    belay_task *first = runtime->ready_first;
 
-    runtime->ready_first = task->ready_next;
-    if (runtime->ready_first == NULL) {
-        runtime->ready_end = &runtime->ready_first;
-    }
-    return task;
+    *runtime->ready_end = NULL;
+    runtime->ready_first = NULL;
+    runtime->ready_end = &runtime->ready_first;
+    return first;
 }
 
 void
 belay__run_ready(belay_runtime *runtime, uint32_t enough)
 {
     uint32_t ran = 0;
-    belay_task *const *end;
     belay_task *task;
-    bool more;
+    belay_task *next;
 
     while (runtime->ready_first != NULL && ran < enough) {
-        end = runtime->ready_end;
-        do {
-            task = next_ready(runtime);
-            more = &task->ready_next != end; /* it may be gone afterwards */
+        for (task = take_ready(runtime); task != NULL; task = next) {
+            next = task->ready_next; /* the task may be gone afterwards */
             run(runtime, task);
             ran++;
-        } while (more);
+        }
     }
     runtime->current = NULL;
 }

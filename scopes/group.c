@@ -123,13 +123,14 @@ child_ended(struct belay__owner *owner, belay_task *child)
     if (group->opts.on_child != NULL) {
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
-    if (is_failure(&child->result) && group->opts.policy == BELAY_FAIL_FAST) {
+    if (child->result.cancelled) {
+        group->child_cut |= belay__scope_reached(&group->scope);
+    } else if (child->result.code < 0
+               && group->opts.policy == BELAY_FAIL_FAST) {
         add_failure(group, &child->result, child);
         belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_SIBLING,
             "another task of the group failed", child);
     }
-    group->child_cut |=
-        child->result.cancelled && belay__scope_reached(&group->scope);
     group->running--;
     start_next(group);
     belay__group_drop(group);
@@ -329,12 +330,12 @@ belay_group_spawn(belay_group *group, const belay_function *function,
     if (group->finished) {
         return BELAY_ESTATE;
     }
-    code = belay__task_new(group->runtime, &group->scope, &group->owner,
-        function, arguments, opts != NULL ? opts->name : NULL,
+    task = belay__task_new(group->runtime, &group->scope, &group->owner,
+        function, arguments,
         belay__spawn_context(spawner != NULL ? spawner : group->host, opts),
-        &task);
-    if (code < 0) {
-        return code;
+        opts != NULL ? opts->name : NULL);
+    if (task == NULL) {
+        return BELAY_ENOMEM;
     }
     if (opts != NULL && opts->task != NULL) {
         *opts->task = belay_task_ref(task);

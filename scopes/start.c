@@ -131,13 +131,14 @@ make_child(struct start *start, const belay_function *function,
     if (code < 0) {
         return code;
     }
-    code = belay__task_new(task->runtime, task->scope, NULL, function,
-        arguments, opts != NULL ? opts->name : NULL,
-        belay__spawn_context(task, opts), &start->child);
-    if (code < 0) {
+    start->child =
+        belay__task_new(task->runtime, task->scope, NULL, function, arguments,
+            belay__spawn_context(task, opts), opts != NULL ? opts->name : NULL);
+    if (start->child == NULL) {
         belay__group_drop(start->group);
+        return BELAY_ENOMEM;
     }
-    return code;
+    return 0;
 }
 
 belay_next

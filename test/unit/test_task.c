@@ -142,8 +142,9 @@ BELAY_ASYNC(discarding)
 
     BELAY_BEGIN;
     self->alive = belay_task_runtime(task)->tasks_alive;
-    BELAY_CHECK(belay__task_new(belay_task_runtime(task), &task->base, &owner,
-        &worker, &(const struct worker){.code = 0}, NULL, NULL, &self->task));
+    self->task = belay__task_new(belay_task_runtime(task), &task->base, &owner,
+        &worker, &(const struct worker){.code = 0}, NULL, NULL);
+    BELAY_CHECK(self->task != NULL ? 0 : BELAY_ENOMEM);
     belay__task_discard(self->task);
     cr_expect(eq(u64, belay_task_runtime(task)->tasks_alive, self->alive));
     BELAY_END;
