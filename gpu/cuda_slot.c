@@ -7,7 +7,10 @@
  * them after one.
  *
  * Slots of one device share its primary context, so a fault in one is a fault
- * in all: each reports it at its next call.
+ * in all: each reports it at its next call. From then on the driver answers
+ * every question with the fault, and so nobody can tell what still runs. What
+ * cannot be waited for is not freed: memory, modules and stream of a lost slot
+ * are left in the context, and go when its last slot lets go of that.
  */
 #include "gpu/cuda.h"
 
@@ -53,6 +56,7 @@ struct slot {
     struct memory *memory;
     uint32_t spin_us;
     uint8_t health; /* the last byte tried */
+    bool lost;      /* free nothing, the context does */
 };
 
 /* ---- answers ---- */
@@ -75,19 +79,24 @@ classify(const struct slot *slot, CUresult code)
 }
 
 static int
-failed(const struct slot *slot, struct belay__gpu_op *op, const char *what,
+failed(struct slot *slot, struct belay__gpu_op *op, const char *what,
     CUresult code)
 {
+    int status;
+
     op->native = (int)code;
     belay__cuda_note(slot->cuda, op->note, what, code);
-    return classify(slot, code);
+    status = classify(slot, code);
+    slot->lost |= status == BELAY_GPU_ELOST;
+    return status;
 }
 
 /* After a failure of the op alone: nothing of it may still run when the pool
- * gets its memory back.
+ * gets its memory back. On a lost device there is no way to know; then it is
+ * the memory that does not come back.
  */
 static int
-settle(const struct slot *slot, struct belay__gpu_op *op, int status)
+settle(struct slot *slot, struct belay__gpu_op *op, int status)
 {
     CUresult code;
 
@@ -98,6 +107,7 @@ settle(const struct slot *slot, struct belay__gpu_op *op, int status)
     if (code == CUDA_SUCCESS) {
         return status;
     }
+    slot->lost = true;
     op->native = (int)code;
     belay__cuda_note(slot->cuda, op->note, "cuStreamSynchronize", code);
     return BELAY_GPU_ELOST;
@@ -105,37 +115,18 @@ settle(const struct slot *slot, struct belay__gpu_op *op, int status)
 
 /* ---- opening and closing ---- */
 
+/* All that was made in the context. A code could change nothing here. */
 static void
-slot_close(void *state, bool abandon)
+unmake(const struct slot *slot)
 {
-    struct slot *slot = state;
-    const struct belay__cuda_calls *call;
-    struct kernel *kernel;
-    struct memory *memory;
+    const struct belay__cuda_calls *call = &slot->cuda->call;
 
-    if (slot == NULL) {
-        return;
+    for (const struct memory *at = slot->memory; at != NULL; at = at->next) {
+        (void)call->cuMemFree(at->at);
     }
-    while ((memory = slot->memory) != NULL) {
-        slot->memory = memory->next;
-        if (!abandon) {
-            (void)slot->cuda->call.cuMemFree(memory->at);
-        }
-        free(memory);
+    for (const struct kernel *at = slot->kernels; at != NULL; at = at->next) {
+        (void)call->cuModuleUnload(at->module);
     }
-    while ((kernel = slot->kernels) != NULL) {
-        slot->kernels = kernel->next;
-        if (!abandon) {
-            (void)slot->cuda->call.cuModuleUnload(kernel->module);
-        }
-        free(kernel);
-    }
-    if (abandon) {
-        free(slot);
-        return;
-    }
-    /* Codes say nothing here: on a lost device each of these fails. */
-    call = &slot->cuda->call;
     for (int i = 0; i < AHEAD; i++) {
         if (slot->events[i] != NULL) {
             (void)call->cuEventDestroy(slot->events[i]);
@@ -150,9 +141,32 @@ slot_close(void *state, bool abandon)
     if (slot->stream != NULL) {
         (void)call->cuStreamDestroy(slot->stream);
     }
-    if (slot->context != NULL) {
-        (void)call->cuCtxSetCurrent(NULL);
-        (void)call->cuDevicePrimaryCtxRelease(slot->device);
+}
+
+static void
+slot_close(void *state, bool abandon)
+{
+    struct slot *slot = state;
+    struct kernel *kernel;
+    struct memory *memory;
+
+    if (slot == NULL) {
+        return;
+    }
+    if (!abandon && !slot->lost) {
+        unmake(slot);
+    }
+    if (!abandon && slot->context != NULL) {
+        (void)slot->cuda->call.cuCtxSetCurrent(NULL);
+        (void)slot->cuda->call.cuDevicePrimaryCtxRelease(slot->device);
+    }
+    while ((memory = slot->memory) != NULL) {
+        slot->memory = memory->next;
+        free(memory);
+    }
+    while ((kernel = slot->kernels) != NULL) {
+        slot->kernels = kernel->next;
+        free(kernel);
     }
     free(slot);
 }
@@ -335,7 +349,7 @@ release(void *state, struct belay__gpu_op *op)
     if (memory->next != NULL) {
         memory->next->link = memory->link;
     }
-    code = slot->cuda->call.cuMemFree(memory->at);
+    code = slot->lost ? CUDA_SUCCESS : slot->cuda->call.cuMemFree(memory->at);
     free(memory);
     return code == CUDA_SUCCESS ? 0 : failed(slot, op, "cuMemFree", code);
 }
@@ -534,6 +548,7 @@ health(void *state, struct belay__gpu_op *op)
     if (slot->words[ECHO_WORD] != expected) {
         (void)snprintf(op->note, BELAY__GPU_NOTE,
             "the health check: the device gave back another value");
+        slot->lost = true;
         return BELAY_GPU_ELOST;
     }
     return 0;

@@ -10,20 +10,18 @@
 #include <stdio.h>
 #include <uv.h>
 
-/* After a failure of the op alone: nothing of it may still run when the pool
- * gets its memory back.
+/* After a failure: nothing of the op may still run when the pool gets its
+ * memory back. Also where the code says that the device is lost, since that
+ * may be of one command only, and those before it run. A device that is lost
+ * indeed refuses this too; then there is nothing to wait for.
  */
 static int
 settle(
     const struct belay__opencl_slot *slot, struct belay__gpu_op *op, int status)
 {
-    cl_int code;
+    const cl_int code = slot->opencl->call.clFinish(slot->queue);
 
-    if (status == BELAY_GPU_ELOST) {
-        return status;
-    }
-    code = slot->opencl->call.clFinish(slot->queue);
-    if (code == CL_SUCCESS) {
+    if (code == CL_SUCCESS || status == BELAY_GPU_ELOST) {
         return status;
     }
     (void)belay__opencl_failed(op, "clFinish", code);

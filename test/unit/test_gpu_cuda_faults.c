@@ -212,6 +212,47 @@ Test(gpu_cuda_faults, g28_a_fault_is_one_of_all_slots_of_the_device)
     close_bench(&bench);
 }
 
+/* Its kernel hangs when the device breaks under another slot. */
+static void *
+hang_beside(void *arg)
+{
+    struct bench *bench = arg;
+    struct bench beside = {.rounds = 0};
+
+    gpu_slot_open_beside(&beside.slot, &bench->slot, 0, 1);
+    cr_expect(eq(int,
+        gpu_slot_build(&beside.slot, &belay__gpu_spin, &beside.kernel), 0));
+    cr_expect(eq(int, gpu_slot_alloc(&beside.slot, 8, &beside.done), 0));
+    cr_expect(eq(int, run(&beside), BELAY_GPU_ELOST));
+    cr_expect(eq(i64, fake_cuda_value("running"), 1), "and nobody can tell");
+    cr_expect(eq(int, gpu_slot_release(&beside.slot, &beside.done), 0));
+    cr_expect(eq(i64, fake_cuda_value("marks"), 0), "freed under the kernel");
+    gpu_slot_close(&beside.slot);
+    cr_expect(eq(i64, fake_cuda_value("running"), 1));
+    cr_expect(eq(i64, fake_cuda_value("marks"), 0));
+    return NULL;
+}
+
+/* The driver tells every slot of the fault at once, and says no word of what
+ * still runs. So what a kernel may use is not freed, but left in the context,
+ * and goes when the last slot lets go of that.
+ */
+Test(gpu_cuda_faults, g12_what_a_lost_device_may_still_use_is_not_freed)
+{
+    struct bench bench;
+    pthread_t thread;
+
+    open_bench(&bench, "hang=1 fault=2:700");
+    cr_assert(eq(int, pthread_create(&thread, NULL, hang_beside, &bench), 0));
+    while (fake_cuda_value("running") == 0) {
+        sched_yield();
+    }
+    cr_expect(eq(int, run(&bench), BELAY_GPU_ELOST));
+    pthread_join(thread, NULL);
+    cr_expect(gt(i64, fake_cuda_value("device_bytes"), 0));
+    close_bench(&bench); /* and nothing is left, says all_clean() */
+}
+
 /* ---- G29 ---- */
 
 Test(gpu_cuda_faults, g29_a_lost_device_is_not_reset)

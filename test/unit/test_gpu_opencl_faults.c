@@ -121,10 +121,8 @@ Test(gpu_opencl_faults, g28_what_a_code_means)
         script(words);
         cr_expect(
             eq(int, run(&bench), classes[i].status), "%d", classes[i].code);
-        if (classes[i].status != BELAY_GPU_ELOST) {
-            /* The device has let go of the memory all the same (G11). */
-            cr_expect(eq(u64, bench.rounds, 10), "%d", classes[i].code);
-        }
+        /* The device has let go of the memory all the same (G11). */
+        cr_expect(eq(u64, bench.rounds, 10), "%d", classes[i].code);
         expect_well(&bench);
     }
     close_bench(&bench);
@@ -164,6 +162,25 @@ Test(gpu_opencl_faults, g11_a_batch_that_fails_half_way_runs_no_more)
     cr_expect(eq(int, run(&bench), BELAY_GPU_ELOST));
     script("clFlush:1:-5 clFinish:1:-5");
     cr_expect(eq(int, run(&bench), BELAY_GPU_ELOST), "it may still run");
+    close_bench(&bench);
+}
+
+/* The kernel before the refused command runs, and has to be waited for, also
+ * where the refusal says that the device is lost: here clFinish() is asked,
+ * and uses up its own failure.
+ */
+Test(gpu_opencl_faults, g11_a_refusal_is_waited_for_on_a_lost_device_too)
+{
+    struct belay__gpu_buffer buffer;
+    struct bench bench;
+
+    open_bench(&bench);
+    script("clEnqueueReadBuffer:1:-36 clFinish:1:-5");
+    cr_expect(eq(int, run(&bench), BELAY_GPU_ELOST));
+    cr_expect(eq(int, bench.slot.op.native, -36), "the first is the reason");
+    cr_expect(eq(int, gpu_slot_alloc(&bench.slot, 64, &buffer), 0), "%s",
+        bench.slot.op.note);
+    cr_expect(eq(int, gpu_slot_release(&bench.slot, &buffer), 0));
     close_bench(&bench);
 }
 

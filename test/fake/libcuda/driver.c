@@ -29,6 +29,18 @@ scripted(enum function function)
     return CUDA_SUCCESS;
 }
 
+/* Of a code that is scripted for a call nothing has broken; the caller cannot
+ * know that, and is right to leave the context alone from then on.
+ */
+static bool
+is_sticky(CUresult code)
+{
+    return code == CUDA_ERROR_ECC_UNCORRECTABLE
+           || code == CUDA_ERROR_NVLINK_UNCORRECTABLE
+           || code == CUDA_ERROR_CONTAINED
+           || code >= CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
 CUresult
 fake_enter(enum function function, enum need need)
 {
@@ -37,6 +49,9 @@ fake_enter(enum function function, enum need need)
     pthread_mutex_lock(&fake.lock);
     fake_count(function);
     code = scripted(function);
+    if (code != CUDA_SUCCESS && fake_current != NULL && is_sticky(code)) {
+        fake_current->told = true;
+    }
     if (code == CUDA_SUCCESS && fake_in_callback) {
         fake_mark("%s called by a callback", fake_names[function]);
         code = CUDA_ERROR_NOT_PERMITTED;
@@ -51,6 +66,9 @@ fake_enter(enum function function, enum need need)
     }
     if (code == CUDA_SUCCESS && need >= NEED_WORKING) {
         code = fake_current->fault;
+        if (code != CUDA_SUCCESS) {
+            fake_copies_wait(fake_current);
+        }
     }
     if (code != CUDA_SUCCESS) {
         pthread_mutex_unlock(&fake.lock);
@@ -250,11 +268,19 @@ has_work(const struct CUctx_st *context)
 CUresult
 cuDevicePrimaryCtxRelease_v2(CUdevice device)
 {
+    struct CUctx_st *context;
+
     ENTER(cuDevicePrimaryCtxRelease, NEED_DRIVER);
     LEAVE_IF(no_device(device), CUDA_ERROR_INVALID_DEVICE);
-    LEAVE_IF(fake.contexts[device].retained == 0, CUDA_ERROR_INVALID_CONTEXT);
-    if (--fake.contexts[device].retained == 0
-        && has_work(&fake.contexts[device])) {
+    context = &fake.contexts[device];
+    LEAVE_IF(context->retained == 0, CUDA_ERROR_INVALID_CONTEXT);
+    if (--context->retained > 0) {
+        return fake_leave(CUDA_SUCCESS);
+    }
+    /* What is left in one that works counts as forgotten, and stays. */
+    if (context->fault != CUDA_SUCCESS || context->told) {
+        fake_context_empty(context);
+    } else if (has_work(context)) {
         fake_mark("context released while work runs in it");
     }
     return fake_leave(CUDA_SUCCESS);
@@ -422,11 +448,40 @@ cuModuleGetFunction(CUfunction *ret_function, CUmodule module, const char *name)
     return fake_leave(CUDA_SUCCESS);
 }
 
+/* It is out of the list. */
+static void
+free_module(struct CUmod_st *module)
+{
+    struct CUfunc_st *next;
+
+    for (struct CUfunc_st *function = module->functions; function != NULL;
+         function = next) {
+        next = function->next;
+        free(function);
+    }
+    free(module);
+}
+
+void
+fake_modules_end(const struct CUctx_st *context)
+{
+    struct CUmod_st **at = &fake.modules;
+    struct CUmod_st *module;
+
+    while ((module = *at) != NULL) {
+        if (module->context != context) {
+            at = &module->next;
+            continue;
+        }
+        *at = module->next;
+        free_module(module);
+    }
+}
+
 CUresult
 cuModuleUnload(CUmodule module)
 {
     struct CUmod_st **at;
-    struct CUfunc_st *next;
 
     ENTER(cuModuleUnload, NEED_CONTEXT);
     at = find_module(module);
@@ -435,11 +490,6 @@ cuModuleUnload(CUmodule module)
         fake_mark("module unloaded while a kernel of it runs");
     }
     *at = module->next;
-    for (struct CUfunc_st *function = module->functions; function != NULL;
-         function = next) {
-        next = function->next;
-        free(function);
-    }
-    free(module);
+    free_module(module);
     return fake_leave(CUDA_SUCCESS);
 }

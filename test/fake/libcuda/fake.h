@@ -35,7 +35,10 @@ enum function {
 struct CUctx_st {
     CUdevice device;
     unsigned retained;
-    CUresult fault; /* sticky: the answer to everything from now on */
+    CUresult fault;  /* sticky: the answer to everything from now on */
+    bool told;       /* a caller has heard of one, if only by the script */
+    bool closing;    /* its last reference has gone */
+    unsigned copies; /* that run at this moment */
     size_t used;
 };
 
@@ -78,6 +81,7 @@ enum item_kind {
 struct item {
     struct item *next;
     enum item_kind kind;
+    bool begun; /* before its device failed, if that has */
     void *to;
     const void *from;
     size_t bytes;
@@ -116,6 +120,7 @@ struct block {
     char *at;
     size_t bytes;
     struct CUctx_st *context; /* NULL: of the host */
+    struct CUctx_st *maker;
     bool mapped;
 };
 
@@ -216,6 +221,13 @@ void fake_count(enum function function);
 void fake_stream_push(struct CUstream_st *stream, struct item *item);
 bool fake_stream_uses(const struct block *block);
 bool fake_stream_runs(CUmodule module);
+/* Waits until no copy of the context runs: what a failed device has been asked
+ * to copy it does not touch any more once a caller knows of the failure.
+ */
+void fake_copies_wait(const struct CUctx_st *context);
+/* What is left in a context that has failed goes with its last reference. */
+void fake_context_empty(struct CUctx_st *context);
+void fake_modules_end(const struct CUctx_st *context);
 
 /* Without it. */
 void *fake_stream_main(void *stream);

@@ -45,6 +45,16 @@ item_uses(const struct item *item, const struct block *block)
     return false;
 }
 
+/* Of a stream whose device has failed only the first item still runs, and only
+ * if it had begun before; but who has not waited for it cannot know that it
+ * does not.
+ */
+static bool
+may_run(const struct CUstream_st *stream, const struct item *item)
+{
+    return stream->context->fault == 0 || item->begun;
+}
+
 /* Does work that has not ended name this memory? */
 bool
 fake_stream_uses(const struct block *block)
@@ -54,7 +64,7 @@ fake_stream_uses(const struct block *block)
 
     for (stream = fake.streams; stream != NULL; stream = stream->next) {
         for (item = stream->first; item != NULL; item = item->next) {
-            if (stream->context->fault == 0 && item_uses(item, block)) {
+            if (may_run(stream, item) && item_uses(item, block)) {
                 return true;
             }
         }
@@ -70,7 +80,7 @@ fake_stream_runs(CUmodule module)
 
     for (stream = fake.streams; stream != NULL; stream = stream->next) {
         for (item = stream->first; item != NULL; item = item->next) {
-            if (item->module == module && stream->context->fault == 0) {
+            if (item->module == module && may_run(stream, item)) {
                 return true;
             }
         }
@@ -96,12 +106,13 @@ run_kernel(struct CUstream_st *stream, struct item *item)
 
     fake.running++;
     pthread_cond_broadcast(&fake.changed);
-    while (item->number == fake.hang_at && !fake.open) {
+    while (item->number == fake.hang_at && !fake.open
+           && !stream->context->closing) {
         pthread_cond_wait(&fake.changed, &fake.lock);
     }
     if (item->number == fake.fault_at) {
         stream->context->fault = fake.fault_code;
-    } else {
+    } else if (!stream->context->closing) {
         pthread_mutex_unlock(&fake.lock);
         pause_us(latency_us);
         fake_fault = CUDA_SUCCESS;
@@ -115,6 +126,29 @@ run_kernel(struct CUstream_st *stream, struct item *item)
     fake.running--;
 }
 
+void
+fake_copies_wait(const struct CUctx_st *context)
+{
+    while (context->copies > 0) {
+        pthread_cond_wait(&fake.changed, &fake.lock);
+    }
+}
+
+/* The lock is held, and given up while bytes move. */
+static void
+run_copy(struct CUstream_st *stream, const struct item *item)
+{
+    stream->context->copies++;
+    pthread_mutex_unlock(&fake.lock);
+    if (item->kind == ITEM_COPY) {
+        memcpy(item->to, item->from, item->bytes);
+    } else {
+        memset(item->to, item->value, item->bytes);
+    }
+    pthread_mutex_lock(&fake.lock);
+    stream->context->copies--;
+}
+
 /* As the real one does it: after a fault host functions are forgotten, stream
  * callbacks are told, and everything else is skipped.
  */
@@ -123,6 +157,7 @@ run_item(struct CUstream_st *stream, struct item *item)
 {
     CUresult fault = stream->context->fault;
 
+    item->begun = fault == 0;
     if (item->kind == ITEM_CALLBACK
         || (item->kind == ITEM_HOST && fault == 0)) {
         pthread_mutex_unlock(&fake.lock);
@@ -136,14 +171,9 @@ run_item(struct CUstream_st *stream, struct item *item)
         pthread_mutex_lock(&fake.lock);
     } else if (item->kind == ITEM_HOST) {
         fake.dropped++;
-    } else if (fault == 0 && item->kind == ITEM_COPY) {
-        pthread_mutex_unlock(&fake.lock);
-        memcpy(item->to, item->from, item->bytes);
-        pthread_mutex_lock(&fake.lock);
-    } else if (fault == 0 && item->kind == ITEM_FILL) {
-        pthread_mutex_unlock(&fake.lock);
-        memset(item->to, item->value, item->bytes);
-        pthread_mutex_lock(&fake.lock);
+    } else if (fault == 0
+               && (item->kind == ITEM_COPY || item->kind == ITEM_FILL)) {
+        run_copy(stream, item);
     } else if (fault == 0 && item->kind == ITEM_KERNEL) {
         run_kernel(stream, item);
     } else if (fault == 0 && item->kind == ITEM_EVENT) {

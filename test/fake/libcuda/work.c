@@ -34,7 +34,7 @@ find_block(const void *start, size_t bytes)
     const char *first = start;
 
     while (*at != NULL
-           && (first < (*at)->at || first > (*at)->at + (*at)->bytes
+           && (first < (*at)->at || first >= (*at)->at + (*at)->bytes
                || bytes > (size_t)((*at)->at + (*at)->bytes - first))) {
         at = &(*at)->next;
     }
@@ -167,6 +167,9 @@ cuEventSynchronize(CUevent event)
     while (event->completed < upto && event->context->fault == 0) {
         pthread_cond_wait(&fake.changed, &fake.lock);
     }
+    if (event->context->fault != 0) {
+        fake_copies_wait(event->context);
+    }
     return fake_leave(event->context->fault);
 }
 
@@ -212,6 +215,7 @@ allocate(size_t bytes, struct CUctx_st *context, void **ret_at)
     block->at = at;
     block->bytes = bytes;
     block->context = context;
+    block->maker = fake_current;
     block->next = fake.blocks;
     fake.blocks = block;
     *ret_at = at;
@@ -494,4 +498,76 @@ cuStreamAddCallback(
     item->arg = arg;
     fake_stream_push(stream, item);
     return fake_leave(CUDA_SUCCESS);
+}
+
+/* ---- the end of a context that has failed ---- */
+
+/* Joins its thread, with the lock given up meanwhile. */
+static void
+end_stream(struct CUstream_st **at)
+{
+    struct CUstream_st *stream = *at;
+
+    *at = stream->next;
+    stream->closing = true;
+    pthread_cond_broadcast(&fake.changed);
+    pthread_mutex_unlock(&fake.lock);
+    pthread_join(stream->thread, NULL);
+    free(stream);
+    pthread_mutex_lock(&fake.lock);
+}
+
+static void
+end_events(const struct CUctx_st *context)
+{
+    struct CUevent_st **at = &fake.events;
+    struct CUevent_st *event;
+
+    while ((event = *at) != NULL) {
+        if (event->context != context) {
+            at = &event->next;
+            continue;
+        }
+        *at = event->next;
+        free(event);
+    }
+}
+
+static void
+end_blocks(struct CUctx_st *context)
+{
+    struct block **at = &fake.blocks;
+    struct block *block;
+
+    while ((block = *at) != NULL) {
+        if (block->maker != context) {
+            at = &block->next;
+            continue;
+        }
+        *at = block->next;
+        context->used -= block->context != NULL ? block->bytes : 0;
+        free(block->at);
+        free(block);
+    }
+}
+
+void
+fake_context_empty(struct CUctx_st *context)
+{
+    struct CUstream_st **at = &fake.streams;
+
+    context->closing = true;
+    while (*at != NULL) {
+        if ((*at)->context == context) {
+            end_stream(at);
+            at = &fake.streams; /* it may have changed meanwhile */
+        } else {
+            at = &(*at)->next;
+        }
+    }
+    end_events(context);
+    fake_modules_end(context);
+    end_blocks(context);
+    context->closing = false;
+    context->told = false;
 }
