@@ -6,7 +6,7 @@
  * one budget that has no room for it, and its reservation names the budget
  * from which it counts. Settling allocates nothing.
  */
-#include <belay/budget.h>
+#include "llm/budget/budget.h"
 
 #include "runtime/internal.h"
 
@@ -161,6 +161,19 @@ first_over(belay_budget *budget)
     return budget;
 }
 
+/* The innermost budget that has no room and lets nobody wait for it, or NULL.
+ */
+static belay_budget *
+refused_by(belay_budget *budget, const struct amount *most)
+{
+    while (budget != NULL
+           && (budget->policy == BELAY_BUDGET_WAIT
+               || has_room(budget, most, true))) {
+        budget = budget->parent;
+    }
+    return budget;
+}
+
 /* Others were first: the innermost budget in which calls wait, or NULL. */
 static belay_budget *
 first_waited_for(belay_budget *budget)
@@ -172,7 +185,8 @@ first_waited_for(belay_budget *budget)
 }
 
 /* Why a call cannot be let in now; 0: it can, and has been. *ret_blocker gets
- * the budget that is in the way.
+ * the budget that is in the way: one that refuses before one that lets wait,
+ * since no wait for another helps.
  */
 static int
 admit(
@@ -187,7 +201,13 @@ admit(
         hold(budget, most);
         return 0;
     }
-    return may_ever_fit(budget, most) ? BELAY_EAGAIN : BELAY_EBUDGET;
+    if (!may_ever_fit(budget, most)) {
+        return BELAY_EBUDGET;
+    }
+    if (refused_by(budget, most) != NULL) {
+        *ret_blocker = refused_by(budget, most);
+    }
+    return BELAY_EAGAIN;
 }
 
 /* ---- waiting ---- */
@@ -280,14 +300,15 @@ abort_wait(belay_task *task)
 
 /* ---- reserving ---- */
 
-int
-belay_budget_try(belay_budget *budget, const struct belay_amount *most,
-    struct belay_reservation *ret)
+/* As belay_budget_try(); *ret_blocker, which may be NULL, is in the way. */
+static int
+try_now(belay_budget *budget, const struct belay_amount *most,
+    struct belay_reservation *ret, belay_budget **ret_blocker)
 {
     const struct amount wanted = amount_of(most);
-    belay_budget *blocker;
     int code;
 
+    *ret_blocker = NULL;
     if (is_negative(most)) {
         return BELAY_EINVAL;
     }
@@ -299,13 +320,45 @@ belay_budget_try(belay_budget *budget, const struct belay_amount *most,
         && may_ever_fit(budget, &wanted)) {
         return BELAY_EAGAIN;
     }
-    code = admit(budget, &wanted, &blocker);
+    code = admit(budget, &wanted, ret_blocker);
     if (code == 0) {
         *ret = (struct belay_reservation){belay_budget_ref(budget), *most};
-    } else {
+    }
+    return code;
+}
+
+int
+belay_budget_try(belay_budget *budget, const struct belay_amount *most,
+    struct belay_reservation *ret)
+{
+    belay_budget *blocker;
+    int code = try_now(budget, most, ret, &blocker);
+
+    if (code < 0 && blocker != NULL) {
         blocker->refused++;
     }
     return code;
+}
+
+bool
+belay__budget_hold(belay_budget *budget, const struct belay_amount *most,
+    struct belay_reservation *ret)
+{
+    belay_budget *blocker;
+
+    return try_now(budget, most, ret, &blocker) == 0;
+}
+
+void
+belay__budget_caps(const belay_budget *budget, struct belay__caps *ret)
+{
+    *ret = (struct belay__caps){false, false};
+    for (; budget != NULL; budget = budget->parent) {
+        ret->cost |= budget->limit.of[COST] != INT64_MAX;
+        ret->output |= budget->policy != BELAY_BUDGET_POST_CHECK
+                       && (budget->limit.of[COST] != INT64_MAX
+                           || budget->limit.of[TOKENS] != INT64_MAX);
+    }
 }
 
 struct reserve {
@@ -375,6 +428,14 @@ reserved(belay_task *task, void *self)
     return next;
 }
 
+/* Is there sense in waiting for those who were first? */
+static bool
+may_wait(belay_budget *budget, const struct amount *most)
+{
+    return first_over(budget) == NULL && may_ever_fit(budget, most)
+           && refused_by(budget, most) == NULL;
+}
+
 static belay_next
 reserve_begin(belay_task *task, void *self)
 {
@@ -386,8 +447,7 @@ reserve_begin(belay_task *task, void *self)
         belay_budget_ref(reserve->budget), reserve->most};
     if (belay__wait_begin(task, &budget_wait)) {
         task->wait.data = reserve->reservation;
-        if (waited != NULL && first_over(reserve->budget) == NULL
-            && may_ever_fit(reserve->budget, &most)) {
+        if (waited != NULL && may_wait(reserve->budget, &most)) {
             enter_queue(waited, task);
         } else {
             admit_or_queue(task);

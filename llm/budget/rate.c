@@ -152,9 +152,10 @@ let_go(struct belay__rate *limiter, struct belay__rate_use *use)
     limiter->paused = false;
 }
 
-/* When the first in the queue can go; INT64_MAX: somebody else will tell. */
+/* When the one whose turn it is can go; INT64_MAX: somebody else will tell. */
 static int64_t
-first_due(struct belay__rate *limiter, belay_task *first, int64_t now_ns)
+due_at(struct belay__rate *limiter, const struct belay__rate_use *use,
+    int64_t now_ns)
 {
     int64_t due_ns;
 
@@ -164,7 +165,7 @@ first_due(struct belay__rate *limiter, belay_task *first, int64_t now_ns)
     for (int i = 0; i < BELAY__RATE_KINDS; i++) {
         fill(limiter, &limiter->buckets[i], now_ns);
     }
-    due_ns = due_of(limiter, first->wait.data, now_ns);
+    due_ns = due_of(limiter, use, now_ns);
     if (now_ns - limiter->opened_ns < limiter->ramp_ns
         && due_ns > now_ns + limiter->ramp_ns / RAMP_LOOKS) {
         due_ns = now_ns + limiter->ramp_ns / RAMP_LOOKS + 1;
@@ -181,7 +182,7 @@ dispatch(struct belay__rate *limiter)
     belay_task *first;
 
     while ((first = belay__waiters_first(&limiter->waiters)) != NULL) {
-        due_ns = first_due(limiter, first, now_ns);
+        due_ns = due_at(limiter, first->wait.data, now_ns);
         if (due_ns > now_ns) {
             break;
         }
@@ -213,6 +214,22 @@ abort_wait(belay_task *task)
     return BELAY_ABORT_DONE;
 }
 
+bool
+belay__rate_take_now(struct belay__rate *limiter, struct belay__rate_use *use)
+{
+    const int64_t now_ns = belay__clock_now(limiter->runtime);
+
+    for (int i = 0; i < BELAY__RATE_KINDS; i++) {
+        use->count[i] = bounded(use->count[i]);
+    }
+    if (limiter->closed || belay__waiters_first(&limiter->waiters) != NULL
+        || due_at(limiter, use, now_ns) > now_ns) {
+        return false;
+    }
+    let_go(limiter, use);
+    return true;
+}
+
 belay_next
 belay__rate_take(
     belay_task *task, struct belay__rate *limiter, struct belay__rate_use *use)
@@ -242,6 +259,9 @@ static int64_t
 back_of(enum belay__rate_kind kind, enum belay__rate_end end, int64_t taken,
     int64_t used)
 {
+    if (end == BELAY__RATE_UNSENT) {
+        return taken;
+    }
     if (end == BELAY__RATE_REJECTED) {
         return kind == BELAY__RATE_REQUESTS ? 0 : taken;
     }
@@ -272,8 +292,22 @@ belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
     if (use->probe) {
         limiter->probing = false;
     }
+    if (use->probe && end == BELAY__RATE_UNSENT && !limiter->paused) {
+        limiter->paused = true; /* the next one goes first in its place */
+        limiter->paused_ns = now_ns;
+    }
     *use = (struct belay__rate_use){.limiter = NULL};
     dispatch(limiter);
+}
+
+void
+belay__rate_passed(struct belay__rate_use *use)
+{
+    if (use->probe) {
+        use->probe = false;
+        use->limiter->probing = false;
+        dispatch(use->limiter);
+    }
 }
 
 void

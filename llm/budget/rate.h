@@ -77,11 +77,16 @@ void belay__rate_fini(struct belay__rate *limiter);
 belay_next belay__rate_take(
     belay_task *task, struct belay__rate *limiter, struct belay__rate_use *use);
 
+/* The same without waiting; false: it has to wait, or is closed. */
+bool belay__rate_take_now(
+    struct belay__rate *limiter, struct belay__rate_use *use);
+
 /* How an attempt ended, for the buckets. */
 enum belay__rate_end {
     BELAY__RATE_COUNTED,  /* `used` is what it really was */
     BELAY__RATE_UNKNOWN,  /* nobody knows: what was taken stays taken */
     BELAY__RATE_REJECTED, /* the server did not count it: tokens come back */
+    BELAY__RATE_UNSENT,   /* the server has never heard of it: all comes back */
 };
 
 /* The attempt is over; `use` has then taken nothing. `used` counts only for
@@ -89,6 +94,9 @@ enum belay__rate_end {
  */
 void belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
     const int64_t used[BELAY__RATE_KINDS]);
+
+/* The server has begun to answer it: no need for others to wait for its end. */
+void belay__rate_passed(struct belay__rate_use *use);
 
 /* Nobody goes for so long; then one, and after it has come back the others
  * (L64). Of several pauses the longest counts. To be called before the attempt

@@ -286,6 +286,67 @@ Test(budget, l58_a_waiting_call_that_can_no_longer_fit_is_refused)
     expect_amount(now.spent, amount(9 * USD, 0, 2));
 }
 
+/* Outside one waits for room; inside there is none, and nobody may wait. */
+struct full_inside {
+    belay_budget *outer;
+    belay_budget *inner;
+    belay_group *group;
+    struct belay_reservation all;
+    struct belay_reservation inside;
+    struct belay_reservation refused;
+};
+
+struct outsider {
+    belay_budget *budget;
+    struct belay_reservation room;
+};
+
+BELAY_ASYNC(outsider)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_budget_reserve(task, self->budget,
+        &(struct belay_amount){{5 * USD}, 0, 1}, &self->room));
+    trace("outsider");
+    belay_budget_settle(&self->room, NULL);
+    BELAY_END;
+}
+
+BELAY_ASYNC(full_inside)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_budget_open(task,
+        BELAY_BUDGET_OPTS(.policy = BELAY_BUDGET_WAIT,
+            .limit.cost.pico = 10 * USD),
+        &self->outer)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_WITH (belay_budget_open(task,
+                BELAY_BUDGET_OPTS(.limit.cost.pico = 2 * USD), &self->inner)) {
+                cr_expect(zero(int,
+                    belay_budget_try(self->outer,
+                        &(struct belay_amount){{7 * USD}, 0, 1}, &self->all)));
+                cr_expect(zero(int, belay_budget_try(self->inner,
+                                        &(struct belay_amount){{1 * USD}, 0, 1},
+                                        &self->inside)));
+                BELAY_CHECK(
+                    belay_spawn(self->group, outsider, .budget = self->outer));
+                BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+                BELAY_TRY(belay_budget_reserve(task, self->inner,
+                    &(struct belay_amount){{2 * USD}, 0, 1}, &self->refused));
+                trace("insider %s", trace_result(belay_result(task)));
+                belay_budget_settle(&self->inside, NULL);
+                belay_budget_settle(&self->all, NULL);
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(budget, l58_a_call_into_a_full_inner_budget_is_refused_at_once)
+{
+    cr_expect(zero(int, RUN(full_inside, .outer = NULL)));
+    expect_trace("insider EBUDGET; outsider");
+}
+
 Test(budget, l55_l58_what_is_in_doubt_is_not_given_back)
 {
     struct belay_budget_stats now;

@@ -52,8 +52,9 @@ struct attempt {
     int64_t used;        /* of tokens; -1: as many */
     belay_duration time; /* before it settles */
     enum belay__rate_end end;
-    belay_duration pause; /* what the server asks for; 0: nothing */
-    int *gone;            /* NULL, or counts those that went */
+    belay_duration pause;     /* what the server asks for; 0: nothing */
+    int *gone;                /* NULL, or counts those that went */
+    belay_duration passes_at; /* the server begins to answer; 0: it does not */
     struct belay__rate_use use;
 };
 
@@ -76,6 +77,10 @@ BELAY_ASYNC(attempt)
     }
     if (self->gone != NULL) {
         ++*self->gone;
+    }
+    if (self->passes_at.ns > 0) {
+        BELAY_TRY(belay_sleep(task, self->passes_at));
+        belay__rate_passed(&self->use);
     }
     BELAY_TRY(belay_sleep(task, self->time));
     if (self->pause.ns > 0) {
@@ -314,6 +319,75 @@ Test(rate, l64_a_probe_that_is_refused_pauses_again)
         int, RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
                  .attempts = {paused, first, ASKS("c", 0), ASKS("d", 0)})));
     expect_trace("a 0; b 1000; c 7000; d 7000");
+}
+
+Test(rate, l64_a_probe_that_is_being_answered_lets_the_others_go)
+{
+    struct attempt paused = ASKS("a", 0);
+    struct attempt first = ASKS("b", 0);
+
+    paused.end = BELAY__RATE_REJECTED;
+    paused.pause = belay_seconds(1);
+    first.passes_at = belay_seconds(1);
+    first.time = belay_seconds(60);
+    cr_expect(zero(
+        int, RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
+                 .attempts = {paused, first, ASKS("c", 0), ASKS("d", 0)})));
+    expect_trace("a 0; b 1000; c 2000; d 2000");
+}
+
+Test(rate, l64_what_was_never_sent_comes_back_and_the_next_one_goes_first)
+{
+    struct attempt unsent = ASKS("a", 10);
+    struct attempt paused = ASKS("a", 0);
+    struct attempt first = ASKS("b", 0);
+    struct attempt second = ASKS("c", 0);
+
+    unsent.end = BELAY__RATE_UNSENT;
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(60, 600), .apart = {1},
+                            .attempts = {unsent, ASKS("b", 10)})));
+    expect_trace("a 0; b 0");
+    trace_clear();
+    paused.end = BELAY__RATE_REJECTED;
+    paused.pause = belay_seconds(1);
+    first.end = BELAY__RATE_UNSENT;
+    first.time = belay_seconds(2);
+    second.time = belay_seconds(3);
+    cr_expect(
+        zero(int, RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
+                      .attempts = {paused, first, second, ASKS("d", 0)})));
+    expect_trace("a 0; b 1000; c 3000; d 6000");
+}
+
+struct at_once {
+    struct belay__rate limiter;
+    struct belay__rate_use uses[3];
+};
+
+BELAY_ASYNC(at_once)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(
+        limiting, .limits = {.per_minute = {120}}, .limiter = &self->limiter)) {
+        for (size_t i = 0; i < 3; i++) {
+            self->uses[i].count[BELAY__RATE_REQUESTS] = 1;
+            cr_expect(eq(int,
+                belay__rate_take_now(&self->limiter, &self->uses[i]), i < 2));
+        }
+        cr_expect(self->uses[2].limiter == NULL, "it has taken nothing");
+        belay__rate_settle(&self->uses[0], BELAY__RATE_UNSENT, NULL);
+        cr_expect(belay__rate_take_now(&self->limiter, &self->uses[2]));
+        belay__rate_settle(&self->uses[1], BELAY__RATE_UNSENT, NULL);
+        belay__rate_settle(&self->uses[2], BELAY__RATE_UNSENT, NULL);
+        belay__rate_close(&self->limiter);
+        cr_expect(not(belay__rate_take_now(&self->limiter, &self->uses[0])));
+    }
+    BELAY_END;
+}
+
+Test(rate, l60_what_need_not_wait_does_not_suspend)
+{
+    cr_expect(zero(int, RUN(at_once, .limiter = {0})));
 }
 
 Test(rate, l64_of_two_pauses_the_longer_counts)
