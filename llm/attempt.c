@@ -33,6 +33,7 @@ belay__llm_tries_begin(const belay_task *task, struct belay__llm_tries *tries)
     if (tries->reply == NULL) {
         return BELAY_ENOMEM;
     }
+    belay__llm_account_begin(task, client, &tries->account);
     belay__llm_allowance_call(&client->allowance, belay_now(task).ns);
     if (tries->max_retries == 0) {
         tries->max_retries = client->max_retries;
@@ -43,6 +44,7 @@ belay__llm_tries_begin(const belay_task *task, struct belay__llm_tries *tries)
 void
 belay__llm_tries_end(struct belay__llm_tries *tries)
 {
+    belay__llm_account_end(&tries->account);
     belay_llm_reply_free(tries->reply);
     tries->reply = NULL;
 }
@@ -159,19 +161,34 @@ may_retry(
            || belay__llm_allowance_take(&client->allowance, now.ns);
 }
 
-static void
+/* Gives for how long nobody should ask this server, because it said so itself
+ * (L64): one that just fails now and then would be left alone too often. A
+ * person does not wait for as long as a batch.
+ */
+static int64_t
+pause_of(const struct belay__llm_tries *tries, bool too_long, int64_t ns)
+{
+    const int status = tries->reply->attempt.status;
+    const bool busy = status == 429 || status == 503 || status == 529;
+
+    return busy && !(too_long && tries->client->spare_server) ? ns : 0;
+}
+
+static int64_t
 plan_retry(const belay_task *task, struct belay__llm_tries *tries)
 {
     const struct belay__llm_headers headers = {get_header, &tries->reply->http};
     struct belay_llm_attempt *attempt = &tries->reply->attempt;
     belay_llm_client *client = tries->client;
     bool too_long = false;
+    int64_t pause_ns = 0;
     int64_t ns;
 
     if (belay__llm_asked_delay(
             tries->reply->attempt.status, &headers, (int64_t)time(NULL), &ns)) {
         too_long = ns > client->policy.after_cap_ns;
         ns = too_long ? ns : belay__llm_scatter(ns, &client->random);
+        pause_ns = pause_of(tries, too_long, ns);
     } else {
         ns = belay__llm_backoff(
             &client->policy, (uint32_t)tries->retries, &client->random);
@@ -179,6 +196,7 @@ plan_retry(const belay_task *task, struct belay__llm_tries *tries)
     attempt->retryable = true;
     attempt->delay = belay_nanoseconds(ns);
     attempt->will_retry = !too_long && may_retry(task, tries, ns);
+    return pause_ns;
 }
 
 bool
@@ -186,11 +204,13 @@ belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict)
 {
     const struct belay_llm_attempt *attempt = &tries->reply->attempt;
+    int64_t pause_ns = 0;
 
     if (verdict == BELAY__LLM_RETRY
         || (verdict == BELAY__LLM_ONCE && !tries->doubted)) {
-        plan_retry(task, tries);
+        pause_ns = plan_retry(task, tries);
     }
+    belay__llm_settle(tries->client, &tries->account, tries->reply, pause_ns);
     tries->doubted |= verdict == BELAY__LLM_ONCE;
     if (tries->on_attempt != NULL) {
         tries->on_attempt(attempt, tries->arg);

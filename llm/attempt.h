@@ -7,11 +7,13 @@
 #ifndef BELAY_LLM_ATTEMPT_H
 #define BELAY_LLM_ATTEMPT_H
 
+#include "llm/account.h"
 #include "llm/client.h"
 #include "llm/reply.h"
 
 struct belay__llm_tries {
     belay_llm_client *client;
+    struct belay__llm_account account;
     belay_llm_reply *reply; /* of the attempt that runs, or ran last */
     belay_llm_attempt_fn *on_attempt;
     void *arg;
@@ -33,6 +35,22 @@ int belay__llm_tries_begin(
 /* Frees the reply, if there still is one. */
 void belay__llm_tries_end(struct belay__llm_tries *tries);
 
+/* Must the next attempt be admitted before it is sent? By: */
+static inline bool
+belay__llm_tries_free(const struct belay__llm_tries *tries)
+{
+    return belay__llm_account_is_free(tries->client, &tries->account);
+}
+
+/* An await: see belay__llm_admit(). */
+static inline belay_next
+belay__llm_tries_admit(belay_task *task, struct belay__llm_tries *tries,
+    const struct belay__provider *provider)
+{
+    return belay__llm_admit(
+        task, tries->client, &tries->account, provider, tries->attempts + 1);
+}
+
 /* What an attempt sends, but for path, body and sink. */
 struct belay__http_request belay__llm_http_request(
     const belay_llm_client *client);
@@ -49,8 +67,9 @@ enum belay__llm_verdict belay__llm_judge(
  */
 void belay__llm_record_error(struct belay__llm_tries *tries);
 
-/* Completes the record with what follows from the verdict, and tells it to
- * the caller. Is there another attempt, once the record's delay is over?
+/* Completes the record with what follows from the verdict, settles the
+ * attempt's accounts, and tells it to the caller. Is there another attempt,
+ * once the record's delay is over?
  */
 bool belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict);

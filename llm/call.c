@@ -1,9 +1,11 @@
 /* call.c - one call that is answered in one piece: attempts, the waits
  * between them, its end.
  *
- *   start -> attempt -> judge -> end
- *               ^         |
- *               +-- wait -+
+ *   start -> attempt -> perform -> judge -> end
+ *               ^                    |
+ *               +------- wait -------+
+ *
+ * Between attempt and perform a call may have to be admitted, see account.h.
  *
  * A call counts in client->calls from its start to its last step, so that the
  * client outlives it.
@@ -180,7 +182,7 @@ call_judge(belay_task *task, void *self)
 }
 
 static belay_next
-call_attempt(belay_task *task, struct call *call)
+call_perform(belay_task *task, struct call *call)
 {
     const belay_llm_client *client = call->tries.client;
     struct belay__http_request request = belay__llm_http_request(client);
@@ -191,6 +193,30 @@ call_attempt(belay_task *task, struct call *call)
     return belay_then(task, call_judge,
         belay__http_perform(task, client->endpoints[call->provider->auth],
             &request, &call->tries.reply->http));
+}
+
+static belay_next
+call_admitted(belay_task *task, void *self)
+{
+    struct call *call = self;
+    const struct belay_result *result = belay_result(task);
+
+    if (result->cancelled) {
+        return end_cancelled(task, call);
+    }
+    return result->code < 0 ? end_badly(
+               task, call, result->code, belay_error_ref(result->error))
+                            : call_perform(task, call);
+}
+
+static belay_next
+call_attempt(belay_task *task, struct call *call)
+{
+    if (belay__llm_tries_free(&call->tries)) {
+        return call_perform(task, call);
+    }
+    return belay_then(task, call_admitted,
+        belay__llm_tries_admit(task, &call->tries, call->provider));
 }
 
 /* ---- starting ---- */
@@ -275,12 +301,16 @@ call_start(belay_task *task, void *self)
             code == BELAY_ECLOSED ? "the client is being left" : NULL);
     }
     call->tries.client->calls++;
+    call->tries.account.size.no_output =
+        call->kind == KIND_EMBED
+        || call->provider == &belay__embeddings_provider;
     if (call->path == NULL) {
         call->path = call->provider->path;
     }
     if (call->kind != KIND_BYTES && call->body.len == 0) {
         code = build_body(call);
     }
+    call->tries.account.body = call->body;
     return code < 0 ? end_badly(task, call, code, NULL)
                     : call_attempt(task, call);
 }
@@ -306,6 +336,7 @@ belay_llm_send(belay_task *task, belay_llm_client *client,
                   .tries = {.client = client,
                       .on_attempt = request->on_attempt,
                       .arg = request->arg,
+                      .account.ledger = request->ledger,
                       .max_retries = request->max_retries},
                   .ret = ret,
                   .provider = request->path != NULL
@@ -344,6 +375,7 @@ belay_llm_complete(belay_task *task, belay_llm_client *client,
                                 .tries = {.client = client,
                                     .on_attempt = chat->on_attempt,
                                     .arg = chat->arg,
+                                    .account.ledger = chat->ledger,
                                     .max_retries = chat->max_retries},
                                 .ret = ret,
                                 .provider = provider,
@@ -364,6 +396,7 @@ belay_llm_embed(belay_task *task, belay_llm_client *client,
                                 .tries = {.client = client,
                                     .on_attempt = embed->on_attempt,
                                     .arg = embed->arg,
+                                    .account.ledger = embed->ledger,
                                     .max_retries = embed->max_retries},
                                 .ret = ret,
                                 .provider = &belay__embeddings_provider,

@@ -6,6 +6,7 @@
  */
 #include "llm/client.h"
 
+#include "llm/record/recorder.h"
 #include "llm/stream.h"
 #include "runtime/internal.h"
 
@@ -61,7 +62,12 @@ check_opts(const struct belay_llm_client_opts *opts)
         || opts->first_byte_timeout.ns < 0 || opts->idle_timeout.ns < 0) {
         return "a time is negative";
     }
-    return NULL;
+    if (opts->rates.requests < 0 || opts->rates.tokens < 0
+        || opts->rates.in_tokens < 0 || opts->rates.out_tokens < 0
+        || opts->rates.burst.ns < 0 || opts->rates.ramp.ns < 0) {
+        return "a rate is negative";
+    }
+    return opts->output_cap < 0 ? "output_cap is negative" : NULL;
 }
 
 static int
@@ -166,6 +172,46 @@ close_endpoints(belay_llm_client *client)
 }
 
 static int
+set_accounts(belay_llm_client *client, const struct belay_llm_client_opts *opts)
+{
+    const struct belay_llm_rates *rates = &opts->rates;
+
+    client->output_cap = opts->output_cap;
+    client->expect_input = opts->expect_input;
+    client->unlimited = opts->unlimited;
+    client->rated = !opts->unlimited
+                    && (rates->requests | rates->tokens | rates->in_tokens
+                           | rates->out_tokens)
+                           != 0;
+    belay__llm_models_init(&client->models, client->runtime, rates,
+        opts->rate_group, opts->rate_arg);
+    if (opts->price_provider != NULL) {
+        client->price_provider = belay__copy_text(
+            client->memory, opts->price_provider, strlen(opts->price_provider));
+        if (client->price_provider == NULL) {
+            return BELAY_ENOMEM;
+        }
+    }
+    client->prices = belay_prices_ref(opts->prices);
+    client->budget = belay_budget_ref(opts->budget);
+    client->recorder = belay__recorder_ref(opts->recorder);
+    return 0;
+}
+
+static void
+drop_accounts(belay_llm_client *client)
+{
+    belay__llm_models_fini(&client->models);
+    belay_prices_unref(client->prices);
+    belay_budget_unref(client->budget);
+    belay__recorder_unref(client->recorder);
+    if (client->price_provider != NULL) {
+        belay__free(client->memory, client->price_provider,
+            strlen(client->price_provider) + 1);
+    }
+}
+
+static int
 open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     const char **ret_why)
 {
@@ -181,6 +227,9 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     client->idle_timeout = opts->idle_timeout;
     client->max_reply_bytes = opts->max_reply_bytes;
     if (code == 0) {
+        code = set_accounts(client, opts);
+    }
+    if (code == 0) {
         code = set_key(client, opts->api_key);
     }
     for (size_t i = 0; code == 0 && i < BELAY__AUTHS; i++) {
@@ -188,6 +237,7 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     }
     if (code < 0) {
         close_endpoints(client);
+        drop_accounts(client);
         wipe_key(client);
     }
     return code;
@@ -207,8 +257,19 @@ wait_for_calls(belay_task *task, void *self)
     if (scope->client.calls > 0) {
         return belay_then(task, wait_for_calls, belay__next(BELAY__HOW_TURN));
     }
+    drop_accounts(&scope->client);
     wipe_key(&scope->client);
     return belay_return(task, NULL);
+}
+
+static void
+cancel_waiters(belay_llm_client *client)
+{
+    struct belay__llm_waiter *waiter = client->waiters;
+
+    for (; waiter != NULL; waiter = waiter->next) {
+        belay_cancel_scope_cancel(waiter->scope, "the client is being left");
+    }
 }
 
 static belay_next
@@ -218,10 +279,12 @@ client_left(belay_task *task, void *self)
 
     scope->client.closing = true;
     belay_event_set(&scope->client.closed);
+    belay__llm_models_close(&scope->client.models);
+    cancel_waiters(&scope->client);
+    close_endpoints(&scope->client); /* ends the streams' exchanges */
     while (scope->client.streams != NULL) {
         belay__llm_stream_leave(scope->client.streams);
     }
-    close_endpoints(&scope->client);
     return wait_for_calls(task, self);
 }
 
@@ -259,7 +322,8 @@ client_enter(belay_task *task, void *self)
         return belay_fail(
             task, BELAY_EINVAL, "client cannot be opened: %s", why);
     }
-    scope->client.memory = belay_task_runtime(task)->memory;
+    scope->client.runtime = belay_task_runtime(task);
+    scope->client.memory = scope->client.runtime->memory;
     return belay_with(task, belay__http_open(task, NULL, &scope->client.http),
         client_opened, client_after);
 }

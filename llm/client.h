@@ -3,15 +3,24 @@
 #define BELAY_LLM_CLIENT_H
 
 #include <belay/sync.h>
+#include <belay/timeout.h>
 
 #include "llm/http/client.h"
+#include "llm/model.h"
 #include "llm/provider/provider.h"
 #include "llm/retry.h"
 
 #include <belay/llm_stream.h>
 
+/* A call that waits for room in its budget; in its frame. */
+struct belay__llm_waiter {
+    struct belay__llm_waiter *next;
+    belay_cancel_scope *scope; /* to be cancelled when the client is left */
+};
+
 struct belay_llm_client {
     struct belay__memory *memory;
+    belay_runtime *runtime;
     struct belay__http *http;
     struct belay__http_endpoint *endpoints[BELAY__AUTHS]; /* by how the key is
                                                              sent; NULL once
@@ -28,6 +37,16 @@ struct belay_llm_client {
     belay_duration first_byte_timeout;
     belay_duration idle_timeout;
     size_t max_reply_bytes;
+    belay_prices *prices; /* a reference, or NULL */
+    char *price_provider; /* or NULL */
+    int64_t output_cap;
+    bool expect_input;
+    belay_budget *budget;     /* a reference; NULL: the ambient one */
+    belay_recorder *recorder; /* likewise */
+    struct belay__llm_models models;
+    bool rated;     /* limits were given */
+    bool unlimited; /* nobody waits for rates */
+    struct belay__llm_waiter *waiters;
     size_t calls; /* that still run */
     belay_llm_stream *streams;
     uint32_t drains; /* streams that read on unseen */

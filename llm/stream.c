@@ -35,6 +35,7 @@ sink(const struct belay__http_reply *reply, struct belay_slice bytes, void *arg)
     int answer;
 
     (void)reply;
+    belay__llm_account_passed(&stream->tries.account);
     answer = belay__llm_feed_push(&stream->feed, bytes);
     belay__http_exchange_wake(&stream->exchange);
     return answer;
@@ -50,6 +51,7 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
     belay__llm_feed_begin(
         &stream->feed, stream->provider, &reply->answer, &reply->http.body);
     stream->told = 0;
+    stream->attempting = true;
     stream->silent = false;
     stream->state = BELAY__STREAM_RUNNING;
     stream->exchange.endpoint = client->endpoints[stream->provider->auth];
@@ -60,6 +62,27 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
     stream->exchange.request.sink = sink;
     stream->exchange.request.sink_arg = stream;
     return belay__http_exchange_start(task, &stream->exchange);
+}
+
+/* The attempt is over and was recorded. */
+static bool
+plan(const belay_task *task, belay_llm_stream *stream,
+    enum belay__llm_verdict verdict)
+{
+    stream->attempting = false;
+    belay__llm_stream_count(stream);
+    return belay__llm_plan(task, &stream->tries, verdict);
+}
+
+void
+belay__llm_stream_end(
+    const belay_task *task, belay_llm_stream *stream, int code)
+{
+    belay__http_exchange_stop(&stream->exchange);
+    if (stream->attempting) {
+        belay__llm_record(&stream->tries, code);
+        (void)plan(task, stream, BELAY__LLM_NEVER);
+    }
 }
 
 /* ---- judging ---- */
@@ -157,8 +180,8 @@ end_turn(belay_task *task, struct turn *turn)
 static belay_next
 fail_turn(belay_task *task, struct turn *turn, int code, belay_error *error)
 {
+    belay__llm_stream_end(task, turn->stream, code);
     turn->stream->state = BELAY__STREAM_FAILED;
-    belay__http_exchange_stop(&turn->stream->exchange);
     turn->stream->tries.client->calls--;
     return error != NULL ? belay_fail_with(task, error)
                          : belay_fail(task, code, NULL);
@@ -170,11 +193,7 @@ cancel_turn(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
 
-    belay__http_exchange_stop(&stream->exchange);
-    if (stream->state == BELAY__STREAM_RUNNING) {
-        belay__llm_record(&stream->tries, BELAY_ECANCELED);
-        (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
-    }
+    belay__llm_stream_end(task, stream, BELAY_ECANCELED);
     if (stream->state != BELAY__STREAM_DONE) {
         stream->state = BELAY__STREAM_FAILED;
     }
@@ -211,7 +230,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     if (told && !stream->opts.restart) {
         verdict = BELAY__LLM_NEVER;
     }
-    if (!belay__llm_plan(task, &stream->tries, verdict)) {
+    if (!plan(task, stream, verdict)) {
         return fail_turn(task, turn, code, error_of(task, stream, code));
     }
     belay__http_exchange_stop(&stream->exchange);
@@ -247,7 +266,7 @@ answer_complete(belay_task *task, struct turn *turn)
     if (stream->state != BELAY__STREAM_DONE) {
         stream->state = BELAY__STREAM_DONE;
         belay__llm_record(&stream->tries, 0);
-        (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
+        (void)plan(task, stream, BELAY__LLM_NEVER);
     }
     over = tell(turn, &done);
     return over < 0 ? fail_turn(task, turn, over, NULL) : end_turn(task, turn);
@@ -316,7 +335,7 @@ exchange_ended(belay_task *task, struct turn *turn)
                         : turn_on(task, turn);
     }
     if (refuses_usage(stream)) {
-        (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
+        (void)plan(task, stream, BELAY__LLM_NEVER);
         stream->refused = true;
         stream->wish.usage = false;
         code = belay__llm_stream_build(stream);
@@ -341,6 +360,33 @@ went_on(belay_task *task, void *self)
         return fail_turn(task, turn, BELAY_ECLOSED, NULL);
     }
     return turn_on(task, turn);
+}
+
+static belay_next
+admitted(belay_task *task, void *self)
+{
+    struct turn *turn = self;
+    const struct belay_result *result = belay_result(task);
+
+    if (result->cancelled) {
+        return cancel_turn(task, turn);
+    }
+    return result->code < 0
+               ? fail_turn(
+                   task, turn, result->code, belay_error_ref(result->error))
+               : belay_then(task, went_on, start_attempt(task, turn->stream));
+}
+
+static belay_next
+begin_attempt(belay_task *task, struct turn *turn)
+{
+    belay_llm_stream *stream = turn->stream;
+
+    if (belay__llm_tries_free(&stream->tries)) {
+        return belay_then(task, went_on, start_attempt(task, stream));
+    }
+    return belay_then(task, admitted,
+        belay__llm_tries_admit(task, &stream->tries, stream->provider));
 }
 
 static belay_next
@@ -398,7 +444,7 @@ turn_on(belay_task *task, void *self)
 
     switch (stream->state) {
     case BELAY__STREAM_IDLE:
-        return belay_then(task, went_on, start_attempt(task, stream));
+        return begin_attempt(task, turn);
     case BELAY__STREAM_WAITING:
         return belay_then(task, is_due, belay__llm_wait(task, &stream->tries));
     case BELAY__STREAM_RUNNING:

@@ -30,10 +30,11 @@ struct belay_llm_stream {
     struct belay__llm_feed feed;
     enum belay__stream_state state;
     struct belay__wish wish;
-    uint64_t told;          /* events delivered of this attempt */
-    bool silent;            /* the exchange has failed: there is no answer */
-    bool refused;           /* stream_options were: asked again without (L2) */
-    bool left;              /* the client is gone */
+    uint64_t told;   /* events delivered of this attempt */
+    bool attempting; /* an attempt is under way, or was not planned for */
+    bool silent;     /* the exchange has failed: there is no answer */
+    bool refused;    /* stream_options were: asked again without (L2) */
+    bool left;       /* the client is gone */
     belay_llm_stream *next; /* of the client's */
     belay_llm_stream *prev;
 };
@@ -41,14 +42,21 @@ struct belay_llm_stream {
 /* The counts as they stand: the server's as far as it has told them, else
  * guesses, never nothing (L2, L44). In belay_llm_stream_reply() too.
  */
-void belay__llm_stream_settle(belay_llm_stream *stream);
+void belay__llm_stream_count(belay_llm_stream *stream);
+
+/* If an attempt is under way, it is over, for good: recorded with this code,
+ * settled, told.
+ */
+void belay__llm_stream_end(
+    const belay_task *task, belay_llm_stream *stream, int code);
 
 /* Writes the body; again, if the wish has changed. Errors: BELAY_ENOMEM,
  * BELAY_ETOOLARGE.
  */
 int belay__llm_stream_build(belay_llm_stream *stream);
 
-/* The client is being left: its streams are over. */
+/* The client is being left: its streams are over, and so are their exchanges.
+ */
 void belay__llm_stream_leave(belay_llm_stream *stream);
 
 /* As belay_llm_complete() of something that wants to be streamed. */

@@ -16,19 +16,21 @@
 /* ---- usage ---- */
 
 static int64_t
-guess_output(struct belay__answer *answer)
+estimate_output(const belay_llm_stream *stream)
 {
+    const struct belay__llm_account *account = &stream->tries.account;
+    const struct belay__answer *answer = &stream->tries.reply->answer;
     int64_t sum = 0;
 
     for (size_t i = 0; i < answer->choice_count; i++) {
         const struct belay__choice *choice = &answer->choices[i];
 
         for (size_t k = 0; k < BELAY__STRETCHES; k++) {
-            sum += belay__usage_guess(
+            sum += belay__llm_account_estimate(account,
                 belay__stretch_slice(choice, (enum belay__stretch_kind)k));
         }
         for (size_t k = 0; k < choice->tool_count; k++) {
-            sum += belay__usage_guess(
+            sum += belay__llm_account_estimate(account,
                 belay__llm_text_slice(choice->tools[k].arguments.text));
         }
     }
@@ -36,12 +38,12 @@ guess_output(struct belay__answer *answer)
 }
 
 void
-belay__llm_stream_settle(belay_llm_stream *stream)
+belay__llm_stream_count(belay_llm_stream *stream)
 {
     belay_llm_reply *reply = stream->tries.reply;
     struct belay_llm_usage *usage = &reply->usage;
     const bool complete = stream->state == BELAY__STREAM_DONE;
-    int64_t guess;
+    int64_t estimate;
 
     belay__answer_get_usage(&reply->answer, usage);
     if (reply->http.status / 100 != 2
@@ -52,11 +54,12 @@ belay__llm_stream_settle(belay_llm_stream *stream)
         return;
     }
     if (usage->in_total < 0) {
-        usage->in_total = belay__usage_guess(stream->body);
+        usage->in_total =
+            belay__llm_account_estimate(&stream->tries.account, stream->body);
     }
-    guess = guess_output(&reply->answer);
-    if (usage->out_total < guess) {
-        usage->out_total = guess; /* what is told at the start is no total */
+    estimate = estimate_output(stream);
+    if (usage->out_total < estimate) {
+        usage->out_total = estimate; /* what is told at the start is no total */
     }
     usage->requests = 1;
     usage->state =
@@ -66,7 +69,7 @@ belay__llm_stream_settle(belay_llm_stream *stream)
 belay_llm_reply *
 belay_llm_stream_reply(belay_llm_stream *stream)
 {
-    belay__llm_stream_settle(stream);
+    belay__llm_stream_count(stream);
     return stream->tries.reply;
 }
 
@@ -79,12 +82,14 @@ belay__llm_stream_build(belay_llm_stream *stream)
 
     if (stream->chat.body.len > 0) {
         stream->body = stream->chat.body;
+        stream->tries.account.body = stream->body;
         return 0;
     }
     belay__buffer_clear(&stream->built);
     code = belay__provider_build(
         stream->provider, &stream->chat, stream->wish, &stream->built);
     stream->body = belay__buffer_slice(&stream->built);
+    stream->tries.account.body = stream->body;
     return code;
 }
 
@@ -118,8 +123,16 @@ unlink_stream(belay_llm_stream *stream)
 void
 belay__llm_stream_leave(belay_llm_stream *stream)
 {
+    struct belay__llm_tries *tries = &stream->tries;
+
     unlink_stream(stream);
     stream->left = true;
+    if (stream->attempting) {
+        stream->attempting = false;
+        belay__llm_record(tries, BELAY_ECLOSED);
+        belay__llm_stream_count(stream);
+        belay__llm_settle(tries->client, &tries->account, tries->reply, 0);
+    }
 }
 
 struct scope {
@@ -182,12 +195,13 @@ stream_close(belay_task *task, void *self)
     struct scope *scope = self;
     belay_llm_stream *stream = &scope->stream;
 
-    belay__http_exchange_stop(&stream->exchange);
+    belay__llm_stream_end(task, stream,
+        stream->state == BELAY__STREAM_DONE ? 0 : BELAY_ECANCELED);
     if (!stream->left) {
         unlink_stream(stream);
     }
     if (stream->opts.keep != NULL && stream->tries.reply != NULL) {
-        belay__llm_stream_settle(stream);
+        belay__llm_stream_count(stream);
         *stream->opts.keep = stream->tries.reply;
         stream->tries.reply = NULL;
     }
@@ -298,6 +312,7 @@ belay_llm_stream_open(belay_task *task, belay_llm_client *client,
         .client = client,
         .on_attempt = chat->on_attempt,
         .arg = chat->arg,
+        .account.ledger = chat->ledger,
         .max_retries = chat->max_retries,
     };
     stream->provider = belay__provider_of(
@@ -327,7 +342,7 @@ BELAY_ASYNC(whole)
         task, self->client, &self->chat, &self->opts, &self->stream)) {
         BELAY_AWAIT(belay_llm_stream_run(
             task, self->stream, self->on_event, self->arg));
-        belay__llm_stream_settle(self->stream);
+        belay__llm_stream_count(self->stream);
         *self->ret = self->stream->tries.reply;
         self->stream->tries.reply = NULL;
     }

@@ -20,6 +20,16 @@ take_count(struct belay__json *json, int64_t *ret)
     }
 }
 
+static void
+take_word(struct belay__json *json, struct belay_slice *ret)
+{
+    struct belay__json_value value;
+
+    if (belay__json_take(json, &value) && value.type == BELAY__JSON_STRING) {
+        *ret = belay__json_inside(value.raw);
+    }
+}
+
 static bool
 is_output_cap(const struct belay__json_value *key)
 {
@@ -37,7 +47,6 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
 
     *ret = (struct belay__request_size){
         .body_bytes = body.len,
-        .by_bytes = belay__estimate_bytes(body),
         .output_cap = -1,
         .answers = 1,
     };
@@ -56,6 +65,10 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
             cap = 1;
             take_count(&json, &cap);
             ret->answers = cap > ret->answers ? cap : ret->answers;
+        } else if (belay__json_key_is(&key, "model")) {
+            take_word(&json, &ret->model);
+        } else if (belay__json_key_is(&key, "service_tier")) {
+            take_word(&json, &ret->service_tier);
         }
     }
 }

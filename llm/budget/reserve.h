@@ -17,14 +17,17 @@ enum belay__reserve_mode {
 /* What a request's body says about its size, as sent. */
 struct belay__request_size {
     size_t body_bytes;
-    int64_t by_bytes;   /* belay__estimate_bytes() of the body */
+    int64_t by_bytes; /* belay__estimate_bytes() of the body, once it is needed;
+                         not for STRICT */
+    struct belay_slice model; /* as it stands in the JSON, without quotes */
+    struct belay_slice service_tier;
     int64_t output_cap; /* of one answer; -1: it says none */
     int64_t answers;    /* n; at least 1 */
     bool no_output;     /* embeddings and the like */
 };
 
-/* Reads it off a body. `body` is JSON that was checked; what is missing or of
- * another type is not said. `no_output` is the caller's to set.
+/* Reads it off a body, which ret points into; `by_bytes` and `no_output` are
+ * the caller's to set. What is missing or of another type is not said.
  */
 void belay__request_measure(
     struct belay_slice body, struct belay__request_size *ret);

@@ -426,6 +426,15 @@ belay__answer_model(
     }
 }
 
+void
+belay__answer_tier(
+    struct belay__answer *answer, const struct belay__json_value *tier)
+{
+    if (tier->type == BELAY__JSON_STRING) {
+        set_word(&answer->tier, belay__json_inside(tier->raw));
+    }
+}
+
 /* The type, or the code where that says more. */
 static struct belay_slice
 error_word(const struct belay__provider_error *error)

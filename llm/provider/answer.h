@@ -88,6 +88,7 @@ struct belay__answer {
     struct belay__usage_counts counts;
     struct belay__kept usage;
     struct belay__kept model;    /* without the quotes */
+    struct belay__word tier;     /* of service, by which it is charged */
     struct belay__buffer deltas; /* of struct belay__delta */
     size_t deltas_taken;
     /* With BELAY_EHTTP: what is wrong. */
@@ -143,6 +144,10 @@ void belay__answer_usage(struct belay__answer *answer, struct belay_slice raw);
 
 void belay__answer_model(
     struct belay__answer *answer, const struct belay__json_value *model);
+
+/* The service tier; anything but a string is none. */
+void belay__answer_tier(
+    struct belay__answer *answer, const struct belay__json_value *tier);
 
 /* An error object in the place of an answer. */
 void belay__answer_error(struct belay__answer *answer, struct belay_slice body);

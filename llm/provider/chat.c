@@ -440,6 +440,9 @@ read_root(struct belay__answer *answer, struct belay_slice body)
         } else if (belay__json_key_is(&key, "model")
                    && belay__json_take(&json, &value)) {
             belay__answer_model(answer, &value);
+        } else if (belay__json_key_is(&key, "service_tier")
+                   && belay__json_take(&json, &value)) {
+            belay__answer_tier(answer, &value);
         } else if (belay__json_key_is(&key, "error")
                    && belay__json_take(&json, &value)
                    && (value.type == BELAY__JSON_OBJECT
@@ -466,6 +469,7 @@ read_event(struct belay__answer *answer, const struct belay__sse_event *event)
 }
 
 const struct belay__provider belay__chat_provider = {
+    .name = "chat",
     .path = "/chat/completions",
     .auth = BELAY__AUTH_BEARER,
     .request_id = "x-request-id",

@@ -300,6 +300,7 @@ read_answer(struct belay__answer *answer, struct belay_slice body)
 }
 
 const struct belay__provider belay__embeddings_provider = {
+    .name = "embeddings",
     .path = "/embeddings",
     .auth = BELAY__AUTH_BEARER,
     .request_id = "x-request-id",

@@ -457,6 +457,18 @@ enum answer_member {
     ANSWER_MEMBERS,
 };
 
+/* Counts, and with the first ones what they are charged by. */
+static void
+read_usage(struct belay__answer *answer, struct belay_slice raw)
+{
+    static const char *const names[] = {"service_tier"};
+    struct belay__json_value tier;
+
+    belay__provider_members(raw, names, 1, &tier);
+    belay__answer_tier(answer, &tier);
+    belay__answer_usage(answer, raw);
+}
+
 static void
 read_answer(struct belay__answer *answer, struct belay_slice body)
 {
@@ -466,7 +478,7 @@ read_answer(struct belay__answer *answer, struct belay_slice body)
 
     belay__provider_members(body, names, ANSWER_MEMBERS, values);
     belay__answer_model(answer, &values[MODEL]);
-    belay__answer_usage(answer, values[USAGE].raw);
+    read_usage(answer, values[USAGE].raw);
     if (values[ERROR].type == BELAY__JSON_OBJECT
         || values[ERROR].type == BELAY__JSON_STRING) {
         belay__answer_error(answer, body);
@@ -491,7 +503,7 @@ read_start(struct belay__answer *answer, struct belay_slice message)
     belay__provider_members(message, names, 2, values);
     (void)belay__answer_choice(answer, 0);
     belay__answer_model(answer, &values[0]);
-    belay__answer_usage(answer, values[1].raw);
+    read_usage(answer, values[1].raw);
 }
 
 static void
@@ -602,6 +614,7 @@ read_event(struct belay__answer *answer, const struct belay__sse_event *event)
 }
 
 const struct belay__provider belay__messages_provider = {
+    .name = "messages",
     .path = "/v1/messages",
     .auth = BELAY__AUTH_X_API_KEY,
     .request_id = "request-id",

@@ -25,6 +25,7 @@ struct belay__wish {
 };
 
 struct belay__provider {
+    const char *name;
     const char *path; /* behind the base */
     enum belay__auth auth;
     const char *request_id; /* the header of the answer that has it */

@@ -316,6 +316,7 @@ enum answer_member {
     USAGE,
     MODEL,
     ERROR,
+    TIER,
     ANSWER_MEMBERS,
 };
 
@@ -347,14 +348,15 @@ read_end(struct belay__answer *answer, struct belay__choice *choice,
 static bool
 read_whole(struct belay__answer *answer, struct belay_slice body)
 {
-    static const char *const names[ANSWER_MEMBERS] = {
-        "status", "output", "incomplete_details", "usage", "model", "error"};
+    static const char *const names[ANSWER_MEMBERS] = {"status", "output",
+        "incomplete_details", "usage", "model", "error", "service_tier"};
     struct belay__json_value values[ANSWER_MEMBERS];
     const bool fresh = answer->choice_count == 0;
     struct belay__choice *choice;
 
     belay__provider_members(body, names, ANSWER_MEMBERS, values);
     belay__answer_model(answer, &values[MODEL]);
+    belay__answer_tier(answer, &values[TIER]);
     belay__answer_usage(answer, values[USAGE].raw);
     if (values[ERROR].type == BELAY__JSON_OBJECT
         || values[ERROR].type == BELAY__JSON_STRING
@@ -465,6 +467,7 @@ read_event(struct belay__answer *answer, const struct belay__sse_event *event)
 }
 
 const struct belay__provider belay__responses_provider = {
+    .name = "responses",
     .path = "/responses",
     .auth = BELAY__AUTH_BEARER,
     .request_id = "x-request-id",

@@ -194,18 +194,3 @@ belay__usage_parse(struct belay_slice raw, struct belay_llm_usage *ret)
         ret->raw = raw;
     }
 }
-
-int64_t
-belay__usage_guess(struct belay_slice text)
-{
-    int64_t ascii = 0;
-    int64_t others = 0;
-
-    for (size_t i = 0; i < text.len; i++) {
-        const unsigned char c = (unsigned char)text.data[i];
-
-        ascii += c < 0x80;
-        others += c >= 0xc0; /* the first byte of each character */
-    }
-    return others + (ascii + 3) / 4;
-}

@@ -28,10 +28,4 @@ void belay__usage_settle(
 /* All at once. `raw` must outlive *ret; if it is no object, all is unknown. */
 void belay__usage_parse(struct belay_slice raw, struct belay_llm_usage *ret);
 
-/* A guess at the tokens of a text, for what no server has counted: a token for
- * four bytes of ASCII and one for each other character. At least 1 for a text
- * that is not empty.
- */
-int64_t belay__usage_guess(struct belay_slice text);
-
 #endif

@@ -37,14 +37,24 @@ struct belay_recorder {
     struct belay_op op; /* enter and exit wait for the writer */
 };
 
-static void
-unref(belay_recorder *recorder)
+belay_recorder *
+belay__recorder_ref(belay_recorder *recorder)
 {
-    struct belay__memory *memory = recorder->memory;
+    if (recorder != NULL) {
+        recorder->refs++;
+    }
+    return recorder;
+}
 
-    if (--recorder->refs > 0) {
+void
+belay__recorder_unref(belay_recorder *recorder)
+{
+    struct belay__memory *memory;
+
+    if (recorder == NULL || --recorder->refs > 0) {
         return;
     }
+    memory = recorder->memory;
     belay__free(memory, recorder->path, strlen(recorder->path) + 1);
     belay__free(memory, recorder, sizeof(*recorder));
     belay__memory_unref(memory);
@@ -81,9 +91,32 @@ redact(const belay_recorder *recorder, struct belay_slice *text)
     }
 }
 
+/* Servers quote keys in their errors, and people paste them into prompts. Of
+ * the same length, so that JSON stays JSON (S2).
+ */
+static void
+hide(struct belay_slice text, struct belay_slice secret)
+{
+    char *at = belay__without_const(text.data);
+    const char *end = at + text.len;
+
+    while (secret.len > 0 && text.len > 0 && (size_t)(end - at) >= secret.len
+           && (at = memchr(
+                   at, secret.data[0], (size_t)(end - at) - secret.len + 1))
+                  != NULL) {
+        if (memcmp(at, secret.data, secret.len) == 0) {
+            memset(at, '*', secret.len);
+            at += secret.len;
+        } else {
+            at++;
+        }
+    }
+}
+
 /* A row of its own, with copies of all texts; NULL without memory. */
 static struct belay__row *
-row_new(const belay_recorder *recorder, const struct belay__row *model)
+row_new(const belay_recorder *recorder, const struct belay__row *model,
+    struct belay_slice secret)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
     struct belay__row *row = belay__alloc(recorder->memory, bytes);
@@ -102,6 +135,7 @@ row_new(const belay_recorder *recorder, const struct belay__row *model)
             memcpy(to, model->texts[i].data, len);
         }
         row->texts[i].data = len > 0 ? to : NULL;
+        hide(row->texts[i], secret);
         to += len;
     }
     redact(recorder, &row->texts[BELAY__TEXT_BODY]);
@@ -228,7 +262,7 @@ ticket_clear(struct belay__record_ticket *ticket)
 
     ticket->recorder = NULL;
     ticket->row = NULL;
-    unref(recorder);
+    belay__recorder_unref(recorder);
 }
 
 /* A wait for room is cut short. */
@@ -270,7 +304,7 @@ start_row(const belay_recorder *recorder,
     if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
         row.texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
     }
-    return row_new(recorder, &row);
+    return row_new(recorder, &row, start->secret);
 }
 
 /* 0: on its way, or not recorded; BELAY_EAGAIN: it has to wait. */
@@ -375,7 +409,7 @@ end_row(const belay_recorder *recorder, const struct belay__record_end *end,
         row.usage = *end->usage;
     }
     row.usage.raw = (struct belay_slice){NULL, 0};
-    return row_new(recorder, &row);
+    return row_new(recorder, &row, end->secret);
 }
 
 void
@@ -455,7 +489,7 @@ belay_recorder_get_stats(
 static void
 destroy_value(void *value)
 {
-    unref(value);
+    belay__recorder_unref(value);
 }
 
 static const struct belay_var current = {"recorder", destroy_value};
@@ -515,7 +549,7 @@ enter_failed(belay_task *task, void *self)
     } else {
         next = belay_fail(task, recording->code, NULL);
     }
-    unref(recorder);
+    belay__recorder_unref(recorder);
     return next;
 }
 
@@ -627,7 +661,7 @@ recording_enter(belay_task *task, void *self)
     set_defaults(recorder, kind);
     code = belay__writer_init(&recorder->writer, task->runtime->loop, on_news);
     if (code < 0) {
-        unref(recorder);
+        belay__recorder_unref(recorder);
         return belay_fail(task, code, NULL);
     }
     code = belay__writer_start(&recorder->writer);
@@ -655,7 +689,7 @@ closed(belay_task *task, void *self)
             "recorder \"%s\": rows could not be written: %s", recorder->path,
             recorder->news.lost > 0 ? recorder->news.why : "out of memory");
     }
-    unref(recorder);
+    belay__recorder_unref(recorder);
     return next;
 }
 

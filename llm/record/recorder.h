@@ -35,11 +35,12 @@ struct belay__record_start {
     const char *session; /* ids */
     const char *turn;
     const char *parent_turn;
-    uint32_t number;          /* of the attempt in its call, from 1 */
-    const char *endpoint;     /* without anything secret */
-    const char *provider;     /* the wire format's name */
-    struct belay_slice model; /* that is asked for */
-    struct belay_slice body;  /* the request's JSON */
+    uint32_t number;           /* of the attempt in its call, from 1 */
+    const char *endpoint;      /* without anything secret */
+    const char *provider;      /* the wire format's name */
+    struct belay_slice model;  /* that is asked for */
+    struct belay_slice body;   /* the request's JSON */
+    struct belay_slice secret; /* a key, which no text may show */
 };
 
 enum belay__record_status {
@@ -60,7 +61,12 @@ struct belay__record_end {
     struct belay_slice end;     /* the server's word for why it ends */
     const struct belay_llm_usage *usage;
     struct belay_cost cost;
+    struct belay_slice secret; /* a key, which no text may show */
 };
+
+/* One more reference, one less; NULL is fine. */
+belay_recorder *belay__recorder_ref(belay_recorder *recorder);
+void belay__recorder_unref(belay_recorder *recorder);
 
 /* An await. `recorder` NULL: nothing is done, at once. The ticket is {0}.
  * Errors: of a strict recorder BELAY_EIO, BELAY_ENOMEM; BELAY_ECANCELED,

@@ -5,8 +5,8 @@
  * own and in every one around it. Room is reserved for the worst case before
  * anything is sent and settled with what it really was, so a cap holds however
  * many calls run at once; what a server may have charged for without telling
- * stays counted as uncertain. The calls of this library do not use budgets by
- * themselves yet: reserve before each attempt, settle after it. Rules: L53-L59.
+ * stays counted as uncertain. The calls of a client do all that for each of
+ * their attempts; the functions below are for others. Rules: L53-L59.
  */
 #ifndef BELAY_BUDGET_H
 #define BELAY_BUDGET_H

@@ -6,8 +6,13 @@
  * belay_llm_complete() builds the request, in the format that the server
  * speaks, and an answer that is of no use is its failure. The deadline of a
  * call is that of the scopes around it (belay_timeout()); it covers the
- * attempts and the waits between them. llm_stream.h has the answers that come
- * bit by bit, llm_embed.h vectors. Rules: L1-L9, L29-L44, L91-L97.
+ * attempts and the waits between them, and those for budgets and rates.
+ *
+ * Each attempt, before it is sent, reserves room in the task's budget and all
+ * around it (budget.h) and waits for its turn at the rate that the server
+ * allows; it is written down by the task's recorder (record.h). Between two
+ * attempts a call holds nothing. llm_stream.h has the answers that come bit by
+ * bit, llm_embed.h vectors. Rules: L1-L9, L29-L65, L73-L77, L91-L97.
  */
 #ifndef BELAY_LLM_H
 #define BELAY_LLM_H
@@ -19,12 +24,34 @@
 BELAY_BEGIN_DECLS
 
 typedef struct belay_llm_client belay_llm_client; /* opaque; its block's */
+typedef struct belay_prices belay_prices;         /* price.h */
+typedef struct belay_budget belay_budget;         /* budget.h */
+typedef struct belay_recorder belay_recorder;     /* record.h */
 
 /* What the defaults of a client are for. */
 enum belay_llm_profile {
     BELAY_LLM_INTERACTIVE, /* somebody waits: short delays, a retry budget */
     BELAY_LLM_BATCH,       /* nobody does: long ones, scattered more widely */
 };
+
+/* How fast a server may be asked, a minute; 0: as its headers tell, if they
+ * tell. A limit in them that is lower counts, one that is higher does not.
+ */
+struct belay_llm_rates {
+    int64_t requests;
+    int64_t tokens; /* both ways together */
+    int64_t in_tokens;
+    int64_t out_tokens;
+    belay_duration burst; /* what goes at once after a pause; default 1 s' */
+    belay_duration ramp;  /* from a tenth of the rate to all of it; default
+                             all of it from the start */
+};
+
+/* The name of the group whose limits a model shares; called on the loop, the
+ * text is copied. It may not call the client.
+ */
+typedef struct belay_slice belay_llm_group_fn(
+    struct belay_slice model, void *arg);
 
 #define BELAY_LLM_NO_RETRIES (-1) /* for max_retries, whose 0 is a default */
 
@@ -57,6 +84,22 @@ struct belay_llm_client_opts {
                               not on the way to this machine */
     bool allow_plain_http; /* http:// to other machines than this one */
     bool insecure;         /* any certificate will do */
+    belay_prices *prices;  /* what calls cost; default not known */
+    const char *price_provider; /* as in "azure": looked up before the bare
+                                   names of models too; default none */
+    int64_t output_cap;         /* tokens that budgets hold for an answer that
+                                   neither its request nor the price file limits;
+                                   default: such a call is refused */
+    bool expect_input;          /* budgets hold what the input may well be, not
+                                   what it is at most: more calls at once, and
+                                   a cap may be passed by what that misses */
+    belay_budget *budget;       /* default each task's current one */
+    belay_recorder *recorder;   /* likewise */
+    struct belay_llm_rates rates;
+    belay_llm_group_fn *rate_group; /* default: each model has its own rates */
+    void *rate_arg;                 /* for rate_group */
+    bool unlimited; /* calls wait for no rates, and for no server that asked
+                       others to wait */
 };
 #define BELAY_LLM_CLIENT_OPTS(...)          \
     (&(const struct belay_llm_client_opts){ \
@@ -73,6 +116,8 @@ struct belay_llm_request {
     int32_t max_retries;     /* default the client's */
     belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
     void *arg;                        /* for on_attempt */
+    struct belay_ledger *ledger;      /* NULL, or where each attempt is entered,
+                                    however the call ends; price.h */
 };
 #define BELAY_LLM_REQUEST(...)          \
     (&(const struct belay_llm_request){ \
@@ -122,7 +167,14 @@ BELAY_API BELAY_TOKEN belay_llm_client_open(belay_task *task,
  *          BELAY_ETOOLARGE  the answer is above max_reply_bytes
  *          BELAY_EREPLY     the answer is not HTTP
  *          BELAY_EINVAL     the path or a number cannot be used; nothing sent
- *          BELAY_ECLOSED    the client was left
+ *          BELAY_EBUDGET    its budget has no room, and the message says how
+ *                           much there is; this attempt was not sent
+ *          BELAY_ENOCAP     its budget has a cap, and nothing limits how long
+ *                           the answer gets; nothing sent
+ *          BELAY_ENOPRICE   its budget limits money, and the model has no
+ *                           price; nothing sent
+ *          BELAY_EIO        its recorder is strict and cannot write
+ *          BELAY_ECLOSED    the client, or the budget, was left
  *          BELAY_ENOMEM     no memory; the request may have been sent
  *          BELAY_ECANCELED  flagged: cancelled; the connection is closed
  * Threads: loop thread. Cancellation point.

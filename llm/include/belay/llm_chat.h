@@ -105,6 +105,8 @@ struct belay_llm_chat {
     int32_t max_retries;      /* default the client's */
     belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
     void *arg;                        /* for on_attempt */
+    struct belay_ledger *ledger;      /* NULL, or where each attempt is entered,
+                                    however the call ends; price.h */
 };
 #define BELAY_LLM_CHAT(...)          \
     (&(const struct belay_llm_chat){ \

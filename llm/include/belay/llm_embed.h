@@ -23,6 +23,8 @@ struct belay_llm_embed {
     int32_t max_retries;      /* default the client's */
     belay_llm_attempt_fn *on_attempt; /* NULL, or told of each attempt */
     void *arg;                        /* for on_attempt */
+    struct belay_ledger *ledger;      /* NULL, or where each attempt is entered,
+                                    however the call ends; price.h */
 };
 #define BELAY_LLM_EMBED(...)          \
     (&(const struct belay_llm_embed){ \

@@ -3,9 +3,8 @@
  * A recorder is a scope: calls made inside it, and in tasks spawned inside it,
  * are written down, a row when an attempt starts and the rest when it ends, so
  * that a crash leaves no attempt unmentioned. One thread writes; the loop
- * never waits for a disk. Keys and headers are never written. The client does
- * not use recorders yet; a recorder's file stays empty until it does. Rules:
- * L73-L77.
+ * never waits for a disk. Headers are never written, and a client's key not
+ * even where a text quotes it. Rules: L73-L77.
  */
 #ifndef BELAY_RECORD_H
 #define BELAY_RECORD_H

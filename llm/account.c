@@ -1,0 +1,381 @@
+/* account.c - the books that an attempt is entered into when it is over.
+ *
+ * Who knows what it has used decides what happens to the room it held: the
+ * server's own count is spent; without one all of the room stays in doubt,
+ * for what nobody counted may have been all of it (L55). What was refused, or
+ * never sent, gives everything back. Settling allocates nothing but the
+ * recorder's row, and a client that is asked for many models an entry each.
+ */
+#include "llm/account.h"
+
+#include "llm/budget/budget.h"
+#include "llm/provider/error.h"
+#include "llm/provider/provider.h"
+#include "runtime/internal.h"
+
+#include <strings.h>
+#include <time.h>
+
+/* ---- a call ---- */
+
+void
+belay__llm_account_begin(const belay_task *task, const belay_llm_client *client,
+    struct belay__llm_account *account)
+{
+    const struct belay__llm_turn *turn = account->turn;
+    belay_budget *budget = turn != NULL ? turn->budget : NULL;
+    belay_recorder *recorder = turn != NULL ? turn->recorder : NULL;
+
+    if (budget == NULL) {
+        budget = client->budget;
+    }
+    if (budget == NULL) {
+        budget = belay_budget_current(task);
+    }
+    if (recorder == NULL) {
+        recorder = client->recorder;
+    }
+    if (recorder == NULL) {
+        recorder = belay_recorder_current(task);
+    }
+    account->budget = belay_budget_ref(budget);
+    account->recorder = belay__recorder_ref(recorder);
+}
+
+void
+belay__llm_account_end(struct belay__llm_account *account)
+{
+    assert(!account->admitted);
+    belay_budget_unref(account->budget);
+    belay__recorder_unref(account->recorder);
+    account->budget = NULL;
+    account->recorder = NULL;
+}
+
+bool
+belay__llm_account_is_free(
+    const belay_llm_client *client, const struct belay__llm_account *account)
+{
+    return account->budget == NULL && account->recorder == NULL
+           && account->ledger == NULL && client->models.groups == NULL
+           && !client->rated;
+}
+
+int
+belay__llm_account_measure(
+    belay_llm_client *client, struct belay__llm_account *account)
+{
+    const bool no_output = account->size.no_output;
+
+    if (!account->measured) {
+        belay__request_measure(account->body, &account->size);
+        account->size.no_output = no_output;
+        account->size.by_bytes = belay__estimate_bytes(account->body);
+        account->measured = true;
+    }
+    return account->model != NULL ? 0
+                                  : belay__llm_model_find(&client->models,
+                                      account->size.model, &account->model);
+}
+
+int64_t
+belay__llm_account_estimate(
+    const struct belay__llm_account *account, struct belay_slice text)
+{
+    static const struct belay__estimator unlearned;
+    const int64_t by_bytes = belay__estimate_bytes(text);
+
+    return by_bytes == 0 ? 0
+                         : belay__estimate_mean(account->model != NULL
+                                                    ? &account->model->estimator
+                                                    : &unlearned,
+                             by_bytes);
+}
+
+/* ---- what it has used ---- */
+
+/* Exactly nothing; what the reply says; or, of an answer that broke off or
+ * never came, what can be told from the texts.
+ */
+static void
+count(const struct belay__llm_account *account, belay_llm_reply *reply,
+    struct belay_llm_usage *ret)
+{
+    const struct belay_llm_attempt *attempt = &reply->attempt;
+
+    if (attempt->billed == BELAY_LLM_BILLED_NO) {
+        *ret = (struct belay_llm_usage){.state = BELAY_LLM_USAGE_EXACT};
+        return;
+    }
+    if (reply->answer.live ? reply->usage.state != BELAY_LLM_USAGE_UNKNOWN
+                           : attempt->status / 100 == 2) {
+        *ret = *belay_llm_reply_usage(reply);
+        return;
+    }
+    *ret = (struct belay_llm_usage){
+        .in_total = belay__llm_account_estimate(account, account->body),
+        .in_cache_read = -1,
+        .in_cache_write_5m = -1,
+        .in_cache_write_1h = -1,
+        .in_audio = -1,
+        .out_total =
+            belay__llm_account_estimate(account, belay_llm_reply_body(reply)),
+        .out_reasoning = -1,
+        .out_audio = -1,
+        .requests = 1,
+        .state = BELAY_LLM_USAGE_PARTIAL,
+    };
+}
+
+/* The server's count, of all that counts. */
+static bool
+is_exact(const struct belay__llm_account *account,
+    const struct belay_llm_usage *usage)
+{
+    return usage->state == BELAY_LLM_USAGE_EXACT && usage->in_total >= 0
+           && (usage->out_total >= 0 || account->size.no_output);
+}
+
+static int64_t
+tokens_of(const struct belay_llm_usage *usage)
+{
+    const int64_t in = usage->in_total > 0 ? usage->in_total : 0;
+    const int64_t out = usage->out_total > 0 ? usage->out_total : 0;
+
+    return out < INT64_MAX - in ? in + out : INT64_MAX;
+}
+
+/* By the prices of the model that was asked for, which is what room was held
+ * for; else of the one that has answered.
+ */
+static struct belay_cost
+cost_of(const belay_llm_client *client,
+    const struct belay__llm_account *account, const belay_llm_reply *reply,
+    struct belay_llm_usage usage)
+{
+    const struct belay__word *told = &reply->answer.tier;
+    const struct belay_slice tier =
+        told->len > 0 ? (struct belay_slice){told->text, told->len}
+                      : account->size.service_tier;
+    struct belay_price_model price;
+
+    if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
+        return (struct belay_cost){{0}, false};
+    }
+    if (belay_prices_find(
+            client->prices, client->price_provider, account->size.model, &price)
+            < 0
+        && belay_prices_find(client->prices, client->price_provider,
+               reply->answer.model.span, &price)
+               < 0) {
+        return (struct belay_cost){{0}, true};
+    }
+    if (account->size.no_output && usage.out_total < 0) {
+        usage.out_total = 0;
+    }
+    return belay_prices_cost(client->prices, &price, tier, &usage);
+}
+
+/* ---- the budget ---- */
+
+static void
+settle_budget(struct belay__llm_account *account, const belay_llm_reply *reply,
+    const struct belay_llm_usage *usage, struct belay_cost cost)
+{
+    const struct belay_amount used = {
+        .cost = cost.amount, .tokens = tokens_of(usage), .requests = 1};
+    struct belay__caps caps;
+
+    if (account->held.budget == NULL) {
+        return;
+    }
+    belay__budget_caps(account->budget, &caps);
+    if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
+        belay_budget_settle(&account->held, NULL);
+    } else if (is_exact(account, usage) && !(cost.at_least && caps.cost)) {
+        belay_budget_settle(&account->held, &used);
+    } else {
+        belay_budget_doubt(&account->held);
+    }
+}
+
+/* ---- the rates ---- */
+
+static struct belay_slice
+get_header(const void *arg, const char *name)
+{
+    return belay__http_reply_header(arg, name);
+}
+
+/* Does any header tell of rates? One look over all, which most answers are
+ * done with.
+ */
+static bool
+tells_rates(const belay_llm_reply *reply)
+{
+    static const char word[] = "ratelimit-";
+    const struct belay__buffer *head = &reply->http.head;
+    const char *at = head->data;
+    size_t left = head->len;
+
+    while (left >= sizeof(word) - 1
+           && (at = memchr(at, '-', left - (sizeof(word) - 2))) != NULL) {
+        at++;
+        left = head->len - (size_t)(at - head->data);
+        if (left >= sizeof(word) - 1
+            && strncasecmp(at, word, sizeof(word) - 1) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The limits of those who come after: what the server says of its own, and
+ * how long nobody should come (L63, L64).
+ */
+static void
+learn_rates(belay_llm_client *client, struct belay__llm_account *account,
+    const belay_llm_reply *reply, int64_t pause_ns)
+{
+    const struct belay__llm_headers headers = {get_header, &reply->http};
+    const bool told = reply->attempt.status != 0 && tells_rates(reply);
+
+    if (client->unlimited || client->closing || (!told && pause_ns == 0)
+        || belay__llm_account_measure(client, account) < 0) {
+        return; /* without memory it is learned another time */
+    }
+    if (pause_ns > 0) {
+        belay__rate_pause(&account->model->group->rate, pause_ns);
+    }
+    if (told) {
+        belay__rate_learn(&account->model->group->rate, &headers);
+    }
+}
+
+static void
+settle_rates(struct belay__llm_account *account, const belay_llm_reply *reply,
+    const struct belay_llm_usage *usage)
+{
+    const struct belay_llm_attempt *attempt = &reply->attempt;
+    const int64_t fresh = usage->in_cache_read > 0
+                              ? usage->in_total - usage->in_cache_read
+                              : usage->in_total;
+    const int64_t used[BELAY__RATE_KINDS] = {
+        [BELAY__RATE_REQUESTS] = 1,
+        [BELAY__RATE_TOKENS] = tokens_of(usage),
+        [BELAY__RATE_IN_TOKENS] = fresh,
+        [BELAY__RATE_OUT_TOKENS] = usage->out_total,
+    };
+    enum belay__rate_end end = BELAY__RATE_UNKNOWN;
+
+    if (attempt->status == 0 && attempt->billed == BELAY_LLM_BILLED_NO) {
+        end = BELAY__RATE_UNSENT;
+    } else if (attempt->billed == BELAY_LLM_BILLED_NO) {
+        end = BELAY__RATE_REJECTED;
+    } else if (is_exact(account, usage)) {
+        end = BELAY__RATE_COUNTED;
+    }
+    belay__rate_settle(&account->use, end, used);
+}
+
+/* ---- the recorder ---- */
+
+static enum belay__record_status
+status_of(const belay_llm_reply *reply, const struct belay_llm_usage *usage)
+{
+    const struct belay_llm_attempt *attempt = &reply->attempt;
+
+    if (attempt->code == BELAY_ECANCELED) {
+        return BELAY__RECORD_CANCELLED;
+    }
+    if (attempt->code == BELAY_ETRUNCATED
+        || (attempt->code == 0 && attempt->status / 100 == 2
+            && usage->state == BELAY_LLM_USAGE_PARTIAL)) {
+        return BELAY__RECORD_TRUNCATED;
+    }
+    return attempt->code == 0 && attempt->status / 100 == 2
+               ? BELAY__RECORD_OK
+               : BELAY__RECORD_ERROR;
+}
+
+/* The server's words for what is wrong, or ours. */
+static struct belay_slice
+message_of(const belay_llm_reply *reply)
+{
+    const struct belay_llm_attempt *attempt = &reply->attempt;
+    struct belay_slice text = {NULL, 0};
+    const char *word;
+
+    if (attempt->code < 0) {
+        word = belay_code_text(attempt->code);
+        text = (struct belay_slice){word, strlen(word)};
+    } else if (reply->answer.error_message != NULL) {
+        text = belay__llm_text_slice(reply->answer.error_message);
+    }
+    return text;
+}
+
+static void
+finish_record(const belay_llm_client *client,
+    struct belay__llm_account *account, belay_llm_reply *reply,
+    const struct belay_llm_usage *usage, struct belay_cost cost)
+{
+    const bool good = reply->parsed && reply->answer.choice_count > 0;
+    struct belay__record_end end = {
+        .status = status_of(reply, usage),
+        .attempt = &reply->attempt,
+        .now = {belay__clock_now(client->runtime)},
+        .body = belay_llm_reply_body(reply),
+        .message = message_of(reply),
+        .usage = usage,
+        .cost = cost,
+        .secret = belay__llm_client_key(client),
+    };
+
+    if (account->ticket.recorder == NULL) {
+        return;
+    }
+    if (reply->provider != NULL) {
+        end.request_id =
+            belay__http_reply_header(&reply->http, reply->provider->request_id);
+    }
+    if (reply->parsed) {
+        end.model = reply->answer.model.span;
+    }
+    if (good) {
+        (void)belay_llm_reply_end(reply, &end.end);
+    }
+    if (good && end.body.len == 0) { /* a stream */
+        end.body = belay_llm_reply_text(reply);
+    }
+    belay__record_finish(&account->ticket, &end);
+}
+
+/* ---- all of it ---- */
+
+void
+belay__llm_settle(belay_llm_client *client, struct belay__llm_account *account,
+    belay_llm_reply *reply, int64_t pause_ns)
+{
+    struct belay_llm_usage usage;
+    struct belay_cost cost;
+
+    learn_rates(client, account, reply, pause_ns);
+    if (!account->admitted) {
+        return;
+    }
+    account->admitted = false;
+    count(account, reply, &usage);
+    cost = cost_of(client, account, reply, usage);
+    if (is_exact(account, &usage) && usage.in_total > 0) {
+        belay__llm_model_learn(account->model, account->size.by_bytes,
+            usage.in_total, usage.out_total);
+    }
+    settle_budget(account, reply, &usage, cost);
+    settle_rates(account, reply, &usage);
+    finish_record(client, account, reply, &usage, cost);
+    if (account->ledger != NULL) {
+        belay_ledger_add(account->ledger,
+            usage.state == BELAY_LLM_USAGE_UNKNOWN ? NULL : &usage, cost);
+    }
+}

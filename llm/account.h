@@ -1,0 +1,99 @@
+/* account.h - what an attempt passes before it is sent, and the books that it
+ * is entered into afterwards (private to llm/).
+ *
+ *     begin -> admit -> (the exchange) -> settle -> ... admit ... -> end
+ *
+ * Admitted, an attempt holds room in its budgets, has taken from the rates of
+ * its model and stands in the recorder. Settled, it holds nothing: so a call
+ * that waits for its next attempt holds nothing of anybody's (L34). A call
+ * captures whose budget and recorder these are when it begins (L72). Rules:
+ * L34, L46, L50, L53-L65, L73-L77.
+ */
+#ifndef BELAY_LLM_ACCOUNT_H
+#define BELAY_LLM_ACCOUNT_H
+
+#include <belay/price.h>
+
+#include "llm/budget/reserve.h"
+#include "llm/client.h"
+#include "llm/record/recorder.h"
+#include "llm/reply.h"
+
+/* The turn that a call is part of; what is NULL is not known, or as without
+ * one. The caller's, which must remain until the call is over.
+ */
+struct belay__llm_turn {
+    const char *session; /* ids */
+    const char *turn;
+    const char *parent_turn;
+    belay_budget *budget; /* in place of the ambient one */
+    belay_recorder *recorder;
+};
+
+struct belay__llm_account {
+    /* Set by the caller. */
+    const struct belay__llm_turn *turn; /* or NULL */
+    struct belay_ledger *ledger;        /* or NULL */
+    struct belay_slice body;            /* the request, before admit */
+    /* Of the call. */
+    belay_budget *budget;     /* a reference, or NULL */
+    belay_recorder *recorder; /* a reference, or NULL */
+    bool measured;
+    struct belay__request_size size;
+    struct belay__llm_model *model; /* NULL until it is asked for */
+    /* Of the attempt. */
+    bool admitted; /* and not yet settled */
+    struct belay_reservation held;
+    struct belay__rate_use use;
+    struct belay__record_ticket ticket;
+};
+
+/* Captures budget and recorder. */
+void belay__llm_account_begin(const belay_task *task,
+    const belay_llm_client *client, struct belay__llm_account *account);
+/* Nothing is held any more. Zeroed is fine; the client may be gone. */
+void belay__llm_account_end(struct belay__llm_account *account);
+
+/* Is there nothing to pass, nor anything that would be entered? */
+bool belay__llm_account_is_free(
+    const belay_llm_client *client, const struct belay__llm_account *account);
+
+/* An await: the next attempt of the call may be sent; number, from 1. Holds
+ * nothing on failure. Errors: BELAY_EBUDGET, BELAY_ENOCAP, BELAY_ENOPRICE the
+ * budget does not let it; BELAY_ECLOSED it, or the client, was left;
+ * BELAY_EIO of a strict recorder; BELAY_ENOMEM; BELAY_ECANCELED, flagged.
+ */
+belay_next belay__llm_admit(belay_task *task, belay_llm_client *client,
+    struct belay__llm_account *account, const struct belay__provider *provider,
+    uint32_t number);
+
+/* The server has begun to answer well. */
+static inline void
+belay__llm_account_passed(struct belay__llm_account *account)
+{
+    if (account->use.probe) {
+        belay__rate_passed(&account->use);
+    }
+}
+
+/* The attempt is over, as its reply says; the usage of one that was put
+ * together from events has been counted. pause_ns: for so long the server
+ * wants to see nobody; 0: it did not say. Does nothing to an attempt that was
+ * not admitted, but for what its answer tells of rates. Runs no step, cannot
+ * fail.
+ */
+void belay__llm_settle(belay_llm_client *client,
+    struct belay__llm_account *account, belay_llm_reply *reply,
+    int64_t pause_ns);
+
+/* The request's tokens, and a text's, as far as anybody but the server can
+ * tell; at least 1 for what is not empty (L44, L52).
+ */
+int64_t belay__llm_account_estimate(
+    const struct belay__llm_account *account, struct belay_slice text);
+
+/* For admit: reads the request and finds its model. Errors: BELAY_ENOMEM. */
+int belay__llm_account_measure(
+    belay_llm_client *client, struct belay__llm_account *account);
+
+#endif

@@ -1,0 +1,290 @@
+/* admit.c - what an attempt waits for before it is sent.
+ *
+ *   budget -> rates -> recorder -> admitted
+ *
+ * In this order: a call that its budget refuses waits for nothing else, and
+ * one that is let go by its rates is sent at once. Whatever ends the way gives
+ * back what was passed.
+ */
+#include "llm/account.h"
+#include "llm/budget/budget.h"
+#include "llm/provider/provider.h"
+#include "runtime/internal.h"
+
+#include <belay/async.h>
+#include <belay/timeout.h>
+
+#define NAME_MAX_BYTES 100 /* of a model, in messages */
+
+struct admit {
+    belay_llm_client *client;
+    struct belay__llm_account *account;
+    const struct belay__provider *provider;
+    uint32_t number;
+};
+
+/* ---- giving up ---- */
+
+/* Gives back what was passed; the error is passed on. */
+static void
+give_back(struct belay__llm_account *account)
+{
+    belay_budget_settle(&account->held, NULL);
+    belay__rate_settle(&account->use, BELAY__RATE_UNSENT, NULL);
+}
+
+static belay_next
+refuse(belay_task *task, const struct admit *admit, int code)
+{
+    const struct belay_slice model = admit->account->size.model;
+    const int len =
+        model.len < NAME_MAX_BYTES ? (int)model.len : NAME_MAX_BYTES;
+
+    if (code == BELAY_ENOCAP) {
+        return belay_fail(task, code,
+            "request cannot be sent: neither it nor a price file limits the "
+            "answer of model '%.*s', whose budget has a cap",
+            len, len > 0 ? model.data : "");
+    }
+    if (code == BELAY_ENOPRICE) {
+        return belay_fail(task, code,
+            "request cannot be sent: model '%.*s' has no price, and its budget "
+            "limits money",
+            len, len > 0 ? model.data : "");
+    }
+    return belay_fail(task, code, NULL);
+}
+
+/* ---- the end ---- */
+
+/* All was passed; but there may be no client any more to send it. */
+static belay_next
+passed(belay_task *task, const struct admit *admit)
+{
+    struct belay__llm_account *account = admit->account;
+
+    if (admit->client->closing) {
+        belay__record_finish(&account->ticket,
+            &(const struct belay__record_end){
+                .status = BELAY__RECORD_CANCELLED, .now = belay_now(task)});
+        give_back(account);
+        return belay_fail(task, BELAY_ECLOSED,
+            "the client was left before the request was sent");
+    }
+    account->admitted = true;
+    return belay_return(task, NULL);
+}
+
+/* ---- the recorder ---- */
+
+static belay_next
+recorded(belay_task *task, void *self)
+{
+    struct admit *admit = self;
+
+    if (belay_result(task)->code < 0) {
+        give_back(admit->account);
+        return belay_pass(task);
+    }
+    return passed(task, admit);
+}
+
+static belay_next
+record(belay_task *task, struct admit *admit)
+{
+    struct belay__llm_account *account = admit->account;
+    const struct belay__llm_turn *turn = account->turn;
+    const struct belay__record_start start = {
+        .session = turn != NULL ? turn->session : NULL,
+        .turn = turn != NULL ? turn->turn : NULL,
+        .parent_turn = turn != NULL ? turn->parent_turn : NULL,
+        .number = admit->number,
+        .endpoint = belay__llm_client_label(admit->client),
+        .provider = admit->provider->name,
+        .model = account->size.model,
+        .body = account->body,
+        .secret = belay__llm_client_key(admit->client),
+    };
+
+    if (account->recorder == NULL) {
+        return passed(task, admit);
+    }
+    return belay_then(task, recorded,
+        belay__record_begin(task, account->recorder, &start, &account->ticket));
+}
+
+/* ---- the rates ---- */
+
+static belay_next
+taken(belay_task *task, void *self)
+{
+    struct admit *admit = self;
+
+    if (belay_result(task)->code < 0) {
+        give_back(admit->account);
+        return belay_pass(task);
+    }
+    return record(task, admit);
+}
+
+/* What the buckets are asked for: the server counts what an answer may take,
+ * if it was told, when the request comes (L65 has the difference).
+ */
+static void
+expect_use(
+    const struct belay__llm_account *account, struct belay__rate_use *use)
+{
+    const struct belay__llm_model *model = account->model;
+    const int64_t in =
+        belay__estimate_mean(&model->estimator, account->size.by_bytes);
+    int64_t out = account->size.output_cap;
+
+    if (out < 0) {
+        out = model->out_tokens;
+    }
+    if (account->size.no_output
+        || __builtin_mul_overflow(out, account->size.answers, &out)) {
+        out = account->size.no_output ? 0 : INT64_MAX / 2;
+    }
+    *use = (struct belay__rate_use){
+        .count = {
+            [BELAY__RATE_REQUESTS] = 1,
+            [BELAY__RATE_IN_TOKENS] = in,
+            [BELAY__RATE_OUT_TOKENS] = out,
+            [BELAY__RATE_TOKENS] = out < INT64_MAX - in ? in + out : INT64_MAX,
+        }};
+}
+
+static belay_next
+take_rates(belay_task *task, struct admit *admit)
+{
+    struct belay__llm_account *account = admit->account;
+    struct belay__rate *rate = &account->model->group->rate;
+
+    if (admit->client->unlimited) {
+        return record(task, admit);
+    }
+    expect_use(account, &account->use);
+    if (belay__rate_take_now(rate, &account->use)) {
+        return record(task, admit);
+    }
+    return belay_then(task, taken, belay__rate_take(task, rate, &account->use));
+}
+
+/* ---- the budget ---- */
+
+/* A wait for room, which the end of the client cuts short. */
+struct wait_room {
+    belay_llm_client *client;
+    belay_budget *budget;
+    struct belay_amount most;
+    struct belay_reservation *ret;
+    struct belay__llm_waiter waiter;
+};
+
+static void
+leave_waiters(belay_llm_client *client, struct belay__llm_waiter *waiter)
+{
+    struct belay__llm_waiter **link = &client->waiters;
+
+    while (*link != waiter) {
+        link = &(*link)->next;
+    }
+    *link = waiter->next;
+}
+
+BELAY_ASYNC(wait_room)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(
+        task, BELAY_CANCEL_SCOPE_OPTS(.name = "budget"), &self->waiter.scope)) {
+        self->waiter.next = self->client->waiters;
+        self->client->waiters = &self->waiter;
+        BELAY_TRY(
+            belay_budget_reserve(task, self->budget, &self->most, self->ret));
+        leave_waiters(self->client, &self->waiter);
+        if (belay_result(task)->code < 0) {
+            return belay_pass(task);
+        }
+    }
+    if (self->ret->budget == NULL && self->client->closing) {
+        return belay_fail(task, BELAY_ECLOSED,
+            "the client was left while a call waited for its budget");
+    }
+    BELAY_END;
+}
+
+static belay_next
+room_found(belay_task *task, void *self)
+{
+    struct admit *admit = self;
+
+    return belay_result(task)->code < 0 ? belay_pass(task)
+                                        : take_rates(task, admit);
+}
+
+/* What the attempt may use at most. BELAY_ENOCAP, BELAY_ENOPRICE: nobody
+ * knows, and its budgets want to.
+ */
+static int
+find_most(const struct admit *admit, struct belay_amount *ret)
+{
+    const belay_llm_client *client = admit->client;
+    const struct belay__llm_account *account = admit->account;
+    struct belay__caps caps;
+    struct belay_price_model price;
+    const bool priced = belay_prices_find(client->prices,
+                            client->price_provider, account->size.model, &price)
+                        == 0;
+    const struct belay__reserve_rules rules = {
+        .prices = client->prices,
+        .model = priced ? &price : NULL,
+        .estimator = &account->model->estimator,
+        .mode = client->expect_input ? BELAY__RESERVE_EXPECTED
+                                     : BELAY__RESERVE_STRICT,
+        .service_tier = account->size.service_tier,
+        .default_output_cap = client->output_cap,
+    };
+    int code = belay__reserve_most(&rules, &account->size, ret);
+
+    belay__budget_caps(account->budget, &caps);
+    if (code == BELAY_ENOCAP && !caps.output) {
+        code = priced ? 0 : BELAY_ENOPRICE;
+    }
+    return code == BELAY_ENOPRICE && !caps.cost ? 0 : code;
+}
+
+static belay_next
+admit_begin(belay_task *task, void *self)
+{
+    struct admit *admit = self;
+    struct belay__llm_account *account = admit->account;
+    struct belay_amount most;
+    int code = belay__llm_account_measure(admit->client, account);
+
+    if (code == 0 && account->budget != NULL) {
+        code = find_most(admit, &most);
+    }
+    if (code < 0) {
+        return refuse(task, admit, code);
+    }
+    if (account->budget == NULL
+        || belay__budget_hold(account->budget, &most, &account->held)) {
+        return take_rates(task, admit);
+    }
+    return belay_then(task, room_found,
+        BELAY_CALL(wait_room, .client = admit->client,
+            .budget = account->budget, .most = most, .ret = &account->held));
+}
+
+belay_next
+belay__llm_admit(belay_task *task, belay_llm_client *client,
+    struct belay__llm_account *account, const struct belay__provider *provider,
+    uint32_t number)
+{
+    static const belay_function function = {
+        "llm admit", __FILE__, sizeof(struct admit), admit_begin, 0};
+
+    return belay_call(task, &function,
+        &(const struct admit){client, account, provider, number});
+}

@@ -1,0 +1,987 @@
+/* test_llm_account.c - calls and their budgets, rates, prices and recorders.
+ *
+ * One program plays all: a budget, a recorder, a client, and calls in tasks
+ * of their own. When all of it has been left, whatever happened, nothing may
+ * be held any more; that is looked at in an exit, which runs in any case.
+ */
+#include <belay/budget.h>
+#include <belay/llm_embed.h>
+#include <belay/llm_stream.h>
+#include <belay/record.h>
+
+#include "llm/budget/reserve.h"
+#include "llm/record/recorder.h"
+#include "llm/retry.h"
+#include "test/support/alloc.h"
+#include "test/support/fault_server.h"
+#include "test/support/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define S INT64_C(1000000000)
+#define KEY "canary-7f3a91c2-key"
+#define SEED 4711
+#define CALLS_MAX 500
+
+TestSuite(llm_account, .fini = check_clean, .timeout = 120);
+
+/* ---- what is asked, what is answered ---- */
+
+#define BODY                                                                  \
+    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]," \
+    "\"max_completion_tokens\":10}"
+#define UNCAPPED \
+    "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}"
+#define STREAM_BODY \
+    "{\"model\":\"m\",\"stream\":true,\"max_completion_tokens\":10}"
+
+#define HEAD(status_, extra_) "HTTP/1.1 " status_ "\r\n" extra_
+#define CLOSED(status_, extra_, body_)                                   \
+    FAULT_TEXT(HEAD(status_, extra_ "Connection: close\r\n\r\n" body_)), \
+        FAULT_DO_CLOSE
+#define HI_BODY                                                           \
+    "{\"model\":\"m-7\",\"choices\":[{\"index\":0,\"message\":{\"role\":" \
+    "\"assistant\",\"content\":\"hi\"},\"finish_reason\":\"stop\"}],"     \
+    "\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":2,"             \
+    "\"total_tokens\":11,\"prompt_tokens_details\":{\"cached_tokens\":4}}}"
+#define UNCOUNTED_BODY                                              \
+    "{\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":"       \
+    "{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\"" \
+    ":\"stop\"}]}"
+#define OK CLOSED("200 OK", "X-Request-Id: req-1\r\n", HI_BODY)
+#define BUSY CLOSED("503 Busy", "", "{\"error\":{\"message\":\"busy\"}}")
+#define SSE_HEAD                                         \
+    HEAD("200 OK", "Content-Type: text/event-stream\r\n" \
+                   "Connection: close\r\n\r\n")
+#define DELTA                                                              \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]" \
+    "}\n\n"
+#define STOP                                                           \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":" \
+    "\"stop\"}]}\n\n"
+#define USAGE                                               \
+    "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9," \
+    "\"completion_tokens\":2,\"total_tokens\":11}}\n\n"
+#define DONE "data: [DONE]\n\n"
+
+static const char file[] =
+    "{\"m\": {\"input_cost_per_token\": 1e-06, \"output_cost_per_token\": "
+    "4e-06, \"input_cost_per_token_flex\": 5e-07, "
+    "\"output_cost_per_token_flex\": 2e-06},"
+    " \"v\": {\"input_cost_per_token\": 1e-06}}";
+
+#define HI_PICO (9 * INT64_C(1000000) + 2 * INT64_C(4000000))
+
+static struct belay_slice
+slice(const char *text)
+{
+    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
+}
+
+/* The most that one call may cost: its bytes, and 64 tokens for its frame. */
+static int64_t
+most_pico(const char *body)
+{
+    return (int64_t)(strlen(body) + 64) * 1000000 + 10 * INT64_C(4000000);
+}
+
+/* ---- the play ---- */
+
+enum ask {
+    ASK_COMPLETE,
+    ASK_STREAM,      /* read to its end */
+    ASK_STREAM_LEFT, /* left after the first event */
+    ASK_SEND,
+    ASK_EMBED,
+};
+
+struct play {
+    const char *base_url;
+    enum ask ask;
+    const char *body;       /* NULL: BODY */
+    const char *other_body; /* of every second call */
+    const char *path;       /* of ASK_SEND */
+    size_t count;           /* calls; 0: one */
+    bool in_turn;           /* one after the other */
+    belay_duration leave;   /* the client, so long after the calls began */
+    int32_t max_retries;
+    belay_duration timeout; /* of each call */
+    belay_duration drain;
+    struct belay_budget_opts budget;
+    bool no_budget;
+    bool no_prices;
+    const char *record; /* a path, or NULL */
+    struct belay_llm_client_opts opts;
+    void (*on_end)(struct play *play);
+    /* locals */
+    belay_prices *prices;
+    belay_budget *own;
+    belay_llm_client *client;
+    belay_recorder *recorder;
+    belay_group *group;
+    belay_time started;
+    size_t i;
+};
+
+/* What has become of the calls of a play. */
+static struct {
+    struct {
+        int code;
+        int64_t at_ns; /* since the client was opened */
+        char message[512];
+    } results[CALLS_MAX];
+    size_t ended;
+    struct belay_llm_attempt attempts[64];
+    struct belay_budget_stats at_attempt[64]; /* when each was told */
+    size_t attempt_count;
+    struct belay_ledger ledger;
+    struct belay_budget_stats budget; /* at the end */
+    struct belay_llm_usage usage;
+    struct belay_recorder_stats records;
+} seen;
+
+static struct fault_server *server;
+
+/* ---- what is looked at last of all ---- */
+
+struct audit {
+    struct play *play;
+};
+
+static belay_next
+audit_enter(belay_task *task, void *self)
+{
+    return belay_return(task, self);
+}
+
+static bool
+is_within_cap(const struct belay_budget_stats *stats)
+{
+    const int64_t used = stats->spent.cost.pico + stats->uncertain.cost.pico;
+
+    return stats->limit.cost.pico == 0 || used <= stats->limit.cost.pico;
+}
+
+static belay_next
+audit_exit(belay_task *task, void *self)
+{
+    const struct audit *audit = self;
+    const struct belay_budget_stats *stats = &seen.budget;
+
+    if (audit->play->own != NULL) {
+        belay_budget_get_stats(audit->play->own, &seen.budget);
+        cr_expect(zero(i64, stats->held.cost.pico), "L59: money is held");
+        cr_expect(zero(i64, stats->held.tokens), "L59: tokens are held");
+        cr_expect(zero(i64, stats->held.requests), "L59: requests are held");
+        cr_expect(zero(u32, stats->waiting));
+        cr_expect(is_within_cap(stats), "L56: the cap was passed");
+    }
+    belay_prices_unref(audit->play->prices);
+    audit->play->prices = NULL;
+    return belay_return(task, NULL);
+}
+
+static const belay_manager audit = {
+    {"audit", __FILE__, sizeof(struct audit), audit_enter, 0}, audit_exit};
+
+/* ---- one call ---- */
+
+static void
+note_attempt(const struct belay_llm_attempt *attempt, void *arg)
+{
+    const struct play *play = arg;
+
+    if (seen.attempt_count < COUNT(seen.attempts)) {
+        seen.attempts[seen.attempt_count] = *attempt;
+        if (play->own != NULL) {
+            belay_budget_get_stats(
+                play->own, &seen.at_attempt[seen.attempt_count]);
+        }
+        seen.attempt_count++;
+    }
+}
+
+struct caller {
+    struct play *play;
+    size_t index;
+    belay_llm_reply *reply;
+};
+
+struct stream_call {
+    struct play *play;
+    belay_llm_reply **ret;
+    belay_llm_stream *stream;
+    struct belay_llm_event event;
+};
+
+BELAY_ASYNC(stream_call)
+{
+    struct play *play = self->play;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_stream_open(task, play->client,
+        BELAY_LLM_CHAT(.body = slice(play->body != NULL ? play->body : BODY),
+            .max_retries = play->max_retries, .on_attempt = note_attempt,
+            .arg = play, .ledger = &seen.ledger),
+        BELAY_LLM_STREAM_OPTS(.keep = self->ret, .drain = play->drain),
+        &self->stream)) {
+        do {
+            BELAY_AWAIT(
+                belay_llm_stream_next(task, self->stream, &self->event));
+        } while (self->play->ask == ASK_STREAM
+                 && self->event.type != BELAY_LLM_EVENT_DONE);
+    }
+    BELAY_END;
+}
+
+static belay_next
+begin_call(belay_task *task, struct caller *self)
+{
+    static const struct belay_slice input = {"hi", 2};
+    struct play *play = self->play;
+    const char *text = play->other_body != NULL && self->index % 2 == 1
+                           ? play->other_body
+                           : play->body;
+    const struct belay_slice body = slice(text != NULL ? text : BODY);
+
+    switch (play->ask) {
+    case ASK_STREAM:
+    case ASK_STREAM_LEFT:
+        return BELAY_CALL(stream_call, .play = play, .ret = &self->reply);
+    case ASK_SEND:
+        return belay_llm_send(task, play->client,
+            BELAY_LLM_REQUEST(.path = play->path, .body = body,
+                .max_retries = play->max_retries, .on_attempt = note_attempt,
+                .arg = play, .ledger = &seen.ledger),
+            &self->reply);
+    case ASK_EMBED:
+        return belay_llm_embed(task, play->client,
+            BELAY_LLM_EMBED(.model = "v", .inputs = &input, .input_count = 1,
+                .max_retries = play->max_retries, .on_attempt = note_attempt,
+                .arg = play, .ledger = &seen.ledger),
+            &self->reply);
+    case ASK_COMPLETE:
+        break;
+    }
+    return belay_llm_complete(task, play->client,
+        BELAY_LLM_CHAT(.body = body, .max_retries = play->max_retries,
+            .on_attempt = note_attempt, .arg = play, .ledger = &seen.ledger),
+        &self->reply);
+}
+
+static void
+note_end(const belay_task *task, struct caller *caller)
+{
+    const struct belay_result *result = belay_result(task);
+    struct play *play = caller->play;
+
+    seen.results[caller->index].code = result->code;
+    seen.results[caller->index].at_ns = belay_now(task).ns - play->started.ns;
+    (void)belay_result_format(result, seen.results[caller->index].message,
+        sizeof(seen.results[caller->index].message));
+    if (caller->reply != NULL) {
+        seen.usage = *belay_llm_reply_usage(caller->reply);
+        seen.usage.raw.data = NULL;
+        belay_llm_reply_free(caller->reply);
+        caller->reply = NULL;
+    }
+    seen.ended++;
+    if (play->on_end != NULL) {
+        play->on_end(play);
+    }
+}
+
+BELAY_ASYNC(caller)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task,
+        self->play->timeout.ns != 0 ? self->play->timeout : BELAY_FOREVER,
+        NULL)) {
+        BELAY_TRY(begin_call(task, self));
+        note_end(task, self);
+        if (belay_result(task)->cancelled) {
+            return belay_pass(task);
+        }
+    }
+    BELAY_END;
+}
+
+/* ---- all of them ---- */
+
+static const struct belay_llm_client_opts *
+client_opts(struct play *play)
+{
+    play->opts.size = sizeof(play->opts);
+    play->opts.base_url = play->base_url;
+    play->opts.api_key = KEY;
+    play->opts.seed = SEED;
+    play->opts.prices = play->prices;
+    return &play->opts;
+}
+
+static int
+spawn_calls(struct play *play)
+{
+    int code = 0;
+
+    for (size_t i = 0; code == 0 && (i == 0 || i < play->count); i++) {
+        code = belay_spawn(play->group, caller, .play = play, .index = i);
+    }
+    return code;
+}
+
+struct with_client {
+    struct play *play;
+};
+
+BELAY_ASYNC(with_client)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_client_open(
+        task, client_opts(self->play), &self->play->client)) {
+        self->play->started = belay_now(task);
+        BELAY_WITH (belay_group_open(task, NULL, &self->play->group)) {
+            if (!self->play->in_turn) {
+                BELAY_CHECK(spawn_calls(self->play));
+            }
+        }
+        while (self->play->in_turn && self->play->i < self->play->count) {
+            BELAY_AWAIT(
+                BELAY_CALL(caller, .play = self->play, .index = self->play->i));
+            self->play->i++;
+        }
+    }
+    BELAY_END;
+}
+
+/* The calls belong to an outer block. */
+struct left_by_client {
+    struct play *play;
+};
+
+BELAY_ASYNC(left_by_client)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->play->group)) {
+        BELAY_WITH (belay_llm_client_open(
+            task, client_opts(self->play), &self->play->client)) {
+            self->play->started = belay_now(task);
+            BELAY_CHECK(spawn_calls(self->play));
+            BELAY_AWAIT(belay_sleep(task, self->play->leave));
+        }
+    }
+    BELAY_END;
+}
+
+struct with_recorder {
+    struct play *play;
+};
+
+BELAY_ASYNC(with_recorder)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(audit, .play = self->play)) {
+        if (!self->play->no_prices) {
+            BELAY_CHECK(belay_prices_new(belay_task_runtime(task), slice(file),
+                &self->play->prices, NULL));
+        }
+        if (self->play->record != NULL) {
+            BELAY_WITH (belay_recorder_open(task,
+                BELAY_RECORDER_OPTS(.path = self->play->record),
+                &self->play->recorder)) {
+                BELAY_AWAIT(BELAY_CALL(with_client, .play = self->play));
+                belay_recorder_get_stats(self->play->recorder, &seen.records);
+            }
+        } else if (self->play->leave.ns > 0) {
+            BELAY_AWAIT(BELAY_CALL(left_by_client, .play = self->play));
+        } else {
+            BELAY_AWAIT(BELAY_CALL(with_client, .play = self->play));
+        }
+    }
+    BELAY_END;
+}
+
+/* Everything; the struct is the program's own, so that runs do not meet. */
+BELAY_ASYNC(play)
+{
+    BELAY_BEGIN;
+    memset(&seen, 0, sizeof(seen));
+    if (self->no_budget) {
+        BELAY_AWAIT(BELAY_CALL(with_recorder, .play = self));
+    } else {
+        self->budget.size = sizeof(self->budget);
+        BELAY_WITH (belay_budget_open(task, &self->budget, &self->own)) {
+            BELAY_AWAIT(BELAY_CALL(with_recorder, .play = self));
+        }
+    }
+    BELAY_END;
+}
+
+static int
+run_play(const struct fault_route *routes, size_t count, struct play arguments)
+{
+    belay_clock *clock = belay_clock_new(true);
+    struct belay_result result = {0};
+    int code;
+
+    server = fault_server_start(routes, count);
+    arguments.base_url = fault_server_url(server);
+    code = belay_run(&play, &arguments,
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock),
+        &result);
+    belay_error_unref(result.error);
+    belay_clock_free(clock);
+    return code;
+}
+
+/* The server can be asked until finish() stops it. */
+#define PLAY(routes, ...) \
+    cr_assert(zero(       \
+        int, run_play((routes), COUNT(routes), (struct play){__VA_ARGS__})))
+
+static void
+finish(void)
+{
+    fault_server_stop(server);
+    server = NULL;
+}
+
+/* ---- L53-L58: the budget ---- */
+
+Test(llm_account, l55_what_the_server_counts_is_spent)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .budget.limit = {{most_pico(BODY)}, 0, 0});
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO));
+    cr_expect(eq(i64, seen.budget.spent.tokens, 11));
+    cr_expect(eq(i64, seen.budget.spent.requests, 1));
+    cr_expect(zero(i64, seen.budget.uncertain.cost.pico));
+    finish();
+}
+
+Test(llm_account, l58_a_refused_call_fails_at_once_and_makes_no_connection)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .budget.limit = {{most_pico(BODY) - 1}, 0, 0},
+        .budget.name = "small");
+    cr_expect(eq(int, seen.results[0].code, BELAY_EBUDGET));
+    cr_expect(ne(ptr, strstr(seen.results[0].message, "\"small\""), NULL));
+    cr_expect(zero(i64, seen.results[0].at_ns));
+    cr_expect(zero(sz, fault_server_accepted(server)));
+    cr_expect(zero(sz, seen.attempt_count));
+    cr_expect(eq(u64, seen.budget.refused, 1));
+    finish();
+}
+
+Test(llm_account, l54_without_a_cap_or_a_price_a_budget_lets_nothing_through)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .body = UNCAPPED, .budget.limit = {{S}, 0, 0});
+    cr_expect(eq(int, seen.results[0].code, BELAY_ENOCAP));
+    cr_expect(ne(ptr, strstr(seen.results[0].message, "'m'"), NULL));
+    cr_expect(zero(sz, fault_server_accepted(server)));
+    finish();
+    PLAY(routes, .body = UNCAPPED, .budget.limit = {{0}, 1000, 0});
+    cr_expect(eq(int, seen.results[0].code, BELAY_ENOCAP));
+    finish();
+    PLAY(routes, .budget.limit = {{S}, 0, 0}, .no_prices = true);
+    cr_expect(eq(int, seen.results[0].code, BELAY_ENOPRICE));
+    cr_expect(zero(sz, fault_server_accepted(server)));
+    finish();
+    /* Configured, it is held; and where only requests are limited, nobody
+     * asks.
+     */
+    PLAY(routes, .body = UNCAPPED, .budget.limit = {{S}, 0, 0},
+        .opts.output_cap = 100);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    finish();
+    PLAY(routes, .body = UNCAPPED, .budget.limit = {{0}, 0, 1},
+        .no_prices = true);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.tokens, 11));
+    finish();
+}
+
+Test(llm_account, l55_what_was_refused_is_given_back_and_what_broke_is_in_doubt)
+{
+    static const struct fault_route refused[] = {
+        FAULT_ON(NULL, CLOSED("400 Bad", "", "{}"))};
+    static const struct fault_route broken[] = {FAULT_ON(NULL, FAULT_DO_RESET)};
+    static const struct fault_route uncounted[] = {
+        FAULT_ON(NULL, CLOSED("200 OK", "", UNCOUNTED_BODY))};
+    const struct belay_budget_opts budget = {.limit = {{S * 1000}, 0, 0}};
+
+    PLAY(refused, .budget = budget);
+    cr_expect(eq(int, seen.results[0].code, BELAY_EHTTP));
+    cr_expect(zero(i64, seen.budget.spent.cost.pico));
+    cr_expect(zero(i64, seen.budget.uncertain.cost.pico));
+    cr_expect(zero(i64, seen.budget.spent.requests));
+    finish();
+    PLAY(broken, .budget = budget, .max_retries = 1);
+    cr_expect(eq(int, seen.results[0].code, BELAY_ERESET));
+    cr_expect(zero(i64, seen.budget.spent.cost.pico));
+    cr_expect(eq(i64, seen.budget.uncertain.cost.pico, 2 * most_pico(BODY)));
+    cr_expect(eq(i64, seen.budget.uncertain.requests, 2));
+    finish();
+    PLAY(uncounted, .budget = budget);
+    cr_expect(zero(int, seen.results[0].code));
+    cr_expect(eq(i64, seen.budget.uncertain.cost.pico, most_pico(BODY)));
+    finish();
+}
+
+#define AT_ONCE 500
+#define FIT 37
+
+/* All that were let through wait for their answers until the last of the
+ * others was refused.
+ */
+static void
+open_gate(struct play *of)
+{
+    (void)of;
+    if (seen.ended == AT_ONCE - FIT) {
+        fault_server_open_gate(server);
+    }
+}
+
+Test(llm_account, l56_five_hundred_calls_at_once_never_pass_the_cap)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK)};
+    const int64_t cap = most_pico(BODY) * FIT + most_pico(BODY) / 2;
+    size_t good = 0;
+
+    PLAY(routes, .count = AT_ONCE, .budget.limit = {{cap}, 0, 0},
+        .on_end = open_gate);
+    for (size_t i = 0; i < AT_ONCE; i++) {
+        good += seen.results[i].code == 0;
+        cr_expect(
+            seen.results[i].code == 0 || seen.results[i].code == BELAY_EBUDGET);
+    }
+    cr_expect(eq(sz, good, FIT));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), FIT));
+    cr_expect(eq(u64, seen.budget.refused, AT_ONCE - FIT));
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, FIT * HI_PICO));
+    finish();
+}
+
+Test(llm_account, l58_calls_may_wait_for_what_others_give_back)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .count = 20,
+        .budget = {.limit = {{most_pico(BODY) + 19 * HI_PICO}, 0, 0},
+            .policy = BELAY_BUDGET_WAIT});
+    for (size_t i = 0; i < 20; i++) {
+        cr_expect(zero(int, seen.results[i].code));
+    }
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, 20 * HI_PICO));
+    finish();
+}
+
+Test(llm_account, l34_a_call_that_waits_for_a_retry_holds_nothing)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .budget.limit = {{most_pico(BODY)}, 0, 0});
+    cr_assert(eq(sz, seen.attempt_count, 2));
+    cr_expect(seen.attempts[0].will_retry);
+    cr_expect(zero(i64, seen.at_attempt[0].held.cost.pico));
+    cr_expect(zero(i64, seen.at_attempt[0].held.requests));
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO));
+    finish();
+}
+
+/* While one sleeps, another one uses the room. */
+Test(llm_account, l34_others_go_while_a_call_waits_for_a_retry)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .count = 2,
+        .budget = {.limit = {{0}, 0, 2}, .policy = BELAY_BUDGET_WAIT},
+        .opts.rates = {.requests = 600});
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(zero(int, seen.results[1].code), "%s", seen.results[1].message);
+    cr_expect(lt(i64, seen.results[1].at_ns, seen.results[0].at_ns));
+    cr_expect(eq(i64, seen.budget.spent.requests, 2));
+    finish();
+}
+
+/* ---- streams ---- */
+
+static const struct belay_budget_opts plenty = {.limit = {{S * 1000}, 0, 0}};
+
+Test(llm_account, l55_a_stream_is_settled_at_its_end)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
+
+    PLAY(routes, .ask = ASK_STREAM, .body = STREAM_BODY, .budget = plenty);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO));
+    cr_expect(zero(i64, seen.budget.uncertain.cost.pico));
+    cr_expect(eq(sz, seen.attempt_count, 1));
+    finish();
+}
+
+Test(llm_account, l44_l55_a_stream_that_is_cut_or_left_is_in_doubt)
+{
+    static const struct fault_route cut[] = {
+        FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD DELTA), FAULT_DO_CLOSE)};
+    static const struct fault_route hung[] = {
+        FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD DELTA), FAULT_DO_HANG)};
+    const int64_t most = most_pico(STREAM_BODY);
+
+    PLAY(cut, .ask = ASK_STREAM, .body = STREAM_BODY, .budget = plenty);
+    cr_expect(eq(int, seen.results[0].code, BELAY_ETRUNCATED));
+    cr_expect(eq(i64, seen.budget.uncertain.cost.pico, most));
+    cr_expect(eq(int, (int)seen.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    cr_expect(gt(i64, seen.usage.in_total, 0));
+    cr_expect(gt(i64, seen.usage.out_total, 0));
+    cr_expect(gt(i64, seen.ledger.usage.out_total, 0));
+    finish();
+    PLAY(hung, .ask = ASK_STREAM_LEFT, .body = STREAM_BODY, .budget = plenty);
+    cr_expect(zero(int, seen.results[0].code));
+    cr_expect(eq(i64, seen.budget.uncertain.cost.pico, most));
+    cr_expect(eq(int, (int)seen.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    cr_expect(eq(sz, seen.attempt_count, 1), "L29: it has its record");
+    cr_expect(eq(int, seen.attempts[0].code, BELAY_ECANCELED));
+    finish();
+}
+
+Test(llm_account, l44_l55_a_stream_that_is_drained_is_spent)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD DELTA), FAULT_DO_SLEEP(5),
+            FAULT_TEXT(STOP USAGE DONE), FAULT_DO_CLOSE)};
+
+    PLAY(routes, .ask = ASK_STREAM_LEFT, .body = STREAM_BODY, .budget = plenty,
+        .drain = belay_seconds(5));
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO));
+    cr_expect(zero(i64, seen.budget.uncertain.cost.pico));
+    finish();
+}
+
+/* ---- L46, L50: books and prices ---- */
+
+Test(llm_account, l46_a_ledger_has_every_attempt_however_a_call_ends)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, FAULT_DO_RESET),
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+    static const struct fault_route broken[] = {FAULT_ON(NULL, FAULT_DO_RESET)};
+
+    PLAY(routes, .no_budget = true);
+    cr_expect(zero(int, seen.results[0].code));
+    cr_expect(eq(u64, seen.ledger.attempts, 3));
+    cr_expect(zero(u64, seen.ledger.unknown));
+    cr_expect(gt(i64, seen.ledger.usage.in_total, 9), "what broke is there");
+    cr_expect(gt(i64, seen.ledger.cost.amount.pico, HI_PICO));
+    finish();
+    PLAY(broken, .no_budget = true, .max_retries = 1);
+    cr_expect(eq(int, seen.results[0].code, BELAY_ERESET));
+    cr_expect(eq(u64, seen.ledger.attempts, 2));
+    cr_expect(gt(i64, seen.ledger.usage.in_total, 0));
+    finish();
+}
+
+Test(llm_account, l50_the_service_tier_of_the_answer_sets_the_price)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        NULL, CLOSED("200 OK", "",
+                  "{\"service_tier\":\"flex\",\"choices\":[{\"message\":"
+                  "{\"content\":\"hi\"}}],\"usage\":{\"prompt_tokens\":9,"
+                  "\"completion_tokens\":2}}"))};
+
+    PLAY(routes, .budget = plenty);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO / 2));
+    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO / 2));
+    finish();
+}
+
+Test(llm_account, l54_embeddings_have_no_output)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, CLOSED("200 OK", "",
+                           "{\"data\":[{\"index\":0,\"embedding\":[1.0]}],"
+                           "\"usage\":{\"prompt_tokens\":5}}"))};
+
+    PLAY(routes, .ask = ASK_EMBED, .budget = plenty);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, 5 * INT64_C(1000000)));
+    finish();
+    PLAY(routes, .ask = ASK_SEND, .path = "/embeddings",
+        .body = "{\"model\":\"v\",\"input\":\"hi\"}", .budget = plenty);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, 5 * INT64_C(1000000)));
+    finish();
+}
+
+/* ---- L60-L65: rates ---- */
+
+Test(llm_account, l60_l61_calls_go_at_the_rate)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .count = 4, .opts.rates = {.requests = 60}, .no_budget = true);
+    cr_expect(zero(i64, seen.results[0].at_ns));
+    cr_expect(eq(i64, seen.results[1].at_ns, 1 * S));
+    cr_expect(eq(i64, seen.results[2].at_ns, 2 * S));
+    cr_expect(eq(i64, seen.results[3].at_ns, 3 * S));
+    finish();
+    PLAY(routes, .count = 4, .opts.rates = {.requests = 60},
+        .opts.unlimited = true, .no_budget = true);
+    cr_expect(zero(i64, seen.results[3].at_ns));
+    finish();
+}
+
+Test(llm_account, l65_tokens_are_charged_as_the_server_counts_them)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    /* 60 tokens at once, then one a second; each call has used 11. */
+    PLAY(routes, .in_turn = true, .count = 10, .no_budget = true,
+        .opts.rates = {.tokens = 60, .burst = belay_seconds(60)});
+    cr_expect(zero(i64, seen.results[0].at_ns));
+    cr_expect(gt(i64, seen.results[9].at_ns, 40 * S));
+    cr_expect(lt(i64, seen.results[9].at_ns, 100 * S));
+    finish();
+}
+
+Test(llm_account, l63_a_server_tells_its_rate)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, CLOSED("200 OK",
+                           "X-RateLimit-Limit-Requests: 60\r\n"
+                           "x-ratelimit-remaining-requests: 0\r\n",
+                           HI_BODY))};
+
+    PLAY(routes, .in_turn = true, .count = 3, .no_budget = true);
+    cr_expect(zero(i64, seen.results[0].at_ns));
+    cr_expect(eq(i64, seen.results[1].at_ns, 1 * S));
+    cr_expect(eq(i64, seen.results[2].at_ns, 2 * S));
+    finish();
+}
+
+Test(llm_account, l64_a_server_that_asks_for_time_gets_it_from_all)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, CLOSED("429 Slow", "Retry-After: 7\r\n", "{}")),
+        FAULT_ON(NULL, OK)};
+    static const struct fault_route failing[] = {
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .in_turn = true, .count = 2, .no_budget = true,
+        .max_retries = BELAY_LLM_NO_RETRIES);
+    cr_expect(eq(int, seen.results[0].code, BELAY_EHTTP));
+    cr_expect(zero(int, seen.results[1].code));
+    cr_expect(ge(i64, seen.results[1].at_ns, 7 * S));
+    cr_expect(le(i64, seen.results[1].at_ns, 8 * S));
+    finish();
+    PLAY(failing, .in_turn = true, .count = 2, .no_budget = true,
+        .max_retries = BELAY_LLM_NO_RETRIES);
+    cr_expect(zero(i64, seen.results[1].at_ns), "it asked for nothing");
+    finish();
+}
+
+static struct belay_slice
+one_group(struct belay_slice model, void *arg)
+{
+    (void)model;
+    (void)arg;
+    return (struct belay_slice){"all", 3};
+}
+
+Test(llm_account, l60_models_have_rates_of_their_own_or_share_them)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, CLOSED("429 Slow", "Retry-After: 7\r\n", "{}"))};
+
+    PLAY(routes, .max_retries = BELAY_LLM_NO_RETRIES, .no_budget = true,
+        .count = 2, .in_turn = true, .other_body = "{\"model\":\"n\"}");
+    cr_expect(zero(i64, seen.results[1].at_ns), "another model");
+    finish();
+    PLAY(routes, .max_retries = BELAY_LLM_NO_RETRIES, .no_budget = true,
+        .count = 2, .in_turn = true, .other_body = "{\"model\":\"n\"}",
+        .opts.rate_group = one_group);
+    cr_expect(ge(i64, seen.results[1].at_ns, 7 * S));
+    finish();
+}
+
+/* ---- leaving ---- */
+
+/* A client whose calls, of an outer block, all wait for something of ours. */
+Test(llm_account, leaving_ends_calls_that_wait_for_a_budget_or_a_rate)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+    static const struct fault_route slow[] = {
+        FAULT_ON(NULL, CLOSED("429 Slow", "Retry-After: 60\r\n", "{}"))};
+
+    PLAY(routes, .count = 3, .opts.rates = {.requests = 1},
+        .leave = belay_seconds(1), .no_budget = true);
+    cr_expect(zero(int, seen.results[0].code));
+    cr_expect(eq(int, seen.results[1].code, BELAY_ECLOSED));
+    cr_expect(eq(int, seen.results[2].code, BELAY_ECLOSED));
+    cr_expect(eq(sz, seen.ended, 3));
+    finish();
+    /* The first one holds the only room while it waits for its rate. */
+    PLAY(slow, .count = 3, .leave = belay_seconds(1),
+        .opts.rates = {.requests = 1}, .max_retries = BELAY_LLM_NO_RETRIES,
+        .budget = {.limit = {{0}, 0, 1}, .policy = BELAY_BUDGET_WAIT});
+    cr_expect(eq(int, seen.results[0].code, BELAY_EHTTP));
+    cr_expect(eq(int, seen.results[1].code, BELAY_ECLOSED));
+    cr_expect(eq(int, seen.results[2].code, BELAY_ECLOSED));
+    cr_expect(eq(sz, seen.ended, 3));
+    finish();
+}
+
+/* ---- L73-L77: the recorder ---- */
+
+static char record_path[] = "/tmp/belay-account-XXXXXX.jsonl";
+
+static char *
+read_record(void)
+{
+    static char text[1 << 20];
+    FILE *stream = fopen(record_path, "rb");
+    size_t len;
+
+    cr_assert(stream != NULL);
+    len = fread(text, 1, sizeof(text) - 1, stream);
+    text[len] = '\0';
+    cr_assert(zero(int, fclose(stream)));
+    return text;
+}
+
+static size_t
+count_in(const char *text, const char *part)
+{
+    size_t count = 0;
+
+    while ((text = strstr(text, part)) != NULL) {
+        text += strlen(part);
+        count++;
+    }
+    return count;
+}
+
+static void
+make_record(void)
+{
+    const int fd = mkstemps(record_path, 6);
+
+    cr_assert(ge(int, fd, 0));
+    cr_assert(zero(int, close(fd)));
+}
+
+Test(llm_account, l73_l74_each_attempt_is_recorded)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+    const char *text;
+
+    make_record();
+    PLAY(routes, .record = record_path, .no_budget = true);
+    finish();
+    text = read_record();
+    cr_expect(eq(sz, count_in(text, "\"row\":\"start\""), 2));
+    cr_expect(eq(sz, count_in(text, "\"body\":" BODY), 2));
+    cr_expect(eq(sz, count_in(text, "\"number\":1"), 1), "%s", text);
+    cr_expect(eq(sz, count_in(text, "\"number\":2"), 1));
+    cr_expect(
+        eq(sz, count_in(text, "\"status\":\"error\",\"http_status\":503"), 1));
+    cr_expect(
+        eq(sz, count_in(text, "\"status\":\"ok\",\"http_status\":200"), 1));
+    cr_expect(eq(sz, count_in(text, "\"cost_picodollars\":17000000"), 1));
+    cr_expect(eq(sz, count_in(text, ",\"model\":\"m-7\""), 1));
+    cr_expect(eq(sz, count_in(text, "\"request_id\":\"req-1\""), 1));
+    cr_expect(zero(sz, count_in(text, KEY)));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+Test(llm_account, l74_l76_streams_and_what_quotes_the_key)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
+    static const struct fault_route quoting[] = {FAULT_ON(
+        NULL, CLOSED("401 No", "",
+                  "{\"error\":{\"message\":\"wrong key " KEY "!\"}}"))};
+    const char *text;
+
+    make_record();
+    PLAY(routes, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    finish();
+    PLAY(quoting, .record = record_path, .no_budget = true);
+    finish();
+    text = read_record();
+    cr_expect(eq(sz, count_in(text, "\"row\":\"end\""), 2));
+    cr_expect(eq(sz, count_in(text, "\"body\":\"hello\""), 1), "%s", text);
+    cr_expect(eq(sz, count_in(text, "wrong key *******************!"), 1));
+    cr_expect(zero(sz, count_in(text, KEY)));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+/* ---- every cancel, every refused allocation ---- */
+
+static void
+sweep_play(const struct fault_route *routes, size_t count,
+    struct play arguments, size_t (*sweep_fn)(const struct program *program))
+{
+    char url[128];
+    const int pid = fault_server_start_apart(routes, count, url, sizeof(url));
+    const struct program program = {.function = &play, .arguments = &arguments};
+
+    make_record();
+    arguments.base_url = url;
+    arguments.record = record_path;
+    arguments.count = 2;
+    arguments.budget.limit.cost.pico = most_pico(BODY) * 3 / 2;
+    arguments.budget.policy = BELAY_BUDGET_WAIT;
+    arguments.opts.rates.requests = 60;
+    cr_expect(gt(sz, sweep_fn(&program), 10));
+    fault_server_stop_apart(pid);
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+static const struct fault_route good[] = {FAULT_ON(NULL, OK)};
+static const struct fault_route busy[] = {FAULT_ON(NULL, BUSY)};
+static const struct fault_route events[] = {
+    FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
+
+Test(llm_account, l59_every_cancel_of_calls)
+{
+    sweep_play(good, 1, (struct play){.count = 2}, sweep_cancels);
+}
+
+Test(llm_account, l59_every_cancel_of_calls_with_retries)
+{
+    sweep_play(busy, 1, (struct play){.count = 2}, sweep_cancels);
+}
+
+Test(llm_account, l59_every_cancel_of_streams)
+{
+    sweep_play(events, 1, (struct play){.ask = ASK_STREAM, .body = STREAM_BODY},
+        sweep_cancels);
+}
+
+Test(llm_account, l59_every_refused_allocation_of_calls)
+{
+    sweep_play(good, 1, (struct play){.count = 2}, sweep_allocs);
+}
+
+Test(llm_account, l59_every_refused_allocation_of_streams)
+{
+    sweep_play(events, 1, (struct play){.ask = ASK_STREAM, .body = STREAM_BODY},
+        sweep_allocs);
+}
