@@ -8,8 +8,9 @@
  * its session has said, which nobody else changes meanwhile; keeping it moves
  * one pointer, undoing it lets go of one. Both allocate nothing.
  */
-#include "llm/session/session.h"
+#include <belay/turn.h>
 
+#include "llm/session/session.h"
 #include "runtime/internal.h"
 
 #include <belay/async.h>

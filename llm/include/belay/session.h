@@ -128,7 +128,8 @@ BELAY_API void belay_llm_session_unref(belay_llm_session *session);
 /**
  * belay_llm_session_set_model - ask another model from the next turn on
  *
- *   model  copied
+ *   session  not NULL
+ *   model    copied
  *
  * Owner:   nothing changes hands.
  * Errors:  BELAY_EINVAL  NULL or empty
@@ -143,7 +144,8 @@ BELAY_API int belay_llm_session_set_model(
 /**
  * belay_llm_session_set_system - another system text from the next turn on
  *
- *   system  copied; {NULL, 0}: none
+ *   session  not NULL
+ *   system   copied; {NULL, 0}: none
  *
  * Owner:   nothing changes hands.
  * Errors:  BELAY_ENOMEM  nothing has changed
@@ -156,8 +158,9 @@ BELAY_API int belay_llm_session_set_system(
 /**
  * belay_llm_session_append - add messages that were said elsewhere
  *
- *   messages  `count` of them; copied. Calls and results belong together, none
- *             is left open
+ *   session   not NULL
+ *   messages  copied. Calls and results belong together, none is left open
+ *   count     of messages
  *
  * All of them or none.
  *
@@ -176,6 +179,8 @@ BELAY_API int belay_llm_session_append(belay_llm_session *session,
 
 /**
  * belay_llm_session_clear - forget what was said
+ *
+ *   session  not NULL
  *
  * System text, model and figures stay.
  *
@@ -212,8 +217,9 @@ struct belay_llm_trimmed {
 /**
  * belay_llm_session_trim - drop the oldest messages
  *
- *   trim  not NULL
- *   ret   NULL, or receives what was done; untouched on failure
+ *   session  not NULL
+ *   trim     not NULL
+ *   ret      NULL, or receives what was done; untouched on failure
  *
  * Dropped are whole exchanges, from what a user has said to before what a user
  * said next, so that no call is parted from its result. The newest exchange is
@@ -233,6 +239,7 @@ BELAY_API int belay_llm_session_trim(belay_llm_session *session,
 /**
  * belay_llm_session_message - a message of what was said
  *
+ *   session         not NULL
  *   n               from 0, the oldest
  *   ret             receives it; untouched on failure
  *   ret_incomplete  NULL, or receives whether its answer broke off
@@ -265,7 +272,8 @@ struct belay_llm_session_stats {
 /**
  * belay_llm_session_get_stats - where a session stands now
  *
- *   ret  receives it
+ *   session  not NULL
+ *   ret      receives it
  *
  * Owner:   see the struct.
  * Errors:  none.
