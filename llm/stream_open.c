@@ -313,6 +313,7 @@ belay_llm_stream_open(belay_task *task, belay_llm_client *client,
         .on_attempt = chat->on_attempt,
         .arg = chat->arg,
         .account.ledger = chat->ledger,
+        .account.turn = chat->turn,
         .max_retries = chat->max_retries,
     };
     stream->provider = belay__provider_of(

@@ -349,6 +349,15 @@ belay__budget_hold(belay_budget *budget, const struct belay_amount *most,
     return try_now(budget, most, ret, &blocker) == 0;
 }
 
+bool
+belay__budget_is_within(const belay_budget *budget, const belay_budget *outer)
+{
+    while (budget != NULL && budget != outer) {
+        budget = budget->parent;
+    }
+    return budget != NULL;
+}
+
 void
 belay__budget_caps(const belay_budget *budget, struct belay__caps *ret)
 {

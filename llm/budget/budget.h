@@ -9,6 +9,10 @@ struct belay__caps {
     bool cost;   /* what it costs: money is limited */
     bool output; /* how long its answer may get: room is held for that */
 };
+/* Is a budget another one, or inside of it? NULL is in none. */
+bool belay__budget_is_within(
+    const belay_budget *budget, const belay_budget *outer);
+
 /* Of a budget and those around it; NULL is fine. */
 void belay__budget_caps(const belay_budget *budget, struct belay__caps *ret);
 

@@ -8,6 +8,8 @@
  */
 #include "llm/session/session.h"
 
+#include "llm/account.h"
+#include "llm/budget/budget.h"
 #include "llm/reply.h"
 #include "llm/stream.h"
 #include "runtime/internal.h"
@@ -23,15 +25,31 @@ struct asking {
     struct belay__history *history; /* a reference: what is asked */
     struct belay_llm_message *messages;
     size_t count;
-    struct belay_ledger ledger; /* of this question */
-    belay_llm_reply *reply;     /* ours, until it is given away */
-    belay_llm_reply **keep;     /* NULL, or who wants it in any case */
+    struct belay__llm_turn books; /* where it is entered … */
+    struct belay_ledger ledger;   /* … and here */
+    belay_llm_reply *reply;       /* ours, until it is given away */
+    belay_llm_reply **keep;       /* NULL, or who wants it in any case */
     bool staged;
 };
+
+/* That of the session, or one within it that the task is in; NULL: the
+ * session has none, and the call goes by its own.
+ */
+static belay_budget *
+budget_of(const belay_task *task, const belay_llm_session *session)
+{
+    belay_budget *current = belay_budget_current(task);
+
+    return session->budget != NULL
+                   && belay__budget_is_within(current, session->budget)
+               ? current
+               : session->budget;
+}
 
 static int
 open_asking(belay_task *task, struct asking *asking, belay_llm_turn *turn)
 {
+    const belay_llm_session *session = turn->session;
     const size_t count = belay__history_count(turn->history);
     int code = belay_cancel_scope_new(belay_task_runtime(task),
         BELAY_CANCEL_SCOPE_OPTS(.name = "llm question"), &asking->scope);
@@ -40,7 +58,7 @@ open_asking(belay_task *task, struct asking *asking, belay_llm_turn *turn)
         return code;
     }
     asking->messages =
-        belay__alloc(turn->session->memory, count * sizeof(*asking->messages));
+        belay__alloc(session->memory, count * sizeof(*asking->messages));
     if (count > 0 && asking->messages == NULL) {
         belay_cancel_scope_free(asking->scope);
         return BELAY_ENOMEM;
@@ -51,6 +69,15 @@ open_asking(belay_task *task, struct asking *asking, belay_llm_turn *turn)
     asking->chat = turn->settings->chat;
     asking->chat.messages = asking->messages;
     asking->chat.message_count = count;
+    asking->chat.ledger = &asking->ledger;
+    asking->chat.turn = &asking->books;
+    asking->books = (struct belay__llm_turn){
+        .session = session->id,
+        .turn = turn->id,
+        .parent_turn =
+            session->last_turn[0] != '\0' ? session->last_turn : NULL,
+        .budget = budget_of(task, session),
+    };
     asking->turn = belay__turn_ref(turn);
     turn->asking = asking->scope;
     return 0;

@@ -1,7 +1,7 @@
 /* said.c - a message that was said, and never changes again. */
 #include "llm/session/said.h"
 
-#include "llm/provider/usage.h"
+#include "llm/budget/estimate.h"
 #include "llm/session/pack.h"
 #include "runtime/basics.h"
 
@@ -145,17 +145,17 @@ pack_message(struct belay__packer *packer, const struct belay_llm_message *from,
 static int64_t
 guess_tokens(const struct belay_llm_message *message)
 {
-    int64_t sum = 4 + belay__usage_guess(message->content);
+    int64_t sum = 4 + belay__estimate_bytes(message->content);
 
     for (size_t i = 0; i < message->part_count; i++) {
         /* Images cost by their pixels, which nobody here counts. */
         sum += message->parts[i].type == BELAY_LLM_PART_TEXT
-                   ? belay__usage_guess(message->parts[i].data)
+                   ? belay__estimate_bytes(message->parts[i].data)
                    : 1000;
     }
     for (size_t i = 0; i < message->tool_call_count; i++) {
-        sum += belay__usage_guess(message->tool_calls[i].name)
-               + belay__usage_guess(message->tool_calls[i].arguments);
+        sum += belay__estimate_bytes(message->tool_calls[i].name)
+               + belay__estimate_bytes(message->tool_calls[i].arguments);
     }
     return sum;
 }

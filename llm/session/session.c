@@ -7,6 +7,7 @@
  */
 #include "llm/session/session.h"
 
+#include "llm/client.h"
 #include "runtime/internal.h"
 
 #include <belay/async.h>
@@ -182,10 +183,14 @@ has_limit(const struct belay_amount *limit)
 static belay_next
 open_budget(belay_task *task, struct session_scope *self)
 {
-    belay_budget *parent = self->base != NULL ? self->base->budget : NULL;
+    belay_budget *parent = self->client->budget; /* NULL: the current one */
 
+    if (self->base != NULL && self->base->budget != NULL) {
+        parent = self->base->budget;
+    }
     if (!has_limit(&self->opts.limit)) {
-        self->session->budget = belay_budget_ref(parent);
+        self->session->budget =
+            belay_budget_ref(self->base != NULL ? self->base->budget : NULL);
         return belay_null(task, NULL);
     }
     return belay_budget_open(task,

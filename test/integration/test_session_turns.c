@@ -6,8 +6,11 @@
 #include "test/support/fault_server.h"
 #include "test/support/session_program.h"
 
+#include <belay/record.h>
+
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEXT(literal) ((char *)(uintptr_t)(literal))
@@ -112,6 +115,7 @@ struct play {
     belay_group *group;
     belay_cancel_scope *scope;
     belay_hold *hold;
+    belay_context *context;
     belay_task *tasks[3];
     char before[1024];
     int i;
@@ -171,6 +175,14 @@ static int
 add(belay_llm_turn *turn, struct belay_llm_message message)
 {
     return belay_llm_turn_add(turn, &message);
+}
+
+static void
+free_context(void *arg)
+{
+    struct play *self = arg;
+
+    belay_context_free(self->context);
 }
 
 static void
@@ -802,6 +814,127 @@ Test(session_turns, l72_a_turn_goes_on_with_what_it_began_with)
     static const struct fault_route routes[] = {FAULT_ON(PATH, SAYS("1"))};
 
     SCENE(routes, set_in_between, .size = 0);
+}
+
+/* ---- budgets and recorders ---- */
+
+/* The asker is outside of the session, in no budget of its own. */
+PLAY(one_request_allowed)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
+        BELAY_WITH (belay_llm_session_open(task, self->client,
+            BELAY_LLM_SESSION_OPTS(.model = "m", .limit.requests = 2),
+            &self->session)) {
+            BELAY_AWAIT(belay_llm_chat(task, NULL, "one", &self->reply));
+            drop_reply(self);
+            BELAY_CHECK(belay_group_spawn(self->group, &asker,
+                &(const struct asker){.session = self->session, .text = "x"},
+                BELAY_SPAWN_OPTS(.task = &self->tasks[0],
+                    .context = self->context)));
+            BELAY_AWAIT(belay_task_join(task, self->tasks[0]));
+            cr_expect(zero(int, belay_task_result(self->tasks[0])->code));
+            belay_task_unref(self->tasks[0]);
+            BELAY_WITH (
+                belay_llm_session_fork(task, self->session, NULL, NULL)) {
+                BELAY_TRY(belay_llm_chat(task, NULL, "three", &self->reply));
+                cr_expect(eq(int, belay_result(task)->code, BELAY_EBUDGET));
+            }
+            BELAY_TRY(belay_llm_chat(task, NULL, "three", &self->reply));
+            cr_expect(eq(int, belay_result(task)->code, BELAY_EBUDGET));
+            cr_expect(eq(sz, stats_of(self->session).messages, 4));
+            cr_expect(eq(sz, fault_server_requests(self->server, NULL), 2));
+        }
+    }
+    BELAY_END;
+}
+
+PLAY(outside_of_budgets)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_context_capture(task, &self->context));
+    BELAY_WITH (belay_defer(task, free_context, self)) {
+        BELAY_AWAIT(belay_call(task, &one_request_allowed, self));
+    }
+    BELAY_END;
+}
+
+Test(session_turns, l53_the_budget_of_a_session_holds_for_whoever_asks)
+{
+    static const struct fault_route routes[] = {FAULT_ON(PATH, SAYS("1"))};
+
+    SCENE(routes, outside_of_budgets, .size = 0);
+}
+
+/* The n-th line of the recorder's file that has a text; "" if there is none. */
+static const char *
+recorded(const char *path, const char *text, int n)
+{
+    static char line[8192];
+    FILE *file = fopen(path, "r");
+
+    cr_assert(ne(ptr, file, NULL));
+    while (fgets(line, sizeof(line), file) != NULL) {
+        if (strstr(line, text) != NULL && n-- == 0) {
+            (void)fclose(file);
+            return line;
+        }
+    }
+    (void)fclose(file);
+    return "";
+}
+
+/* The value of a key in a line of JSON, in a static buffer. */
+static const char *
+value_of(const char *line, const char *key)
+{
+    static char values[4][64];
+    static unsigned next;
+    char *value = values[next++ % 4];
+    const char *at = strstr(line, key);
+
+    value[0] = '\0';
+    if (at != NULL) {
+        (void)sscanf(at + strlen(key), "\":\"%63[^\"]", value);
+    }
+    return value;
+}
+
+static char record_path[] = "/tmp/belay-session-XXXXXX.jsonl";
+
+PLAY(two_recorded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(
+        task, BELAY_RECORDER_OPTS(.path = record_path), NULL)) {
+        BELAY_AWAIT(belay_llm_chat(task, NULL, "one", &self->reply));
+        drop_reply(self);
+        BELAY_AWAIT(belay_llm_chat(task, NULL, "two", &self->reply));
+        drop_reply(self);
+    }
+    for (self->i = 0; self->i < 2; self->i++) {
+        cr_expect(eq(str,
+            TEXT(value_of(
+                recorded(record_path, "\"session\":", self->i), "session")),
+            TEXT(stats_of(self->session).id)));
+    }
+    cr_expect(eq(str,
+        TEXT(value_of(
+            recorded(record_path, "\"parent_turn\":\"", 0), "parent_turn")),
+        TEXT(value_of(recorded(record_path, "\"turn\":\"", 0), "turn"))));
+    BELAY_END;
+}
+
+Test(session_turns, l74_a_recorder_knows_session_and_turn)
+{
+    static const struct fault_route routes[] = {FAULT_ON(PATH, SAYS("1"))};
+    const int fd = mkstemps(record_path, 6);
+
+    cr_assert(ge(int, fd, 0));
+    (void)close(fd);
+    SCENE(routes, two_recorded, .size = 0);
+    (void)unlink(record_path);
 }
 
 /* ---- sweeps ---- */

@@ -79,6 +79,8 @@ enum belay_llm_tool_choice {
 typedef void belay_llm_attempt_fn(
     const struct belay_llm_attempt *attempt, void *arg);
 
+struct belay__llm_turn;
+
 /* A request in parts. What `extra` says too is sent once, as said here. */
 struct belay_llm_chat {
     size_t size; /* of this struct; BELAY_LLM_CHAT() fills it */
@@ -107,6 +109,7 @@ struct belay_llm_chat {
     void *arg;                        /* for on_attempt */
     struct belay_ledger *ledger;      /* NULL, or where each attempt is entered,
                                     however the call ends; price.h */
+    const struct belay__llm_turn *turn; /* for the library */
 };
 #define BELAY_LLM_CHAT(...)          \
     (&(const struct belay_llm_chat){ \
