@@ -27,6 +27,7 @@
     X(cl_program_build_info, uint32_t)              \
     X(cl_kernel_info, uint32_t)                     \
     X(cl_event_info, uint32_t)                      \
+    X(cl_command_queue_info, uint32_t)              \
     X(cl_platform_id, struct _cl_platform_id *)     \
     X(cl_device_id, struct _cl_device_id *)         \
     X(cl_context, struct _cl_context *)             \
@@ -82,6 +83,7 @@
     X(CL_CONTEXT_PLATFORM, 0x1084)          \
     X(CL_MEM_READ_WRITE, 1)                 \
     X(CL_MEM_USE_HOST_PTR, 8)               \
+    X(CL_QUEUE_REFERENCE_COUNT, 0x1092)     \
     X(CL_PROGRAM_BUILD_LOG, 0x1183)         \
     X(CL_KERNEL_NUM_ARGS, 0x1191)           \
     X(CL_EVENT_COMMAND_EXECUTION_STATUS, 0x11D3)
@@ -112,6 +114,9 @@
     X(clCreateCommandQueue, cl_command_queue,                                  \
         (cl_context context, cl_device_id device,                              \
             cl_command_queue_properties properties, cl_int * ret_code))        \
+    X(clGetCommandQueueInfo, cl_int,                                           \
+        (cl_command_queue queue, cl_command_queue_info what, size_t size,      \
+            void *ret, size_t *ret_size))                                      \
     X(clReleaseCommandQueue, cl_int, (cl_command_queue queue))                 \
     X(clCreateBuffer, cl_mem,                                                  \
         (cl_context context, cl_mem_flags flags, size_t bytes, void *host,     \

@@ -9,15 +9,40 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum {
     PAGE = 4096,   /* aligned and of this size, host memory is not copied */
     STOP_WORD = 0, /* the first of its words */
     SCRATCH_BYTES = 256,
     LOG_MAX = 65536,
+    SETTLE_STEPS = 1000, /* 100 ms in all */
+    SETTLE_STEP_NS = 100000,
 };
 
 /* ---- opening, closing, resetting ---- */
+
+/* Waits until nothing but the slot holds its queue. A thread of PoCL gives the
+ * last event back a moment after it was waited for, and with it looks at the
+ * device; a part of a device would be gone by then. The count is a hint only,
+ * so there is an end to the waiting.
+ */
+static void
+settle_queue(const struct belay__opencl_slot *slot)
+{
+    const struct timespec step = {0, SETTLE_STEP_NS};
+    cl_uint holders = 1;
+
+    for (int i = 0; i < SETTLE_STEPS; i++) {
+        if (slot->opencl->call.clGetCommandQueueInfo(slot->queue,
+                CL_QUEUE_REFERENCE_COUNT, sizeof(holders), &holders, NULL)
+                != CL_SUCCESS
+            || holders <= 1) {
+            return;
+        }
+        (void)nanosleep(&step, NULL);
+    }
+}
 
 /* What belongs to the context; codes say nothing here. */
 static void
@@ -49,6 +74,7 @@ unmake(struct belay__opencl_slot *slot)
         (void)call->clReleaseMemObject(slot->words_at);
     }
     if (slot->queue != NULL) {
+        settle_queue(slot);
         (void)call->clReleaseCommandQueue(slot->queue);
     }
     if (slot->context != NULL) {

@@ -184,6 +184,17 @@ Test(gpu_opencl_faults, g11_a_refusal_is_waited_for_on_a_lost_device_too)
     close_bench(&bench);
 }
 
+/* PoCL's thread may hold an event, and by it the queue, for a moment more. */
+Test(gpu_opencl_faults, g11_a_queue_is_released_when_nobody_else_holds_it)
+{
+    struct bench bench;
+
+    open_bench(&bench);
+    cr_expect(eq(int, run(&bench), 0));
+    script("held:1:1 held:2:1 held:3:1");
+    close_bench(&bench);
+}
+
 Test(gpu_opencl_faults, g28_health_that_fails_twice_is_a_lost_context)
 {
     struct bench bench;

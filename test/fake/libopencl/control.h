@@ -6,6 +6,8 @@
  *     clFinish:2:-5     the second call from now answers so, and does nothing
  *     event:1:-5        the first kernel from now fails on its way, with this
  *                       status, as a device reports it: by its event
+ *     held:1:1          who asks for the holders of a queue next hears of one
+ *                       more; to release one before they have asked aborts
  */
 #ifndef FAKE_OPENCL_CONTROL_H
 #define FAKE_OPENCL_CONTROL_H

@@ -144,6 +144,43 @@ CODES(CODE_CALL)
     }
 HANDLES(HANDLE_CALL)
 
+cl_int clGetCommandQueueInfo(cl_command_queue queue, cl_command_queue_info what,
+    size_t size, void *ret, size_t *ret_size);
+cl_int clReleaseCommandQueue(cl_command_queue queue);
+
+cl_int
+clGetCommandQueueInfo(cl_command_queue queue, cl_command_queue_info what,
+    size_t size, void *ret, size_t *ret_size)
+{
+    cl_int (*ask)(
+        cl_command_queue, cl_command_queue_info, size_t, void *, size_t *);
+    cl_int code;
+
+    REAL(clGetCommandQueueInfo, ask);
+    code = ask(queue, what, size, ret, ret_size);
+    if (code == CL_SUCCESS && what == CL_QUEUE_REFERENCE_COUNT) {
+        *(cl_uint *)ret += (cl_uint)scripted("held");
+    }
+    return code;
+}
+
+cl_int
+clReleaseCommandQueue(cl_command_queue queue)
+{
+    cl_int (*release)(cl_command_queue);
+
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < rule_count; i++) {
+        if (strcmp(rules[i].name, "held") == 0 && rules[i].left > 0) {
+            fprintf(stderr, "a queue is released that others hold\n");
+            abort();
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    REAL(clReleaseCommandQueue, release);
+    return release(queue);
+}
+
 cl_int clEnqueueNDRangeKernel(cl_command_queue queue, cl_kernel kernel,
     cl_uint dimensions, const size_t *offset, const size_t *global,
     const size_t *local, cl_uint count, const cl_event *after,
