@@ -114,6 +114,7 @@ static const struct look looks[] = {
     [BELAY_GPU_SLOT_PROBATION] = {"probation", "35"},
     [BELAY_GPU_SLOT_STUCK] = {"stuck", "1;31"},
     [BELAY_GPU_SLOT_DEAD] = {"dead", "1;31"},
+    [BELAY_GPU_SLOT_FOREIGN] = {"foreign", "35"},
 };
 
 static void

@@ -74,7 +74,7 @@ static void
 put_span(struct tracer *tracer, const struct belay__gpu_span *span)
 {
     static const char *const names[] = {"free", "held", "running", "draining",
-        "quarantined", "probation", "stuck", "dead"};
+        "quarantined", "probation", "stuck", "dead", "foreign"};
 
     begin_slice(tracer, span->slot, span->begin, names[span->state], "slot");
     (void)fputc('}', tracer->out);

@@ -10,7 +10,7 @@
  * nobody else is granted there; those that hold them leave one by one, so its
  * wait is bounded by the longest of their holds (G5).
  */
-#include "gpu/internal.h"
+#include "gpu/lock.h"
 
 /* The slots are the request's from this moment on, before its task runs. */
 static void
@@ -209,21 +209,39 @@ pass_over_before(belay_gpu_pool *pool, const struct belay__gpu_request *chosen,
     return due;
 }
 
+/* Are the slots ours? No: another process has one, which is not FREE any more;
+ * so there is an end to asking.
+ */
+static bool
+take_locks(belay_gpu_pool *pool, const struct belay__gpu_request *request,
+    struct belay__gpu_slot *const *slots)
+{
+    return pool->locks == NULL
+           || belay__gpu_locks_take_all(pool, slots, request->devices);
+}
+
 /* Grants one request, if there is one to grant, and gives it. */
 static struct belay__gpu_request *
 serve_one(belay_gpu_pool *pool)
 {
     struct belay__gpu_slot *slots[BELAY_GPU_DEVICES_MAX];
-    struct belay__gpu_request *request = pool->reserved;
+    struct belay__gpu_request *request;
     struct belay__gpu_request *due = NULL;
     uint8_t order[BELAY_GPU_PRIORITIES];
     uint32_t turn = 0;
+    bool chosen;
 
-    if (request == NULL || !belay__gpu_place(pool, request, slots)) {
-        request = choose(pool, slots, order, &turn);
+    do {
+        request = pool->reserved;
+        chosen = request == NULL || !belay__gpu_place(pool, request, slots);
+        if (chosen) {
+            request = choose(pool, slots, order, &turn);
+        }
         if (request == NULL) {
             return NULL;
         }
+    } while (!take_locks(pool, request, slots));
+    if (chosen) {
         due = pass_over_before(pool, request, order, turn);
     }
     grant(pool, request, slots, belay__gpu_now(pool));
@@ -274,11 +292,30 @@ is_next(const belay_gpu_pool *pool, const struct belay__gpu_request *request)
            && class->buckets[request->bucket].first == NULL;
 }
 
+/* A place that is free now. What other processes had may be free by now, but
+ * is for those who wait, if somebody does.
+ */
+static bool
+find_now(belay_gpu_pool *pool, const struct belay__gpu_request *request,
+    struct belay__gpu_slot **slots)
+{
+    if (pool->locks != NULL && pool->waiting == 0) {
+        (void)belay__gpu_locks_retry(pool->locks);
+    }
+    while (belay__gpu_place(pool, request, slots)) {
+        if (take_locks(pool, request, slots)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 bool
 belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
 {
     struct belay__gpu_class *class = &pool->classes[request->priority];
     struct belay__gpu_slot *slots[BELAY_GPU_DEVICES_MAX];
+    struct belay__gpu_slot *others[BELAY_GPU_DEVICES_MAX];
     struct belay__gpu_request *due = NULL;
     uint8_t order[BELAY_GPU_PRIORITIES];
     uint32_t turn = 0;
@@ -287,20 +324,22 @@ belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
     if (pool->waiting > 0 && !is_next(pool, request)) {
         return false;
     }
-    if (!belay__gpu_place(pool, request, slots)) {
+    if (!find_now(pool, request, slots)) {
+        belay__gpu_locks_settle(pool);
         return false;
     }
     now = belay__gpu_now(pool);
     belay__gpu_note_request(pool, request, now);
     if (pool->waiting > 0) { /* as if it had waited, for no time */
         belay__gpu_queue_push(pool, request);
-        (void)choose(pool, slots, order, &turn);
+        (void)choose(pool, others, order, &turn);
         due = pass_over_before(pool, request, order, turn);
         belay__gpu_queue_remove(pool, request);
     }
     grant(pool, request, slots, now);
     class->stats.immediate++;
     reserve(pool, due);
+    belay__gpu_locks_settle(pool);
     return true;
 }
 

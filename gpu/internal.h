@@ -5,6 +5,7 @@
  *   slot:     FREE -> HELD <-> RUNNING -> DRAINING -> FREE
  *             any -> QUARANTINED -> PROBATION -> FREE, or DEAD
  *             DRAINING -> STUCK -> PROBATION
+ *             FREE <-> FOREIGN, with other processes about (lock.h)
  *
  * docs/design/gpu.md tells why. A request lies in the frame of the task that
  * waits; a lease lies in its first slot, so that a handle (slot, generation)
@@ -211,6 +212,7 @@ struct belay__gpu_leak {
 };
 
 struct belay__gpu_bridge;
+struct belay__gpu_locks;
 
 struct belay_gpu_pool {
     belay_runtime *runtime;
@@ -246,6 +248,7 @@ struct belay_gpu_pool {
     bool threads;                     /* the driver is not INLINE */
     struct belay__gpu_bridge *bridge; /* with threads */
     uint32_t in_flight;               /* operations with threads */
+    struct belay__gpu_locks *locks;   /* against other processes, or NULL */
     struct belay__gpu_memory *memories_unused;
     uint64_t memory_count;     /* of records */
     uint32_t deferring;        /* changes wait */

@@ -8,7 +8,7 @@
 
 #include <belay/timeout.h>
 
-#include "gpu/internal.h"
+#include "gpu/lock.h"
 
 /* ---- who holds ---- */
 
@@ -348,6 +348,7 @@ wait_for(struct belay__gpu_request *request)
             .slot = BELAY_GPU_NO_SLOT,
             .priority = request->priority,
         });
+    belay__gpu_locks_settle(pool); /* it may be another process's turn to end */
 }
 
 /* The first step of both ways to acquire: ends with the answer. */

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 
+#include "gpu/lock.h"
+
 #define OVERTAKES 16
 #define CLOSE_LIMIT_NS 5000000000
 #define MAX_RESETS 3
@@ -23,8 +25,8 @@ belay__gpu_pool_opts_check(const struct belay_gpu_pool_opts *opts)
         || opts->close_limit.ns < 0) {
         return "a time is negative";
     }
-    if (opts->exclusive) {
-        return "exclusive is not there yet";
+    if (belay__gpu_locks_check(opts) != NULL) {
+        return belay__gpu_locks_check(opts);
     }
     return belay__gpu_devices_check(opts->devices);
 }
@@ -33,7 +35,7 @@ static void
 set_options(belay_gpu_pool *pool, const struct belay_gpu_pool_opts *opts)
 {
     pool->opts = *opts;
-    pool->opts.devices = NULL; /* the caller's text; not needed any more */
+    pool->opts.devices = NULL; /* the caller's texts … */
     if (opts->name == NULL) {
         pool->opts.name = "gpu pool";
     }
@@ -193,6 +195,7 @@ belay__gpu_pool_free(belay_gpu_pool *pool)
         belay__gpu_memories_free(pool);
     } /* else they are the thread's that was left behind */
     belay__timer_fini(pool->runtime, &pool->timer);
+    belay__gpu_locks_free(pool->locks);
     belay__gpu_ring_close(pool);
     belay__free(memory, pool->lease_records,
         pool->slot_count * sizeof(*pool->lease_records));
@@ -225,6 +228,9 @@ make_parts(belay_gpu_pool *pool, const struct belay__gpu_found *found)
     if (code == 0) {
         code = make_reserves(pool);
     }
+    if (code == 0 && pool->opts.exclusive) {
+        code = belay__gpu_locks_open(pool, &pool->opts);
+    }
     if (code == 0 && pool->threads) {
         code = belay__gpu_bridge_open(pool, &pool->bridge);
     }
@@ -256,6 +262,7 @@ belay__gpu_pool_make(belay_runtime *runtime,
         belay__gpu_pool_free(pool);
         return code;
     }
+    pool->opts.lock_folder = NULL; /* … not needed any more */
     free(found->infos);
     found->infos = NULL;
     found->driver = NULL;

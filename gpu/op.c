@@ -72,6 +72,7 @@ belay__gpu_op_new(belay_gpu_pool *pool, enum belay__gpu_job job, size_t extra)
     memset(op, 0, offsetof(struct belay__gpu_op, note));
     op->note[0] = '\0';
     op->job = job;
+    op->patience_ns = 0;
     op->after = NULL;
     op->before = NULL;
     op->waiter = NULL;

@@ -9,6 +9,7 @@
  */
 #include <belay/gpu.h>
 
+#include "gpu/lock.h"
 #include "gpu/make.h"
 
 #include <pthread.h>
@@ -181,7 +182,7 @@ struct pool_scope {
     belay_gpu_pool *pool;
     struct belay__gpu_found *found;
     struct belay__gpu_probe probe;
-    struct belay_op closing; /* of the bridge */
+    struct belay_op closing; /* of the locks, then of the bridge */
     int code;
 };
 
@@ -270,6 +271,9 @@ pool_found(belay_task *task, void *self)
     if (code == 0 && belay_cancel_pending(task, NULL)) {
         code = BELAY_ECANCELED;
     }
+    if (code == 0 && scope->opts.exclusive) {
+        code = belay__gpu_locks_filter(&scope->opts, found);
+    }
     if (code == 0) {
         code = belay__gpu_pool_make(
             belay_task_runtime(task), &scope->opts, found, &scope->pool);
@@ -291,6 +295,7 @@ static const struct belay__wait_kind shut_wait = {
 
 static belay_next pool_over(belay_task *task, void *self);
 static belay_next pool_shut(belay_task *task, void *self);
+static belay_next pool_alone(belay_task *task, void *self);
 static belay_next pool_unload(belay_task *task, void *self);
 static belay_next pool_free(belay_task *task, void *self);
 
@@ -337,7 +342,7 @@ pool_over(belay_task *task, void *self)
 }
 
 static void
-bridge_closed(void *arg)
+handle_closed(void *arg)
 {
     struct pool_scope *scope = arg;
 
@@ -351,13 +356,29 @@ pool_shut(belay_task *task, void *self)
     belay_gpu_pool *pool = scope->pool;
 
     belay__timer_stop(pool->runtime, &pool->timer);
+    if (pool->locks == NULL) {
+        return pool_alone(task, self);
+    }
+    belay_op_begin_shielded(task, &scope->closing);
+    scope->closing.name = "gpu locks";
+    belay__gpu_locks_close(pool->locks, handle_closed, scope);
+    return belay_then(task, pool_alone, belay_op_wait(&scope->closing));
+}
+
+/* Nothing is awaited of other processes any more. */
+static belay_next
+pool_alone(belay_task *task, void *self)
+{
+    struct pool_scope *scope = self;
+    belay_gpu_pool *pool = scope->pool;
+
     if (!pool->threads) {
         return pool_unload(task, self);
     }
     belay__gpu_bridge_hold(pool->bridge, false);
     belay_op_begin_shielded(task, &scope->closing);
     scope->closing.name = "gpu bridge";
-    belay__gpu_bridge_close(pool->bridge, bridge_closed, scope);
+    belay__gpu_bridge_close(pool->bridge, handle_closed, scope);
     return belay_then(task, pool_unload, belay_op_wait(&scope->closing));
 }
 

@@ -1,11 +1,11 @@
 /* slot.c - one slot: taken, drained, in quarantine, and back in service.
  *
  * A slot is granted again when it is FREE, and it becomes FREE in one place,
- * serve(), after its last operation has ended and its lease's memory has been
- * given back. What may go wrong on the way is a state of its own, and none of
- * them has a way to FREE that does not pass the health operations.
+ * set_free(), after its last operation has ended and its lease's memory has
+ * been given back. What may go wrong on the way is a state of its own, and none
+ * of them has a way to FREE that does not pass the health operations.
  */
-#include "gpu/internal.h"
+#include "gpu/lock.h"
 
 #define BACKOFF_NS 1000000000      /* before the first reset; doubles … */
 #define BACKOFF_DOUBLINGS 6        /* … so often … */
@@ -85,18 +85,43 @@ own_push(struct belay__gpu_slot *slot, enum belay__gpu_job job)
     belay__gpu_op_push(slot, slot->own);
 }
 
-/* Into service: the one place where a slot becomes FREE. */
+/* The one place where a slot becomes FREE. */
+static void
+set_free(struct belay__gpu_slot *slot, int64_t now)
+{
+    slot->device->free_slots |= bit_of(slot);
+    slot->pool->slots_free++;
+    belay__gpu_slot_set(slot, BELAY_GPU_SLOT_FREE, now);
+}
+
+/* Into service. */
 static void
 serve(struct belay__gpu_slot *slot, int64_t now)
 {
-    struct belay__gpu_device *device = slot->device;
-
     assert(slot->ops == NULL && slot->lease == NULL && slot->bytes == 0);
-    device->usable_slots |= bit_of(slot);
-    device->free_slots |= bit_of(slot);
-    slot->pool->slots_free++;
+    slot->device->usable_slots |= bit_of(slot);
     slot->lost = false;
-    belay__gpu_slot_set(slot, BELAY_GPU_SLOT_FREE, now);
+    if (slot->pool->locks == NULL || belay__gpu_lock_keep(slot, now)) {
+        set_free(slot, now);
+    } else {
+        belay__gpu_lock_is_foreign(slot);
+        belay__gpu_slot_set(slot, BELAY_GPU_SLOT_FOREIGN, now);
+    }
+}
+
+void
+belay__gpu_slot_set_foreign(
+    struct belay__gpu_slot *slot, bool foreign, int64_t now)
+{
+    if (foreign) {
+        slot->device->free_slots &= ~bit_of(slot);
+        slot->pool->slots_free--;
+        belay__gpu_lock_is_foreign(slot);
+        belay__gpu_slot_set(slot, BELAY_GPU_SLOT_FOREIGN, now);
+    } else {
+        belay__gpu_lock_was_foreign(slot);
+        set_free(slot, now);
+    }
 }
 
 static void
@@ -152,6 +177,10 @@ slot_lost(struct belay__gpu_slot *slot, int64_t now)
     if ((device->free_slots & bit_of(slot)) != 0) {
         device->free_slots &= ~bit_of(slot);
         slot->pool->slots_free--;
+        belay__gpu_lock_taken_out(slot);
+    }
+    if (slot->state == BELAY_GPU_SLOT_FOREIGN) {
+        belay__gpu_lock_was_foreign(slot);
     }
     if (slot->state == BELAY_GPU_SLOT_PROBATION
         || slot->state == BELAY_GPU_SLOT_STUCK) {
@@ -447,6 +476,7 @@ belay__gpu_slots_abandon(belay_gpu_pool *pool)
             continue;
         }
         belay__gpu_op_abandon_all(slot);
+        belay__gpu_lock_leave(slot);
         if (slot->thread != NULL) {
             belay__gpu_thread_abandon(slot->thread);
             slot->thread = NULL;
@@ -487,6 +517,7 @@ belay__gpu_changed(belay_gpu_pool *pool)
     }
     pool->has_changed = false;
     belay__gpu_dispatch(pool);
+    belay__gpu_locks_settle(pool);
     if (pool->life != BELAY__GPU_OPENED && pool->leases == 0
         && pool->waiting == 0) {
         belay__gpu_pool_idle(pool);

@@ -13,6 +13,9 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <time.h>
+
+#define ALLOC_PAUSE_NS 10000000
 
 struct belay__gpu_bridge {
     uv_async_t async;
@@ -227,6 +230,28 @@ run_cmds(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
     return status == 0 ? thread->driver->wait(thread->native, op) : status;
 }
 
+/* A process that had the device before us, and is dead, may hold its memory a
+ * while longer: then there is patience. A cancel ends it.
+ */
+static int
+allocate(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
+{
+    const struct timespec pause = {0, ALLOC_PAUSE_NS};
+    const uint64_t end = uv_hrtime() + op->patience_ns;
+    int status = thread->driver->alloc(thread->native, op);
+
+    while (status == BELAY_GPU_ENOMEM && uv_hrtime() < end
+           && !atomic_load(&op->drop)) {
+        (void)nanosleep(&pause, NULL);
+        status = thread->driver->alloc(thread->native, op);
+    }
+    if (status == 0) {
+        op->native = 0; /* of the tries before */
+        op->note[0] = '\0';
+    }
+    return status;
+}
+
 static int
 perform(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
 {
@@ -244,7 +269,7 @@ perform(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
     case BELAY__GPU_BUILD:
         return op->u.kernel->native == NULL ? driver->build(native, op) : 0;
     case BELAY__GPU_ALLOC:
-        return driver->alloc(native, op);
+        return allocate(thread, op);
     case BELAY__GPU_RELEASE:
         return driver->release(native, op);
     case BELAY__GPU_OPEN:

@@ -6,7 +6,7 @@
  */
 #include <belay/gpu_work.h>
 
-#include "gpu/internal.h"
+#include "gpu/lock.h"
 
 /* ---- memory ---- */
 
@@ -457,6 +457,7 @@ belay_gpu_alloc(belay_task *task, belay_gpu_lease lease, uint64_t bytes,
         return belay__refuse(task, BELAY_ENOMEM);
     }
     slot->used += bytes;
+    op->patience_ns = belay__gpu_lock_patience_ns(slot);
     op->u.buffer = &memory->buffer;
     op->record = memory;
     op->ret = ret;

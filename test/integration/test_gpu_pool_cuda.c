@@ -179,6 +179,98 @@ Test(gpu_pool_cuda, g15_a_cancel_stops_a_kernel_that_looks)
     cr_expect(eq(int, (int)fake_cuda_value("kernels"), 1));
 }
 
+/* ---- G42: the memory of a process that was killed ---- */
+
+struct heir {
+    bool exclusive;
+    const char *folder;
+    /* locals */
+    belay_gpu_pool *pool;
+};
+
+BELAY_ASYNC(heir)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = self->exclusive,
+            .lock_folder = self->folder),
+        &self->pool)) {
+        BELAY_AWAIT(BELAY_CALL(gpu_add, .pool = self->pool));
+    }
+    BELAY_END;
+}
+
+/* Its driver gives the memory back a while after the lock: 236 ms on an H200
+ * at most. So who has just got the lock tries again.
+ */
+Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
+{
+    char folder[] = "/tmp/belay-heir-XXXXXX";
+    char command[64];
+    int64_t before;
+
+    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    fake_cuda_use("devices=1");
+    /* The first allocation is the slot's own. */
+    fake_cuda_script("call=cuMemAlloc_v2:2:2 call=cuMemAlloc_v2:3:2 "
+                     "call=cuMemAlloc_v2:4:2");
+    cr_expect(eq(int, RUN(heir, .exclusive = true, .folder = folder), 0));
+    before = fake_cuda_value("cuMemAlloc_v2");
+    cr_expect(eq(i64, before, 7), "three refused, four made");
+    fake_cuda_script("call=cuMemAlloc_v2:2:2");
+    cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ENOMEM));
+    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
+    cr_assert(eq(int, system(command), 0));
+}
+
+/* There is no memory, and patience has an end; a cancel is an earlier one. */
+struct cut_short {
+    const char *folder;
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    belay_gpu_buffer buffer;
+    struct belay_cancel_status status;
+};
+
+BELAY_ASYNC(cut_short)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = true,
+            .lock_folder = self->folder),
+        &self->pool)) {
+        BELAY_WITH (
+            belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
+            BELAY_WITH (
+                belay_move_on(task, belay_milliseconds(50), &self->status)) {
+                BELAY_AWAIT(
+                    belay_gpu_alloc(task, self->lease, 64, &self->buffer));
+            }
+            trace(self->status.caught ? "cut short" : "not");
+            BELAY_TRY(belay_gpu_alloc(task, self->lease, 64, &self->buffer));
+            trace("%s", trace_result(belay_result(task)));
+        }
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, g42_patience_has_an_end)
+{
+    char folder[] = "/tmp/belay-heir-XXXXXX";
+    char command[64];
+
+    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    fake_cuda_use("devices=1 oom_after=1"); /* that one is the slot's own */
+    cr_expect(eq(int,
+        belay_run(&cut_short, &(const struct cut_short){.folder = folder},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        0));
+    expect_trace("cut short; GPU_ENOMEM");
+    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
+    cr_assert(eq(int, system(command), 0));
+}
+
 /* ---- what does not end ---- */
 
 /* On the real clock: while something runs outside, the virtual one waits. */

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "gpu/internal.h"
+#include "gpu/lock.h"
 #include "test/support/gpu_model.h"
 
 #define EVENTS_SHOWN 50
@@ -46,7 +46,8 @@ gpu_oracle_fail(
 static bool
 is_in_service(const struct belay__gpu_slot *slot)
 {
-    return slot->state <= BELAY_GPU_SLOT_DRAINING;
+    return slot->state <= BELAY_GPU_SLOT_DRAINING
+           || slot->state == BELAY_GPU_SLOT_FOREIGN;
 }
 
 static void
@@ -207,6 +208,40 @@ check_queue(const belay_gpu_pool *pool)
         pool->reserved_devices);
 }
 
+/* G39: who has a lease has the lock, and nobody else has one when all is
+ * settled, but a slot that is out of service.
+ */
+static void
+check_locks(const belay_gpu_pool *pool)
+{
+    const struct belay__gpu_locks *locks = pool->locks;
+    const struct belay__gpu_slot *slot;
+    uint32_t foreign = 0;
+    bool held;
+
+    if (locks == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < pool->slot_count; i++) {
+        slot = &pool->slots[i];
+        held = locks->slots[i].held;
+        HOLDS(slot->lease == NULL || held, i, slot->state);
+        HOLDS(!held
+                  || (slot->state != BELAY_GPU_SLOT_FREE
+                      && slot->state != BELAY_GPU_SLOT_FOREIGN),
+            i, slot->state);
+        HOLDS(
+            !locks->slots[i].wanted
+                || (slot->state == BELAY_GPU_SLOT_FOREIGN && pool->waiting > 0),
+            i, slot->state);
+        foreign += slot->state == BELAY_GPU_SLOT_FOREIGN;
+    }
+    HOLDS(foreign == locks->foreign, foreign, locks->foreign);
+    HOLDS(locks->watching == (foreign > 0 && pool->waiting > 0), foreign,
+        pool->waiting);
+    HOLDS(locks->idle == 0, locks->idle, 0);
+}
+
 /* G23: with all slots idle nobody waits who could be served. */
 static void
 check_liveness(const belay_gpu_pool *pool)
@@ -225,6 +260,7 @@ look(belay_gpu_pool *pool, void *arg)
     check_devices(pool);
     check_leases(pool);
     check_queue(pool);
+    check_locks(pool);
     check_liveness(pool);
     if (with_model) {
         gpu_model_follow(&model, pool);

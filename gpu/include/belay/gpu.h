@@ -68,9 +68,15 @@ struct belay_gpu_pool_opts {
     uint32_t spin_us; /* a slot's thread polls that long before it blocks;
                             default 0 */
     bool scrub;       /* memory is zeroed before it is given back */
-    bool exclusive;   /* against other processes: not there yet, it is
-                                refused with BELAY_EINVAL */
-    const char *lock_folder; /* the same: is not looked at */
+    bool exclusive;   /* a slot is one process's at a time, of those that ask
+                            for this: there is a lock on a file for each slot.
+                            Exclusion, not fairness. They must agree on slots */
+    const char *lock_folder;  /* for these files, up to 255 bytes; on a local
+                                 file system. Default /run/lock, or /tmp where
+                                 that is not there */
+    belay_duration lock_keep; /* so long a lock may be kept from one lease to
+                                 the next while other processes wait for it;
+                                 default 0: it is theirs after each lease */
 };
 #define BELAY_GPU_POOL_OPTS(...)          \
     (&(const struct belay_gpu_pool_opts){ \
@@ -107,6 +113,8 @@ struct belay_gpu_lease_opts {
  * Errors:  BELAY_EINVAL     opts->size is one this library does not know, or
  *                           an option is out of its range; the message tells
  *          BELAY_ENOSYS     there is no such device; the message tells why
+ *          the system's     exclusive, and of no device the lock files may be
+ *                           opened; the message tells why
  *          BELAY_ENOMEM     no memory
  *          BELAY_ECANCELED  flagged, when cancelled
  *          In each case nothing has changed.
@@ -114,7 +122,7 @@ struct belay_gpu_lease_opts {
  *                           was left behind after close_limit
  * Threads: loop thread. Entering is a cancellation point; the exit waits for
  *          all leases, also when cancelled.
- * Since:   0.1. Source: contract G19, G32, G33, G37, G44.
+ * Since:   0.1. Source: contract G19, G32, G33, G37, G39-G42, G44.
  */
 BELAY_API belay_next belay_gpu_pool_open(belay_task *task,
     const struct belay_gpu_pool_opts *opts, belay_gpu_pool **ret);

@@ -83,7 +83,7 @@ BELAY_API const char *belay_gpu_pool_note(const belay_gpu_pool *pool);
 /* ---- slots ---- */
 
 /* The first five are where a slot's time goes; the others are ways of being
- * out of service, whose time is QUARANTINED's.
+ * out of service, or of reach, and their time is QUARANTINED's.
  */
 enum belay_gpu_slot_state {
     BELAY_GPU_SLOT_FREE,
@@ -94,6 +94,8 @@ enum belay_gpu_slot_state {
     BELAY_GPU_SLOT_PROBATION,   /* it has to show that it works again */
     BELAY_GPU_SLOT_STUCK,       /* its work has outlived the drain_limit */
     BELAY_GPU_SLOT_DEAD,        /* given up */
+    BELAY_GPU_SLOT_FOREIGN,     /* another process has it, as of the last look:
+                                   there is one when somebody asks for a slot */
 };
 #define BELAY_GPU_SLOT_TIMES 5
 
