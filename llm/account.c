@@ -9,6 +9,7 @@
 #include "llm/account.h"
 
 #include "llm/budget/budget.h"
+#include "llm/json/text.h"
 #include "llm/provider/error.h"
 #include "llm/provider/provider.h"
 #include "runtime/internal.h"
@@ -303,6 +304,7 @@ static struct belay_slice
 message_of(const belay_llm_reply *reply)
 {
     const struct belay_llm_attempt *attempt = &reply->attempt;
+    struct belay__provider_error error;
     struct belay_slice text = {NULL, 0};
     const char *word;
 
@@ -311,6 +313,11 @@ message_of(const belay_llm_reply *reply)
         text = (struct belay_slice){word, strlen(word)};
     } else if (reply->answer.error_message != NULL) {
         text = belay__llm_text_slice(reply->answer.error_message);
+    } else if (attempt->status / 100 != 2) {
+        belay__provider_error_parse(belay_llm_reply_body(reply), &error);
+        text = error.message.type == BELAY__JSON_STRING
+                   ? belay__json_inside(error.message.raw)
+                   : text;
     }
     return text;
 }

@@ -12,6 +12,8 @@
 
 #include <belay/timeout.h>
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <time.h>
 
 const char *
@@ -49,16 +51,42 @@ belay__llm_tries_end(struct belay__llm_tries *tries)
     tries->reply = NULL;
 }
 
-struct belay__http_request
-belay__llm_http_request(const belay_llm_client *client)
+/* The same for all attempts, so that a gateway can tell that they are one
+ * call (L36).
+ */
+static void
+make_key(struct belay__llm_tries *tries)
 {
-    return (struct belay__http_request){
+    const uint64_t high = belay__llm_random_bits(&tries->client->random);
+    const uint64_t low = belay__llm_random_bits(&tries->client->random);
+
+    (void)snprintf(
+        tries->key, sizeof(tries->key), "%016" PRIx64 "%016" PRIx64, high, low);
+}
+
+struct belay__http_request
+belay__llm_http_request(struct belay__llm_tries *tries)
+{
+    const belay_llm_client *client = tries->client;
+    struct belay__http_request request = {
         .connect_timeout = client->connect_timeout,
         .tls_timeout = client->connect_timeout,
         .first_byte_timeout = client->first_byte_timeout,
         .idle_timeout = client->idle_timeout,
         .max_body_bytes = client->max_reply_bytes,
     };
+
+    if (client->idempotency_header == NULL) {
+        return request;
+    }
+    if (tries->key[0] == '\0') {
+        make_key(tries);
+    }
+    tries->header = (struct belay__http_header){
+        client->idempotency_header, {tries->key, sizeof(tries->key) - 1}};
+    request.headers = &tries->header;
+    request.header_count = 1;
+    return request;
 }
 
 /* ---- records ---- */

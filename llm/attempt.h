@@ -11,6 +11,8 @@
 #include "llm/client.h"
 #include "llm/reply.h"
 
+#define BELAY__LLM_KEY_BYTES 33 /* 128 bits as hexadecimal digits, and a NUL */
+
 struct belay__llm_tries {
     belay_llm_client *client;
     struct belay__llm_account account;
@@ -21,6 +23,8 @@ struct belay__llm_tries {
     int32_t retries;     /* made */
     uint32_t attempts;   /* recorded */
     bool doubted;        /* an answer has made no sense already (L9) */
+    char key[BELAY__LLM_KEY_BYTES];   /* of all attempts (L36); "": none */
+    struct belay__http_header header; /* … as it is sent */
 };
 
 /* NULL, or why there can be no such call. */
@@ -51,9 +55,9 @@ belay__llm_tries_admit(belay_task *task, struct belay__llm_tries *tries,
         task, tries->client, &tries->account, provider, tries->attempts + 1);
 }
 
-/* What an attempt sends, but for path, body and sink. */
+/* What an attempt sends, but for path, body and sink; points into `tries`. */
 struct belay__http_request belay__llm_http_request(
-    const belay_llm_client *client);
+    struct belay__llm_tries *tries);
 
 /* Fills in how the attempt went; `code` is that of the exchange. */
 void belay__llm_record(struct belay__llm_tries *tries, int code);

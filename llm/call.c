@@ -185,7 +185,7 @@ static belay_next
 call_perform(belay_task *task, struct call *call)
 {
     const belay_llm_client *client = call->tries.client;
-    struct belay__http_request request = belay__llm_http_request(client);
+    struct belay__http_request request = belay__llm_http_request(&call->tries);
 
     request.path = call->path;
     request.body = call->body;

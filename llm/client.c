@@ -48,6 +48,9 @@ belay__llm_client_key(const belay_llm_client *client)
 static const char *
 check_opts(const struct belay_llm_client_opts *opts)
 {
+    const struct belay__http_header idempotency = {
+        opts->idempotency_header, {"x", 1}};
+
     if (opts->base_url == NULL) {
         return "no base_url is given";
     }
@@ -67,7 +70,12 @@ check_opts(const struct belay_llm_client_opts *opts)
         || opts->rates.burst.ns < 0 || opts->rates.ramp.ns < 0) {
         return "a rate is negative";
     }
-    return opts->output_cap < 0 ? "output_cap is negative" : NULL;
+    if (opts->output_cap < 0) {
+        return "output_cap is negative";
+    }
+    return opts->idempotency_header != NULL
+               ? belay__http_headers_check(&idempotency, 1)
+               : NULL;
 }
 
 static int
@@ -171,6 +179,24 @@ close_endpoints(belay_llm_client *client)
     }
 }
 
+/* A copy of a text, which may be NULL. */
+static int
+copy_option(belay_llm_client *client, const char *text, char **ret)
+{
+    if (text != NULL) {
+        *ret = belay__copy_text(client->memory, text, strlen(text));
+    }
+    return text != NULL && *ret == NULL ? BELAY_ENOMEM : 0;
+}
+
+static void
+free_option(belay_llm_client *client, char *text)
+{
+    if (text != NULL) {
+        belay__free(client->memory, text, strlen(text) + 1);
+    }
+}
+
 static int
 set_accounts(belay_llm_client *client, const struct belay_llm_client_opts *opts)
 {
@@ -185,17 +211,10 @@ set_accounts(belay_llm_client *client, const struct belay_llm_client_opts *opts)
                            != 0;
     belay__llm_models_init(&client->models, client->runtime, rates,
         opts->rate_group, opts->rate_arg);
-    if (opts->price_provider != NULL) {
-        client->price_provider = belay__copy_text(
-            client->memory, opts->price_provider, strlen(opts->price_provider));
-        if (client->price_provider == NULL) {
-            return BELAY_ENOMEM;
-        }
-    }
     client->prices = belay_prices_ref(opts->prices);
     client->budget = belay_budget_ref(opts->budget);
     client->recorder = belay__recorder_ref(opts->recorder);
-    return 0;
+    return copy_option(client, opts->price_provider, &client->price_provider);
 }
 
 static void
@@ -205,10 +224,8 @@ drop_accounts(belay_llm_client *client)
     belay_prices_unref(client->prices);
     belay_budget_unref(client->budget);
     belay__recorder_unref(client->recorder);
-    if (client->price_provider != NULL) {
-        belay__free(client->memory, client->price_provider,
-            strlen(client->price_provider) + 1);
-    }
+    free_option(client, client->price_provider);
+    free_option(client, client->idempotency_header);
 }
 
 static int
@@ -228,6 +245,10 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     client->max_reply_bytes = opts->max_reply_bytes;
     if (code == 0) {
         code = set_accounts(client, opts);
+    }
+    if (code == 0) {
+        code = copy_option(
+            client, opts->idempotency_header, &client->idempotency_header);
     }
     if (code == 0) {
         code = set_key(client, opts->api_key);

@@ -28,6 +28,7 @@ struct belay_llm_client {
     enum belay_llm_format format; /* of calls that do not say */
     char *authorization;          /* "Bearer KEY", or NULL; wiped when freed */
     size_t authorization_size;
+    char *idempotency_header; /* or NULL */
     struct belay__llm_policy policy;
     struct belay__llm_allowance allowance;
     uint64_t random;

@@ -136,15 +136,20 @@ belay__llm_policy_of(enum belay_llm_profile profile, belay_duration base,
     };
 }
 
-double
-belay__llm_random(uint64_t *random)
+uint64_t
+belay__llm_random_bits(uint64_t *random)
 {
     uint64_t z = *random += UINT64_C(0x9e3779b97f4a7c15);
 
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    z ^= z >> 31;
-    return (double)(z >> 11) * 0x1p-53;
+    return z ^ (z >> 31);
+}
+
+double
+belay__llm_random(uint64_t *random)
+{
+    return (double)(belay__llm_random_bits(random) >> 11) * 0x1p-53;
 }
 
 static int64_t

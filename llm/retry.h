@@ -100,7 +100,8 @@ void belay__llm_allowance_call(
 bool belay__llm_allowance_take(
     struct belay__llm_allowance *allowance, int64_t now_ns);
 
-/* A number in [0, 1) with 53 bits; splitmix64. */
+/* Splitmix64: bits, and a number in [0, 1) that has 53 of them. */
+uint64_t belay__llm_random_bits(uint64_t *random);
 double belay__llm_random(uint64_t *random);
 
 #endif

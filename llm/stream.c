@@ -56,7 +56,7 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
     stream->state = BELAY__STREAM_RUNNING;
     stream->exchange.endpoint = client->endpoints[stream->provider->auth];
     stream->exchange.reply = &reply->http;
-    stream->exchange.request = belay__llm_http_request(client);
+    stream->exchange.request = belay__llm_http_request(&stream->tries);
     stream->exchange.request.path = stream->provider->path;
     stream->exchange.request.body = stream->body;
     stream->exchange.request.sink = sink;

@@ -59,6 +59,10 @@ struct belay__http_header {
     struct belay_slice value;
 };
 
+/* NULL if all can be sent, else why not, as static text. */
+const char *belay__http_headers_check(
+    const struct belay__http_header *headers, size_t count);
+
 /* A zero field means its default. */
 struct belay__http_endpoint_opts {
     const char *url; /* http:// or https://; may carry a path and a query */

@@ -116,9 +116,6 @@ int belay__http_reply_line(
 
 /* ---- headers (headers.c) ---- */
 
-/* NULL if all can be sent, else why not. */
-const char *belay__http_headers_check(
-    const struct belay__http_header *headers, size_t count);
 /* Bytes that the nodes and texts of a list need. */
 size_t belay__http_headers_size(
     const struct belay__http_header *headers, size_t count);

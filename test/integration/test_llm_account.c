@@ -16,6 +16,8 @@
 #include "test/support/fault_server.h"
 #include "test/support/program.h"
 
+#include <sqlite3.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -818,6 +820,73 @@ Test(llm_account, l60_models_have_rates_of_their_own_or_share_them)
     finish();
 }
 
+/* ---- L36: keys for gateways ---- */
+
+/* The value of a header of a request that the server has seen; "": none. */
+static char *
+sent_header(size_t request_index, const char *name)
+{
+    static char value[128];
+    struct fault_request request;
+    const char *at;
+
+    value[0] = '\0';
+    cr_assert(fault_server_request(server, request_index, &request));
+    request.bytes[request.head_len] = '\0';
+    at = strstr(request.bytes, name);
+    if (at != NULL) {
+        (void)snprintf(value, sizeof(value), "%.*s",
+            (int)strcspn(at + strlen(name), "\r"), at + strlen(name));
+    }
+    free(request.bytes);
+    return value;
+}
+
+static void
+expect_keys(enum ask ask, const char *body)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, BUSY)};
+    char keys[4][64];
+
+    PLAY(routes, .ask = ask, .body = body, .in_turn = true, .count = 2,
+        .no_budget = true, .max_retries = 1,
+        .opts.idempotency_header = "Idempotency-Key");
+    cr_assert(eq(sz, fault_server_requests(server, NULL), 4));
+    for (size_t i = 0; i < 4; i++) {
+        (void)snprintf(keys[i], sizeof(keys[i]), "%s",
+            sent_header(i, "Idempotency-Key: "));
+        cr_expect(eq(sz, strlen(keys[i]), 32));
+    }
+    cr_expect(eq(str, keys[0], keys[1]), "attempts of one call");
+    cr_expect(eq(str, keys[2], keys[3]));
+    cr_expect(ne(str, keys[0], keys[2]), "another call");
+    finish();
+}
+
+Test(llm_account, l36_attempts_of_a_call_share_a_key_if_one_is_wanted)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, BUSY)};
+
+    expect_keys(ASK_COMPLETE, BODY);
+    expect_keys(ASK_STREAM, STREAM_BODY);
+    expect_keys(ASK_SEND, BODY);
+    PLAY(routes, .no_budget = true, .max_retries = 1);
+    cr_expect(eq(str, sent_header(0, "dempotency"), (char *)""));
+    finish();
+}
+
+Test(llm_account, l36_x8_a_header_that_cannot_be_one_is_refused)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    cr_expect(eq(int,
+        run_play(routes, 1,
+            (struct play){
+                .no_budget = true, .opts.idempotency_header = "A: b\r\nC"}),
+        BELAY_EINVAL));
+    finish();
+}
+
 /* ---- leaving ---- */
 
 /* A client whose calls, of an outer block, all wait for something of ours. */
@@ -847,7 +916,7 @@ Test(llm_account, leaving_ends_calls_that_wait_for_a_budget_or_a_rate)
 
 /* ---- L73-L77: the recorder ---- */
 
-static char record_path[] = "/tmp/belay-account-XXXXXX.jsonl";
+static char record_path[64];
 
 static char *
 read_record(void)
@@ -875,11 +944,15 @@ count_in(const char *text, const char *part)
     return count;
 }
 
+/* A path for a new file; `ending` says which kind of recorder it is for. */
 static void
-make_record(void)
+make_record(const char *ending)
 {
-    const int fd = mkstemps(record_path, 6);
+    int fd;
 
+    (void)snprintf(record_path, sizeof(record_path),
+        "/tmp/belay-account-XXXXXX%s", ending);
+    fd = mkstemps(record_path, (int)strlen(ending));
     cr_assert(ge(int, fd, 0));
     cr_assert(zero(int, close(fd)));
 }
@@ -890,7 +963,7 @@ Test(llm_account, l73_l74_each_attempt_is_recorded)
         FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
     const char *text;
 
-    make_record();
+    make_record(".jsonl");
     PLAY(routes, .record = record_path, .no_budget = true);
     finish();
     text = read_record();
@@ -918,7 +991,7 @@ Test(llm_account, l74_l76_streams_and_what_quotes_the_key)
                   "{\"error\":{\"message\":\"wrong key " KEY "!\"}}"))};
     const char *text;
 
-    make_record();
+    make_record(".jsonl");
     PLAY(routes, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
         .no_budget = true);
     finish();
@@ -927,8 +1000,63 @@ Test(llm_account, l74_l76_streams_and_what_quotes_the_key)
     text = read_record();
     cr_expect(eq(sz, count_in(text, "\"row\":\"end\""), 2));
     cr_expect(eq(sz, count_in(text, "\"body\":\"hello\""), 1), "%s", text);
-    cr_expect(eq(sz, count_in(text, "wrong key *******************!"), 1));
+    cr_expect(eq(sz, count_in(text, "wrong key *******************!"), 2));
     cr_expect(zero(sz, count_in(text, KEY)));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+/* ---- X10: what servers write is data ---- */
+
+#define FORMATS "%s%s%s%n%n %99999d"
+#define STATEMENTS "x'); DROP TABLE attempt; DELETE FROM message; --"
+
+static char *
+query(const char *sql)
+{
+    static char text[256];
+    sqlite3_stmt *statement;
+    sqlite3 *db;
+
+    text[0] = '\0';
+    cr_assert(eq(int, sqlite3_open(record_path, &db), SQLITE_OK));
+    cr_assert(
+        eq(int, sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK),
+        "%s: %s", sql, sqlite3_errmsg(db));
+    if (sqlite3_step(statement) == SQLITE_ROW
+        && sqlite3_column_text(statement, 0) != NULL) {
+        (void)snprintf(text, sizeof(text), "%s",
+            (const char *)sqlite3_column_text(statement, 0));
+    }
+    (void)sqlite3_finalize(statement);
+    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
+    return text;
+}
+
+Test(llm_account, x10_what_a_server_writes_is_no_format_and_no_sql)
+{
+    static const struct fault_route failing[] = {
+        FAULT_ON(NULL, CLOSED("400 " FORMATS, "",
+                           "{\"error\":{\"message\":\"" FORMATS
+                           "\",\"type\":\"" STATEMENTS "\"}}"))};
+    static const struct fault_route answering[] = {FAULT_ON(
+        NULL, CLOSED("200 OK", "X-Request-Id: " STATEMENTS "\r\n",
+                  "{\"model\":\"" STATEMENTS "\",\"choices\":[{\"message\":"
+                  "{\"content\":\"" STATEMENTS
+                  "\",\"tool_calls\":[{\"id\":\"" STATEMENTS
+                  "\",\"function\":{\"name\":\"" STATEMENTS
+                  "\",\"arguments\":\"" STATEMENTS
+                  "\"}}]},\"finish_reason\":\"" STATEMENTS "\"}]}"))};
+
+    make_record(".db");
+    PLAY(failing, .no_budget = true, .record = record_path);
+    cr_expect(ne(ptr, strstr(seen.results[0].message, FORMATS), NULL), "%s",
+        seen.results[0].message);
+    finish();
+    PLAY(answering, .no_budget = true, .record = record_path);
+    cr_expect(zero(int, seen.results[0].code));
+    finish();
+    cr_expect(eq(str, query("SELECT count(*) FROM attempt"), (char *)"2"));
+    cr_expect(ne(str, query("SELECT count(*) FROM message"), (char *)"0"));
     cr_assert(zero(int, unlink(record_path)));
 }
 
@@ -942,7 +1070,7 @@ sweep_play(const struct fault_route *routes, size_t count,
     const int pid = fault_server_start_apart(routes, count, url, sizeof(url));
     const struct program program = {.function = &play, .arguments = &arguments};
 
-    make_record();
+    make_record(".jsonl");
     arguments.base_url = url;
     arguments.record = record_path;
     arguments.count = 2;

@@ -65,6 +65,10 @@ struct belay_llm_client_opts {
     enum belay_llm_format format;   /* of calls that do not say; default Chat
                                      Completions */
     const char *user_agent;         /* default "belay/" and the version */
+    const char *idempotency_header; /* as in "Idempotency-Key", for gateways
+                                       that know one: sent with a key that is
+                                       the same for all attempts of a call;
+                                       default none */
     enum belay_llm_profile profile; /* default BELAY_LLM_INTERACTIVE */
     int32_t max_retries;            /* of a call; default 2 */
     belay_duration retry_base;      /* first delay; default 0.5 s */
@@ -136,7 +140,8 @@ struct belay_llm_request {
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  no base_url, one that cannot be used or is plain http
  *                        to another machine; a key with control characters;
- *                        a negative number; an opts->size that is unknown
+ *                        an idempotency_header that can be none; a negative
+ *                        number; an opts->size that is unknown
  *          BELAY_ENOSYS  libcurl lacks what opts ask for
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed.
