@@ -1,6 +1,7 @@
 /* batch_options.c - the command line of `belay batch`. */
 #include "cli/batch_options.h"
 
+#include "cli/key.h"
 #include "cli/options.h"
 
 #include <getopt.h>
@@ -458,10 +459,7 @@ finish_options(struct belay__batch_options *ret)
     if (opts->base_url == NULL) {
         opts->base_url = DEFAULT_BASE_URL;
     }
-    opts->api_key = getenv(ret->key_env);
-    if (opts->api_key != NULL && opts->api_key[0] == '\0') {
-        opts->api_key = NULL;
-    }
+    opts->api_key = belay__key_take(ret->key_env);
     return true;
 }
 

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/descriptors.h"
+#include "cli/key.h"
 #include "cli/options.h"
 #include "cli/signals.h"
 #include "llm/sim/sim.h"
@@ -218,13 +219,8 @@ take_port(const char *text, uint16_t *ret)
 static bool
 take_key(const char *name, const char **ret)
 {
-    const char *key = getenv(name);
-
-    if (key == NULL || key[0] == '\0') {
-        return false;
-    }
-    *ret = key;
-    return true;
+    *ret = belay__key_take(name);
+    return *ret != NULL;
 }
 
 /* False if the option's argument makes no sense. */
