@@ -73,7 +73,8 @@ static const struct belay_allocator watched = {watched_realloc, NULL};
 
 struct scene {
     const char *url;
-    const char *record; /* a path */
+    const char *record;        /* a path */
+    const char *const *models; /* … NULL */
     belay_recorder *recorder;
     belay_budget *budget;
     belay_llm_client *client;
@@ -108,8 +109,10 @@ tell(const struct belay_result *result)
 }
 
 /* What the server does is in the model's name; with a "!" it quotes. */
-static const char *const models[] = {"plain", "stream", "busy", "reset",
-    "silent", "!401", "!400", "!html", "!stream-error", "!plain"};
+static const char *const quiet_models[] = {
+    "plain", "stream", "busy", "reset", "silent", NULL};
+static const char *const quoting_models[] = {
+    "!401", "!400", "!html", "!stream-error", "!plain", NULL};
 
 struct ask {
     struct scene *scene;
@@ -123,7 +126,6 @@ BELAY_ASYNC(ask)
     struct scene *scene = self->scene;
 
     BELAY_BEGIN;
-    quoted |= self->model[0] == '!';
     BELAY_WITH (belay_timeout(task, belay_milliseconds(500))) {
         if (strstr(self->model, "stream") != NULL) {
             BELAY_TRY(belay_llm_complete_stream(task, scene->client,
@@ -161,10 +163,9 @@ BELAY_ASYNC(scene)
                     .retry_base = belay_milliseconds(1),
                     .idempotency_header = "Idempotency-Key"),
                 &self->client)) {
-                for (self->i = 0; self->i < sizeof(models) / sizeof(*models);
-                     self->i++) {
+                for (self->i = 0; self->models[self->i] != NULL; self->i++) {
                     BELAY_TRY(BELAY_CALL(
-                        ask, .scene = self, .model = models[self->i]));
+                        ask, .scene = self, .model = self->models[self->i]));
                     tell(belay_result(task));
                 }
             }
@@ -174,17 +175,18 @@ BELAY_ASYNC(scene)
 }
 
 static int
-play(const char *url, const char *folder, const char *name)
+play(const char *url, const char *folder, const char *name,
+    const char *const *models)
 {
     char record[4096];
     struct belay_result result = {0};
     int code;
 
     (void)snprintf(record, sizeof(record), "%s/%s", folder, name);
-    quoted = false;
-    code =
-        belay_run(&scene, &(const struct scene){.url = url, .record = record},
-            BELAY_RUNTIME_OPTS(.allocator = &watched), &result);
+    quoted = models == quoting_models;
+    code = belay_run(&scene,
+        &(const struct scene){.url = url, .record = record, .models = models},
+        BELAY_RUNTIME_OPTS(.allocator = &watched), &result);
     tell(&result);
     belay_error_unref(result.error);
     return code;
@@ -193,8 +195,9 @@ play(const char *url, const char *folder, const char *name)
 int
 main(int argc, char **argv)
 {
+    static const char *const records[] = {"record.jsonl", "record.db"};
     const char *value = getenv("CANARY");
-    int code;
+    int code = 0;
 
     if (argc != 3 || value == NULL || strlen(value) >= sizeof(key)) {
         (void)fputs("usage: CANARY=key canary URL FOLDER\n", stderr);
@@ -202,9 +205,11 @@ main(int argc, char **argv)
     }
     key_len = strlen(value);
     memcpy(key, value, key_len + 1);
-    code = play(argv[1], argv[2], "record.jsonl");
-    if (code == 0) {
-        code = play(argv[1], argv[2], "record.db");
+    for (int i = 0; code == 0 && i < 2; i++) {
+        code = play(argv[1], argv[2], records[i], quiet_models);
+        if (code == 0) {
+            code = play(argv[1], argv[2], records[i], quoting_models);
+        }
     }
     return code < 0;
 }

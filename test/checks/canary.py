@@ -223,9 +223,9 @@ def check_batch_killed(belay, canary, folder):
             timeout=LIMIT_S)
         expect(process.returncode, -signal.SIGABRT, "it was killed")
         expect(len(Handler.seen) > 0, True, "it has sent something")
+    yield outputs
     cores = [name for name in os.listdir(folder) if name.startswith("core")]
     expect(cores, [], "cores")
-    yield outputs
 
 
 def check_sim(belay, canary, folder):
