@@ -1,128 +1,96 @@
 /* answer.c - the two kinds of answer: in one piece, and as a stream.
  *
- * Both are written from the same parts, straight into the reply's scratch
- * buffer, and both may be cut short or stall, as the request's fate has it.
+ * What is answered is the same in each format and kind: words, then calls of
+ * tools. The format writes it, straight into the reply's scratch buffer. Both
+ * kinds may break off on the way, as the request's fate has it.
  */
 #include "llm/sim/internal.h"
 
-#include "llm/json/write.h"
-#include "runtime/buffer.h"
-
 #include <belay/async.h>
 
-#include <inttypes.h>
-#include <stdio.h>
-
-#define CREATED 1700000000 /* always, so that replies repeat */
 #define WRITE_BYTES ((size_t)16 * 1024)
+#define DRIP_MS 20
+#define LONG_EVENT_BYTES ((size_t)5 * 1024 * 1024)
 
 static belay_time
-token_ready(const struct belay__sim_chat *chat, uint64_t index)
+token_ready(const struct belay__sim_exchange *exchange, uint64_t index)
 {
-    const double rate = chat->sim->opts.tokens_per_second;
+    const double rate = exchange->sim->opts.tokens_per_second;
 
     if (rate <= 0) {
-        return chat->first;
+        return exchange->first;
     }
-    return belay__sim_after(
-        chat->first, belay__sim_ns((double)index / rate * BELAY__SIM_NS_PER_S));
+    return belay__sim_after(exchange->first,
+        belay__sim_ns((double)index / rate * BELAY__SIM_NS_PER_S));
 }
 
-/* ---- what both kinds of answer are made of ---- */
-
-static void
-put_key_text(
-    struct belay__json_writer *json, const char *key, const char *value)
+static bool
+has(const struct belay__sim_exchange *exchange, enum belay__sim_fault fault)
 {
-    belay__json_key(json, key);
-    belay__json_text(json, value);
+    return belay__sim_has(exchange->fate.faults, fault);
 }
 
-static void
-put_key_int(struct belay__json_writer *json, const char *key, uint64_t value)
+/* ---- where it breaks off ---- */
+
+/* The connection breaks, or nothing comes any more; else an answer that is
+ * wrong comes to its end.
+ */
+static bool
+breaks_off(const struct belay__sim_exchange *exchange)
 {
-    belay__json_key(json, key);
-    belay__json_int(json, (int64_t)value);
+    return has(exchange, BELAY__FAULT_CUT) || has(exchange, BELAY__FAULT_RESET)
+           || has(exchange, BELAY__FAULT_CUT_EVENT)
+           || has(exchange, BELAY__FAULT_STALL)
+           || has(exchange, BELAY__FAULT_DRIP);
 }
 
-static void
-put_start(struct belay__json_writer *json, const struct belay__sim_chat *chat,
-    const char *object)
-{
-    char text[40];
-
-    belay__json_open_object(json);
-    (void)snprintf(text, sizeof(text), "chatcmpl-%016" PRIx64, chat->fate.id);
-    put_key_text(json, "id", text);
-    put_key_text(json, "object", object);
-    put_key_int(json, "created", CREATED);
-    belay__json_key(json, "model");
-    belay__json_raw(json, chat->request.model);
-    (void)snprintf(
-        text, sizeof(text), "fp_fnv1a64_%016" PRIx64, chat->entry.body_hash);
-    put_key_text(json, "system_fingerprint", text);
-}
-
-static const char *
-finish_reason(const struct belay__sim_chat *chat)
-{
-    return chat->tokens < chat->request.max_tokens ? "stop" : "length";
-}
-
-static void
-put_usage(struct belay__json_writer *json, const struct belay__sim_chat *chat)
-{
-    belay__json_key(json, "usage");
-    belay__json_open_object(json);
-    put_key_int(json, "prompt_tokens", chat->request.prompt_tokens);
-    put_key_int(json, "completion_tokens", chat->tokens);
-    put_key_int(
-        json, "total_tokens", chat->request.prompt_tokens + chat->tokens);
-    belay__json_close_object(json);
-}
-
-/* A string of so many words, which are written where they belong. */
-static void
-put_words(struct belay__json_writer *json, struct belay__sim_chat *chat,
-    uint64_t count)
-{
-    static const struct belay_slice quote = {"\"", 1};
-    struct belay__buffer *buffer = json->buffer;
-
-    belay__json_raw(json, quote);
-    for (uint64_t i = 0; i < count && json->code == 0; i++) {
-        json->code = belay__buffer_reserve(buffer, BELAY__SIM_WORD_MAX + 1);
-        if (json->code == 0) {
-            buffer->len +=
-                belay__sim_next_word(&chat->words, buffer->data + buffer->len);
-        }
-    }
-    if (json->code == 0) {
-        json->code = belay__buffer_append(buffer, quote.data, quote.len);
-    }
-}
-
-/* Where a cut or a stall comes: after so many of `count`, not after all. */
+/* After so many of `count`, not after all. */
 static uint64_t
-break_at(const struct belay__sim_chat *chat, uint64_t count)
+break_at(const struct belay__sim_exchange *exchange, uint64_t count)
 {
-    if (!chat->fate.cut && !chat->fate.stall) {
+    if (!breaks_off(exchange) && !has(exchange, BELAY__FAULT_BAD_JSON)
+        && !has(exchange, BELAY__FAULT_ERROR_EVENT)) {
         return count;
     }
-    return (uint64_t)(chat->fate.where * (double)count);
+    return (uint64_t)(exchange->fate.where * (double)count);
+}
+
+struct drip {
+    struct belay__sim_exchange *exchange;
+    uint64_t count;
+};
+
+/* One event without end, until the client has enough of it. */
+BELAY_ASYNC(drip)
+{
+    static const struct belay_slice head = {"data: {\"drip\":\"", 15};
+    static const struct belay_slice drop = {"x", 1};
+
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay__reply_write(task, self->exchange->call.reply,
+        self->exchange->entry.stream ? head : drop));
+    for (;;) {
+        BELAY_AWAIT(belay_sleep(task, belay_milliseconds(DRIP_MS)));
+        BELAY_AWAIT(belay__reply_write(task, self->exchange->call.reply, drop));
+    }
+    BELAY_END;
 }
 
 /* Behind the part of an answer that is sent before it breaks off. */
 static belay_next
-break_off(belay_task *task, struct belay__sim_chat *chat)
+break_off(belay_task *task, struct belay__sim_exchange *exchange)
 {
-    if (chat->fate.stall) {
-        chat->entry.end = BELAY__SIM_STALLED;
+    if (has(exchange, BELAY__FAULT_DRIP)) {
+        exchange->entry.end = BELAY__SIM_STALLED;
+        return BELAY_CALL(drip, .exchange = exchange);
+    }
+    if (has(exchange, BELAY__FAULT_STALL)) {
+        exchange->entry.end = BELAY__SIM_STALLED;
         return belay_sleep(task, BELAY_FOREVER);
     }
-    chat->entry.end = BELAY__SIM_CUT;
-    if (chat->fate.rude) {
-        belay__reply_reset(chat->call.reply);
+    exchange->entry.end = BELAY__SIM_CUT;
+    if (has(exchange, BELAY__FAULT_RESET)) {
+        belay__reply_reset(exchange->call.reply);
     }
     return belay_checkpoint(task);
 }
@@ -130,238 +98,372 @@ break_off(belay_task *task, struct belay__sim_chat *chat)
 /* ---- an answer in one piece ---- */
 
 struct plain {
-    struct belay__sim_chat *chat;
+    struct belay__sim_exchange *exchange;
+    struct belay_slice body;
+    int status;
 };
 
+static const char page_of_html[] =
+    "<!DOCTYPE html>\n<html><head><title>Sign in</title></head>"
+    "<body><h1>Sign in to go on</h1></body></html>\n";
+
 static int
-write_answer(struct belay__sim_chat *chat, struct belay__buffer *buffer)
+write_body(struct belay__sim_exchange *exchange, struct belay__buffer *buffer)
 {
     struct belay__json_writer json;
+    int code;
 
+    if (has(exchange, BELAY__FAULT_HTML)) {
+        return belay__buffer_append(
+            buffer, page_of_html, sizeof(page_of_html) - 1);
+    }
+    if (has(exchange, BELAY__FAULT_EMPTY)) {
+        return 0;
+    }
+    if (exchange->rule != NULL && exchange->rule->has_body) {
+        return belay__buffer_append(
+            buffer, exchange->rule->body.data, exchange->rule->body.len);
+    }
     belay__json_begin(&json, buffer);
-    put_start(&json, chat, "chat.completion");
-    belay__json_key(&json, "choices");
-    belay__json_open_array(&json);
-    belay__json_open_object(&json);
-    put_key_int(&json, "index", 0);
-    belay__json_key(&json, "message");
-    belay__json_open_object(&json);
-    put_key_text(&json, "role", "assistant");
-    belay__json_key(&json, "content");
-    put_words(&json, chat, chat->tokens);
-    belay__json_key(&json, "refusal");
-    belay__json_null(&json);
-    belay__json_close_object(&json);
-    belay__json_key(&json, "logprobs");
-    belay__json_null(&json);
-    put_key_text(&json, "finish_reason", finish_reason(chat));
-    belay__json_close_object(&json);
-    belay__json_close_array(&json);
-    put_usage(&json, chat);
-    belay__json_close_object(&json);
-    return belay__json_end(&json);
+    exchange->format->write_fn(&json, exchange);
+    code = belay__json_end(&json);
+    if (code == 0 && has(exchange, BELAY__FAULT_BAD_JSON)) {
+        buffer->len = 1 + (size_t)break_at(exchange, buffer->len - 1);
+    }
+    return code;
+}
+
+static int
+add_types(struct belay__sim_exchange *exchange, const char *type)
+{
+    struct belay__reply *reply = exchange->call.reply;
+    int code;
+
+    if (has(exchange, BELAY__FAULT_WRONG_TYPE)) {
+        type = "text/plain";
+    } else if (has(exchange, BELAY__FAULT_HTML)) {
+        type = "text/html; charset=utf-8";
+    }
+    if (exchange->rule != NULL) {
+        for (size_t i = 0; i < exchange->rule->header_count; i++) {
+            if (belay__sim_is_content_type(exchange->rule->headers[i].name)) {
+                type = NULL; /* the script has one */
+            }
+        }
+    }
+    code = type != NULL ? belay__reply_header(reply, "Content-Type", type) : 0;
+    if (code == 0 && has(exchange, BELAY__FAULT_GZIP)) {
+        code = belay__reply_header(reply, "Content-Encoding", "gzip");
+    }
+    return code;
+}
+
+static int
+prepare_body(struct plain *self)
+{
+    struct belay__sim_exchange *exchange = self->exchange;
+    struct belay__buffer *scratch = belay__reply_scratch(exchange->call.reply);
+    int code = write_body(exchange, scratch);
+
+    if (code == 0) {
+        code = belay__sim_pack(
+            exchange, belay__buffer_slice(scratch), true, &self->body);
+    }
+    if (code == 0) {
+        code = add_types(exchange, "application/json");
+    }
+    return code;
 }
 
 BELAY_ASYNC(plain)
 {
-    struct belay__sim_chat *chat = self->chat;
-    struct belay__reply *reply = chat->call.reply;
-    struct belay__buffer *body = belay__reply_scratch(reply);
-    struct belay_slice bytes;
+    struct belay__sim_exchange *exchange = self->exchange;
+    struct belay__reply *reply = exchange->call.reply;
 
     BELAY_BEGIN;
-    if (token_ready(chat, chat->tokens).ns > belay_now(task).ns) {
-        BELAY_AWAIT(belay_sleep_until(task, token_ready(chat, chat->tokens)));
+    if (token_ready(exchange, exchange->answer.tokens).ns
+        > belay_now(task).ns) {
+        BELAY_AWAIT(belay_sleep_until(
+            task, token_ready(exchange, exchange->answer.tokens)));
     }
-    BELAY_CHECK(write_answer(chat, body));
-    BELAY_CHECK(belay__reply_header(reply, "Content-Type", "application/json"));
-    belay__sim_count_status(chat->sim, 200);
-    if (!chat->fate.cut && !chat->fate.stall) {
-        BELAY_AWAIT(
-            belay__reply_send(task, reply, 200, belay__buffer_slice(body)));
-        chat->entry.end = BELAY__SIM_ANSWERED;
+    BELAY_CHECK(prepare_body(self));
+    self->status = exchange->rule != NULL && exchange->rule->status != 0
+                       ? exchange->rule->status
+                       : 200;
+    belay__sim_count_status(exchange->sim, self->status);
+    if (!belay__sim_is_odd(exchange->fate.faults) && !breaks_off(exchange)) {
+        BELAY_AWAIT(belay__reply_send(task, reply, self->status, self->body));
+        exchange->entry.end = BELAY__SIM_ANSWERED;
         BELAY_RETURN(NULL);
     }
-    BELAY_CHECK(belay__reply_begin(reply, 200, body->len));
-    bytes = (struct belay_slice){body->data, break_at(chat, body->len)};
-    BELAY_AWAIT(belay__reply_write(task, reply, bytes));
-    BELAY_AWAIT(break_off(task, chat));
+    BELAY_CHECK(belay__reply_begin(reply, self->status,
+        has(exchange, BELAY__FAULT_DRIP) ? BELAY__CHUNKED : self->body.len));
+    if (!breaks_off(exchange)) {
+        BELAY_AWAIT(belay__sim_write(task, exchange, self->body, true));
+        exchange->entry.end = BELAY__SIM_ANSWERED;
+        BELAY_RETURN(NULL);
+    }
+    self->body.len = (size_t)break_at(exchange, self->body.len);
+    BELAY_AWAIT(belay__sim_write(task, exchange, self->body, false));
+    BELAY_AWAIT(break_off(task, exchange));
     BELAY_END;
+}
+
+/* ---- the steps of a stream ---- */
+
+static size_t
+part_count(const struct belay__sim_answer *answer)
+{
+    return answer->call_count + answer->has_text;
+}
+
+const struct belay__sim_tool_call *
+belay__sim_step_call(const struct belay__sim_exchange *exchange,
+    const struct belay__sim_step *step, size_t *ret_index)
+{
+    const struct belay__sim_answer *answer = &exchange->answer;
+
+    if (step->part < answer->has_text || step->part >= part_count(answer)) {
+        return NULL;
+    }
+    if (ret_index != NULL) {
+        *ret_index = step->part - answer->has_text;
+    }
+    return &answer->calls[step->part - answer->has_text];
+}
+
+static uint64_t
+piece_count(const struct belay__sim_exchange *exchange,
+    const struct belay__sim_step *step)
+{
+    const struct belay__sim_tool_call *call =
+        belay__sim_step_call(exchange, step, NULL);
+
+    return call != NULL ? belay__sim_arguments_pieces(call->arguments)
+                        : exchange->answer.text_tokens;
+}
+
+/* The step that follows. */
+static void
+advance(
+    const struct belay__sim_exchange *exchange, struct belay__sim_step *step)
+{
+    const size_t parts = part_count(&exchange->answer);
+
+    switch (step->kind) {
+    case BELAY__SIM_STEP_START:
+        step->kind = parts > 0 ? BELAY__SIM_STEP_OPEN : BELAY__SIM_STEP_STOP;
+        break;
+    case BELAY__SIM_STEP_OPEN:
+        step->piece = 0;
+        step->kind = piece_count(exchange, step) > 0 ? BELAY__SIM_STEP_DELTA
+                                                     : BELAY__SIM_STEP_CLOSE;
+        break;
+    case BELAY__SIM_STEP_DELTA:
+        step->pieces++;
+        if (++step->piece == piece_count(exchange, step)) {
+            step->kind = BELAY__SIM_STEP_CLOSE;
+        }
+        break;
+    case BELAY__SIM_STEP_CLOSE:
+        step->part++;
+        step->kind =
+            step->part < parts ? BELAY__SIM_STEP_OPEN : BELAY__SIM_STEP_STOP;
+        break;
+    case BELAY__SIM_STEP_STOP:
+    case BELAY__SIM_STEP_USAGE:
+    case BELAY__SIM_STEP_DONE:
+    case BELAY__SIM_STEP_OVER:
+        step->kind++;
+        break;
+    }
+}
+
+static uint64_t
+step_count(const struct belay__sim_answer *answer)
+{
+    return 4 + 2 * part_count(answer) + answer->tokens;
 }
 
 /* ---- a stream ---- */
 
-/* Its pieces: the role, the words, the end, the usage if wanted, [DONE]. */
 struct stream {
-    struct belay__sim_chat *chat;
-    uint64_t at;    /* the next piece */
-    uint64_t count; /* of all pieces */
+    struct belay__sim_exchange *exchange;
+    struct belay__sim_step step;
+    uint64_t at;    /* number of the step */
+    uint64_t count; /* of all steps */
     uint64_t stop;  /* where it breaks off, or count */
+    bool last;      /* nothing comes behind what is being sent */
 };
 
-static void
-put_delta(
-    struct belay__json_writer *json, struct belay__sim_chat *chat, uint64_t at)
-{
-    belay__json_open_object(json);
-    put_key_int(json, "index", 0);
-    belay__json_key(json, "delta");
-    belay__json_open_object(json);
-    if (at == 0) {
-        put_key_text(json, "role", "assistant");
-        put_key_text(json, "content", "");
-    } else if (at <= chat->tokens) {
-        belay__json_key(json, "content");
-        put_words(json, chat, 1);
-    }
-    belay__json_close_object(json);
-    belay__json_key(json, "logprobs");
-    belay__json_null(json);
-    belay__json_key(json, "finish_reason");
-    if (at <= chat->tokens) {
-        belay__json_null(json);
-    } else {
-        belay__json_text(json, finish_reason(chat));
-    }
-    belay__json_close_object(json);
-}
-
-static int
-put_chunk(
-    struct belay__buffer *buffer, struct belay__sim_chat *chat, uint64_t at)
-{
-    const bool is_usage = at == chat->tokens + 2;
-    struct belay__json_writer json;
-
-    belay__json_begin(&json, buffer);
-    put_start(&json, chat, "chat.completion.chunk");
-    belay__json_key(&json, "choices");
-    belay__json_open_array(&json);
-    if (!is_usage) {
-        put_delta(&json, chat, at);
-    }
-    belay__json_close_array(&json);
-    if (is_usage) {
-        put_usage(&json, chat);
-    } else if (chat->request.include_usage) {
-        belay__json_key(&json, "usage");
-        belay__json_null(&json);
-    }
-    belay__json_close_object(&json);
-    return belay__json_end(&json);
-}
-
-static int
-put_piece(struct stream *stream, struct belay__buffer *buffer)
-{
-    int code = belay__buffer_append(buffer, "data: ", 6);
-
-    if (code < 0) {
-        return code;
-    }
-    if (stream->at == stream->count - 1) {
-        code = belay__buffer_append(buffer, "[DONE]", 6);
-    } else {
-        code = put_chunk(buffer, stream->chat, stream->at);
-    }
-    if (code < 0) {
-        return code;
-    }
-    return belay__buffer_append(buffer, "\n\n", 2);
-}
-
-/* When a piece is sent; the role and what follows the last word count as part
- * of their neighbours.
+/* When a step is sent; the start and what follows the last piece count as
+ * part of their neighbours.
  */
 static belay_time
-piece_ready(const struct stream *stream)
+step_ready(const struct stream *stream)
 {
-    const struct belay__sim_chat *chat = stream->chat;
-    const uint64_t last = chat->tokens > 0 ? chat->tokens - 1 : 0;
-    uint64_t token = stream->at > 0 ? stream->at - 1 : 0;
+    const uint64_t tokens = stream->exchange->answer.tokens;
+    const uint64_t last = tokens > 0 ? tokens - 1 : 0;
+    const uint64_t token = stream->step.pieces;
 
-    if (token > last) {
-        token = last;
-    }
-    return token_ready(chat, token);
+    return token_ready(stream->exchange, token < last ? token : last);
 }
 
-/* All pieces that are ready now, but not too many at once. */
 static int
-put_pieces(struct stream *stream, struct belay__buffer *buffer, belay_time now)
+put_long_event(struct belay__buffer *buffer)
+{
+    static const char head[] = "data: {\"type\":\"belay.long\",\"long\":\"";
+    int code = belay__buffer_append(buffer, head, sizeof(head) - 1);
+
+    if (code == 0) {
+        code = belay__buffer_reserve(buffer, LONG_EVENT_BYTES + 8);
+    }
+    if (code == 0) {
+        memset(buffer->data + buffer->len, 'x', LONG_EVENT_BYTES);
+        buffer->len += LONG_EVENT_BYTES;
+        code = belay__buffer_append(buffer, "\"}\n\n", 4);
+    }
+    return code;
+}
+
+/* Some steps, or all behind the last piece, may be missing. */
+static bool
+is_left_out(
+    const struct belay__sim_exchange *exchange, enum belay__sim_step_kind kind)
+{
+    if (has(exchange, BELAY__FAULT_NO_END)) {
+        return kind >= BELAY__SIM_STEP_STOP;
+    }
+    return has(exchange, BELAY__FAULT_NO_DONE) && kind == BELAY__SIM_STEP_DONE;
+}
+
+static int
+put_step(struct stream *stream, struct belay__buffer *buffer)
+{
+    struct belay__sim_exchange *exchange = stream->exchange;
+    int code = 0;
+
+    if (!is_left_out(exchange, stream->step.kind)) {
+        code = exchange->format->step_fn(buffer, exchange, &stream->step);
+    }
+    if (code == 0 && stream->at == 0
+        && has(exchange, BELAY__FAULT_LONG_EVENT)) {
+        code = put_long_event(buffer);
+    }
+    advance(exchange, &stream->step);
+    stream->at++;
+    return code;
+}
+
+/* All steps that are ready now, but not too many at once. */
+static int
+put_steps(struct stream *stream, struct belay__buffer *buffer, belay_time now)
 {
     int code = 0;
 
     belay__buffer_clear(buffer);
     while (code == 0 && stream->at < stream->stop && buffer->len < WRITE_BYTES
-           && piece_ready(stream).ns <= now.ns) {
-        code = put_piece(stream, buffer);
-        stream->at++;
+           && step_ready(stream).ns <= now.ns) {
+        code = put_step(stream, buffer);
     }
+    stream->last = stream->at == stream->count;
     return code;
 }
 
-static belay_next
-send_pieces(
-    belay_task *task, struct stream *stream, const struct belay__buffer *buffer)
+/* What comes in the place of the step where it breaks off. */
+static int
+put_break(struct stream *stream, struct belay__buffer *buffer)
 {
-    struct belay__reply *reply = stream->chat->call.reply;
+    struct belay__sim_exchange *exchange = stream->exchange;
+    struct belay__sim_error error = {.status = 500, .message = ""};
+    int code = 0;
 
-    if (stream->at < stream->count) {
-        return belay__reply_write(task, reply, belay__buffer_slice(buffer));
+    belay__buffer_clear(buffer);
+    stream->last = !breaks_off(exchange);
+    if (has(exchange, BELAY__FAULT_ERROR_EVENT)) {
+        belay__sim_error_of(exchange, &error);
+        error.sequence = stream->step.sequence;
+        return exchange->format->error_event_fn(buffer, &error);
     }
-    return belay__reply_end(task, reply, belay__buffer_slice(buffer));
+    if (has(exchange, BELAY__FAULT_CUT_EVENT)) {
+        while (code == 0 && buffer->len == 0 && stream->at < stream->count) {
+            code = put_step(stream, buffer);
+        }
+        buffer->len /= 2;
+    } else if (has(exchange, BELAY__FAULT_BAD_JSON)) {
+        code = belay__buffer_append(buffer, "data: {\"half\": \n\n", 17);
+    }
+    return code;
 }
 
 static int
 begin_stream(struct stream *stream)
 {
-    struct belay__sim_chat *chat = stream->chat;
+    struct belay__sim_exchange *exchange = stream->exchange;
     int code;
 
-    stream->count = chat->tokens + 3 + chat->request.include_usage;
-    stream->stop = break_at(chat, stream->count);
-    code = belay__reply_header(
-        chat->call.reply, "Content-Type", "text/event-stream");
+    stream->count = step_count(&exchange->answer);
+    stream->stop = break_at(exchange, stream->count);
+    code = add_types(exchange, "text/event-stream");
     if (code == 0) {
-        code = belay__reply_begin(chat->call.reply, 200, BELAY__CHUNKED);
+        code = belay__reply_begin(exchange->call.reply, 200, BELAY__CHUNKED);
     }
     return code;
 }
 
+static belay_next
+send_steps(belay_task *task, struct stream *self)
+{
+    return belay__sim_send(task, self->exchange,
+        belay__buffer_slice(belay__reply_scratch(self->exchange->call.reply)),
+        self->last);
+}
+
 BELAY_ASYNC(stream)
 {
-    struct belay__sim_chat *chat = self->chat;
-    struct belay__buffer *scratch = belay__reply_scratch(chat->call.reply);
+    struct belay__sim_exchange *exchange = self->exchange;
+    struct belay__buffer *scratch = belay__reply_scratch(exchange->call.reply);
 
     BELAY_BEGIN;
     BELAY_CHECK(begin_stream(self));
-    belay__sim_count_status(chat->sim, 200);
+    belay__sim_count_status(exchange->sim, 200);
     while (self->at < self->stop) {
-        if (piece_ready(self).ns > belay_now(task).ns) {
-            BELAY_AWAIT(belay_sleep_until(task, piece_ready(self)));
+        if (step_ready(self).ns > belay_now(task).ns) {
+            BELAY_AWAIT(belay_sleep_until(task, step_ready(self)));
         }
-        BELAY_CHECK(put_pieces(self, scratch, belay_now(task)));
-        BELAY_AWAIT(send_pieces(task, self, scratch));
+        BELAY_CHECK(put_steps(self, scratch, belay_now(task)));
+        BELAY_AWAIT(send_steps(task, self));
     }
-    if (self->at == self->count) {
-        chat->entry.end = BELAY__SIM_ANSWERED;
+    if (self->at < self->count) {
+        BELAY_CHECK(put_break(self, scratch));
+        BELAY_AWAIT(send_steps(task, self));
+    }
+    if (self->last) {
+        exchange->entry.end = BELAY__SIM_ANSWERED;
         BELAY_RETURN(NULL);
     }
-    BELAY_AWAIT(
-        belay__reply_write(task, chat->call.reply, (struct belay_slice){0}));
-    BELAY_AWAIT(break_off(task, chat));
+    BELAY_AWAIT(break_off(task, exchange));
     BELAY_END;
 }
 
 /* ---- either ---- */
 
-belay_next
-belay__sim_answer(belay_task *task, struct belay__sim_chat *chat)
+static bool
+is_streamed(const struct belay__sim_exchange *exchange)
 {
-    if (chat->fate.stall && chat->fate.rude) {
-        return break_off(task, chat);
-    }
-    return chat->request.stream ? BELAY_CALL(stream, .chat = chat)
-                                : BELAY_CALL(plain, .chat = chat);
+    const belay__sim_faults whole =
+        belay__sim_fault_bit(BELAY__FAULT_HTML)
+        | belay__sim_fault_bit(BELAY__FAULT_EMPTY)
+        | belay__sim_fault_bit(BELAY__FAULT_NOT_STREAM);
+
+    return exchange->request.stream && exchange->format->step_fn != NULL
+           && (exchange->fate.faults & whole) == 0
+           && (exchange->rule == NULL || !exchange->rule->has_body);
+}
+
+belay_next
+belay__sim_answer(belay_task *task, struct belay__sim_exchange *exchange)
+{
+    return is_streamed(exchange) ? BELAY_CALL(stream, .exchange = exchange)
+                                 : BELAY_CALL(plain, .exchange = exchange);
 }

@@ -1,231 +1,417 @@
-/* chat.c - the page /v1/chat/completions.
+/* chat.c - the format of OpenAI's Chat Completions.
  *
- * One admission scope round each request does the counting, so that the
- * counts are right however the request ends. Inside it the request is judged
- * first, then refused or answered.
+ * Each event of a stream is a whole chunk with the delta in it; the last word
+ * is [DONE].
  */
+#include "llm/json/text.h"
 #include "llm/sim/internal.h"
 
-#include <belay/async.h>
-
-#include <inttypes.h>
-#include <stdio.h>
-
-/* ---- counting ---- */
-
-struct admission {
-    struct belay__sim_chat *chat;
-};
-
-static belay_next
-admission_enter(belay_task *task, void *frame)
-{
-    struct belay__sim_chat *chat = ((struct admission *)frame)->chat;
-    struct belay__sim_stats *stats = &chat->sim->stats;
-
-    stats->hits++;
-    stats->body_hash_sum += chat->entry.body_hash;
-    stats->in_flight++;
-    if (stats->in_flight > stats->in_flight_max) {
-        stats->in_flight_max = stats->in_flight;
-    }
-    return belay_return(task, NULL);
-}
-
-static belay_next
-admission_exit(belay_task *task, void *frame)
-{
-    struct belay__sim_chat *chat = ((struct admission *)frame)->chat;
-    struct belay__sim *sim = chat->sim;
-    struct belay__sim_stats *stats = &sim->stats;
-    struct belay__sim_entry *entry = &chat->entry;
-
-    stats->in_flight--;
-    stats->ends[entry->end]++;
-    if (entry->end == BELAY__SIM_ANSWERED) {
-        stats->prompt_tokens += entry->prompt_tokens;
-        stats->completion_tokens += entry->completion_tokens;
-    }
-    if (sim->opts.log_fn != NULL) {
-        entry->took = BELAY_DURATION_NS(belay_now(task).ns - chat->began.ns);
-        sim->opts.log_fn(entry, sim->opts.arg);
-    }
-    if (sim->opts.max_requests > 0
-        && stats->hits - stats->in_flight >= sim->opts.max_requests) {
-        belay_event_set(&sim->finished);
-    }
-    return belay_return(task, NULL);
-}
-
-static const belay_manager admission = {
-    {"admission", __FILE__, sizeof(struct admission), admission_enter, 0},
-    admission_exit};
-
-/* ---- judging ---- */
+/* ---- requests ---- */
 
 static void
-note_request(belay_task *task, struct belay__sim_chat *chat)
+read_stream_options(
+    struct belay__json *json, struct belay__sim_reading *reading)
 {
-    struct belay__sim *sim = chat->sim;
-    const uint64_t hash = belay__sim_hash(chat->call.request->body);
-    const uint64_t attempt = belay__sim_see(&sim->seen, hash);
+    struct belay__json_value key;
 
-    belay__sim_draw_fate(&sim->opts, hash, attempt, &chat->fate);
-    chat->began = belay_now(task);
-    chat->entry = (struct belay__sim_entry){
-        .body_hash = hash,
-        .attempt = attempt < UINT32_MAX ? (uint32_t)attempt : UINT32_MAX,
-        .status = 200,
-        .end = BELAY__SIM_LEFT,
-    };
+    if (!belay__json_enter_object(json)) {
+        return;
+    }
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "include_usage")) {
+            reading->request->include_usage = belay__sim_read_bool(
+                json, reading, "stream_options: include_usage is no boolean");
+        }
+    }
+}
+
+static void
+read_choices(struct belay__json *json, struct belay__sim_reading *reading)
+{
+    struct belay__json_value value;
+    int64_t n;
+
+    if (belay__json_take(json, &value) && value.type != BELAY__JSON_NULL
+        && (value.type != BELAY__JSON_NUMBER
+            || belay__json_integer(value.raw, &n) < 0 || n != 1)) {
+        reading->wrong = "n: the simulator gives one choice only";
+    }
+}
+
+static void
+read_member(struct belay__json *json, const struct belay__json_value *key,
+    struct belay__sim_reading *reading)
+{
+    if (belay__json_key_is(key, "messages")) {
+        belay__sim_read_messages(json, reading);
+    } else if (belay__json_key_is(key, "model")) {
+        belay__sim_read_model(json, reading);
+    } else if (belay__json_key_is(key, "stream")) {
+        reading->request->stream =
+            belay__sim_read_bool(json, reading, "stream: not a boolean");
+    } else if (belay__json_key_is(key, "stream_options")) {
+        read_stream_options(json, reading);
+    } else if (belay__json_key_is(key, "max_tokens")
+               || belay__json_key_is(key, "max_completion_tokens")) {
+        belay__sim_read_limit(json, reading);
+    } else if (belay__json_key_is(key, "n")) {
+        read_choices(json, reading);
+    } else if (belay__json_key_is(key, "tools")) {
+        belay__sim_read_tools(json, reading);
+    } else if (belay__json_key_is(key, "tool_choice")) {
+        belay__sim_read_tool_choice(json, reading);
+    }
+}
+
+static const char *
+missing(const struct belay__sim_reading *reading)
+{
+    return reading->messages ? NULL : "messages: missing or empty";
+}
+
+/* ---- what both kinds of answer are made of ---- */
+
+static void
+put_start(struct belay__json_writer *json,
+    const struct belay__sim_exchange *exchange, const char *object)
+{
+    char text[BELAY__SIM_HEX_BYTES];
+
+    belay__json_open_object(json);
+    belay__sim_put_id(json, exchange, "id", "chatcmpl-", 0);
+    belay__sim_put_string(json, "object", object);
+    belay__sim_put_int(json, "created", BELAY__SIM_CREATED);
+    belay__json_key(json, "model");
+    belay__json_raw(json, exchange->request.model);
+    belay__sim_hex("fp_fnv1a64_", exchange->entry.body_hash, text);
+    belay__sim_put_string(json, "system_fingerprint", text);
+}
+
+static void
+put_finish(
+    struct belay__json_writer *json, const struct belay__sim_exchange *exchange)
+{
+    const struct belay_slice given = belay__sim_given_end(exchange);
+    const char *reason = "stop";
+
+    if (given.len > 0) {
+        belay__sim_put_inside(json, "finish_reason", given);
+        return;
+    }
+    if (exchange->answer.cut_short) {
+        reason = "length";
+    } else if (exchange->answer.call_count > 0) {
+        reason = "tool_calls";
+    }
+    belay__sim_put_string(json, "finish_reason", reason);
+}
+
+static void
+put_details(
+    struct belay__json_writer *json, const struct belay__sim_exchange *exchange)
+{
+    if (belay__sim_cached(exchange) > 0) {
+        belay__json_key(json, "prompt_tokens_details");
+        belay__json_open_object(json);
+        belay__sim_put_int(json, "cached_tokens", belay__sim_cached(exchange));
+        belay__json_close_object(json);
+    }
+    if (belay__sim_reasoning(exchange) > 0) {
+        belay__json_key(json, "completion_tokens_details");
+        belay__json_open_object(json);
+        belay__sim_put_int(
+            json, "reasoning_tokens", belay__sim_reasoning(exchange));
+        belay__json_close_object(json);
+    }
+}
+
+static void
+put_usage(
+    struct belay__json_writer *json, const struct belay__sim_exchange *exchange)
+{
+    const struct belay_slice given = belay__sim_given_usage(exchange);
+    const uint64_t in = exchange->entry.prompt_tokens;
+    const uint64_t out = exchange->entry.completion_tokens;
+
+    belay__json_key(json, "usage");
+    if (given.len > 0) {
+        belay__json_raw_line(json, given);
+        return;
+    }
+    belay__json_open_object(json);
+    belay__sim_put_int(json, "prompt_tokens", in);
+    belay__sim_put_int(json, "completion_tokens", out);
+    belay__sim_put_int(json, "total_tokens", in + out);
+    put_details(json, exchange);
+    belay__json_close_object(json);
+}
+
+static void
+put_call_head(struct belay__json_writer *json,
+    const struct belay__sim_exchange *exchange, size_t call)
+{
+    belay__sim_put_call_id(json, exchange, "id", "call_", call);
+    belay__sim_put_string(json, "type", "function");
+}
+
+/* ---- in one piece ---- */
+
+static void
+put_calls(
+    struct belay__json_writer *json, const struct belay__sim_exchange *exchange)
+{
+    belay__json_key(json, "tool_calls");
+    belay__json_open_array(json);
+    for (size_t i = 0; i < exchange->answer.call_count; i++) {
+        const struct belay__sim_tool_call *call = &exchange->answer.calls[i];
+
+        belay__json_open_object(json);
+        put_call_head(json, exchange, i);
+        belay__json_key(json, "function");
+        belay__json_open_object(json);
+        belay__sim_put_inside(json, "name", call->name);
+        belay__sim_put_json(json, "arguments", call->arguments);
+        belay__json_close_object(json);
+        belay__json_close_object(json);
+    }
+    belay__json_close_array(json);
+}
+
+static void
+write_answer(
+    struct belay__json_writer *json, struct belay__sim_exchange *exchange)
+{
+    put_start(json, exchange, "chat.completion");
+    belay__json_key(json, "choices");
+    belay__json_open_array(json);
+    belay__json_open_object(json);
+    belay__sim_put_int(json, "index", 0);
+    belay__json_key(json, "message");
+    belay__json_open_object(json);
+    belay__sim_put_string(json, "role", "assistant");
+    belay__json_key(json, "content");
+    if (exchange->answer.has_text) {
+        belay__sim_put_text(json, exchange);
+    } else {
+        belay__json_null(json);
+    }
+    belay__sim_put_null(json, "refusal");
+    if (exchange->answer.call_count > 0) {
+        put_calls(json, exchange);
+    }
+    belay__json_close_object(json);
+    belay__sim_put_null(json, "logprobs");
+    put_finish(json, exchange);
+    belay__json_close_object(json);
+    belay__json_close_array(json);
+    if (!belay__sim_has(exchange->fate.faults, BELAY__FAULT_NO_USAGE)) {
+        put_usage(json, exchange);
+    }
+    belay__json_close_object(json);
+}
+
+/* ---- as a stream ---- */
+
+static void
+put_call_delta(struct belay__json_writer *json,
+    const struct belay__sim_exchange *exchange,
+    const struct belay__sim_step *step)
+{
+    const bool opens = step->kind == BELAY__SIM_STEP_OPEN;
+    const struct belay__sim_tool_call *call;
+    size_t index = 0;
+
+    call = belay__sim_step_call(exchange, step, &index);
+    belay__json_key(json, "tool_calls");
+    belay__json_open_array(json);
+    belay__json_open_object(json);
+    belay__sim_put_int(json, "index", index);
+    if (opens) {
+        put_call_head(json, exchange, index);
+    }
+    belay__json_key(json, "function");
+    belay__json_open_object(json);
+    if (opens) {
+        belay__sim_put_inside(json, "name", call->name);
+        belay__sim_put_string(json, "arguments", "");
+    } else {
+        belay__sim_put_json(json, "arguments",
+            belay__sim_arguments_piece(call->arguments, step->piece));
+    }
+    belay__json_close_object(json);
+    belay__json_close_object(json);
+    belay__json_close_array(json);
+}
+
+static void
+put_delta(struct belay__json_writer *json, struct belay__sim_exchange *exchange,
+    const struct belay__sim_step *step)
+{
+    belay__json_key(json, "delta");
+    belay__json_open_object(json);
+    if (step->kind == BELAY__SIM_STEP_START) {
+        belay__sim_put_string(json, "role", "assistant");
+        if (exchange->answer.has_text) {
+            belay__sim_put_string(json, "content", "");
+        } else {
+            belay__sim_put_null(json, "content");
+        }
+    } else if (step->kind != BELAY__SIM_STEP_STOP) {
+        if (belay__sim_step_call(exchange, step, NULL) != NULL) {
+            put_call_delta(json, exchange, step);
+        } else {
+            belay__json_key(json, "content");
+            belay__sim_put_piece(json, exchange, step->piece);
+        }
+    }
+    belay__json_close_object(json);
+}
+
+static void
+put_choice(struct belay__json_writer *json,
+    struct belay__sim_exchange *exchange, const struct belay__sim_step *step)
+{
+    belay__json_open_object(json);
+    belay__sim_put_int(json, "index", 0);
+    put_delta(json, exchange, step);
+    belay__sim_put_null(json, "logprobs");
+    if (step->kind == BELAY__SIM_STEP_STOP) {
+        put_finish(json, exchange);
+    } else {
+        belay__sim_put_null(json, "finish_reason");
+    }
+    belay__json_close_object(json);
 }
 
 static int
-add_headers(const struct belay__sim_chat *chat)
+put_chunk(struct belay__buffer *buffer, struct belay__sim_exchange *exchange,
+    const struct belay__sim_step *step)
 {
-    struct belay__reply *reply = chat->call.reply;
-    char text[40];
-    int code;
+    const bool is_usage = step->kind == BELAY__SIM_STEP_USAGE;
+    struct belay__json_writer json;
+    int code = belay__sim_event_begin(buffer, &json, NULL);
 
-    (void)snprintf(text, sizeof(text), "req_%016" PRIx64, chat->fate.id);
-    code = belay__reply_header(reply, "x-request-id", text);
     if (code < 0) {
         return code;
     }
-    (void)snprintf(text, sizeof(text), "%016" PRIx64, chat->entry.body_hash);
-    return belay__reply_header(reply, "x-sim-body-fnv1a64", text);
+    put_start(&json, exchange, "chat.completion.chunk");
+    belay__json_key(&json, "choices");
+    belay__json_open_array(&json);
+    if (!is_usage) {
+        put_choice(&json, exchange, step);
+    }
+    belay__json_close_array(&json);
+    if (is_usage) {
+        put_usage(&json, exchange);
+    } else if (exchange->request.include_usage) {
+        belay__sim_put_null(&json, "usage");
+    }
+    belay__json_close_object(&json);
+    return belay__sim_event_end(&json);
 }
 
-static uint64_t
-pick_length(const struct belay__sim_chat *chat)
-{
-    const struct belay__sim_opts *opts = &chat->sim->opts;
-    struct belay__sim_dice dice = {
-        opts->seed + belay__sim_hash(chat->request.prompt)};
-    const uint64_t more = opts->tokens_max - opts->tokens_min;
-    const uint64_t wanted =
-        opts->tokens_min + belay__sim_roll(&dice) % (more + 1);
-
-    return wanted < chat->request.max_tokens ? wanted
-                                             : chat->request.max_tokens;
-}
-
-static void
-prepare(struct belay__sim_chat *chat)
-{
-    const struct belay__sim_opts *opts = &chat->sim->opts;
-
-    belay__sim_words_init(&chat->words, opts->seed, chat->request.prompt);
-    chat->tokens = pick_length(chat);
-    chat->entry.prompt_tokens = chat->request.prompt_tokens;
-    chat->entry.completion_tokens = chat->tokens;
-    chat->first = belay__sim_after(
-        belay__sim_after(chat->began, chat->fate.latency.ns), opts->ttft.ns);
-}
-
-/* The status that the request deserves; if it is not 200, *ret_why says why. */
 static int
-judge(struct belay__sim_chat *chat, const char **ret_why)
+put_step(struct belay__buffer *buffer, struct belay__sim_exchange *exchange,
+    struct belay__sim_step *step)
 {
-    const struct belay__sim *sim = chat->sim;
-
-    if (!belay__sim_may(sim, chat->call.request)) {
-        *ret_why = "Incorrect API key provided";
-        return 401;
-    }
-    *ret_why = belay__sim_read(chat->call.request->body, &chat->request);
-    if (*ret_why != NULL) {
-        return 400;
-    }
-    chat->entry.stream = chat->request.stream;
-    if (sim->opts.capacity > 0 && sim->stats.in_flight > sim->opts.capacity) {
-        *ret_why = "Too many requests at once";
-        return 429;
-    }
-    switch (chat->fate.status) {
-    case 200:
-        break;
-    case 429:
-        *ret_why = "Rate limit reached for requests";
-        break;
-    case 500:
-        *ret_why = "The server had an error while processing your request";
-        break;
-    default:
-        *ret_why = "The engine is currently overloaded, try again later";
-        break;
-    }
-    return chat->fate.status;
-}
-
-static belay_next
-refuse(belay_task *task, struct belay__sim_chat *chat, const char *why)
-{
-    const belay_duration wait = chat->sim->opts.retry_after;
-    const int status = chat->entry.status;
-    char text[128];
-    int code = 0;
-
-    chat->entry.end = BELAY__SIM_REFUSED;
-    if (status == 429 && wait.ns > 0) {
-        (void)snprintf(
-            text, sizeof(text), "%.12g", (double)wait.ns / BELAY__SIM_NS_PER_S);
-        code = belay__reply_header(chat->call.reply, "retry-after", text);
-    }
-    if (code < 0) {
-        return belay_fail(task, code, NULL);
-    }
-    if (chat->request.wrong_at != SIZE_MAX) {
-        (void)snprintf(text, sizeof(text),
-            "the body is not JSON: %s at byte %zu", why,
-            chat->request.wrong_at);
-        why = text;
-    }
-    return belay__sim_refuse(task, chat->sim, &chat->call, status, why);
-}
-
-/* ---- the page ---- */
-
-static belay_next
-respond(belay_task *task, struct belay__sim_chat *chat)
-{
-    const char *why = NULL;
-
-    chat->request.wrong_at = SIZE_MAX;
-    chat->entry.status = judge(chat, &why);
-    if (chat->entry.status != 200) {
-        return refuse(task, chat, why);
-    }
-    prepare(chat);
-    return belay__sim_answer(task, chat);
-}
-
-static belay_next
-page_step(belay_task *task, void *frame)
-{
-    struct belay__sim_chat *self = frame;
-
-    BELAY_BEGIN;
-    note_request(task, self);
-    BELAY_WITH (BELAY_ENTER(admission, .chat = self)) {
-        BELAY_CHECK(add_headers(self));
-        BELAY_AWAIT(respond(task, self));
-        if (self->sim->opts.max_requests > 0
-            && self->entry.end != BELAY__SIM_CUT) {
-            /* It may be the last: the simulator closes behind it. */
-            BELAY_AWAIT(belay__reply_flush(task, self->call.reply));
+    switch (step->kind) {
+    case BELAY__SIM_STEP_OPEN:
+        if (belay__sim_step_call(exchange, step, NULL) == NULL) {
+            return 0;
         }
+        break;
+    case BELAY__SIM_STEP_USAGE:
+        if (!exchange->request.include_usage
+            || belay__sim_has(exchange->fate.faults, BELAY__FAULT_NO_USAGE)) {
+            return 0;
+        }
+        break;
+    case BELAY__SIM_STEP_DONE:
+        return belay__buffer_append(buffer, "data: [DONE]\n\n", 14);
+    case BELAY__SIM_STEP_CLOSE:
+    case BELAY__SIM_STEP_OVER:
+        return 0;
+    case BELAY__SIM_STEP_START:
+    case BELAY__SIM_STEP_DELTA:
+    case BELAY__SIM_STEP_STOP:
+        break;
     }
-    BELAY_END;
+    return put_chunk(buffer, exchange, step);
 }
 
-static const belay_function page = {
-    "chat completion", __FILE__, sizeof(struct belay__sim_chat), page_step, 0};
+/* ---- errors ---- */
 
-belay_next
-belay__sim_chat(
-    belay_task *task, struct belay__sim *sim, const struct belay__call *call)
+static const struct kind {
+    int status;
+    const char *type;
+    const char *code; /* or NULL */
+} kinds[] = {
+    {400, "invalid_request_error", NULL},
+    {401, "invalid_request_error", "invalid_api_key"},
+    {403, "invalid_request_error", "unsupported_country_region_territory"},
+    {404, "invalid_request_error", "unknown_url"},
+    {405, "invalid_request_error", "method_not_supported"},
+    {409, "invalid_request_error", NULL},
+    {413, "invalid_request_error", NULL},
+    {422, "invalid_request_error", NULL},
+    {429, "requests", "rate_limit_exceeded"},
+    {529, "overloaded_error", NULL},
+    {0, "server_error", NULL},
+};
+
+void
+belay__sim_put_openai_error(
+    struct belay__json_writer *json, const struct belay__sim_error *error)
 {
-    return belay_call(task, &page,
-        &(const struct belay__sim_chat){.call = *call, .sim = sim});
+    const struct kind *kind = kinds;
+
+    while (kind->status != 0 && kind->status != error->status) {
+        kind++;
+    }
+    belay__json_open_object(json);
+    belay__json_key(json, "error");
+    belay__json_open_object(json);
+    belay__sim_put_string(json, "message", error->message);
+    if (error->type.len > 0) {
+        belay__sim_put_inside(json, "type", error->type);
+    } else {
+        belay__sim_put_string(json, "type", kind->type);
+    }
+    belay__sim_put_null(json, "param");
+    if (error->code.len > 0) {
+        belay__sim_put_inside(json, "code", error->code);
+    } else if (kind->code != NULL && error->type.len == 0) {
+        belay__sim_put_string(json, "code", kind->code);
+    } else {
+        belay__sim_put_null(json, "code");
+    }
+    belay__json_close_object(json);
+    belay__json_close_object(json);
 }
+
+static int
+put_error_event(
+    struct belay__buffer *buffer, const struct belay__sim_error *error)
+{
+    struct belay__json_writer json;
+    int code = belay__sim_event_begin(buffer, &json, NULL);
+
+    if (code < 0) {
+        return code;
+    }
+    belay__sim_put_openai_error(&json, error);
+    return belay__sim_event_end(&json);
+}
+
+const struct belay__sim_format belay__sim_chat_format = {
+    .name = "chat",
+    .number = 0,
+    .path = "/v1/chat/completions",
+    .request_id = "x-request-id",
+    .member_fn = read_member,
+    .missing_fn = missing,
+    .write_fn = write_answer,
+    .step_fn = put_step,
+    .error_fn = belay__sim_put_openai_error,
+    .error_event_fn = put_error_event,
+};

@@ -67,8 +67,10 @@ void
 belay__sim_draw_fate(const struct belay__sim_opts *opts, uint64_t hash,
     uint64_t attempt, struct belay__sim_fate *ret)
 {
-    static const int broken[] = {500, 502, 503, 529};
+    static const enum belay__sim_fault broken[] = {BELAY__FAULT_S500,
+        BELAY__FAULT_S502, BELAY__FAULT_S503, BELAY__FAULT_S529};
     struct belay__sim_dice dice = {opts->seed ^ hash};
+    belay__sim_faults faults = 0;
     double limited;
     double failing;
     double cut;
@@ -76,6 +78,7 @@ belay__sim_draw_fate(const struct belay__sim_opts *opts, uint64_t hash,
     double first;
     double second;
     uint64_t which;
+    bool rude;
 
     dice.state = belay__sim_roll(&dice) + attempt;
     ret->id = belay__sim_roll(&dice);
@@ -84,22 +87,59 @@ belay__sim_draw_fate(const struct belay__sim_opts *opts, uint64_t hash,
     which = belay__sim_roll(&dice);
     cut = belay__sim_draw(&dice);
     stall = belay__sim_draw(&dice);
-    ret->rude = (belay__sim_roll(&dice) & 1) != 0;
+    rude = (belay__sim_roll(&dice) & 1) != 0;
     ret->where = belay__sim_draw(&dice);
     first = belay__sim_draw(&dice);
     second = belay__sim_draw(&dice);
 
-    ret->status = 200;
     if (limited < opts->fail_429) {
-        ret->status = 429;
+        faults = belay__sim_fault_bit(BELAY__FAULT_S429);
     } else if (failing < opts->fail_5xx) {
-        ret->status = broken[which % 4];
+        faults = belay__sim_fault_bit(broken[which % 4]);
     }
-    ret->cut = cut < opts->cut;
-    ret->stall = !ret->cut && stall < opts->stall;
+    if (cut < opts->cut) {
+        faults |=
+            belay__sim_fault_bit(rude ? BELAY__FAULT_RESET : BELAY__FAULT_CUT);
+    } else if (stall < opts->stall && faults == 0) {
+        faults |= belay__sim_fault_bit(
+            rude ? BELAY__FAULT_STALL_HEAD : BELAY__FAULT_STALL);
+    }
+    ret->faults = faults;
     ret->latency = BELAY_DURATION_NS(
         belay__sim_ns((double)opts->latency.ns
                       * latency_factor(opts->spread, first, second)));
+}
+
+/* Dice for each, so that one fault's chance moves no other. */
+void
+belay__sim_draw_faults(const struct belay__sim_opts *opts, uint64_t hash,
+    uint64_t attempt, struct belay__sim_fate *fate)
+{
+    for (uint64_t i = 0; i < BELAY__SIM_FAULTS; i++) {
+        struct belay__sim_dice dice = {opts->seed ^ hash ^ (i + 1) << 48};
+
+        if (opts->faults[i] <= 0) {
+            continue;
+        }
+        dice.state = belay__sim_roll(&dice) + attempt;
+        if (belay__sim_draw(&dice) < opts->faults[i]) {
+            fate->faults |= belay__sim_fault_bit((enum belay__sim_fault)i);
+        }
+    }
+}
+
+int
+belay__sim_faults_status(belay__sim_faults faults)
+{
+    for (int i = 0; faults != 0 && i < BELAY__SIM_FAULTS; i++) {
+        const enum belay__sim_fault fault = (enum belay__sim_fault)i;
+
+        if (belay__sim_has(faults, fault)
+            && belay__sim_fault_status(fault) != 0) {
+            return belay__sim_fault_status(fault);
+        }
+    }
+    return 200;
 }
 
 /* ---- what has been seen ---- */

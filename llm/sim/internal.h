@@ -1,12 +1,28 @@
-/* internal.h - what the files of the simulator share (private to llm/sim). */
+/* internal.h - what the files of the simulator share (private to llm/sim).
+ *
+ *     sim.c       the scope, and which page a request is for
+ *     exchange.c  a request from its coming to its end, in any format
+ *     fate.c      what happens to it, by lot; faults.c has the names
+ *     script.c    … or by a script, whose rules script_rule.c reads
+ *     answer.c    an answer, in one piece or as a stream of steps
+ *     chat.c, responses.c, messages.c, embeddings.c
+ *                 how each format reads a request and writes an answer
+ *     request.c, tools.c, words.c, put.c
+ *                 what they share of that
+ *     wire.c      how the bytes go out
+ */
 #ifndef BELAY_LLM_SIM_INTERNAL_H
 #define BELAY_LLM_SIM_INTERNAL_H
 
 #include "llm/http/server.h"
+#include "llm/json/write.h"
+#include "llm/sim/format.h"
+#include "llm/sim/script.h"
 #include "llm/sim/sim.h"
 #include "runtime/internal.h"
 
-#define BELAY__SIM_STATUSES 12
+#define BELAY__SIM_STATUSES 32
+#define BELAY__SIM_NS_PER_S 1e9
 
 /* How often each body has come: open addressing, 0 is a free place. */
 struct belay__sim_seen {
@@ -21,6 +37,7 @@ struct belay__sim_seen {
 
 struct belay__sim {
     struct belay__sim_opts opts; /* with defaults filled in */
+    bool faulty;                 /* some fault may be drawn */
     struct belay__server *server;
     struct belay__sim_seen seen;
     struct belay__sim_stats stats;
@@ -32,41 +49,30 @@ struct belay__sim {
     char url[80];
 };
 
-/* ---- sim.c ---- */
+/* ---- pages.c ---- */
 
 /* Counts a status that goes out, on whatever page. */
 void belay__sim_count_status(struct belay__sim *sim, int status);
 /* Does the request have the key that is wanted, if one is? */
 bool belay__sim_may(
     const struct belay__sim *sim, const struct belay__request *request);
-/* An error as providers write them. code may be NULL. */
+/* An error as the family writes them that the client is of. */
 belay_next belay__sim_refuse(belay_task *task, struct belay__sim *sim,
     const struct belay__call *call, int status, const char *message);
-
-/* ---- request.c ---- */
-
-struct belay__sim_request {
-    struct belay_slice model;  /* JSON, with its quotes */
-    struct belay_slice prompt; /* inside the last content of a user */
-    uint64_t prompt_tokens;    /* words in all contents */
-    uint64_t max_tokens;       /* UINT64_MAX if there is no limit */
-    size_t wrong_at;           /* where it is not JSON; SIZE_MAX: it is */
-    bool stream;
-    bool include_usage;
-};
-
-/* Reads a request's body. NULL if it is a good chat request; else what is
- * wrong with it, static text, and ret->wrong_at if that has a place.
- */
-const char *belay__sim_read(
-    struct belay_slice body, struct belay__sim_request *ret);
+belay_next belay__sim_models(
+    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
+belay_next belay__sim_model(
+    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
+belay_next belay__sim_count_tokens(
+    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
+belay_next belay__sim_redirected(
+    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
+belay_next belay__sim_stats_page(
+    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
 
 /* ---- fate.c ---- */
 
 /* Pseudo-random numbers, a stream for each seed (SplitMix64). */
-struct belay__sim_dice {
-    uint64_t state;
-};
 uint64_t belay__sim_roll(struct belay__sim_dice *dice);
 /* From 0 to below 1. */
 double belay__sim_draw(struct belay__sim_dice *dice);
@@ -80,62 +86,6 @@ belay__sim_ns(double ns)
     return ns < 9e18 ? (int64_t)ns : INT64_MAX;
 }
 
-/* What will happen to a request. */
-struct belay__sim_fate {
-    int status; /* 200, or how it is refused */
-    bool cut;
-    bool stall;
-    bool rude;    /* cut: with a reset; stall: before the head */
-    double where; /* of the reply: cut or stalled there; 0 to 1 */
-    belay_duration latency;
-    uint64_t id; /* for the ids in the reply */
-};
-void belay__sim_draw_fate(const struct belay__sim_opts *opts, uint64_t hash,
-    uint64_t attempt, struct belay__sim_fate *ret);
-
-/* Notes that a body has come, and says how often it had before. Without
- * memory, or beyond some millions, new bodies are not noted.
- */
-uint64_t belay__sim_see(struct belay__sim_seen *seen, uint64_t hash);
-void belay__sim_seen_fini(struct belay__sim_seen *seen);
-
-/* ---- words.c ---- */
-
-#define BELAY__SIM_WORD_MAX 24
-
-/* The words of an answer, one after the other. */
-struct belay__sim_words {
-    struct belay__sim_dice dice;
-    struct belay_slice prompt; /* must live as long */
-    bool begun;
-};
-void belay__sim_words_init(
-    struct belay__sim_words *words, uint64_t seed, struct belay_slice prompt);
-/* Writes the next word, a blank before all but the first, and returns its
- * length. Only letters and digits: no JSON string needs an escape for it.
- */
-size_t belay__sim_next_word(
-    struct belay__sim_words *words, char ret[BELAY__SIM_WORD_MAX + 1]);
-
-/* ---- chat.c: the page /v1/chat/completions ---- */
-
-#define BELAY__SIM_NS_PER_S 1e9
-
-struct belay__sim_chat {
-    struct belay__call call;
-    struct belay__sim *sim;
-    struct belay__sim_request request;
-    struct belay__sim_fate fate;
-    struct belay__sim_entry entry;
-    struct belay__sim_words words;
-    belay_time began;
-    belay_time first; /* when the first token is ready */
-    uint64_t tokens;  /* of the answer */
-};
-
-belay_next belay__sim_chat(
-    belay_task *task, struct belay__sim *sim, const struct belay__call *call);
-
 static inline belay_time
 belay__sim_after(belay_time time, int64_t span_ns)
 {
@@ -147,9 +97,77 @@ belay__sim_after(belay_time time, int64_t span_ns)
     return sum;
 }
 
+void belay__sim_draw_fate(const struct belay__sim_opts *opts, uint64_t hash,
+    uint64_t attempt, struct belay__sim_fate *ret);
+/* The same for the faults that have chances of their own. */
+void belay__sim_draw_faults(const struct belay__sim_opts *opts, uint64_t hash,
+    uint64_t attempt, struct belay__sim_fate *fate);
+/* The status of the first fault that has one, or 200. */
+int belay__sim_faults_status(belay__sim_faults faults);
+
+/* Notes that a body has come, and says how often it had before. Without
+ * memory, or beyond some millions, new bodies are not noted.
+ */
+uint64_t belay__sim_see(struct belay__sim_seen *seen, uint64_t hash);
+void belay__sim_seen_fini(struct belay__sim_seen *seen);
+
+/* ---- exchange.c ---- */
+
+struct belay__sim_exchange {
+    struct belay__call call;
+    struct belay__sim *sim;
+    const struct belay__sim_format *format;
+    const struct belay__sim_rule *rule; /* of the script, or NULL */
+    struct belay__sim_request request;
+    struct belay__sim_fate fate;
+    struct belay__sim_entry entry;
+    struct belay__sim_answer answer;
+    struct belay__buffer made; /* arguments of a call */
+    struct belay__buffer wire; /* what goes out, if that is not what it was */
+    struct belay__sim_gzip {
+        uint32_t crc;
+        uint32_t size;
+        bool begun;
+    } gzip;
+    bool sent; /* something of the body */
+    belay_time began;
+    belay_time first; /* when the first token is ready */
+};
+
+/* A request to a page of a format, all of it. */
+belay_next belay__sim_exchange(belay_task *task, struct belay__sim *sim,
+    const struct belay__sim_format *format, const struct belay__call *call);
+
+/* What the error of an exchange is, of its status, its rule or its faults.
+ * *ret is filled but for the sequence.
+ */
+void belay__sim_error_of(
+    struct belay__sim_exchange *exchange, struct belay__sim_error *ret);
+
 /* ---- answer.c ---- */
 
 /* Answers a request that was judged to be good, or breaks off on the way. */
-belay_next belay__sim_answer(belay_task *task, struct belay__sim_chat *chat);
+belay_next belay__sim_answer(
+    belay_task *task, struct belay__sim_exchange *exchange);
+
+/* ---- wire.c ---- */
+
+/* Is there more to it than a write? */
+bool belay__sim_is_odd(belay__sim_faults faults);
+bool belay__sim_is_content_type(const char *name);
+/* Bytes of a stream that was begun, as the faults want them. They stay in
+ * place until it is done.
+ */
+belay_next belay__sim_send(belay_task *task,
+    struct belay__sim_exchange *exchange, struct belay_slice bytes, bool last);
+/* The same bytes one by one, or at once. */
+belay_next belay__sim_write(belay_task *task,
+    struct belay__sim_exchange *exchange, struct belay_slice bytes, bool last);
+/* A body packed, if the faults want that; into exchange->wire then. */
+int belay__sim_pack(struct belay__sim_exchange *exchange,
+    struct belay_slice body, bool last, struct belay_slice *ret);
+/* A stream's text as the faults want it, appended to `to`. */
+int belay__sim_dress(belay__sim_faults faults, bool first, bool last,
+    struct belay_slice text, struct belay__buffer *to);
 
 #endif

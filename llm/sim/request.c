@@ -1,20 +1,11 @@
-/* request.c - reads a chat request, as strictly as a real server.
+/* request.c - reads a request, as strictly as a real server.
  *
- * One pass over the body, no tree. The words of every content are counted;
- * the last content of a user is what the answer is made from.
+ * One pass over the body, no tree; the format says what its members are. The
+ * words of every content are counted; the last content of a user is what the
+ * answer is made from.
  */
-#include "llm/sim/internal.h"
-
-#include "llm/json/scan.h"
 #include "llm/json/text.h"
-
-/* What the pass has found, beside the request. */
-struct reading {
-    struct belay__sim_request *request;
-    const char *wrong; /* what is not as it should be, or NULL */
-    bool messages;
-    bool model;
-};
+#include "llm/sim/internal.h"
 
 static uint64_t
 count_words(struct belay_slice text)
@@ -33,7 +24,8 @@ count_words(struct belay_slice text)
 
 /* A content that is a string; a `\n` in it counts as a part of its word. */
 static bool
-take_text(struct belay__json *json, struct belay_slice *ret, uint64_t *words)
+take_text(struct belay__json *json, struct belay_slice *ret,
+    struct belay__sim_reading *reading)
 {
     struct belay__json_value value;
 
@@ -42,58 +34,93 @@ take_text(struct belay__json *json, struct belay_slice *ret, uint64_t *words)
         return false;
     }
     *ret = belay__json_inside(value.raw);
-    *words += count_words(*ret);
+    reading->request->prompt_tokens += count_words(*ret);
     return true;
 }
 
-/* A content that is a string or an array of parts; of those, the texts. */
+/* One part: its text, or, of a tool's result, its content; the parts of that
+ * are texts or images.
+ */
 static void
-read_content(struct belay__json *json, struct belay_slice *ret, uint64_t *words)
+read_part(struct belay__json *json, struct belay_slice *ret,
+    struct belay__sim_reading *reading, bool inner)
 {
     struct belay__json_value key;
+    struct belay__json_value type;
+    struct belay_slice unused;
 
-    if (take_text(json, ret, words) || !belay__json_enter_array(json)) {
+    if (!belay__json_enter_object(json)) {
         return;
     }
-    while (belay__json_next_element(json)) {
-        if (!belay__json_enter_object(json)) {
-            continue;
-        }
-        while (belay__json_next_member(json, &key)) {
-            if (belay__json_key_is(&key, "text")) {
-                (void)take_text(json, ret, words);
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "text")) {
+            (void)take_text(json, ret, reading);
+        } else if (belay__json_key_is(&key, "type")
+                   && belay__json_take(json, &type)
+                   && belay__json_key_is(&type, "tool_result")) {
+            reading->request->answered = true;
+        } else if (!inner && belay__json_key_is(&key, "content")
+                   && !take_text(json, &unused, reading)
+                   && belay__json_enter_array(json)) {
+            while (belay__json_next_element(json)) {
+                read_part(json, &unused, reading, true);
             }
         }
     }
 }
 
+void
+belay__sim_read_content(struct belay__json *json, struct belay_slice *ret,
+    struct belay__sim_reading *reading)
+{
+    if (take_text(json, ret, reading) || !belay__json_enter_array(json)) {
+        return;
+    }
+    while (belay__json_next_element(json)) {
+        read_part(json, ret, reading, false);
+    }
+}
+
 static void
-read_message(struct belay__json *json, struct reading *reading)
+read_message(struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value key;
     struct belay__json_value role = {.type = BELAY__JSON_NONE};
+    struct belay__json_value type = {.type = BELAY__JSON_NONE};
     struct belay_slice content = {NULL, 0};
 
     if (!belay__json_enter_object(json)) {
         reading->wrong = "messages: not an array of objects";
         return;
     }
+    reading->request->answered = false;
     while (belay__json_next_member(json, &key)) {
         if (belay__json_key_is(&key, "role")) {
             (void)belay__json_take(json, &role);
-        } else if (belay__json_key_is(&key, "content")) {
-            read_content(json, &content, &reading->request->prompt_tokens);
+        } else if (belay__json_key_is(&key, "type")) {
+            (void)belay__json_take(json, &type);
+        } else if (belay__json_key_is(&key, "content")
+                   || belay__json_key_is(&key, "output")) {
+            belay__sim_read_content(json, &content, reading);
         }
     }
-    if (role.type != BELAY__JSON_STRING) {
+    if (type.type == BELAY__JSON_STRING
+        && belay__json_key_is(&type, "function_call_output")) {
+        reading->request->answered = true;
+    } else if (role.type == BELAY__JSON_STRING) {
+        if (belay__json_key_is(&role, "user")) {
+            reading->request->prompt = content;
+        } else if (belay__json_key_is(&role, "tool")) {
+            reading->request->answered = true;
+        }
+    } else if (type.type != BELAY__JSON_STRING) {
         reading->wrong = "messages: a message has no role";
-    } else if (belay__json_key_is(&role, "user")) {
-        reading->request->prompt = content;
     }
 }
 
-static void
-read_messages(struct belay__json *json, struct reading *reading)
+void
+belay__sim_read_messages(
+    struct belay__json *json, struct belay__sim_reading *reading)
 {
     if (!belay__json_enter_array(json)) {
         reading->wrong = "messages: not an array";
@@ -105,8 +132,9 @@ read_messages(struct belay__json *json, struct reading *reading)
     }
 }
 
-static void
-read_limit(struct belay__json *json, struct reading *reading)
+void
+belay__sim_read_limit(
+    struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value value;
     int64_t limit;
@@ -120,10 +148,12 @@ read_limit(struct belay__json *json, struct reading *reading)
         return;
     }
     reading->request->max_tokens = (uint64_t)limit;
+    reading->limit = true;
 }
 
-static bool
-take_bool(struct belay__json *json, struct reading *reading, const char *wrong)
+bool
+belay__sim_read_bool(struct belay__json *json,
+    struct belay__sim_reading *reading, const char *wrong)
 {
     struct belay__json_value value;
 
@@ -137,24 +167,9 @@ take_bool(struct belay__json *json, struct reading *reading, const char *wrong)
     return value.type == BELAY__JSON_TRUE;
 }
 
-static void
-read_stream_options(struct belay__json *json, struct reading *reading)
-{
-    struct belay__json_value key;
-
-    if (!belay__json_enter_object(json)) {
-        return;
-    }
-    while (belay__json_next_member(json, &key)) {
-        if (belay__json_key_is(&key, "include_usage")) {
-            reading->request->include_usage = take_bool(
-                json, reading, "stream_options: include_usage is no boolean");
-        }
-    }
-}
-
-static void
-read_model(struct belay__json *json, struct reading *reading)
+void
+belay__sim_read_model(
+    struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value value;
 
@@ -169,53 +184,90 @@ read_model(struct belay__json *json, struct reading *reading)
     reading->request->model = value.raw;
 }
 
-static void
-read_choices(struct belay__json *json, struct reading *reading)
+void
+belay__sim_read_tools(
+    struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value value;
-    int64_t n;
 
-    if (belay__json_take(json, &value) && value.type != BELAY__JSON_NULL
-        && (value.type != BELAY__JSON_NUMBER
-            || belay__json_integer(value.raw, &n) < 0 || n != 1)) {
-        reading->wrong = "n: the simulator gives one choice only";
+    if (!belay__json_take(json, &value) || value.type == BELAY__JSON_NULL) {
+        return;
+    }
+    if (value.type != BELAY__JSON_ARRAY) {
+        reading->wrong = "tools: not an array";
+        return;
+    }
+    reading->request->tools = value.raw;
+}
+
+/* ---- which tool ---- */
+
+static void
+take_choice_word(
+    const struct belay__json_value *word, struct belay__sim_reading *reading)
+{
+    struct belay__sim_request *request = reading->request;
+
+    if (word->type != BELAY__JSON_STRING) {
+        return;
+    }
+    if (belay__json_key_is(word, "none")) {
+        request->tool_choice = BELAY__SIM_TOOL_NONE;
+    } else if (belay__json_key_is(word, "required")
+               || belay__json_key_is(word, "any")
+               || belay__json_key_is(word, "tool")) {
+        request->tool_choice = BELAY__SIM_TOOL_ANY;
     }
 }
 
 static void
-read_member(struct belay__json *json, const struct belay__json_value *key,
-    struct reading *reading)
+take_tool_name(struct belay__json *json, struct belay__sim_reading *reading)
 {
-    if (belay__json_key_is(key, "messages")) {
-        read_messages(json, reading);
-    } else if (belay__json_key_is(key, "model")) {
-        read_model(json, reading);
-    } else if (belay__json_key_is(key, "stream")) {
-        reading->request->stream =
-            take_bool(json, reading, "stream: not a boolean");
-    } else if (belay__json_key_is(key, "stream_options")) {
-        read_stream_options(json, reading);
-    } else if (belay__json_key_is(key, "max_tokens")
-               || belay__json_key_is(key, "max_completion_tokens")) {
-        read_limit(json, reading);
-    } else if (belay__json_key_is(key, "n")) {
-        read_choices(json, reading);
+    struct belay__json_value value;
+
+    if (belay__json_take(json, &value) && value.type == BELAY__JSON_STRING) {
+        reading->request->tool_name = belay__json_inside(value.raw);
+        reading->request->tool_choice = BELAY__SIM_TOOL_ANY;
     }
 }
 
-static const char *
-missing(const struct reading *reading)
+void
+belay__sim_read_tool_choice(
+    struct belay__json *json, struct belay__sim_reading *reading)
 {
-    if (!reading->model) {
-        return "model: missing";
+    struct belay__json_value key;
+    struct belay__json_value value;
+
+    if (!belay__json_enter_object(json)) {
+        if (belay__json_take(json, &value)) {
+            take_choice_word(&value, reading);
+        }
+        return;
     }
-    return reading->messages ? NULL : "messages: missing or empty";
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "type")
+            && belay__json_take(json, &value)) {
+            take_choice_word(&value, reading);
+        } else if (belay__json_key_is(&key, "name")) {
+            take_tool_name(json, reading);
+        } else if (belay__json_key_is(&key, "function")
+                   && belay__json_enter_object(json)) {
+            while (belay__json_next_member(json, &key)) {
+                if (belay__json_key_is(&key, "name")) {
+                    take_tool_name(json, reading);
+                }
+            }
+        }
+    }
 }
+
+/* ---- the whole ---- */
 
 const char *
-belay__sim_read(struct belay_slice body, struct belay__sim_request *ret)
+belay__sim_read(const struct belay__sim_format *format, struct belay_slice body,
+    struct belay__sim_request *ret)
 {
-    struct reading reading = {.request = ret};
+    struct belay__sim_reading reading = {.request = ret};
     struct belay__json_value key;
     struct belay__json json;
 
@@ -224,12 +276,15 @@ belay__sim_read(struct belay_slice body, struct belay__sim_request *ret)
     belay__json_open(&json, body);
     if (belay__json_enter_object(&json)) {
         while (belay__json_next_member(&json, &key)) {
-            read_member(&json, &key, &reading);
+            format->member_fn(&json, &key, &reading);
         }
     }
     if (belay__json_finish(&json) < 0) {
         ret->wrong_at = json.error.offset;
         return json.error.reason;
     }
-    return reading.wrong != NULL ? reading.wrong : missing(&reading);
+    if (reading.wrong != NULL) {
+        return reading.wrong;
+    }
+    return reading.model ? format->missing_fn(&reading) : "model: missing";
 }
