@@ -51,14 +51,18 @@ _belay_sim()
     case $1 in
     --api-key-env) _belay_words "$(compgen -e)" ;;
     --spread) _belay_words 'fixed uniform lognormal' ;;
+    --retry-after-form) _belay_words 'seconds ms date rfc850 asctime past zero negative garbage mixed' ;;
+    --script) _belay_files ;;
     --host | --port | --seed | --tokens | --latency | --ttft \
         | --tokens-per-second | --fail-429 | --retry-after | --fail-5xx \
-        | --cut | --stall | --capacity | --max-requests) ;;
+        | --cut | --stall | --capacity | --max-requests | --fault \
+        | --tool-calls | --cached | --reasoning) ;;
     *)
         _belay_words '--host --port --seed --api-key-env --tokens --latency
-            --spread --ttft --tokens-per-second --fail-429 --retry-after
-            --fail-5xx --cut --stall --capacity --max-requests --log --quiet
-            --help'
+            --spread --ttft --tokens-per-second --tool-calls --cached
+            --reasoning --script --fail-429 --retry-after --retry-after-form
+            --fail-5xx --cut --stall --capacity --fault --max-requests --log
+            --quiet --help'
         ;;
     esac
 }

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 
-WORDS = {"batch": "batch_options.c", "sim": "cmd_sim.c",
+WORDS = {"batch": "batch_options.c", "sim": "sim_options.c",
          "gpu demo": "gpu_demo_options.c", "gpu list": "gpu_list.c"}
 SHELLS = {"bash": "belay.bash", "zsh": "_belay", "fish": "belay.fish"}
 NAME = "[a-z0-9][a-z0-9-]*"
