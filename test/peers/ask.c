@@ -1,6 +1,7 @@
 /* ask.c - one question to a server of other people, for the tests beside it.
  *
  * usage: ask BASE_URL chat|responses|messages|embeddings plain|stream TEXT
+ *            [PATIENCE_MS [RETRIES]]
  *
  * Prints what came of it as lines "name value": the code's name, the text,
  * each call of a tool, the end, the usage, and how many events there were.
@@ -20,6 +21,8 @@ struct ask {
     const char *format;
     const char *mode;
     const char *text;
+    int64_t patience_ms; /* for a byte; 0: the default */
+    int32_t retries;
     /* locals */
     struct belay_llm_message messages[1];
     struct belay_slice inputs[2];
@@ -104,7 +107,10 @@ BELAY_ASYNC(ask)
     BELAY_WITH (belay_llm_client_open(task,
         BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url, .api_key = "a-key",
             .format = format_of(self->format),
-            .retry_base = belay_milliseconds(10)),
+            .retry_base = belay_milliseconds(10),
+            .max_retries = self->retries,
+            .first_byte_timeout = belay_milliseconds(self->patience_ms),
+            .idle_timeout = belay_milliseconds(self->patience_ms)),
         &self->client)) {
         if (strcmp(self->mode, "plain") == 0) {
             BELAY_AWAIT(plain_call(task, self));
@@ -137,15 +143,18 @@ main(int argc, char **argv)
     char text[1024];
     int code;
 
-    if (argc != 5) {
-        (void)fprintf(stderr, "usage: ask URL FORMAT plain|stream TEXT\n");
+    if (argc < 5 || argc > 7) {
+        (void)fprintf(stderr, "usage: ask URL FORMAT plain|stream TEXT "
+                              "[PATIENCE_MS [RETRIES]]\n");
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
     arguments = (struct ask){.base_url = argv[1],
         .format = argv[2],
         .mode = argv[3],
-        .text = argv[4]};
+        .text = argv[4],
+        .patience_ms = argc > 5 ? strtol(argv[5], NULL, 10) : 0,
+        .retries = argc > 6 ? (int32_t)strtol(argv[6], NULL, 10) : 0};
     code = belay_run(&ask, &arguments, NULL, &result);
     printf("code %s\n", code == 0 ? "OK" : belay_code_name(code));
     if (code < 0) {
