@@ -107,8 +107,7 @@ BELAY_ASYNC(ask)
     BELAY_WITH (belay_llm_client_open(task,
         BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url, .api_key = "a-key",
             .format = format_of(self->format),
-            .retry_base = belay_milliseconds(10),
-            .max_retries = self->retries,
+            .retry_base = belay_milliseconds(10), .max_retries = self->retries,
             .first_byte_timeout = belay_milliseconds(self->patience_ms),
             .idle_timeout = belay_milliseconds(self->patience_ms)),
         &self->client)) {
