@@ -1,73 +1,73 @@
-/* 03_async_manager.c - a GPU with memory on it, as a manager of one's own.
+/* 03_async_manager.c - a GPU and a conversation, as one manager of one's own.
  *
- * Shows: an async manager in generator style. What is around the yield is
- * entered and left in order, each may wait, and who uses it sees one scope.
+ * Shows: an async manager in generator style; who uses it sees one scope.
  */
 #include <belay/belay.h>
-#include <belay/gpu_work.h>
+#include <belay/gpu.h>
+#include <belay/simulator.h>
+#include <belay/turn.h>
 
 #include <stdio.h>
 
-struct workspace {
+struct desk {
     belay_gpu_pool *pool;
-    const char *owner;
-    uint64_t bytes;
-    belay_gpu_lease lease;
-    belay_gpu_buffer memory;
+    belay_llm_client *client;
+    belay_gpu_lease gpu;
+    belay_llm_session *session;
 };
 
-BELAY_MANAGER(workspace)
+BELAY_MANAGER(desk)
 {
     BELAY_BEGIN;
-    printf("%s waits for a GPU\n", self->owner);
-    BELAY_WITH (belay_gpu_lease_open(task, self->pool,
-        BELAY_GPU_LEASE_OPTS(.bytes = self->bytes), &self->lease)) {
-        BELAY_AWAIT(
-            belay_gpu_alloc(task, self->lease, self->bytes, &self->memory));
-        printf("%s has %u MiB on it\n", self->owner,
-            (unsigned)(self->bytes >> 20));
-        BELAY_TRY_YIELD(self);
-        printf("%s is done: %s\n", self->owner,
-            belay_code_text(belay_result(task)->code));
-    } /* here the device has let go, and the memory is free */
-    BELAY_END;
-}
-
-struct user {
-    belay_gpu_pool *pool;
-    const char *name;
-    bool clumsy;
-    struct workspace *space;
-};
-
-BELAY_ASYNC(user)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (BELAY_ENTER(workspace, .pool = self->pool, .owner = self->name,
-        .bytes = UINT64_C(64) << 20)) {
-        self->space = belay_result(task)->value;
-        BELAY_AWAIT(belay_gpu_run_one(task, self->space->lease,
-            BELAY_GPU_CMD_FILL(self->space->memory, 0, 1, self->space->bytes)));
-        if (self->clumsy) {
-            BELAY_FAIL(BELAY_EINVAL, "%s has slipped", self->name);
+    BELAY_WITH (belay_gpu_lease_open(task, self->pool, NULL, &self->gpu)) {
+        BELAY_WITH (belay_llm_session_open(task, self->client,
+            BELAY_LLM_SESSION_OPTS(.model = "sim"), &self->session)) {
+            BELAY_TRY_YIELD(self);
+            printf("left: %s\n", belay_code_text(belay_result(task)->code));
         }
     }
     BELAY_END;
 }
 
+struct query {
+    int number;
+    belay_llm_reply *reply;
+};
+
+BELAY_ASYNC(query)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_llm_chat(task, NULL, "Any news?", &self->reply));
+    belay_llm_reply_free(self->reply);
+    printf("query %d: answered\n", self->number);
+    BELAY_END;
+}
+
 struct program {
-    belay_gpu_pool *pool;
+    belay_simulator *server; /* in place of a real one */
+    struct desk desk;
+    belay_group *all;
 };
 
 BELAY_ASYNC(program)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(
-        task, BELAY_GPU_POOL_OPTS(.devices = "sim:mem=64M"), &self->pool)) {
-        /* One slips; the other finds the memory free all the same. */
-        BELAY_TRY(BELAY_CALL(
-            user, .pool = self->pool, .name = "Ann", .clumsy = true));
-        BELAY_AWAIT(BELAY_CALL(user, .pool = self->pool, .name = "Bob"));
+        task, BELAY_GPU_POOL_OPTS(.devices = "sim"), &self->desk.pool)) {
+        BELAY_WITH (belay_simulator_open(task, NULL, &self->server)) {
+            BELAY_WITH (belay_llm_client_open(task,
+                BELAY_LLM_CLIENT_OPTS(.base_url =
+                                          belay_simulator_url(self->server)),
+                &self->desk.client)) {
+                BELAY_WITH (belay_enter(task, &desk, &self->desk)) {
+                    BELAY_WITH (belay_group_open(task, NULL, &self->all)) {
+                        for (int i = 0; i < 3; i++) {
+                            BELAY_CHECK(belay_spawn(self->all, query, i, NULL));
+                        }
+                    } /* at once; the session takes a turn at a time */
+                }
+            }
+        }
     }
     BELAY_END;
 }

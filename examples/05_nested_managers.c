@@ -3,62 +3,66 @@
  * Shows: blocks are left in order, newest first, and can see how it went.
  */
 #include <belay/belay.h>
+#include <belay/simulator.h>
+#include <belay/turn.h>
 
 #include <stdio.h>
 
-struct budget {
-    int tokens; /* left */
-};
-
-BELAY_MANAGER(budget)
-{
-    BELAY_BEGIN;
-    BELAY_TRY_YIELD(self);
-    printf("budget: %d tokens left\n", self->tokens);
-    BELAY_END;
-}
-
 struct monitor {
+    belay_budget *budget;
     int calls;
 };
 
 BELAY_MANAGER(monitor)
 {
+    struct belay_budget_stats stats;
+
     BELAY_BEGIN;
     BELAY_TRY_YIELD(self);
-    printf("monitor: %d calls, %s\n", self->calls,
-        belay_code_text(belay_result(task)->code));
+    belay_budget_get_stats(self->budget, &stats);
+    printf("monitor: %d calls, %d paid for, %s\n", self->calls,
+        (int)stats.spent.requests, belay_code_text(belay_result(task)->code));
     BELAY_END;
 }
 
 static void
-session_close(void *arg)
+closed(void *arg)
 {
-    (void)arg;
-    printf("session: closed\n");
+    printf("session: closed after %d calls\n", ((struct monitor *)arg)->calls);
 }
 
 struct work {
-    int costs[3]; /* tokens of each call */
-    struct budget *budget;
+    int64_t max;             /* requests */
+    belay_simulator *server; /* in place of a real one */
+    belay_llm_client *client;
+    belay_budget *cap;
     struct monitor *monitor;
+    belay_llm_reply *reply;
 };
 
 BELAY_ASYNC(work)
 {
     BELAY_BEGIN;
-    BELAY_WITH (BELAY_ENTER(budget, .tokens = 1000)) {
-        self->budget = belay_result(task)->value;
-        BELAY_WITH (BELAY_ENTER(monitor, .calls = 0)) {
-            self->monitor = belay_result(task)->value;
-            BELAY_WITH (belay_defer(task, session_close, NULL)) {
-                for (int i = 0; i < 3; i++) {
-                    self->monitor->calls++;
-                    if (self->costs[i] > self->budget->tokens) {
-                        BELAY_FAIL(BELAY_EQUOTA, "call %d", i);
+    BELAY_WITH (belay_simulator_open(task, NULL, &self->server)) {
+        BELAY_WITH (belay_llm_client_open(task,
+            BELAY_LLM_CLIENT_OPTS(.base_url =
+                                      belay_simulator_url(self->server)),
+            &self->client)) {
+            BELAY_WITH (belay_budget_open(task,
+                BELAY_BUDGET_OPTS(.limit.requests = self->max), &self->cap)) {
+                BELAY_WITH (BELAY_ENTER(monitor, self->cap, 0)) {
+                    self->monitor = belay_result(task)->value;
+                    BELAY_WITH (belay_llm_session_open(task, self->client,
+                        BELAY_LLM_SESSION_OPTS(.model = "sim"), NULL)) {
+                        BELAY_WITH (belay_defer(task, closed, self->monitor)) {
+                            while (self->monitor->calls < 3) {
+                                self->monitor->calls++;
+                                BELAY_AWAIT(belay_llm_chat(
+                                    task, NULL, "Go on.", &self->reply));
+                                belay_llm_reply_free(self->reply);
+                            }
+                        }
                     }
-                    self->budget->tokens -= self->costs[i];
-                    printf("answer of %d tokens\n", self->costs[i]);
                 }
             }
         }
@@ -69,9 +73,7 @@ BELAY_ASYNC(work)
 int
 main(void)
 {
-    const struct work fits = {.costs = {200, 300, 400}};
-    const struct work exceeds = {.costs = {200, 900, 400}};
-
-    return belay_run(&work, &fits, NULL, NULL) < 0
-           || belay_run(&work, &exceeds, NULL, NULL) != BELAY_EQUOTA;
+    return belay_run(&work, &(const struct work){.max = 5}, NULL, NULL) < 0
+           || belay_run(&work, &(const struct work){.max = 2}, NULL, NULL)
+                  != BELAY_EBUDGET;
 }

@@ -11,9 +11,8 @@
 
 #include <signal.h>
 
-/* A write to a pipe whose reader is gone would end the program. */
-static void
-ignore_broken_pipes(void)
+void
+belay__ignore_broken_pipes(void)
 {
     struct sigaction now;
 
@@ -31,7 +30,7 @@ belay__stream_init(uv_loop_t *loop, struct belay_stream *stream,
     if (code < 0) {
         return code;
     }
-    ignore_broken_pipes();
+    belay__ignore_broken_pipes();
     stream->pipe.data = stream;
     stream->closed = closed;
     stream->owner = owner;

@@ -24,6 +24,11 @@ struct belay_stream {
     bool write_aborted;
 };
 
+/* A write to a pipe or a socket whose reader is gone would end the program,
+ * unless that has its own mind about SIGPIPE.
+ */
+void belay__ignore_broken_pipes(void);
+
 /* A pipe that is not connected to anything yet. */
 int belay__stream_init(uv_loop_t *loop, struct belay_stream *stream,
     void (*closed)(struct belay_stream *stream), void *owner);
