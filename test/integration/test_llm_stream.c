@@ -16,7 +16,14 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define KEY "canary-7f3a91c2-key"
 
-TestSuite(llm_stream, .fini = check_clean, .timeout = 60);
+/* Servers count requests; those of a sweep are for all alike. */
+static void
+set_up(void)
+{
+    program_unswept = true;
+}
+
+TestSuite(llm_stream, .init = set_up, .fini = check_clean, .timeout = 60);
 
 /* ---- routes ---- */
 
@@ -829,6 +836,7 @@ run_sweep(const struct fault_route *routes, size_t count, struct spec spec)
     const struct program program = {.function = &reader, .arguments = &asked};
 
     (void)snprintf(asked.base_url, sizeof(asked.base_url), "%s/v1", url);
+    program_unswept = false;
     sweep(&program);
     fault_server_stop_apart(pid);
 }

@@ -15,7 +15,14 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TEXT(literal) ((char *)(uintptr_t)(literal))
 
-TestSuite(session_turns, .fini = check_clean, .timeout = 60);
+/* Servers count requests; those of a sweep are for all alike. */
+static void
+set_up(void)
+{
+    program_unswept = true;
+}
+
+TestSuite(session_turns, .init = set_up, .fini = check_clean, .timeout = 60);
 
 /* ---- answers ---- */
 
@@ -1057,6 +1064,7 @@ sweep_everything(const struct fault_route *routes, bool stream)
         .function = &in_everything, .arguments = &arguments};
 
     (void)snprintf(url, sizeof(url), "%s/v1", server);
+    program_unswept = false;
     sweep(&program);
     arguments.of.keep_partial = true;
     sweep(&program);

@@ -394,6 +394,7 @@ sweep_allocs(const struct program *program)
 void
 sweep(const struct program *program)
 {
+    sweeps_try(program);
     (void)sweep_cancels(program);
     (void)sweep_allocs(program);
 }

@@ -141,7 +141,7 @@ size_t sweep_cancels(const struct program *program);
  */
 size_t sweep_allocs(const struct program *program);
 
-/* Both. */
+/* Both, and before them whatever BELAY_SWEEP asks for. */
 void sweep(const struct program *program);
 
 /* Open file descriptors of this process. */

@@ -321,15 +321,15 @@ BELAY_ASYNC(full_inside)
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             BELAY_WITH (belay_budget_open(task,
                 BELAY_BUDGET_OPTS(.limit.cost.pico = 2 * USD), &self->inner)) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, outsider, .budget = self->outer));
                 cr_expect(zero(int,
                     belay_budget_try(self->outer,
                         &(struct belay_amount){{7 * USD}, 0, 1}, &self->all)));
                 cr_expect(zero(int, belay_budget_try(self->inner,
                                         &(struct belay_amount){{1 * USD}, 0, 1},
                                         &self->inside)));
-                BELAY_CHECK(
-                    belay_spawn(self->group, outsider, .budget = self->outer));
-                BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+                BELAY_TRY(belay_sleep(task, belay_seconds(1)));
                 BELAY_TRY(belay_budget_reserve(task, self->inner,
                     &(struct belay_amount){{2 * USD}, 0, 1}, &self->refused));
                 trace("insider %s", trace_result(belay_result(task)));
