@@ -1,10 +1,11 @@
 /* test_gpu_random.c - random programs under both oracles: G7, G12, G19, G21,
  * G23, G30, G34, with cancels, deadlines, shared leases and faults.
  *
- * BELAY_GPU_LEASES asks for more leases than the suite has, and
- * BELAY_GPU_SEED for another start; a failure prints the seed and the last
- * events.
+ * BELAY_GPU_LEASES asks for so many leases instead of the few of the suite, in
+ * all tests together, and BELAY_GPU_SEED for another start; then each test
+ * tells what it has run. A failure prints the seed and the last events.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,10 +16,23 @@
 TestSuite(gpu_random, .fini = check_clean, .timeout = 3600);
 
 #define TASKS 24
+#define ROUND 400 /* requests of one program */
+#define TESTS 6   /* that share BELAY_GPU_LEASES */
+
+/* Of all programs of a test. */
+static struct {
+    uint64_t requests;
+    uint64_t leases;
+    uint64_t given_up; /* while they waited */
+    uint64_t cancels;  /* of tasks, whatever they did */
+    uint64_t ops_failed;
+    uint64_t ops_lost;
+} totals;
 
 struct chaos {
     uint64_t seed;
-    uint32_t leases; /* in all */
+    uint32_t leases;   /* asked for in all */
+    uint32_t gang_max; /* 0: a few gangs of up to 4 */
     bool faults;
     struct belay_gpu_pool_opts opts;
     /* locals */
@@ -120,6 +134,10 @@ BELAY_ASYNC(actor)
             below(&self->random, 3) == 0 ? below(&self->random, 8) : 0;
         self->opts.devices =
             below(&self->random, 6) == 0 ? 1 + below(&self->random, 4) : 1;
+        if (self->chaos->gang_max > 0) {
+            self->opts.devices =
+                1 + below(&self->random, self->chaos->gang_max);
+        }
         self->opts.bytes =
             below(&self->random, 2) == 0 ? 1 + below(&self->random, 4000) : 0;
         self->opts.no_wait = below(&self->random, 10) == 0;
@@ -158,6 +176,59 @@ hash_events(const belay_gpu_pool *pool)
     return hash;
 }
 
+/* G12, by the events alone: a slot is granted when it is free, and is free when
+ * the last operation that was asked of it has ended.
+ */
+static void
+check_disjoint(const belay_gpu_pool *pool)
+{
+    struct {
+        uint64_t state;
+        uint64_t ops;
+    } slots[64] = {{0, 0}};
+    struct belay_gpu_event event;
+    uint64_t cursor = 0;
+
+    while (belay_gpu_events(pool, &cursor, &event, 1, NULL) == 1) {
+        if (event.slot == BELAY_GPU_NO_SLOT) {
+            continue;
+        }
+        if (event.kind == BELAY_GPU_EVENT_GRANT) {
+            cr_assert(zero(u64, slots[event.slot].state), "lease %" PRIu64,
+                event.lease);
+            cr_assert(zero(u64, slots[event.slot].ops), "lease %" PRIu64,
+                event.lease);
+            slots[event.slot].state = BELAY_GPU_SLOT_HELD;
+        } else if (event.kind == BELAY_GPU_EVENT_SLOT) {
+            cr_assert(event.detail != BELAY_GPU_SLOT_FREE
+                          || slots[event.slot].ops == 0,
+                "slot %u", event.slot);
+            slots[event.slot].state = event.detail;
+        } else if (event.kind == BELAY_GPU_EVENT_OP_BEGIN) {
+            slots[event.slot].ops++;
+        } else if (event.kind == BELAY_GPU_EVENT_OP_END) {
+            cr_assert(gt(u64, slots[event.slot].ops, 0));
+            slots[event.slot].ops--;
+        }
+    }
+}
+
+static void
+add_totals(const belay_gpu_pool *pool)
+{
+    struct belay_gpu_pool_stats stats = {.size = sizeof(stats)};
+
+    cr_assert(zero(int, belay_gpu_pool_get_stats(pool, &stats)));
+    totals.leases += stats.grants;
+    totals.ops_failed += stats.ops_failed;
+    totals.ops_lost += stats.ops_lost;
+    for (uint32_t i = 0; i < BELAY_GPU_PRIORITIES; i++) {
+        totals.requests += stats.priorities[i].requests;
+        totals.given_up +=
+            stats.priorities[i].cancelled + stats.priorities[i].timed_out;
+    }
+}
+
 BELAY_ASYNC(chaos)
 {
     uint32_t victim;
@@ -174,6 +245,7 @@ BELAY_ASYNC(chaos)
                 victim = below(&self->random, TASKS);
                 if (self->tasks[victim] != NULL) {
                     (void)belay_task_cancel(self->tasks[victim], "chaos");
+                    totals.cancels++;
                     belay_task_unref(self->tasks[victim]);
                     self->tasks[victim] = NULL;
                 }
@@ -195,6 +267,8 @@ BELAY_ASYNC(chaos)
             cr_assert(zero(u64, self->pool->devices[i].leased), "%s",
                 gpu_oracle_hint);
         }
+        check_disjoint(self->pool);
+        add_totals(self->pool);
         trace("%llu grants, events %llx", (unsigned long long)self->granted,
             (unsigned long long)hash_events(self->pool));
     }
@@ -210,38 +284,54 @@ from_environment(const char *name, uint64_t otherwise)
 }
 
 static void
-run_chaos(const char *devices, bool faults, uint64_t rounds)
+run_round(const char *devices, bool faults, uint32_t gang_max, uint64_t seed)
 {
     static const enum belay_gpu_policy policies[] = {
         BELAY_GPU_RESERVE, BELAY_GPU_FIFO, BELAY_GPU_FIRST_FIT};
-    const uint64_t first = from_environment("BELAY_GPU_SEED", 1);
     char text[256];
     int code;
 
-    for (uint64_t seed = first; seed < first + rounds; seed++) {
-        (void)snprintf(text, sizeof(text), "sim:seed=%llu,%s",
-            (unsigned long long)seed, devices);
-        (void)snprintf(gpu_oracle_hint, sizeof(gpu_oracle_hint),
-            "BELAY_GPU_SEED=%llu %s", (unsigned long long)seed, devices);
-        trace_clear();
-        code = RUN(chaos, .seed = seed, .leases = 400, .faults = faults,
-            .opts = {.devices = text,
-                .policy = policies[seed % 3],
-                .strict = seed % 5 == 0,
-                .overtakes = 1 + (uint32_t)(seed % 7),
-                .scrub = seed % 4 == 0,
-                .events = 65536,
-                .max_resets = 1000});
-        cr_assert(zero(int, code), "%s", gpu_oracle_hint);
-    }
+    (void)snprintf(
+        text, sizeof(text), "sim:seed=%" PRIu64 ",%s", seed, devices);
+    (void)snprintf(gpu_oracle_hint, sizeof(gpu_oracle_hint),
+        "BELAY_GPU_SEED=%" PRIu64 " %s", seed, devices);
+    trace_clear();
+    code = RUN(chaos, .seed = seed, .leases = ROUND, .faults = faults,
+        .gang_max = gang_max,
+        .opts = {.devices = text,
+            .policy = policies[seed % 3],
+            .strict = seed % 5 == 0,
+            .overtakes = 1 + (uint32_t)(seed % 7),
+            .scrub = seed % 4 == 0,
+            .events = 65536,
+            .max_resets = 1000});
+    cr_assert(zero(int, code), "%s", gpu_oracle_hint);
 }
 
-static uint64_t
-rounds_or(uint64_t otherwise)
+/* So many programs; or, with BELAY_GPU_LEASES, as many as it takes. */
+static void
+run_chaos(const char *devices, bool faults, uint32_t gang_max, uint64_t rounds)
 {
-    const uint64_t leases = from_environment("BELAY_GPU_LEASES", 0);
+    const uint64_t leases =
+        (from_environment("BELAY_GPU_LEASES", 0) + TESTS - 1) / TESTS;
+    const uint64_t first = from_environment("BELAY_GPU_SEED", 1);
+    uint64_t seed = first;
 
-    return leases > 0 ? leases / 400 / 4 + 1 : otherwise;
+    while (leases > 0 ? totals.leases < leases : seed < first + rounds) {
+        run_round(devices, faults, gang_max, seed);
+        seed++;
+    }
+    if (leases == 0) {
+        return;
+    }
+    (void)printf("seeds %" PRIu64 " to %" PRIu64 ": %" PRIu64
+                 " leases of %" PRIu64 " requests, %" PRIu64
+                 " given up while they waited, %" PRIu64
+                 " tasks cancelled, %" PRIu64 " operations failed, %" PRIu64
+                 " lost; %s\n",
+        first, seed - 1, totals.leases, totals.requests, totals.given_up,
+        totals.cancels, totals.ops_failed, totals.ops_lost, devices);
+    (void)fflush(stdout);
 }
 
 Test(gpu_random, g7_the_same_seed_gives_the_same_events)
@@ -251,24 +341,24 @@ Test(gpu_random, g7_the_same_seed_gives_the_same_events)
         "bandwidth=1e9,p_op=0.01,p_sticky=0.002,p_slow=0.01";
     char first[128];
 
-    run_chaos(devices, true, 1);
+    run_round(devices, true, 0, 1);
     (void)snprintf(first, sizeof(first), "%s", trace_text());
-    run_chaos(devices, true, 1);
+    run_round(devices, true, 0, 1);
     expect_trace(first);
     cr_expect(ge(int, (int)strtol(first, NULL, 10), 100), "%s", first);
 }
 
 Test(gpu_random, few_slots)
 {
-    run_chaos("devices=1,slots=2,mem=64K,launch=20us,bandwidth=1e9", false,
-        rounds_or(12));
+    run_chaos(
+        "devices=1,slots=2,mem=64K,launch=20us,bandwidth=1e9", false, 0, 12);
 }
 
 Test(gpu_random, some_devices)
 {
     run_chaos("devices=4,slots=3,mem=64K,launch=20us,noise=lognormal:1,"
               "bandwidth=1e9,jit=1ms",
-        false, rounds_or(12));
+        false, 0, 12);
 }
 
 Test(gpu_random, faults)
@@ -276,11 +366,36 @@ Test(gpu_random, faults)
     run_chaos("devices=4,slots=2,mem=64K,launch=20us,noise=uniform:0.5,"
               "bandwidth=1e9,p_op=0.01,p_sticky=0.002,p_slow=0.01,"
               "fault=reset@0:2,fault=open@1:1,fault=twice@2:3",
-        true, rounds_or(12));
+        true, 0, 12);
+    cr_expect(gt(u64, totals.ops_lost, 0));
 }
 
 Test(gpu_random, many_small_devices)
 {
-    run_chaos("devices=16,slots=1,mem=8K,launch=5us,bandwidth=1e9", false,
-        rounds_or(6));
+    run_chaos(
+        "devices=16,slots=1,mem=8K,launch=5us,bandwidth=1e9", false, 0, 6);
+}
+
+/* Whatever is cancelled, and whenever: one lease of a slot ends with its last
+ * operation, and the next one begins after that. check_disjoint() looks at it
+ * from the events alone, gpu_oracle.c from inside.
+ */
+Test(gpu_random, g12_leases_of_a_slot_are_disjoint)
+{
+    run_chaos("devices=2,slots=2,mem=64K,launch=50us,noise=tail:0.1:20,"
+              "bandwidth=1e9,stop=30us,fault=deaf@1:1",
+        false, 0, 12);
+    cr_expect(gt(u64, totals.cancels, 100));
+    cr_expect(gt(u64, totals.given_up, 100));
+}
+
+/* Gangs of 1 to all devices, and nobody waits while all slots are idle: the
+ * oracle looks at that after every change, and a program that stalls has no
+ * task left that could go on, which belay_run() tells.
+ */
+Test(gpu_random, g23_random_gangs_never_stall)
+{
+    run_chaos(
+        "devices=8,slots=1,mem=64K,launch=20us,bandwidth=1e9", false, 8, 12);
+    cr_expect(gt(u64, totals.leases, 1000));
 }
