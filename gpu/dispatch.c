@@ -310,15 +310,27 @@ find_now(belay_gpu_pool *pool, const struct belay__gpu_request *request,
     return false;
 }
 
+/* A newcomer that fits passes others over as if it had waited, for no time. */
+static __attribute__((noinline)) struct belay__gpu_request *
+pass_over_for(belay_gpu_pool *pool, struct belay__gpu_request *newcomer)
+{
+    struct belay__gpu_slot *slots[BELAY_GPU_DEVICES_MAX];
+    struct belay__gpu_request *due;
+    uint8_t order[BELAY_GPU_PRIORITIES];
+    uint32_t turn = 0;
+
+    belay__gpu_queue_push(pool, newcomer);
+    (void)choose(pool, slots, order, &turn);
+    due = pass_over_before(pool, newcomer, order, turn);
+    belay__gpu_queue_remove(pool, newcomer);
+    return due;
+}
+
 bool
 belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
 {
-    struct belay__gpu_class *class = &pool->classes[request->priority];
     struct belay__gpu_slot *slots[BELAY_GPU_DEVICES_MAX];
-    struct belay__gpu_slot *others[BELAY_GPU_DEVICES_MAX];
     struct belay__gpu_request *due = NULL;
-    uint8_t order[BELAY_GPU_PRIORITIES];
-    uint32_t turn = 0;
     int64_t now;
 
     if (pool->waiting > 0 && !is_next(pool, request)) {
@@ -330,14 +342,11 @@ belay__gpu_admit(belay_gpu_pool *pool, struct belay__gpu_request *request)
     }
     now = belay__gpu_now(pool);
     belay__gpu_note_request(pool, request, now);
-    if (pool->waiting > 0) { /* as if it had waited, for no time */
-        belay__gpu_queue_push(pool, request);
-        (void)choose(pool, others, order, &turn);
-        due = pass_over_before(pool, request, order, turn);
-        belay__gpu_queue_remove(pool, request);
+    if (pool->waiting > 0) {
+        due = pass_over_for(pool, request);
     }
     grant(pool, request, slots, now);
-    class->stats.immediate++;
+    pool->classes[request->priority].stats.immediate++;
     reserve(pool, due);
     belay__gpu_locks_settle(pool);
     return true;

@@ -98,6 +98,7 @@ struct belay__gpu_device {
     uint64_t usable_slots;         /* as bits: not out of service */
     uint64_t capacity;             /* bytes to lease: the wish … */
     uint64_t wanted;               /* … which may be less, once leases end */
+    uint64_t share;                /* of a slot: a division of `wanted` */
     uint64_t leased;               /* <= capacity, always */
 };
 
@@ -105,7 +106,14 @@ struct belay__gpu_device {
 static inline uint64_t
 belay__gpu_need(const struct belay__gpu_device *device, uint64_t bytes)
 {
-    return bytes != 0 ? bytes : device->wanted / device->slot_count;
+    return bytes != 0 ? bytes : device->share;
+}
+
+static inline void
+belay__gpu_set_wanted(struct belay__gpu_device *device, uint64_t bytes)
+{
+    device->wanted = bytes;
+    device->share = bytes / device->slot_count;
 }
 
 /* A buffer. Its memory is the pool's until the pool is left, so that a handle

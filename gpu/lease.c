@@ -111,19 +111,23 @@ belay__gpu_lease_begin(belay_gpu_pool *pool, struct belay__gpu_request *request,
 {
     struct belay__gpu_lease *lease = pool->leases_unused;
 
+    /* One by one: as a whole it is cleared by an instruction that is slow. */
     pool->leases_unused = lease->next;
-    *lease = (struct belay__gpu_lease){
-        .first = slots[0],
-        .task = request->task,
-        .file = request->file,
-        .line = request->line,
-        .depth = request->depth,
-        .number = request->number,
-        .held_ns = now,
-        .members_left = request->devices,
-        .priority = request->priority,
-        .block = request->block,
-    };
+    lease->next = NULL;
+    lease->first = slots[0];
+    lease->task = request->task;
+    lease->drainer = NULL;
+    lease->watch = (struct belay__end_watch){.fn = NULL};
+    lease->file = request->file;
+    lease->line = request->line;
+    lease->depth = request->depth;
+    lease->number = request->number;
+    lease->held_ns = now;
+    lease->members_left = request->devices;
+    lease->priority = request->priority;
+    lease->block = request->block;
+    lease->ending = false;
+    lease->stuck = false;
     for (uint32_t i = 0; i < request->devices; i++) {
         slots[i]->lease = lease;
         slots[i]->member = i + 1 < request->devices ? slots[i + 1] : NULL;

@@ -99,7 +99,16 @@ bool belay__gpu_locks_retry(struct belay__gpu_locks *locks);
 /* After a dispatch: gives back what no lease has, and waits for others if
  * somebody here waits for a slot.
  */
-void belay__gpu_locks_settle(belay_gpu_pool *pool);
+void belay__gpu_locks_settle_all(struct belay__gpu_locks *locks);
+
+static inline void
+belay__gpu_locks_settle(const belay_gpu_pool *pool)
+{
+    if (pool->locks != NULL) {
+        belay__gpu_locks_settle_all(pool->locks);
+    }
+}
+
 /* Ends the waiting for good; `closed` is called on the loop, or in here. */
 void belay__gpu_locks_close(
     struct belay__gpu_locks *locks, void (*closed)(void *arg), void *arg);

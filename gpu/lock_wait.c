@@ -201,15 +201,10 @@ give_back_idle(struct belay__gpu_locks *locks)
 }
 
 void
-belay__gpu_locks_settle(belay_gpu_pool *pool)
+belay__gpu_locks_settle_all(struct belay__gpu_locks *locks)
 {
-    struct belay__gpu_locks *locks = pool->locks;
-
-    if (locks == NULL) {
-        return;
-    }
     give_back_idle(locks);
-    if (pool->waiting == 0 || locks->foreign == 0) {
+    if (locks->pool->waiting == 0 || locks->foreign == 0) {
         if (locks->watching) {
             unwatch(locks);
         }

@@ -97,7 +97,7 @@ fill_device(belay_gpu_pool *pool, uint32_t index,
         .usable_slots = all,
         .capacity = capacity_of(&pool->opts, info),
     };
-    device->wanted = device->capacity;
+    belay__gpu_set_wanted(device, device->capacity);
     for (uint32_t i = 0; i < count; i++) {
         slots[i].pool = pool;
         slots[i].device = device;

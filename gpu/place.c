@@ -85,21 +85,16 @@ place_one(const belay_gpu_pool *pool, const struct belay__gpu_request *request,
     return true;
 }
 
-bool
-belay__gpu_place(const belay_gpu_pool *pool,
-    const struct belay__gpu_request *request, struct belay__gpu_slot **ret)
+/* Apart from the common case, which does not pay for this one's array. */
+static __attribute__((noinline)) bool
+place_gang(const belay_gpu_pool *pool, const struct belay__gpu_request *request,
+    struct belay__gpu_slot **ret)
 {
     const struct belay__gpu_device *chosen[BELAY_GPU_DEVICES_MAX];
     const struct belay__gpu_device *device;
     uint32_t count = 0;
     uint32_t at;
 
-    if (pool->slots_free < request->devices) {
-        return false;
-    }
-    if (request->devices == 1) {
-        return place_one(pool, request, ret);
-    }
     for (uint32_t i = 0; i < pool->device_count; i++) {
         device = &pool->devices[i];
         if (!fits(pool, device, request)) {
@@ -120,6 +115,17 @@ belay__gpu_place(const belay_gpu_pool *pool,
         ret[i] = slot_on(pool, chosen[i], request->priority);
     }
     return true;
+}
+
+bool
+belay__gpu_place(const belay_gpu_pool *pool,
+    const struct belay__gpu_request *request, struct belay__gpu_slot **ret)
+{
+    if (pool->slots_free < request->devices) {
+        return false;
+    }
+    return request->devices == 1 ? place_one(pool, request, ret)
+                                 : place_gang(pool, request, ret);
 }
 
 int

@@ -344,7 +344,7 @@ shrink(struct belay__gpu_device *device, uint64_t free_bytes)
     if (free_bytes == UINT64_MAX || rest >= device->wanted) {
         return;
     }
-    device->wanted = rest;
+    belay__gpu_set_wanted(device, rest);
     device->capacity = device->leased > rest ? device->leased : rest;
 }
 
