@@ -75,6 +75,7 @@ report_slots(const struct belay__gpu_demo *demo, FILE *out)
     const double makespan =
         (double)(demo->ended_at.ns - demo->began.ns) * demo->stats.slots;
     double shares[BELAY_GPU_SLOT_TIMES] = {1};
+    int64_t idle;
 
     if (!(makespan > 0)) {
         return;
@@ -92,6 +93,11 @@ report_slots(const struct belay__gpu_demo *demo, FILE *out)
         }
     }
     (void)fputc('\n', out);
+    idle = belay__gpu_record_idle_ns(&demo->record, demo->ended_at);
+    if (idle >= 0) {
+        (void)fprintf(out, "               %.2f%% idle while a task waited\n",
+            (double)idle * 100 / makespan);
+    }
 }
 
 static uint32_t

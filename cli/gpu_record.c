@@ -292,3 +292,80 @@ belay__gpu_record_end(struct belay__gpu_record *record, belay_time now)
         end_hold(record, i, now);
     }
 }
+
+/* ---- time that was lost ---- */
+
+/* At each change of the queue's length: for how long somebody has waited. */
+static int64_t *
+sum_up_waiting(const struct belay__gpu_record *record)
+{
+    int64_t *sums = calloc(record->depth_count + 1, sizeof(*sums));
+    const struct belay__gpu_depth *depth;
+    uint64_t waiting;
+
+    for (uint32_t i = 0; sums != NULL && i + 1 < record->depth_count; i++) {
+        depth = &record->depths[i];
+        waiting = 0;
+        for (uint32_t p = 0; p < BELAY_GPU_PRIORITIES; p++) {
+            waiting += depth->waiting[p];
+        }
+        sums[i + 1] =
+            sums[i] + (waiting > 0 ? depth[1].time.ns - depth->time.ns : 0);
+    }
+    return sums;
+}
+
+/* … and at any time. */
+static int64_t
+waited_until(
+    const struct belay__gpu_record *record, const int64_t *sums, int64_t when)
+{
+    uint32_t low = 0; /* the last change before `when` */
+    uint32_t high = record->depth_count;
+    uint32_t middle;
+    int64_t since;
+
+    if (high == 0 || when <= record->depths[0].time.ns) {
+        return 0;
+    }
+    while (high - low > 1) {
+        middle = low + (high - low) / 2;
+        if (record->depths[middle].time.ns <= when) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    if (low + 1 == record->depth_count || sums[low + 1] == sums[low]) {
+        return sums[low]; /* behind the last change nobody waits */
+    }
+    since = when - record->depths[low].time.ns;
+    return sums[low] + since;
+}
+
+static int64_t
+earlier(belay_time a, belay_time b)
+{
+    return a.ns < b.ns ? a.ns : b.ns;
+}
+
+int64_t
+belay__gpu_record_idle_ns(
+    const struct belay__gpu_record *record, belay_time end)
+{
+    int64_t *sums = sum_up_waiting(record);
+    const struct belay__gpu_span *span;
+    int64_t idle;
+
+    if (sums == NULL) {
+        return -1;
+    }
+    idle = waited_until(record, sums, end.ns) * (int64_t)record->slots;
+    for (uint32_t i = 0; i < record->span_count; i++) {
+        span = &record->spans[i];
+        idle += waited_until(record, sums, earlier(span->begin, end))
+                - waited_until(record, sums, earlier(span->end, end));
+    }
+    free(sums);
+    return idle;
+}

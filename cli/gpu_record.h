@@ -74,6 +74,12 @@ void belay__gpu_record_stop(
 /* What is still open ends now. */
 void belay__gpu_record_end(struct belay__gpu_record *record, belay_time now);
 
+/* The time of slots that were free while somebody waited, until `end`: what the
+ * pool itself has lost. -1: there is no memory to find out.
+ */
+int64_t belay__gpu_record_idle_ns(
+    const struct belay__gpu_record *record, belay_time end);
+
 /* For the names of tasks and classes. */
 struct belay__gpu_names {
     const char *(*task)(uint64_t id, void *arg);

@@ -122,6 +122,29 @@ Test(gpu_record, a_slot_that_is_not_there_is_counted_as_lost)
     belay__gpu_record_fini(&record);
 }
 
+/* Two slots and one that waits for none of them, from 10 to 20: one is free
+ * from 12 to 15, which is lost time, the other from 30 on, which is not.
+ */
+Test(gpu_record, idle_time_counts_while_somebody_waits)
+{
+    struct belay__gpu_record record;
+
+    cr_assert(eq(int, belay__gpu_record_init(&record, 2), 0));
+    cr_expect(eq(i64, belay__gpu_record_idle_ns(&record, (belay_time){9}), 0));
+    feed(&record, 0, BELAY_GPU_EVENT_GRANT, 1, 0, 0);
+    feed(&record, 0, BELAY_GPU_EVENT_GRANT, 2, 1, 0);
+    feed(&record, 10, BELAY_GPU_EVENT_WAIT, 3, BELAY_GPU_NO_SLOT, 0);
+    state(&record, 12, 0, BELAY_GPU_SLOT_FREE);
+    feed(&record, 15, BELAY_GPU_EVENT_GRANT, 4, 0, 0);
+    state(&record, 20, 1, BELAY_GPU_SLOT_FREE);
+    feed(&record, 20, BELAY_GPU_EVENT_GRANT, 3, 1, 10);
+    state(&record, 30, 1, BELAY_GPU_SLOT_FREE);
+    belay__gpu_record_end(&record, (belay_time){40});
+    cr_expect(eq(i64, belay__gpu_record_idle_ns(&record, (belay_time){40}), 3));
+    cr_expect(eq(i64, belay__gpu_record_idle_ns(&record, (belay_time){14}), 2));
+    belay__gpu_record_fini(&record);
+}
+
 /* ---- lines on a terminal ---- */
 
 /* What a pen of ten columns has drawn; the caller frees it. */
