@@ -196,8 +196,17 @@ prepare(struct demo_run *self)
 static int
 begin(belay_task *task, struct belay__gpu_demo *demo)
 {
+    struct belay_gpu_device device = {.size = sizeof(device)};
+
     demo->stats.size = sizeof(demo->stats);
     (void)belay_gpu_pool_get_stats(demo->pool, &demo->stats);
+    (void)belay_gpu_pool_device(demo->pool, 0, &device);
+    if (strcmp(device.backend, "sim") == 0) {
+        (void)snprintf(demo->kind, sizeof(demo->kind), "sim");
+    } else {
+        (void)snprintf(demo->kind, sizeof(demo->kind), "%s: %s", device.backend,
+            device.name);
+    }
     demo->began = belay_now(task);
     return belay__gpu_record_init(&demo->record, demo->stats.slots);
 }

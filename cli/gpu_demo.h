@@ -100,6 +100,7 @@ struct belay__gpu_demo {
     struct belay__gpu_demo_task *jobs;
     uint32_t job_count;
     uint32_t spawned;
+    char kind[120]; /* of devices, for people: "cuda: NVIDIA H200" */
     uint32_t ended;
     uint32_t done; /* these three make up `ended` */
     uint32_t cancelled;

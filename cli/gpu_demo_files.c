@@ -62,7 +62,7 @@ write_file(const char *path, const struct belay__gpu_picture *picture,
 bool
 belay__gpu_demo_write(struct belay__gpu_demo *demo)
 {
-    char subtitle[160];
+    char subtitle[256];
     const struct belay__gpu_picture picture = {
         .record = &demo->record,
         .title = "belay gpu demo",
@@ -80,7 +80,7 @@ belay__gpu_demo_write(struct belay__gpu_demo *demo)
         "%" PRIu32 " tasks on %" PRIu32 " slot%s of %" PRIu32
         " device%s (%s), seed %" PRIu64 "%s",
         demo->spawned, demo->stats.slots, demo->stats.slots == 1 ? "" : "s",
-        demo->stats.devices, demo->stats.devices == 1 ? "" : "s", demo->backend,
+        demo->stats.devices, demo->stats.devices == 1 ? "" : "s", demo->kind,
         demo->options->seed, demo->signal != 0 ? "; interrupted" : "");
     good = write_file(
         demo->options->timeline, &picture, belay__gpu_timeline_write);

@@ -122,7 +122,7 @@ belay__gpu_demo_report(const struct belay__gpu_demo *demo, FILE *out)
         "belay gpu demo: %s, %" PRIu32 " slot%s of %" PRIu32 " device%s (%s)\n",
         demo->signal != 0 ? "interrupted" : "done", demo->stats.slots,
         demo->stats.slots == 1 ? "" : "s", demo->stats.devices,
-        demo->stats.devices == 1 ? "" : "s", demo->backend);
+        demo->stats.devices == 1 ? "" : "s", demo->kind);
     (void)fprintf(out,
         "  makespan     %.3f s%s; ideal %.3f s, which is %.1f%% of it\n",
         seconds(makespan),
@@ -138,8 +138,13 @@ belay__gpu_demo_report(const struct belay__gpu_demo *demo, FILE *out)
     report_waits(&demo->record, out);
     (void)fprintf(out,
         "  tasks        %" PRIu32 " of %" PRIu32 " done, %" PRIu32
-        " cancelled, %" PRIu32 " failed\n",
+        " cancelled, %" PRIu32 " failed",
         demo->done, demo->job_count, demo->cancelled, demo->failed);
+    if (demo->spawned < demo->job_count) {
+        (void)fprintf(
+            out, ", %" PRIu32 " not begun", demo->job_count - demo->spawned);
+    }
+    (void)fputc('\n', out);
     if (demo->failed > 0) {
         (void)fprintf(out, "               %s\n", demo->failure);
     }

@@ -55,13 +55,29 @@ lane_top(const struct drawing *drawing, uint32_t slot)
 /* What stands in <, > or & would end the text: there is none in the names
  * that the demo gives.
  */
+/* A device's name is its driver's, and may hold anything. */
+static void
+put_escaped(FILE *out, const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '&') {
+            (void)fputs("&amp;", out);
+        } else if (*text == '<') {
+            (void)fputs("&lt;", out);
+        } else {
+            (void)fputc((unsigned char)*text < ' ' ? ' ' : *text, out);
+        }
+    }
+}
+
 static void
 put_text(const struct drawing *drawing, double x, double y, const char *class,
     const char *text)
 {
-    (void)fprintf(drawing->out,
-        "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">%s</text>\n", x, y, class,
-        text);
+    (void)fprintf(
+        drawing->out, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, class);
+    put_escaped(drawing->out, text);
+    (void)fputs("</text>\n", drawing->out);
 }
 
 /* ---- the frame ---- */
