@@ -328,7 +328,10 @@ read_end(struct belay__answer *answer, struct belay__choice *choice,
     struct belay__json_value reason;
     enum belay_llm_end end = BELAY_LLM_END_UNKNOWN;
 
-    if (is_type(&values[STATUS], "completed")) {
+    /* A status is optional; an answer without one came to its end. */
+    if (is_type(&values[STATUS], "completed")
+        || (values[STATUS].type == BELAY__JSON_NONE
+            && values[INCOMPLETE].type != BELAY__JSON_OBJECT)) {
         end = choice != NULL && choice->tool_count > 0 ? BELAY_LLM_END_TOOL
                                                        : BELAY_LLM_END_STOP;
         belay__answer_end(answer, choice, end, &values[STATUS]);

@@ -284,6 +284,11 @@ Test(llm_answer, l1_responses_whole)
         "X500 'server_error' 'm'\n#EHTTP\n");
     expect_whole(RESPONSES, "{\"status\":\"cancelled\",\"output\":[]}",
         "0 E0 'cancelled'\n");
+    expect_whole(RESPONSES, "{\"output\":[" R_TEXT "]}", "0 T'hi' E1\n");
+    expect_whole(RESPONSES,
+        "{\"output\":[],\"incomplete_details\":{\"reason\":"
+        "\"content_filter\"}}",
+        "0 E4 'content_filter'\n");
 }
 
 #define R_EVENT(type_, rest_) \
