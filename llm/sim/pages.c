@@ -57,7 +57,10 @@ belay__sim_may(
     }
     if (is_anthropic(request)) {
         given = belay__request_header(request, "x-api-key");
-        return given != NULL && same_text(given, sim->opts.api_key);
+        if (given != NULL) {
+            return same_text(given, sim->opts.api_key);
+        }
+        /* Their newer clients send it as all others do. */
     }
     given = belay__request_header(request, "authorization");
     return given != NULL && strncmp(given, "Bearer ", 7) == 0

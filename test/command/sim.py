@@ -496,15 +496,19 @@ def test_keys_are_where_the_family_has_them():
     with simulator("--api-key-env", "KEY", env={"KEY": "k"}) as port:
         bearer, x_key = {"Authorization": "Bearer k"}, {"x-api-key": "k"}
         for name in PATHS:
-            right, wrong = (x_key, bearer) if name == "messages" else \
-                (bearer, x_key)
-            assert post(port, name, body_of(name), right).status == 200
-            reply = post(port, name, body_of(name), wrong)
-            assert reply.status == 401, name
-            if name == "messages":
-                assert reply.json()["error"]["type"] == "authentication_error"
+            assert post(port, name, body_of(name), bearer).status == 200
+            for wrong in ({}, {"Authorization": "Bearer K"},
+                          {"Authorization": "k"}, {"x-api-key": "K"}):
+                reply = post(port, name, body_of(name), wrong)
+                assert reply.status == 401, (name, wrong)
+                if name == "messages":
+                    assert reply.json()["error"]["type"] == \
+                        "authentication_error"
+            reply = post(port, name, body_of(name), x_key)
+            assert reply.status == (200 if name == "messages" else 401), name
         assert get(port, "/v1/models", {**VERSION, **x_key}).status == 200
-        assert get(port, "/v1/models", {**VERSION, **bearer}).status == 401
+        assert get(port, "/v1/models", {**VERSION, **bearer}).status == 200
+        assert get(port, "/v1/models", VERSION).status == 401
 
 
 # ---- scripts ----
