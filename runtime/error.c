@@ -21,7 +21,8 @@ struct belay_error {
     int code;
     int foreign_code;
     int line;
-    bool alone; /* it never has a context */
+    bool alone;   /* it never has a context */
+    bool is_code; /* made for a bare code: all of that code are one error */
     const char *domain;
     const char *file;
     belay_error *original; /* of a copy: what it is a copy of, kept */
@@ -161,13 +162,19 @@ original_of(const belay_error *error)
     return error->original != NULL ? error->original : error;
 }
 
+static bool
+is_code(const belay_error *error)
+{
+    return error == NULL || error->is_code;
+}
+
 bool
 belay__error_same(const belay_error *a, const belay_error *b)
 {
-    if (a == NULL || b == NULL) {
-        return a == b;
+    if (is_code(a) && is_code(b)) {
+        return a == NULL || b == NULL || a->code == b->code;
     }
-    return original_of(a) == original_of(b);
+    return a != NULL && b != NULL && original_of(a) == original_of(b);
 }
 
 /* A copy that nobody else has seen, sharing what hangs below. */
@@ -186,6 +193,7 @@ error_copy(struct belay__memory *memory, belay_error *from)
     copy->foreign_code = from->foreign_code;
     copy->failures = from->failures;
     copy->alone = from->alone;
+    copy->is_code = from->is_code;
     copy->original =
         belay_error_ref(from->original != NULL ? from->original : from);
     copy->cause = belay_error_ref(from->cause);
@@ -207,11 +215,13 @@ chain_holds(const belay_error *chain, const belay_error *error)
     return false;
 }
 
-/* An object with one reference is in no chain but its own. */
+/* An object with one reference is in no chain but its own; but a code may be
+ * in several, as an object of its own in each.
+ */
 static bool
 may_be_elsewhere(const belay_error *error)
 {
-    return error->refs > 1 || error->original != NULL;
+    return error->refs > 1 || error->original != NULL || error->is_code;
 }
 
 belay_error *
@@ -252,12 +262,17 @@ belay__error_of(struct belay__memory *memory, const struct belay_result *result,
     const char *task_name)
 {
     const struct belay__error_site site = {task_name, NULL, 0};
+    belay_error *error;
 
     if (result->error != NULL) {
         return belay_error_ref(result->error);
     }
-    return belay__error_new(
+    error = belay__error_new(
         memory, result->code, &site, "%s", belay_code_text(result->code));
+    if (error != NULL) {
+        error->is_code = true;
+    }
+    return error;
 }
 
 belay_error *

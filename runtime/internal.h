@@ -228,7 +228,10 @@ const struct belay__tally *belay__error_more(const belay_error *error);
  */
 belay_error *belay__error_with_context(
     struct belay__memory *memory, belay_error *error, belay_error *context);
-/* Is it one error, perhaps with more in the context of the one object? */
+/* Is it one error, perhaps with more in the context of the one object? NULL:
+ * a bare code, which is one error with each object that was made for it; the
+ * codes are the caller's to compare.
+ */
 bool belay__error_same(const belay_error *a, const belay_error *b);
 /* A result as an error object: its own, or a new one for a bare code. */
 belay_error *belay__error_of(struct belay__memory *memory,

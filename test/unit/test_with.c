@@ -908,12 +908,55 @@ BELAY_ASYNC(replaced)
 /* As on a nested exit stack: what is suppressed may have been replaced. */
 Test(with, s113_a_block_round_the_yield_may_suppress_what_one_has_made_of_it)
 {
+    program_other_code = BELAY_EPROTO; /* a failed enter is suppressed too */
     cr_expect(eq(int, RUN(replaced, .by_group = false), 0));
     expect_trace("enter outer; enter inner; exit inner/EIO; "
                  "exit outer/EBUSY; behind");
     trace_clear();
     cr_expect(eq(int, RUN(replaced, .by_group = true), 0));
     expect_trace("enter outer; exit outer/EGROUP; behind");
+}
+
+struct adding {
+    int unused;
+};
+
+BELAY_MANAGER(adding)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "a", .exit_code = BELAY_EBUSY)) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
+struct bare_failure {
+    int code;
+};
+
+BELAY_ASYNC(bare_failure)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(adding, .unused = 0)) {
+        return belay_fail(task, self->code, NULL);
+    }
+    BELAY_END;
+}
+
+/* The code gets an object for the chain inside; it is the same error still. */
+Test(with, s79_a_bare_code_is_in_a_chain_once)
+{
+    belay_error *context;
+    struct belay_result result;
+
+    cr_expect(eq(int, RUN_RESULT(&result, bare_failure, .code = BELAY_EIO),
+        BELAY_EBUSY));
+    cr_assert(ne(ptr, result.error, NULL));
+    context = belay_error_context(result.error);
+    cr_assert(ne(ptr, context, NULL));
+    cr_expect(eq(int, belay_error_code(context), BELAY_EIO));
+    cr_expect(zero(ptr, belay_error_context(context)));
+    belay_error_unref(result.error);
 }
 
 /* An exit that says suppress inside a block whose exit fails. */
