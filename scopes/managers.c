@@ -156,21 +156,26 @@ with_children(struct belay__memory *memory, const belay_error *group,
 static int split(struct belay__memory *memory, const struct suppressing *list,
     belay_error *error, int depth, belay_error **ret);
 
-/* Into `left`, which has room for all children; *ret_count of them. */
+/* Into `left`, which has room for all children; *ret_count of them.
+ * *ret_same: nothing has been taken out.
+ */
 static int
 split_children(struct belay__memory *memory, const struct suppressing *list,
-    const belay_error *group, int depth, belay_error **left, size_t *ret_count)
+    const belay_error *group, int depth, belay_error **left, size_t *ret_count,
+    bool *ret_same)
 {
     belay_error *child;
     int code;
 
     *ret_count = 0;
+    *ret_same = true;
     for (size_t i = 0; (child = belay_error_child(group, i)) != NULL; i++) {
         code = split(memory, list, child, depth + 1, &left[*ret_count]);
         if (code < 0) {
             unref_all(left, *ret_count);
             return code;
         }
+        *ret_same &= left[*ret_count] == child;
         *ret_count += left[*ret_count] != NULL;
     }
     return 0;
@@ -185,14 +190,18 @@ split_group(struct belay__memory *memory, const struct suppressing *list,
     const size_t bytes = all * sizeof(belay_error *);
     belay_error **left = belay__alloc_zero(memory, bytes);
     belay_error *error = NULL;
+    bool same = false;
     size_t count;
     int code;
 
     if (left == NULL) {
         return BELAY_ENOMEM;
     }
-    code = split_children(memory, list, group, depth, left, &count);
-    if (code == 0 && count + unknown > 0) {
+    code = split_children(memory, list, group, depth, left, &count, &same);
+    if (code == 0 && same) { /* it is still the same error */
+        unref_all(left, count);
+        error = belay_error_ref(group);
+    } else if (code == 0 && count + unknown > 0) {
         error = with_children(memory, group, left, count, count + unknown);
         code = error != NULL ? 0 : BELAY_ENOMEM;
     }

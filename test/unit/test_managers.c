@@ -415,6 +415,55 @@ Test(managers, s107_failures_that_are_only_counted_stay)
     belay_error_unref(result.error);
 }
 
+/* Round the yield of a manager: what it leaves alone is no new failure. */
+struct quiet {
+    int code; /* that is suppressed */
+};
+
+BELAY_MANAGER(quiet)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_suppressing(task, &self->code, 1)) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
+struct quietly {
+    int code;
+    belay_group *group;
+};
+
+BELAY_ASYNC(quietly)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(quiet, .code = self->code)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(self->group, failing, .code = BELAY_EIO));
+            BELAY_CHECK(belay_spawn(self->group, failing, .code = BELAY_EPIPE));
+        }
+    }
+    BELAY_END;
+}
+
+Test(managers, s79_s107_an_error_of_which_nothing_is_taken_stays_the_same)
+{
+    struct belay_result result;
+
+    program_other_code = BELAY_EPROTO; /* of a manager that is not entered */
+    cr_expect(eq(
+        int, RUN_RESULT(&result, quietly, .code = BELAY_EBUSY), BELAY_EGROUP));
+    cr_expect(eq(str, tree_of(&result), (char *)"EGROUP(2 EIO(1) EPIPE(1))"));
+    cr_expect(zero(ptr, belay_error_context(result.error)));
+    belay_error_unref(result.error);
+    /* Of what is taken apart the rest is a new one, that has replaced it. */
+    cr_expect(
+        eq(int, RUN_RESULT(&result, quietly, .code = BELAY_EIO), BELAY_EGROUP));
+    cr_expect(eq(str, tree_of(&result), (char *)"EGROUP(1 EPIPE(1))"));
+    cr_assert(ne(ptr, belay_error_context(result.error), NULL));
+    belay_error_unref(result.error);
+}
+
 /* ---- stopwatch, setting, variable ---- */
 
 struct watches {
