@@ -8,183 +8,57 @@
  * After each suspension a task prints something before the next one: that is
  * how the model knows who went on.
  */
-#include <belay/belay.h>
+#include "test/model/interpret.h"
+
+#include <belay/uv.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define OPS_MAX 4096
-#define SLOTS 64
-#define NO_SLOT 63 /* of what nobody can aim at */
-#define DEPTH 16
-#define ARGS 6
-#define FOREVER_MS 1000000000
-#define NS_PER_MS 1000000
-
-/* One name and arguments for each; language.py has the same list. */
-enum kind {
-    OP_SLEEP,    /* id, catch, ms */
-    OP_CHECK,    /* id, catch */
-    OP_WAIT,     /* id, catch, event */
-    OP_SET,      /* event */
-    OP_CLEAR,    /* event, ms: not from then on */
-    OP_ACQUIRE,  /* id, catch, semaphore */
-    OP_RELEASE,  /* semaphore */
-    OP_CALL,     /* id, catch, entry */
-    OP_SPAWN,    /* id, group, entry, task */
-    OP_CANCEL,   /* id, what, slot */
-    OP_SHIELD,   /* id, slot, on */
-    OP_MOVE,     /* id, slot, ms from now */
-    OP_MARK,     /* id, end, what, slot */
-    OP_SCOPE,    /* id, end, slot, timeout, shield, grace, fail */
-    OP_GROUP,    /* id, end, slot, max_running, policy */
-    OP_CLASS,    /* id, end, enter entry, exit entry */
-    OP_GEN,      /* id, end, entry */
-    OP_PERMIT,   /* id, end, semaphore */
-    OP_LEAVE,    /* - */
-    OP_YIELD,    /* id, catch */
-    OP_RETURN,   /* - */
-    OP_SUPPRESS, /* - */
-    OP_SAME,     /* - */
-    OP_FAIL,     /* code */
-    OP_JOIN,     /* id, catch, task */
-    OP_STACK,    /* id, end, slot */
-    OP_PUT,      /* id, catch, stack, opener */
-    OP_PUSH,     /* id, stack, exit entry */
-    OP_CLOSE,    /* id, catch, stack */
-    OP_HAND,     /* id, stack, stack */
-    OP_COUNT,
-};
-
-enum slot_kind {
-    SLOT_NONE,
-    SLOT_SCOPE,
-    SLOT_GROUP,
-    SLOT_TASK,
-    SLOT_STACK,
-};
-
-struct op {
-    int kind;
-    int64_t args[ARGS + 1];
-};
-
-static struct op ops[OPS_MAX];
-static struct belay_event events[SLOTS];
-static struct belay_semaphore semaphores[SLOTS];
-static belay_cancel_scope *scopes[SLOTS];
-static struct belay_cancel_status statuses[SLOTS];
-static belay_group *groups[SLOTS];
-static belay_task *tasks[SLOTS];
-static belay_stack *stacks[SLOTS];
-static char names[SLOTS][8];
-
-/* ---- the log ---- */
-
-static void
-put_error(const belay_error *error)
-{
-    belay_error *child;
-
-    printf("%d", belay_error_code(error));
-    if (belay_error_cause(error) != NULL) {
-        printf("~");
-        put_error(belay_error_cause(error));
-    }
-    for (size_t i = 0; (child = belay_error_child(error, i)) != NULL; i++) {
-        printf("%c", i == 0 ? '[' : ',');
-        put_error(child);
-    }
-    if (belay_error_child(error, 0) != NULL) {
-        printf("]");
-    }
-    if (belay_error_context(error) != NULL) {
-        printf("<");
-        put_error(belay_error_context(error));
-    }
-}
-
-static void
-put_result(const struct belay_result *result)
-{
-    if (result->code >= 0) {
-        printf(" ok");
-    } else if (result->cancelled) {
-        printf(" cancel");
-    } else if (result->error != NULL) {
-        printf(" ");
-        put_error(result->error);
-    } else {
-        printf(" %d", result->code);
-    }
-}
-
-static int64_t
-now_ms(const belay_task *task)
-{
-    return belay_now(task).ns / NS_PER_MS - 1000;
-}
-
-static void
-put_event(const belay_task *task, const char *what, int64_t id)
-{
-    printf("%lld %s %s %lld", (long long)now_ms(task), belay_task_name(task),
-        what, (long long)id);
-}
-
-static void
-note(const belay_task *task, const char *what, int64_t id)
-{
-    put_event(task, what, id);
-    printf("\n");
-}
-
-static void
-note_result(const belay_task *task, const char *what, int64_t id,
-    const struct belay_result *result)
-{
-    put_event(task, what, id);
-    put_result(result);
-    printf("\n");
-}
-
-static void
-note_code(const belay_task *task, const char *what, int64_t id, int code)
-{
-    put_event(task, what, id);
-    printf(" %d\n", code);
-}
+struct op ops[OPS_MAX];
+const belay_task *root_task;
+static belay_hold *shutting[OPS_MAX]; /* by index */
+static size_t capacity;               /* of the channels */
 
 /* ---- frames ---- */
-
-struct frame {
-    int64_t pc;   /* runs next */
-    int64_t exit; /* of a class: where its exit begins */
-    int64_t id;
-    int64_t open[DEPTH]; /* the operations that have opened the blocks */
-    int depth;
-};
 
 static belay_next go(belay_task *task, void *arg);
 static belay_next class_exit(belay_task *task, void *arg);
 
-static const belay_function body = {
-    "body", __FILE__, sizeof(struct frame), go, 0};
-static const belay_manager class_manager = {
-    {"class", __FILE__, sizeof(struct frame), go, 0}, class_exit};
+static belay_next manager_enter(belay_task *task, void *arg);
+
+const belay_function body = {"body", __FILE__, sizeof(struct frame), go, 0};
+const belay_manager class_manager = {
+    {"class", __FILE__, sizeof(struct frame), manager_enter, 0}, class_exit};
 static const belay_manager generator = {
-    {"generator", __FILE__, sizeof(struct frame), go, 0}, NULL};
+    {"generator", __FILE__, sizeof(struct frame), manager_enter, 0}, NULL};
+
+static belay_next
+manager_enter(belay_task *task, void *arg)
+{
+    const struct frame *self = arg;
+
+    note(task, "enter", self->id);
+    return go(task, arg);
+}
 
 static belay_next
 class_exit(belay_task *task, void *arg)
 {
     struct frame *self = arg;
 
+    entries[self->id] = NULL;
     note_result(task, "exit", self->id, belay_outcome(task));
     self->pc = self->exit;
     self->depth = 0;
     return go(task, arg);
+}
+
+static bool
+gives_value(int kind)
+{
+    return kind == OP_START || kind == OP_HOLD || kind == OP_RECEIVE;
 }
 
 /* The operation before pc is done. */
@@ -193,9 +67,23 @@ done(belay_task *task, void *arg)
 {
     const struct frame *self = arg;
     const struct op *op = &ops[self->pc - 1];
+    const struct belay_result *result = belay_result(task);
+    int64_t value = (intptr_t)result->value;
 
-    note_result(task, "done", op->args[0], belay_result(task));
-    if (belay_result(task)->code < 0 && op->args[1] == 0) {
+    if (op->kind == OP_COND || op->kind == OP_COND_FOR) {
+        condition_waited(task);
+    } else if (op->kind == OP_SHUT) {
+        belay_hold_unref(shutting[op - ops]);
+    } else if (op->kind == OP_RECEIVE) {
+        value = received[op - ops];
+    }
+    put_event(task, "done", op->args[0]);
+    put_result(result);
+    if (result->code >= 0 && gives_value(op->kind)) {
+        printf(" =%lld", (long long)value);
+    }
+    printf("\n");
+    if (result->code < 0 && op->args[1] == 0) {
         return belay_pass(task);
     }
     return go(task, arg);
@@ -222,17 +110,25 @@ static belay_next
 marker_exit(belay_task *task, void *arg)
 {
     const struct marker *self = arg;
-    const struct belay_cancel_status *status = &statuses[self->slot];
+    struct belay_cancel_status status = statuses[self->slot];
 
     put_event(task, "left", self->id);
     put_result(belay_outcome(task));
+    if (self->what == SLOT_USE && scopes[self->slot] != NULL) {
+        status = belay_cancel_scope_status(scopes[self->slot]);
+    }
+    if (self->what == SLOT_SCOPE
+        || (self->what == SLOT_USE && scopes[self->slot] != NULL)) {
+        printf(" %d%d%d", status.caught, status.cancelled, status.expired);
+    }
     if (self->what == SLOT_SCOPE) {
         scopes[self->slot] = NULL;
-        printf(" %d%d%d", status->caught, status->cancelled, status->expired);
     } else if (self->what == SLOT_GROUP) {
         groups[self->slot] = NULL;
     } else if (self->what == SLOT_STACK) {
         stacks[self->slot] = NULL;
+    } else if (self->what == SLOT_WATCH) {
+        printf(" %lld", (long long)(watches[self->id].ns / NS_PER_MS));
     }
     printf("\n");
     return belay_return(task, NULL);
@@ -296,32 +192,67 @@ static belay_step *const behinds[DEPTH] = {behind_0, behind_1, behind_2,
     behind_3, behind_4, behind_5, behind_6, behind_7, behind_8, behind_9,
     behind_10, behind_11, behind_12, behind_13, behind_14, behind_15};
 
-static belay_duration
-span_of(int64_t ms)
+static void
+child_of_supervisor(
+    belay_task *task, const struct belay_result *result, void *arg)
 {
-    return ms == FOREVER_MS ? BELAY_FOREVER : belay_milliseconds(ms);
+    (void)arg;
+    note_result(task, "child", 0, result);
 }
 
 static belay_next
-scope_open(belay_task *task, const int64_t *args)
+group_open(belay_task *task, const int64_t *args)
 {
-    const struct belay_cancel_scope_opts opts = {
-        .size = sizeof(opts),
-        .timeout = args[3] > 0 ? span_of(args[3])
-                               : belay_nanoseconds(args[3] < 0 ? 0 : -1),
-        .shield = (args[4] & 1) != 0,
-        .fail_on_timeout = (args[4] & 2) != 0,
-        .grace = args[5] < 0 ? BELAY_NO_GRACE : span_of(args[5]),
-        .status = &statuses[args[2]],
-    };
+    const bool supervise = args[4] == BELAY_SUPERVISE;
 
-    statuses[args[2]] = (struct belay_cancel_status){false, false, false};
-    return belay_cancel_scope_open(
-        task, &opts, args[2] == NO_SLOT ? NULL : &scopes[args[2]]);
+    return belay_group_open(task,
+        BELAY_GROUP_OPTS(.max_running = (uint32_t)args[3],
+            .policy = (enum belay_group_policy)args[4],
+            .max_errors = (uint32_t)args[5],
+            .on_child = supervise ? child_of_supervisor : NULL),
+        &groups[args[2]]);
 }
 
 static belay_next
-enter_op(belay_task *task, const struct op *op)
+lock_open(belay_task *task, const int64_t *args)
+{
+    return args[3] != 0 ? belay_lock_try_open(task, &locks[args[2]])
+                        : belay_lock_open(task, &locks[args[2]]);
+}
+
+/* Objects for which tokens are borrowed are addresses only. */
+static belay_next
+token_open(belay_task *task, const int64_t *args)
+{
+    struct belay_limiter *limiter = &limiters[args[2]];
+    const void *object = args[3] != 0 ? &cells[args[3]] : NULL;
+
+    if (args[4] != 0) {
+        return belay_limiter_try_open(task, limiter, object);
+    }
+    return object != NULL ? belay_limiter_open_for(task, limiter, object)
+                          : belay_limiter_open(task, limiter);
+}
+
+static belay_next
+quiet_open(belay_task *task, const int64_t *args)
+{
+    const int codes[] = {(int)args[2], (int)args[3], (int)args[4]};
+
+    return belay_suppressing(task, codes, sizeof(codes) / sizeof(*codes));
+}
+
+/* The close of a closing_async(): it is given its operation. */
+static belay_next
+close_op(belay_task *task, void *arg)
+{
+    const struct op *op = arg;
+
+    return belay_call(task, &body, &(const struct frame){.pc = op->args[2]});
+}
+
+static belay_next
+enter_op(belay_task *task, struct op *op)
 {
     const int64_t *args = op->args;
     struct frame frame = {.id = args[0], .pc = args[2], .exit = args[3]};
@@ -332,11 +263,12 @@ enter_op(belay_task *task, const struct op *op)
             &(const struct marker){args[0], args[2], args[3]});
     case OP_SCOPE:
         return scope_open(task, args);
+    case OP_USE:
+        return scopes[args[2]] != NULL
+                   ? belay_cancel_scope_enter(task, scopes[args[2]])
+                   : belay_null(task, NULL);
     case OP_GROUP:
-        return belay_group_open(task,
-            BELAY_GROUP_OPTS(.max_running = (uint32_t)args[3],
-                .policy = (enum belay_group_policy)args[4]),
-            &groups[args[2]]);
+        return group_open(task, args);
     case OP_CLASS:
         return belay_enter(task, &class_manager, &frame);
     case OP_GEN:
@@ -345,13 +277,31 @@ enter_op(belay_task *task, const struct op *op)
         return belay_semaphore_open(task, &semaphores[args[2]]);
     case OP_STACK:
         return belay_stack_open(task, &stacks[args[2]]);
+    case OP_LOCK:
+        return lock_open(task, args);
+    case OP_TOKEN:
+        return token_open(task, args);
+    case OP_VAR:
+        return belay_var_open(task, &vars[args[2]], (void *)(intptr_t)args[0]);
+    case OP_SETTING:
+        return belay_setting(task, &cells[args[2]], &args[0], sizeof(args[0]));
+    case OP_QUIET:
+        return quiet_open(task, args);
+    case OP_WATCH:
+        return belay_stopwatch(task, &watches[args[0]]);
+    case OP_NULL:
+        return belay_null(task, NULL);
+    case OP_DEFER:
+        return defer_open(task, args);
+    case OP_CLOSING:
+        return belay_closing_async(task, close_op, op);
     default:
         abort();
     }
 }
 
 static belay_next
-open_block(belay_task *task, struct frame *self, const struct op *op)
+open_block(belay_task *task, struct frame *self, struct op *op)
 {
     if (self->depth == DEPTH) {
         abort();
@@ -362,20 +312,14 @@ open_block(belay_task *task, struct frame *self, const struct op *op)
 
 /* ---- tasks ---- */
 
-struct child {
-    int64_t entry;
-    bool is_root;
-};
-
 static belay_next
 child_ended(belay_task *task, void *arg)
 {
     const struct child *self = arg;
 
     note_result(task, "end", 0, belay_result(task));
-    for (size_t i = 0; self->is_root && i < SLOTS; i++) {
-        belay_task_unref(tasks[i]);
-        tasks[i] = NULL;
+    if (self->is_root) {
+        things_close();
     }
     return belay_pass(task);
 }
@@ -385,146 +329,67 @@ child_begin(belay_task *task, void *arg)
 {
     const struct child *self = arg;
 
+    if (self->is_root) {
+        root_task = task;
+        things_open(task, capacity);
+    }
     note(task, "begin", 0);
     return belay_then(task, child_ended,
         belay_call(task, &body, &(const struct frame){.pc = self->entry}));
 }
 
-static const belay_function child = {
+const belay_function child = {
     "root", __FILE__, sizeof(struct child), child_begin, 0};
-
-static void
-spawn(const belay_task *task, const int64_t *args)
-{
-    belay_group *group = groups[args[1]];
-    struct child arguments = {args[2], false};
-    int code = 1; /* no group */
-
-    if (group != NULL) {
-        code = belay_group_spawn(group, &child, &arguments,
-            BELAY_SPAWN_OPTS(.name = names[args[3]], .task = &tasks[args[3]]));
-    }
-    note_code(task, "spawn", args[0], code);
-}
-
-/* ---- what completes at once ---- */
-
-static void
-cancel(const belay_task *task, const int64_t *args)
-{
-    const int64_t slot = args[2];
-    int code = 1; /* it is not there */
-
-    if (args[1] == SLOT_SCOPE && scopes[slot] != NULL) {
-        belay_cancel_scope_cancel(scopes[slot], NULL);
-        code = 0;
-    } else if (args[1] == SLOT_GROUP && groups[slot] != NULL) {
-        belay_group_cancel(groups[slot], NULL);
-        code = 0;
-    } else if (args[1] == SLOT_TASK && tasks[slot] != NULL) {
-        code = belay_task_cancel(tasks[slot], NULL);
-    }
-    note_code(task, "cancel", args[0], code);
-}
-
-static void
-set_shield(const belay_task *task, const int64_t *args)
-{
-    int code = 1;
-
-    if (scopes[args[1]] != NULL) {
-        belay_cancel_scope_set_shield(scopes[args[1]], args[2] != 0);
-        code = 0;
-    }
-    note_code(task, "shield", args[0], code);
-}
-
-static void
-move(const belay_task *task, const int64_t *args)
-{
-    belay_time when = {belay_now(task).ns + args[2] * NS_PER_MS};
-    int code = 1;
-
-    if (scopes[args[1]] != NULL) {
-        code = belay_cancel_scope_move(scopes[args[1]], when);
-    }
-    note_code(task, "move", args[0], code);
-}
-
-static void
-push(const belay_task *task, const int64_t *args)
-{
-    const struct frame frame = {.id = args[0], .exit = args[2]};
-    int code = 1;
-
-    if (stacks[args[1]] != NULL) {
-        code = belay_stack_push(stacks[args[1]], &class_manager, &frame, NULL);
-    }
-    note_code(task, "push", args[0], code);
-}
-
-static void
-hand(const belay_task *task, const int64_t *args)
-{
-    int code = 1;
-
-    if (stacks[args[1]] != NULL && stacks[args[2]] != NULL) {
-        code = belay_stack_move(stacks[args[1]], stacks[args[2]]);
-    }
-    note_code(task, "hand", args[0], code);
-}
-
-static void
-run_plain(const belay_task *task, const struct op *op)
-{
-    const int64_t *args = op->args;
-
-    switch (op->kind) {
-    case OP_SET:
-        belay_event_set(&events[args[0]]);
-        break;
-    case OP_CLEAR:
-        if (now_ms(task) < args[1]) {
-            belay_event_clear(&events[args[0]]);
-        }
-        break;
-    case OP_RELEASE:
-        belay_semaphore_release(&semaphores[args[0]]);
-        break;
-    case OP_SPAWN:
-        spawn(task, args);
-        break;
-    case OP_CANCEL:
-        cancel(task, args);
-        break;
-    case OP_SHIELD:
-        set_shield(task, args);
-        break;
-    case OP_MOVE:
-        move(task, args);
-        break;
-    case OP_PUSH:
-        push(task, args);
-        break;
-    case OP_HAND:
-        hand(task, args);
-        break;
-    default:
-        abort();
-    }
-}
 
 /* ---- what is awaited, and what ends the frame ---- */
 
 static belay_next
-start(belay_task *task, const struct op *op)
+stack_put(belay_task *task, const int64_t *args)
+{
+    struct op *opener = &ops[args[3]];
+    const int64_t id = opener->args[0];
+
+    entry_stacks[id] = stacks[args[2]];
+    return belay_stack_enter(task, stacks[args[2]], enter_op(task, opener),
+        opener->kind == OP_CLASS ? &entries[id] : NULL);
+}
+
+static belay_next
+stack_close(belay_task *task, const int64_t *args)
+{
+    const struct belay_result outcome = {.code = (int)args[3]};
+
+    return belay_stack_close(
+        task, stacks[args[2]], args[3] != 0 ? &outcome : NULL);
+}
+
+static belay_next
+hold_shut(belay_task *task, const struct op *op)
+{
+    belay_hold *hold = holds[op->args[2]];
+
+    shutting[op - ops] = belay_hold_ref(hold); /* others may drop it */
+    return belay_hold_close(task, hold);
+}
+
+static belay_next
+channel_send(belay_task *task, const int64_t *args)
+{
+    return belay_channel_send(task, channels[args[2]], &args[0]);
+}
+
+static belay_next
+start(belay_task *task, const struct frame *self, const struct op *op)
 {
     const int64_t *args = op->args;
     const struct frame frame = {.pc = args[2]};
 
     switch (op->kind) {
     case OP_SLEEP:
-        return belay_sleep(task, span_of(args[2]));
+        return args[0] % 2 == 0
+                   ? belay_sleep(task, span_of(args[2]))
+                   : belay_sleep_until(task,
+                       (belay_time){belay_now(task).ns + args[2] * NS_PER_MS});
     case OP_CHECK:
         return belay_checkpoint(task);
     case OP_WAIT:
@@ -534,24 +399,79 @@ start(belay_task *task, const struct op *op)
     case OP_CALL:
         return belay_call(task, &body, &frame);
     case OP_JOIN:
-        if (tasks[args[2]] == NULL) {
-            return belay_checkpoint(task);
-        }
-        return belay_task_join(task, tasks[args[2]]);
+        return tasks[args[2]] != NULL ? belay_task_join(task, tasks[args[2]])
+                                      : belay_checkpoint(task);
     case OP_YIELD:
-        return belay_yield(task, NULL);
+        return belay_yield(task, (void *)(intptr_t)self->id);
     case OP_PUT:
-        return belay_stack_enter(
-            task, stacks[args[2]], enter_op(task, &ops[args[3]]), NULL);
+        return stack_put(task, args);
     case OP_CLOSE:
-        return belay_stack_close(task, stacks[args[2]], NULL);
+        return stack_close(task, args);
+    case OP_START:
+        return belay_group_start(task, groups[args[2]], &child,
+            &(const struct child){args[3], false},
+            BELAY_SPAWN_OPTS(.name = names[args[4]], .task = &tasks[args[4]]),
+            NULL);
+    case OP_HOLD:
+        return belay_hold_open(task, groups[args[2]],
+            enter_op(task, &ops[args[3]]), names[args[5]], &holds[args[4]]);
+    case OP_SHUT:
+        return hold_shut(task, op);
+    case OP_COND:
+        return condition_wait(task, op);
+    case OP_COND_FOR:
+        return condition_wait_for(task, op);
+    case OP_SEND:
+        return channel_send(task, args);
+    case OP_RECEIVE:
+        return belay_channel_receive(
+            task, channels[args[2]], &received[op - ops]);
+    case OP_OP:
+        return slow_op(task, op);
+    case OP_REFUSE:
+        return belay_op_refuse(task, (int)args[2]);
     default:
         abort();
     }
 }
 
+static bool
+is_there(const belay_task *task, const struct op *op)
+{
+    switch (op->kind) {
+    case OP_PUT:
+    case OP_CLOSE:
+        return stacks[op->args[2]] != NULL;
+    case OP_START:
+        return groups[op->args[2]] != NULL;
+    case OP_HOLD:
+        return groups[op->args[2]] != NULL && now_ms(task) < JANITOR_MS;
+    case OP_SHUT:
+        return holds[op->args[2]] != NULL;
+    default:
+        return true;
+    }
+}
+
+static const char *
+name_of(int kind)
+{
+    switch (kind) {
+    case OP_PUT:
+        return "put";
+    case OP_CLOSE:
+        return "close";
+    case OP_START:
+        return "start";
+    case OP_HOLD:
+        return "hold";
+    default:
+        return "shut";
+    }
+}
+
 static belay_next
-end(belay_task *task, const struct op *op)
+end(belay_task *task, const struct frame *self, const struct op *op)
 {
     const struct belay_result *outcome = belay_outcome(task);
 
@@ -559,7 +479,7 @@ end(belay_task *task, const struct op *op)
     case OP_LEAVE:
         return belay_leave(task);
     case OP_RETURN:
-        return belay_return(task, NULL);
+        return belay_return(task, (void *)(intptr_t)self->id);
     case OP_SUPPRESS:
         return belay_suppress(task);
     case OP_SAME:
@@ -572,6 +492,8 @@ end(belay_task *task, const struct op *op)
         return belay_fail_with(task, belay_error_ref(outcome->error));
     case OP_FAIL:
         return belay_fail(task, (int)op->args[0], "as the program says");
+    case OP_ALONE:
+        return belay_fail_alone(task, (int)op->args[0], "as the program says");
     default:
         abort();
     }
@@ -581,54 +503,22 @@ static belay_next
 go(belay_task *task, void *arg)
 {
     struct frame *self = arg;
-    const struct op *op;
+    struct op *op;
 
     for (;;) {
         op = &ops[self->pc++];
-        switch (op->kind) {
-        case OP_PUT:
-        case OP_CLOSE:
-            if (stacks[op->args[2]] == NULL) {
-                note_code(
-                    task, op->kind == OP_PUT ? "put" : "close", op->args[0], 1);
-                break;
-            }
-            return belay_then(task, done, start(task, op));
-        case OP_SLEEP:
-        case OP_CHECK:
-        case OP_WAIT:
-        case OP_ACQUIRE:
-        case OP_CALL:
-        case OP_JOIN:
-        case OP_YIELD:
-            return belay_then(task, done, start(task, op));
-        case OP_SET:
-        case OP_CLEAR:
-        case OP_RELEASE:
-        case OP_SPAWN:
-        case OP_CANCEL:
-        case OP_SHIELD:
-        case OP_MOVE:
-        case OP_PUSH:
-        case OP_HAND:
-            run_plain(task, op);
-            break;
-        case OP_MARK:
-        case OP_SCOPE:
-        case OP_GROUP:
-        case OP_CLASS:
-        case OP_GEN:
-        case OP_PERMIT:
-        case OP_STACK:
+        if (op->kind >= OP_LEAVE) {
+            return end(task, self, op);
+        }
+        if (op->kind >= OP_MARK) {
             return open_block(task, self, op);
-        case OP_LEAVE:
-        case OP_RETURN:
-        case OP_SUPPRESS:
-        case OP_SAME:
-        case OP_FAIL:
-            return end(task, op);
-        default:
-            abort();
+        }
+        if (op->kind >= OP_SET) {
+            run_plain(task, op);
+        } else if (is_there(task, op)) {
+            return belay_then(task, done, start(task, self, op));
+        } else {
+            note_code(task, name_of(op->kind), op->args[0], 1);
         }
     }
 }
@@ -638,9 +528,10 @@ go(belay_task *task, void *arg)
 struct header {
     int64_t count; /* of operations */
     int64_t grace;
-    int64_t entry;   /* of the root */
-    int64_t permits; /* of each semaphore */
-    int64_t budget;  /* of steps */
+    int64_t entry;    /* of the root */
+    int64_t permits;  /* of each semaphore */
+    int64_t tokens;   /* of each limiter */
+    int64_t capacity; /* of each channel */
 };
 
 static bool
@@ -666,7 +557,7 @@ read_op(struct op *op)
     for (size_t i = 0; i < ARGS; i++) {
         good = good && read_number(&op->args[i]);
     }
-    return good && kind >= 0 && kind < OP_COUNT;
+    return good && kind >= 0 && kind < OP_KINDS;
 }
 
 static bool
@@ -678,8 +569,8 @@ read_program(struct header *header)
         return false;
     }
     good = read_number(&header->grace) && read_number(&header->entry)
-           && read_number(&header->permits) && read_number(&header->budget)
-           && header->count <= OPS_MAX;
+           && read_number(&header->permits) && read_number(&header->tokens)
+           && read_number(&header->capacity) && header->count <= OPS_MAX;
     for (int64_t i = 0; good && i < header->count; i++) {
         good = read_op(&ops[i]);
     }
@@ -697,19 +588,13 @@ run_program(const struct header *header)
     belay_clock *clock = belay_clock_new(true);
     struct belay_result result = {0};
 
-    for (size_t i = 0; i < SLOTS; i++) {
-        events[i] = (struct belay_event){.set = false};
-        belay_semaphore_init(&semaphores[i], (uint32_t)header->permits);
-        scopes[i] = NULL;
-        groups[i] = NULL;
-        stacks[i] = NULL;
-        tasks[i] = NULL;
-    }
+    things_init((uint32_t)header->permits, (uint32_t)header->tokens);
+    capacity = (size_t)header->capacity;
     (void)belay_run(&child, &root,
         BELAY_RUNTIME_OPTS(.clock = clock,
             .grace =
                 header->grace < 0 ? BELAY_NO_GRACE : span_of(header->grace),
-            .step_budget = (uint32_t)header->budget),
+            .step_budget = 1000000),
         &result);
     printf("=");
     put_result(&result);
@@ -726,10 +611,6 @@ main(int argc, char **argv)
 
     if (argc > 1 && strcmp(argv[1], "--lines") == 0) {
         (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* for after a crash */
-    }
-
-    for (size_t i = 0; i < SLOTS; i++) {
-        (void)snprintf(names[i], sizeof(names[i]), "t%zu", i);
     }
     while (read_program(&header)) {
         run_program(&header);

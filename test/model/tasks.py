@@ -1,0 +1,110 @@
+"""Tasks, groups and frames of the reference model."""
+from scopes import Scope
+
+YIELD = object()
+
+
+class Task:
+    def __init__(self, name, group, parent, grace, run):
+        self.name = name
+        self.group = group
+        self.start = None  # who waits for it to say that it is ready
+        self.base = Scope(parent, self, grace)
+        self.scope = self.base
+        self.masks = []  # for each exit that runs: what was open before it
+        self.bound = 0  # blocks that are open and bound to it
+        self.bindings = None  # the newest: (variable, value, older ones)
+        self.run = run
+        self.routine = None
+        self.wait = None
+        self.started = False
+        self.ended = False
+        self.result = None
+        self.joiners = []
+
+    def scopes(self):
+        scope = self.scope
+        while scope is not self.base.parent:
+            yield scope
+            scope = scope.parent
+
+    def soft(self):
+        return any(self.scope in mask for mask in self.masks)
+
+    def is_below(self, other):
+        """S71: the other one waits for it, or is the same."""
+        return any(scope.task is other for scope in self.base.outward())
+
+
+class Group:
+    def __init__(self, host, scope, s):
+        self.host = host
+        self.scope = scope
+        self.limit = s["max"]
+        self.supervise = s["policy"] == 1
+        self.kept = s["kept"] or 64
+        self.alive = 0
+        self.running = 0
+        self.queue = []
+        self.failures = []
+        self.outer_seen = False
+        self.join = None
+        self.finished = False
+
+    def has_room(self):
+        return not self.limit or self.running < self.limit
+
+
+class Start:
+    """Of a child that has not yet said that it is ready."""
+
+    def __init__(self, group, scope, wait):
+        self.group = group
+        self.scope = scope
+        self.wait = wait
+        self.was_called = False
+        self.is_ready = False
+        self.value = 0
+        self.name = None
+        self.ended = None
+        self.child_alone = False
+
+
+class Hold:
+    def __init__(self, asked):
+        self.asked = asked
+        self.task = None
+        self.is_open = False
+
+
+class Frame:
+    """yielded: None, or how far a generator manager is."""
+
+    def __init__(self):
+        self.yields = 0
+        self.delivered = None
+        self.suppressed = False
+
+
+class Stack:
+    """Entries are not yet run, newest last."""
+
+    def __init__(self, task):
+        self.task = task
+        self.entries = []
+        self.unwinding = False
+        self.closed = False
+
+    def scope(self):
+        scopes = [entry.scope for entry in self.entries if entry.scope]
+        return scopes[-1] if scopes else None
+
+
+class Entry:
+    """ident: None once it has moved, or what forget() calls it."""
+
+    def __init__(self, leave, ident, scope=None, bound=False):
+        self.leave = leave
+        self.ident = ident
+        self.scope = scope
+        self.bound = bound
