@@ -207,17 +207,19 @@ drop_timed(void *arg)
 {
     struct timed *self = arg;
 
-    trace("open %d", belay_hold_is_open(self->hold));
-    belay_hold_unref(self->hold);
+    if (self->hold != NULL) {
+        trace("open %d", belay_hold_is_open(self->hold));
+        belay_hold_unref(self->hold);
+    }
 }
 
 BELAY_ASYNC(timed)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_AWAIT(belay_hold_open(task, self->group,
-            belay_timeout(task, belay_seconds(1)), NULL, &self->hold));
         BELAY_WITH (belay_defer(task, drop_timed, self)) {
+            BELAY_AWAIT(belay_hold_open(task, self->group,
+                belay_timeout(task, belay_seconds(1)), NULL, &self->hold));
             trace("open %d", belay_hold_is_open(self->hold));
             BELAY_TRY(belay_sleep(task, belay_seconds(2)));
             trace("body %s", trace_result(belay_result(task)));
@@ -255,6 +257,9 @@ BELAY_ASYNC(inside)
             BELAY_AWAIT(belay_hold_open(task, self->outer,
                 belay_group_open(task, NULL, &self->held), NULL, &self->hold));
             cr_expect(eq(ptr, belay_hold_value(self->hold), self->held));
+            if (!belay_hold_is_open(self->hold)) {
+                BELAY_RETURN(NULL); /* a cancel has closed it already */
+            }
             BELAY_CHECK(belay_spawn(
                 self->held, user, .hold = self->hold, .name = "child"));
             BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
