@@ -192,56 +192,6 @@ static belay_step *const behinds[DEPTH] = {behind_0, behind_1, behind_2,
     behind_3, behind_4, behind_5, behind_6, behind_7, behind_8, behind_9,
     behind_10, behind_11, behind_12, behind_13, behind_14, behind_15};
 
-static void
-child_of_supervisor(
-    belay_task *task, const struct belay_result *result, void *arg)
-{
-    (void)arg;
-    note_result(task, "child", 0, result);
-}
-
-static belay_next
-group_open(belay_task *task, const int64_t *args)
-{
-    const bool supervise = args[4] == BELAY_SUPERVISE;
-
-    return belay_group_open(task,
-        BELAY_GROUP_OPTS(.max_running = (uint32_t)args[3],
-            .policy = (enum belay_group_policy)args[4],
-            .max_errors = (uint32_t)args[5],
-            .on_child = supervise ? child_of_supervisor : NULL),
-        &groups[args[2]]);
-}
-
-static belay_next
-lock_open(belay_task *task, const int64_t *args)
-{
-    return args[3] != 0 ? belay_lock_try_open(task, &locks[args[2]])
-                        : belay_lock_open(task, &locks[args[2]]);
-}
-
-/* Objects for which tokens are borrowed are addresses only. */
-static belay_next
-token_open(belay_task *task, const int64_t *args)
-{
-    struct belay_limiter *limiter = &limiters[args[2]];
-    const void *object = args[3] != 0 ? &cells[args[3]] : NULL;
-
-    if (args[4] != 0) {
-        return belay_limiter_try_open(task, limiter, object);
-    }
-    return object != NULL ? belay_limiter_open_for(task, limiter, object)
-                          : belay_limiter_open(task, limiter);
-}
-
-static belay_next
-quiet_open(belay_task *task, const int64_t *args)
-{
-    const int codes[] = {(int)args[2], (int)args[3], (int)args[4]};
-
-    return belay_suppressing(task, codes, sizeof(codes) / sizeof(*codes));
-}
-
 /* The close of a closing_async(): it is given its operation. */
 static belay_next
 close_op(belay_task *task, void *arg)

@@ -175,8 +175,19 @@ void condition_notify(belay_task *task, const int64_t *args);
 
 /* An operation that completes at once. */
 void run_plain(belay_task *task, const struct op *op);
+
+/* ---- enter operations (open.c) ---- */
+
+struct belay_cancel_scope_opts scope_opts(
+    int64_t slot, int64_t timeout, int64_t flags, int64_t grace);
 belay_next scope_open(belay_task *task, const int64_t *args);
 belay_next defer_open(belay_task *task, const int64_t *args);
+belay_next group_open(belay_task *task, const int64_t *args);
+belay_next lock_open(belay_task *task, const int64_t *args);
+belay_next token_open(belay_task *task, const int64_t *args);
+belay_next quiet_open(belay_task *task, const int64_t *args);
+/* For belay_defer() and an exit stack; given the operation's arguments. */
+void deferred(void *args);
 
 /* ---- the log (log.c) ---- */
 

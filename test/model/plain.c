@@ -8,31 +8,6 @@
 
 /* ---- cancel scopes ---- */
 
-static struct belay_cancel_scope_opts
-scope_opts(int64_t slot, int64_t timeout, int64_t flags, int64_t grace)
-{
-    return (struct belay_cancel_scope_opts){
-        .size = sizeof(struct belay_cancel_scope_opts),
-        .timeout = timeout > 0 ? span_of(timeout)
-                               : belay_nanoseconds(timeout < 0 ? 0 : -1),
-        .shield = (flags & 1) != 0,
-        .fail_on_timeout = (flags & 2) != 0,
-        .grace = grace < 0 ? BELAY_NO_GRACE : span_of(grace),
-        .status = &statuses[slot],
-    };
-}
-
-belay_next
-scope_open(belay_task *task, const int64_t *args)
-{
-    const struct belay_cancel_scope_opts opts =
-        scope_opts(args[2], args[3], args[4], args[5]);
-
-    statuses[args[2]] = (struct belay_cancel_status){false, false, false};
-    return belay_cancel_scope_open(
-        task, &opts, args[2] == NO_SLOT ? NULL : &scopes[args[2]]);
-}
-
 static void
 prepare(belay_task *task, const int64_t *args)
 {
@@ -228,17 +203,6 @@ forget(belay_task *task, const int64_t *args)
     note_code(task, "forget", args[0], code);
 }
 
-/* Told when nobody's step runs. */
-static void
-deferred(void *arg)
-{
-    const int64_t *args = arg;
-
-    note_moved();
-    printf("%lld - deferred %lld\n", (long long)now_ms(root_task),
-        (long long)args[0]);
-}
-
 static void
 defer_on(belay_task *task, const int64_t *args)
 {
@@ -250,12 +214,6 @@ defer_on(belay_task *task, const int64_t *args)
             stack, deferred, belay__without_const(args), NULL);
     }
     note_code(task, "defer", args[0], code);
-}
-
-belay_next
-defer_open(belay_task *task, const int64_t *args)
-{
-    return belay_defer(task, deferred, belay__without_const(args));
 }
 
 /* ---- variables, locks, tokens, channels ---- */
