@@ -93,3 +93,50 @@ belay__printable(
     out[len] = '\0';
     return len;
 }
+
+/* ---- many lines ---- */
+
+/* How the byte that is a whole control character is shown. */
+static size_t
+show_control(char c, char *out)
+{
+    if (c == '\r') {
+        return 0; /* what it would write over is still there */
+    }
+    out[0] = '^';
+    out[1] = (char)(c ^ 0x40);
+    return 2;
+}
+
+static size_t
+show_piece(const char *at, int len, char *out)
+{
+    if (len == 1 && (*at == '\n' || *at == '\t' || *at == ' ')) {
+        out[0] = *at;
+        return 1;
+    }
+    if (len > 0 && !is_control((const unsigned char *)at, len)) {
+        memcpy(out, at, (size_t)len);
+        return (size_t)len;
+    }
+    if (len == 1) {
+        return show_control(*at, out);
+    }
+    memcpy(out, BELAY__UTF8_REPLACEMENT, 3);
+    return 3;
+}
+
+size_t
+belay__printable_lines(struct belay_slice text, char *out)
+{
+    const char *at = text.len > 0 ? text.data : "";
+    const char *end = at + text.len;
+    size_t len = 0;
+    int piece;
+
+    for (; at < end; at += piece < 0 ? -piece : piece) {
+        piece = belay__utf8_length(at, end);
+        len += show_piece(at, piece, out + len);
+    }
+    return len;
+}

@@ -13,4 +13,12 @@
 size_t belay__printable(
     struct belay_slice text, struct belay_slice secret, char *out, size_t size);
 
+/* The same for a text of many lines, a piece of it at a time: line breaks and
+ * tabs stay, and no blank is added or left out. Control characters are shown,
+ * ESC as "^[", those that have no such form as U+FFFD; carriage returns are
+ * left out. Pieces hold whole characters. out has room for three times the
+ * text; it gets no NUL. Returns the length.
+ */
+size_t belay__printable_lines(struct belay_slice text, char *out);
+
 #endif

@@ -46,6 +46,23 @@ _belay_batch()
     esac
 }
 
+_belay_chat()
+{
+    case $1 in
+    --session | --prices | --ca-file) _belay_files ;;
+    --api-key-env) _belay_words "$(compgen -e)" ;;
+    --format) _belay_words 'chat responses messages' ;;
+    -m | --model | -s | --system | --max-tokens | --temperature | --timeout \
+        | --base-url | --budget) ;;
+    *)
+        _belay_words '-m --model -s --system --stream -i --interactive --session
+            --max-tokens --temperature --timeout --raw --format --base-url
+            --api-key-env --sim --prices --budget --allow-http --insecure
+            --ca-file --no-proxy -h --help'
+        ;;
+    esac
+}
+
 _belay_sim()
 {
     case $1 in
@@ -108,11 +125,12 @@ _belay()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _belay_words 'batch gpu sim --help --version'
+        _belay_words 'batch chat gpu sim --help --version'
         return
     fi
     case ${COMP_WORDS[1]} in
     batch) _belay_batch "$previous" ;;
+    chat) _belay_chat "$previous" ;;
     gpu) _belay_gpu "$previous" ;;
     sim) _belay_sim "$previous" ;;
     esac

@@ -2,6 +2,7 @@
 
 complete -c belay -f
 complete -c belay -n __fish_use_subcommand -a batch -d 'Send a file of requests, write a file of replies'
+complete -c belay -n __fish_use_subcommand -a chat -d 'Talk with a model'
 complete -c belay -n __fish_use_subcommand -a gpu -d 'List GPUs, show how tasks share them'
 complete -c belay -n __fish_use_subcommand -a sim -d 'A simulated model server'
 complete -c belay -n __fish_use_subcommand -s h -l help -d 'Show the words'
@@ -41,6 +42,28 @@ complete -c belay -n '__fish_seen_subcommand_from batch' -l seed -x -d 'Of the r
 complete -c belay -n '__fish_seen_subcommand_from batch' -l progress -x -a 'auto bar lines json none' -d 'Display on standard error'
 complete -c belay -n '__fish_seen_subcommand_from batch' -s q -l quiet -d 'No progress and no report'
 complete -c belay -n '__fish_seen_subcommand_from batch' -s h -l help -d 'Show a summary'
+
+# belay chat
+complete -c belay -n '__fish_seen_subcommand_from chat' -s m -l model -x -d 'The model'
+complete -c belay -n '__fish_seen_subcommand_from chat' -s s -l system -x -d 'Said to it ahead of all'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l stream -d 'Print the answer as it comes'
+complete -c belay -n '__fish_seen_subcommand_from chat' -s i -l interactive -d 'A conversation although standard input is no terminal'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l session -r -F -d 'Where the conversation is kept'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l max-tokens -x -d 'Longest answer'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l temperature -x -d 'How freely it picks its words'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l timeout -x -d 'Of an answer'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l raw -d 'Answers byte for byte'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l format -x -a 'chat responses messages' -d 'Of requests and answers'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l base-url -x -d 'The server, with its /v1'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l api-key-env -x -a '(set -nx)' -d 'The variable that holds the key'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l sim -d 'A simulated server'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l prices -r -F -d 'What tokens cost'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l budget -x -d 'Spend no more than that'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l allow-http -d 'Plain http to other machines'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l insecure -d 'Accept any TLS certificate'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l ca-file -r -F -d 'Trust these authorities'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l no-proxy -d 'Do not look at http_proxy and its kin'
+complete -c belay -n '__fish_seen_subcommand_from chat' -s h -l help -d 'Show a summary'
 
 # belay gpu
 complete -c belay -n '__fish_seen_subcommand_from gpu; and not __fish_seen_subcommand_from demo list' -a demo -d 'Many tasks share the slots of GPUs'

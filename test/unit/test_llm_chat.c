@@ -444,3 +444,36 @@ Test(llm_chat, s8_cut_between_characters)
         16, "", "0123456789\xc3\xa9...");
     expect_printable("0123456789 abcdef", 17, "abc", "0123456789 ...");
 }
+
+/* ---- printable lines ---- */
+
+static void
+expect_lines(const char *text, size_t len, const char *expected)
+{
+    char out[256];
+    const size_t out_len =
+        belay__printable_lines((struct belay_slice){text, len}, out);
+
+    cr_assert(le(sz, out_len, 3 * len));
+    cr_expect(eq(sz, out_len, strlen(expected)), "%s", expected);
+    cr_expect(memcmp(out, expected, out_len) == 0, "%s", expected);
+}
+
+Test(llm_chat, s8_answers_keep_their_lines_and_lose_what_terminals_obey)
+{
+    expect_lines("", 0, "");
+    expect_lines(" a  b\n\n\tc ", 10, " a  b\n\n\tc ");
+    expect_lines("a\r\nb\rc", 6, "a\nbc");
+    expect_lines("\x1b[31m\0\x7f\x07", 8, "^[[31m^@^?^G");
+    expect_lines("\xc2\x9b"
+                 "1m",
+        4,
+        "\xef\xbf\xbd"
+        "1m");
+    expect_lines("\xe2\x80\xae\xe2\x81\xa6\xe2\x80\xa8", 9,
+        "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    expect_lines("\xff\xc3\xed\xa0\x80", 5,
+        "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+    expect_lines("\xc3\xa9\xe4\xb8\xad\xf0\x9f\x8c\x8d", 9,
+        "\xc3\xa9\xe4\xb8\xad\xf0\x9f\x8c\x8d");
+}

@@ -1,0 +1,357 @@
+/* chat_talk.c - questions of somebody who waits, and their answers.
+ *
+ * The scope round an answer is what Ctrl-C cancels: the turn is undone, what
+ * was printed of it stays on the screen, and the next one begins.
+ */
+#include "cli/chat.h"
+
+#include "llm/printable.h"
+
+#include <belay/async.h>
+#include <belay/managers.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#define PIECE_BYTES 1024
+
+/* ---- saying what is wrong ---- */
+
+int
+belay__chat_exit_code(int code)
+{
+    switch (code) {
+    case BELAY_EBUDGET:
+    case BELAY_ENOCAP:
+    case BELAY_ENOPRICE:
+        return BELAY__CHAT_NO_BUDGET;
+    case BELAY_EAUTH:
+    case BELAY_EQUOTA:
+        return BELAY__CHAT_REFUSED;
+    default:
+        return BELAY__CHAT_NO_ANSWER;
+    }
+}
+
+void
+belay__chat_complain(
+    struct belay__chat *chat, int exit_code, const struct belay_result *result)
+{
+    const char *message = result->error != NULL
+                              ? belay_error_message(result->error)
+                              : belay_code_text(result->code);
+
+    (void)fflush(stdout);
+    (void)fprintf(
+        stderr, "%sbelay chat: %s\n", chat->in_line ? "\n" : "", message);
+    chat->in_line = false;
+    chat->exit_code = exit_code;
+}
+
+/* ---- printing ---- */
+
+/* The end of the piece: as many whole characters as fit. */
+static size_t
+piece_len(struct belay_slice text)
+{
+    size_t len = text.len;
+
+    if (len <= PIECE_BYTES) {
+        return len;
+    }
+    len = PIECE_BYTES;
+    while (len > PIECE_BYTES - 4
+           && ((unsigned char)text.data[len] & 0xc0) == 0x80) {
+        len--;
+    }
+    return len;
+}
+
+static void
+print_piece(struct belay__chat *chat, struct belay_slice piece)
+{
+    char shown[3 * PIECE_BYTES];
+    struct belay_slice out = piece;
+
+    if (!chat->options->raw) {
+        out = (struct belay_slice){shown, belay__printable_lines(piece, shown)};
+    }
+    if (out.len == 0) {
+        return;
+    }
+    chat->in_line = out.data[out.len - 1] != '\n';
+    if (fwrite(out.data, 1, out.len, stdout) != out.len) {
+        chat->write_code = errno != 0 ? -errno : BELAY_EIO;
+    }
+}
+
+/* Returns 0, or why it cannot be written. */
+static int
+print_text(struct belay__chat *chat, struct belay_slice text)
+{
+    while (text.len > 0 && chat->write_code == 0) {
+        const size_t len = piece_len(text);
+
+        print_piece(chat, (struct belay_slice){text.data, len});
+        text.data += len;
+        text.len -= len;
+    }
+    if (chat->write_code == 0 && fflush(stdout) != 0) {
+        chat->write_code = errno != 0 ? -errno : BELAY_EIO;
+    }
+    return chat->write_code;
+}
+
+/* A file gets the answer as it is, a terminal whole lines. */
+static void
+end_line(struct belay__chat *chat)
+{
+    if (chat->in_line) {
+        (void)print_text(chat, (struct belay_slice){"\n", 1});
+    }
+}
+
+static int
+on_event(const struct belay_llm_event *event, void *arg)
+{
+    struct belay__chat *chat = arg;
+
+    if (event->choice != 0
+        || (event->type != BELAY_LLM_EVENT_TEXT
+            && event->type != BELAY_LLM_EVENT_REFUSAL)) {
+        return 0;
+    }
+    return print_text(chat, event->text);
+}
+
+static int
+print_reply(struct belay__chat *chat, belay_llm_reply *reply)
+{
+    const struct belay_slice text = belay_llm_reply_text(reply);
+
+    return print_text(
+        chat, text.len > 0 ? text : belay_llm_reply_refusal(reply));
+}
+
+/* ---- a turn ---- */
+
+struct turn {
+    struct belay__chat *chat;
+    const char *text;
+    belay_llm_reply *reply;
+};
+
+static void
+close_turn(void *arg)
+{
+    struct turn *turn = arg;
+
+    belay_llm_reply_free(turn->reply);
+    belay_cancel_scope_free(turn->chat->turn);
+    turn->chat->turn = NULL;
+}
+
+static int
+make_scope(belay_task *task, struct belay__chat *chat)
+{
+    return belay_cancel_scope_new(belay_task_runtime(task),
+        BELAY_CANCEL_SCOPE_OPTS(.name = "answer"), &chat->turn);
+}
+
+static belay_next
+time_limit(belay_task *task, const struct belay__chat *chat)
+{
+    const belay_duration timeout = chat->options->timeout;
+
+    return timeout.ns > 0 ? belay_timeout(task, timeout)
+                          : belay_null(task, NULL);
+}
+
+static belay_next
+ask(belay_task *task, struct turn *self)
+{
+    struct belay__chat *chat = self->chat;
+
+    return chat->options->stream || chat->conversation
+               ? belay_llm_chat_stream(task, chat->session, self->text,
+                   on_event, chat, &self->reply)
+               : belay_llm_chat(task, chat->session, self->text, &self->reply);
+}
+
+static belay_next
+save(belay_task *task, struct belay__chat *chat)
+{
+    return chat->options->session_path != NULL ? belay_llm_session_save(
+               task, chat->session, chat->options->session_path)
+                                               : belay_checkpoint(task);
+}
+
+BELAY_ASYNC(turn)
+{
+    struct belay__chat *chat = self->chat;
+
+    BELAY_BEGIN;
+    BELAY_CHECK(make_scope(task, chat));
+    BELAY_WITH (belay_defer(task, close_turn, self)) {
+        BELAY_WITH (belay_cancel_scope_enter(task, chat->turn)) {
+            BELAY_WITH (time_limit(task, chat)) {
+                BELAY_AWAIT(ask(task, self));
+            }
+        }
+        if (belay_cancel_scope_status(chat->turn).caught) {
+            (void)fprintf(stderr, "%s(cut off; nothing of this turn is kept)\n",
+                chat->in_line ? "\n" : "");
+            chat->in_line = false;
+            BELAY_RETURN(NULL);
+        }
+        if (!chat->options->stream && !chat->conversation) {
+            (void)print_reply(chat, self->reply);
+        }
+        end_line(chat);
+        BELAY_TRY(save(task, chat));
+        if (belay_result(task)->code < 0 && !belay_result(task)->cancelled) {
+            belay__chat_complain(chat, BELAY__CHAT_NO_FILE, belay_result(task));
+        }
+    }
+    BELAY_END;
+}
+
+/* Round it: what is wrong is told here. */
+struct told_turn {
+    struct belay__chat *chat;
+    const char *text;
+};
+
+BELAY_ASYNC(told_turn)
+{
+    struct belay__chat *chat = self->chat;
+
+    BELAY_BEGIN;
+    chat->exit_code = BELAY__CHAT_OK;
+    BELAY_TRY(BELAY_CALL(turn, .chat = chat, .text = self->text));
+    if (belay_result(task)->cancelled) {
+        return belay_pass(task);
+    }
+    if (chat->write_code < 0) {
+        (void)fprintf(stderr, "belay chat: the output cannot be written: %s\n",
+            belay_code_text(chat->write_code));
+        chat->exit_code = BELAY__CHAT_NO_FILE;
+        chat->leave = true;
+    } else if (belay_result(task)->code < 0) {
+        belay__chat_complain(chat,
+            belay__chat_exit_code(belay_result(task)->code),
+            belay_result(task));
+    }
+    BELAY_END;
+}
+
+belay_next
+belay__chat_turn(belay_task *task, struct belay__chat *chat, const char *text)
+{
+    return BELAY_CALL(told_turn, .chat = chat, .text = text);
+}
+
+/* ---- a conversation ---- */
+
+struct converse {
+    struct belay__chat *chat;
+    struct belay_slice line;
+};
+
+static void
+prompt(const struct belay__chat *chat)
+{
+    if (chat->terminal) {
+        (void)fputs("> ", stderr);
+        (void)fflush(stderr);
+    }
+}
+
+/* Ctrl-C at the prompt: the first one might have been meant for the answer. */
+static void
+interrupted(struct belay__chat *chat)
+{
+    if (chat->asked_to_leave) {
+        (void)fputc('\n', stderr);
+        chat->leave = true;
+        return;
+    }
+    chat->asked_to_leave = true;
+    (void)fprintf(stderr, "\n(Ctrl-C once more leaves; so does Ctrl-D)\n");
+}
+
+static bool
+is_blank(struct belay_slice line)
+{
+    for (size_t i = 0; i < line.len; i++) {
+        if (line.data[i] != ' ' && line.data[i] != '\t'
+            && line.data[i] != '\r') {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Two slashes stand for one that is said. */
+static bool
+is_word(struct belay_slice line)
+{
+    return line.data[0] == '/' && line.data[1] != '/';
+}
+
+static belay_next
+obey(belay_task *task, struct converse *self)
+{
+    char *line = self->chat->input.bytes.data; /* the same, to be changed */
+
+    if (is_word(self->line)) {
+        return belay__chat_word(task, self->chat, line);
+    }
+    return belay__chat_turn(task, self->chat, line[0] == '/' ? line + 1 : line);
+}
+
+/* A script ends with its first failure, somebody who types goes on. */
+static bool
+goes_on(const struct belay__chat *chat)
+{
+    return !chat->leave
+           && (chat->terminal || chat->exit_code == BELAY__CHAT_OK);
+}
+
+BELAY_ASYNC(converse)
+{
+    struct belay__chat *chat = self->chat;
+
+    BELAY_BEGIN;
+    while (goes_on(chat)) {
+        prompt(chat);
+        BELAY_TRY(belay__chat_read_line(task, &chat->input, &self->line));
+        if (belay_result(task)->code == BELAY_EAGAIN) {
+            interrupted(chat);
+            continue;
+        }
+        if (belay_result(task)->code < 0) {
+            return belay_pass(task);
+        }
+        if (self->line.data == NULL) {
+            if (chat->terminal) {
+                (void)fputc('\n', stderr);
+            }
+            break;
+        }
+        chat->asked_to_leave = false;
+        if (!is_blank(self->line)) {
+            BELAY_AWAIT(obey(task, self));
+        }
+    }
+    if (chat->terminal && chat->write_code == 0) {
+        chat->exit_code = BELAY__CHAT_OK; /* what was wrong was seen */
+    }
+    BELAY_END;
+}
+
+belay_next
+belay__chat_converse(belay_task *task, struct belay__chat *chat)
+{
+    return BELAY_CALL(converse, .chat = chat);
+}
