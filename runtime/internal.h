@@ -33,7 +33,7 @@ struct belay__wait_kind {
 };
 extern const struct belay__wait_kind belay__wait_op; /* object: belay_op */
 
-/* In the task: its place in a queue of waiters. */
+/* In the task, in place of a result: its place in a queue of waiters. */
 struct belay__wait {
     struct belay__wait *next;
     struct belay__wait *prev;
@@ -62,11 +62,6 @@ enum belay_abort belay__abort_never(belay_task *task);
 belay_next belay__refuse(belay_task *task, int code);
 
 /* ---- tasks (task.c, trampoline.c, unwind.c) ---- */
-
-/* Who is told that a task has ended: a group, or the runtime. */
-struct belay__owner {
-    void (*ended)(struct belay__owner *owner, belay_task *task);
-};
 
 /* Told when a task has ended, exits included; in the watcher's memory. */
 struct belay__end_watch {
@@ -98,12 +93,13 @@ struct belay_task {
     struct belay__arena *frames; /* where frames go: own, or a stack entry's */
     struct belay__scope *scope;  /* innermost */
     struct belay__binding *context;
-    const struct belay__wait_kind *waiting;
-    struct belay_result result;
-    struct belay__owner *owner;
+    const struct belay__wait_kind *waiting; /* NULL: it does not */
+    union {
+        struct belay_result result;
+        struct belay__wait wait; /* while it waits */
+    };
     belay_task *ready_next;
     struct belay__arena arena;
-    struct belay__wait wait;
     struct belay_waiters joiners;
     struct belay__scope base;
     uint64_t id;
@@ -478,6 +474,13 @@ belay__result_zero(belay_task *task)
     if (__builtin_expect(old != NULL, 0)) {
         belay_error_unref(old);
     }
+}
+
+/* At the end of a wait: there is none yet. */
+static inline void
+belay__result_first(belay_task *task, int code, bool cancelled, void *value)
+{
+    task->result = (struct belay_result){code, cancelled, value, NULL};
 }
 
 /* Copies with a reference more. */

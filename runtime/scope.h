@@ -100,6 +100,11 @@ struct belay__keeper {
         struct belay__keeper *keeper, belay_task *task, belay_step *then);
 };
 
+/* Who is told that a task has ended: a group, or the runtime. */
+struct belay__owner {
+    void (*ended)(struct belay__owner *owner, belay_task *task);
+};
+
 /* What a cancel needs to reach tasks, and what is told of it. Every task has
  * one and most never use more; hence the limits stand apart. What tells of a
  * cancel is set when there is one: before, it may be anything.
@@ -110,8 +115,11 @@ struct belay__scope {
     struct belay__scope *next;  /* sibling */
     struct belay__scope *prev;
     belay_task *task; /* whose stack it is on; NULL for the runtime's root */
-    struct belay__keeper *keeper; /* NULL: a block's; a base scope has none */
-    const char *name;             /* a task's base scope: the task's */
+    union {
+        struct belay__keeper *keeper; /* NULL: it is a block's */
+        struct belay__owner *owner;   /* of the task whose base scope it is */
+    };
+    const char *name; /* a task's base scope: the task's */
     uint32_t flags;
     int32_t depth; /* more than that of the task's scopes above it */
     struct belay__deadline deadline; /* armed for what comes first */

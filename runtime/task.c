@@ -55,7 +55,6 @@ task_init(belay_task *task, belay_runtime *runtime, uint32_t bytes)
     task->waiting = NULL;
     memset(&task->result, 0, sizeof(task->result));
     task->arena.chunk = NULL;
-    task->wait.queue = NULL;
     task->joiners = (struct belay_waiters){NULL, NULL};
     task->id = ++runtime->last_id;
     task->deadline =
@@ -90,7 +89,6 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     }
     task_init(task, runtime, bytes);
     task->block_place = block.place;
-    task->owner = owner;
     task->context = context != NULL ? belay__context_ref(context) : NULL;
     task->top = belay__task_first_frame(task);
     task->arena.cursor = (char *)task->top + first_frame;
@@ -98,6 +96,7 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     belay__frame_init(task->top, function, 0);
     belay__frame_copy(task->top, arguments);
     belay__scope_init(&task->base, name != NULL ? name : function->name);
+    task->base.owner = owner;
     belay__scope_link(runtime, &task->base, parent, task);
     runtime->tasks_alive++;
     runtime->tasks_started++;
@@ -229,7 +228,7 @@ belay__task_end(belay_task *task)
         joiner = belay__waiters_first(&task->joiners);
         belay__wake(joiner, 0, NULL);
     }
-    task->owner->ended(task->owner, task);
+    task->base.owner->ended(task->base.owner, task);
     drop(task);
     belay__runtime_task_ended(runtime);
 }
@@ -336,8 +335,12 @@ belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind)
 void
 belay__wait_always(belay_task *task, const struct belay__wait_kind *kind)
 {
+    if (__builtin_expect(task->result.error != NULL, 0)) {
+        belay_error_unref(task->result.error);
+    }
     task->state = BELAY__TASK_STARTED;
     task->waiting = kind;
+    task->wait.queue = NULL;
     task->abort_asked = false;
 }
 
@@ -354,7 +357,7 @@ belay__wake(belay_task *task, int code, void *value)
         belay__deadline_disarm(runtime, &task->deadline);
     }
     task->waiting = NULL;
-    belay__result_set(task, code, value, NULL);
+    belay__result_first(task, code, false, value);
     if (task->state == BELAY__TASK_PARKED) {
         task->state = BELAY__TASK_QUEUED;
         belay__task_queue(task);

@@ -409,7 +409,7 @@ try_abort(belay_task *task)
         return false; /* it is queued again when the wait is over */
     }
     task->waiting = NULL;
-    belay__result_cancelled(task);
+    belay__result_first(task, BELAY_ECANCELED, true, NULL);
     return true;
 }
 

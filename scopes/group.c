@@ -159,7 +159,7 @@ belay__group_drop(belay_group *group)
 void
 belay__group_adopt(belay_group *group, belay_task *child)
 {
-    child->owner = &group->owner;
+    child->base.owner = &group->owner;
     group->running++; /* it runs already, whatever max_running says */
     belay__scope_reparent(group->runtime, &child->base, &group->scope);
 }

@@ -107,7 +107,7 @@ start_begin(belay_task *task, void *self)
         discard(start->group, start->child);
         return belay_end_with(task, belay__next(BELAY__HOW_WAIT));
     }
-    start->child->owner = &start->owner;
+    start->child->base.owner = &start->owner;
     belay__scope_reparent(task->runtime, &start->child->base, &start->scope);
     belay__task_start(start->child);
     return belay_then(task, start_over, belay__next(BELAY__HOW_WAIT));
@@ -168,10 +168,10 @@ belay_started(belay_task *task, void *value)
 {
     struct start *start;
 
-    if (task->owner->ended != child_ended) {
+    if (task->base.owner->ended != child_ended) {
         return BELAY_ESTATE;
     }
-    start = BELAY__CONTAINER(task->owner, struct start, owner);
+    start = BELAY__CONTAINER(task->base.owner, struct start, owner);
     if (start->started) {
         return BELAY_ESTATE;
     }
