@@ -1,5 +1,6 @@
 /* batch_options.c - the command line of `belay batch`. */
 #include "cli/batch_options.h"
+#include "cli/batch_usage.h"
 
 #include "cli/key.h"
 #include "cli/options.h"
@@ -10,82 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_BASE_URL "https://api.openai.com/v1"
 #define CHAT_URL "/v1/chat/completions"
-#define DEFAULT_KEY_ENV "OPENAI_API_KEY"
 #define DEFAULT_CONCURRENCY 64
-
-static const char usage[] =
-    "usage: belay batch INPUT.jsonl -o OUTPUT.jsonl [option...]\n"
-    "\n"
-    "Sends every line of INPUT (the form of OpenAI's batch files) to a server "
-    "and\n"
-    "writes one line for each to OUTPUT, or to the error file. \"-\" is "
-    "standard\n"
-    "input or output. If OUTPUT is there, of a run that has not come to its "
-    "end,\n"
-    "the same command goes on with it.\n"
-    "\n"
-    "  -o, --output FILE      where replies go\n"
-    "      --errors FILE      where failed lines go; \"inline\": into OUTPUT\n"
-    "                         (default: OUTPUT with .errors before its "
-    "suffix)\n"
-    "      --overwrite        begin anew, if OUTPUT is there\n"
-    "      --force            go on with OUTPUT although INPUT has changed\n"
-    "      --retry-failed     send the lines that have failed again; the "
-    "error\n"
-    "                         file gets another name, with .1 behind it\n"
-    "      --in-doubt HOW     lines sent by a run that left no result: retry\n"
-    "                         (default), skip, fail\n"
-    "\n"
-    "      --base-url URL     the server, with its /v1\n"
-    "                         (default " DEFAULT_BASE_URL ")\n"
-    "      --api-key-env NAME the variable that holds the key\n"
-    "                         (default " DEFAULT_KEY_ENV "; may be unset)\n"
-    "      --model NAME       put in place of the model of every line\n"
-    "      --sim              send to a simulated server inside this program\n"
-    "      --sim-latency TIME how long its answers take (default: no time)\n"
-    "      --sim-faults P     share of requests that fail at first (default: "
-    "0)\n"
-    "      --allow-http       plain http:// to other machines\n"
-    "      --insecure         accept any TLS certificate\n"
-    "      --ca-file FILE     trust these authorities (PEM)\n"
-    "      --no-proxy         do not look at http_proxy and its kin\n"
-    "\n"
-    "  -c, --concurrency N    requests in flight (default 64)\n"
-    "      --max-retries N    of one line (default 5; 0: none)\n"
-    "      --timeout TIME     of one line with its retries, as 30s, 5m, 1h\n"
-    "                         (default: none)\n"
-    "      --drain-timeout TIME  for what is in flight when the batch is\n"
-    "                         interrupted or stops (default: 2m)\n"
-    "      --order ORDER      completion (default) or input\n"
-    "      --window N         lines out of order with --order input\n"
-    "                         (default 4 times the concurrency)\n"
-    "      --sync WHEN        make lines safe against power loss: interval\n"
-    "                         (default: 64 lines or 200 ms), line, never\n"
-    "      --max-line SIZE    longest line of INPUT, as 64M (default)\n"
-    "      --max-reply SIZE   longest reply (default 64M)\n"
-    "      --input-format F   batch (default), or body: each line of INPUT is "
-    "the\n"
-    "                         body of a chat request, its number the "
-    "custom_id\n"
-    "      --strict           check the whole INPUT first; send nothing if a "
-    "line\n"
-    "                         is not valid\n"
-    "      --no-id-check      do not look for custom_ids that occur twice\n"
-    "      --seed N           of the retries' random delays\n"
-    "\n"
-    "      --progress HOW     auto (default), bar, lines, json, none; to "
-    "stderr\n"
-    "  -q, --quiet            no progress and no report\n"
-    "  -h, --help             this text\n"
-    "\n"
-    "Exit codes: 0 every line succeeded; 1 some failed, or stay in doubt;\n"
-    "2 usage or input; 4 the key or the account was refused; 5 a file could "
-    "not be\n"
-    "read or written; 130 interrupted, 143 terminated. Ctrl-C once: no more "
-    "lines\n"
-    "are started and what is in flight ends; twice: everything ends now.\n";
+#define COUNT_MAX UINT64_C(1000000000000) /* of tokens and requests */
 
 enum option_id {
     OPTION_ERRORS = 256,
@@ -103,6 +31,14 @@ enum option_id {
     OPTION_INSECURE,
     OPTION_CA_FILE,
     OPTION_NO_PROXY,
+    OPTION_START,
+    OPTION_RPM,
+    OPTION_TPM,
+    OPTION_BUDGET,
+    OPTION_PRICES,
+    OPTION_RESERVE,
+    OPTION_MAX_OUTPUT,
+    OPTION_PATIENCE,
     OPTION_MAX_RETRIES,
     OPTION_TIMEOUT,
     OPTION_DRAIN_TIMEOUT,
@@ -136,6 +72,14 @@ static const struct option options[] = {
     {"ca-file", required_argument, NULL, OPTION_CA_FILE},
     {"no-proxy", no_argument, NULL, OPTION_NO_PROXY},
     {"concurrency", required_argument, NULL, 'c'},
+    {"start", required_argument, NULL, OPTION_START},
+    {"rpm", required_argument, NULL, OPTION_RPM},
+    {"tpm", required_argument, NULL, OPTION_TPM},
+    {"budget", required_argument, NULL, OPTION_BUDGET},
+    {"prices", required_argument, NULL, OPTION_PRICES},
+    {"reserve", required_argument, NULL, OPTION_RESERVE},
+    {"max-output-tokens", required_argument, NULL, OPTION_MAX_OUTPUT},
+    {"patience", required_argument, NULL, OPTION_PATIENCE},
     {"max-retries", required_argument, NULL, OPTION_MAX_RETRIES},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
@@ -213,6 +157,22 @@ set_number_option(struct belay__batch_options *ret, int id, const char *text)
         good = set_count("--concurrency", text, 1, 100000, &count);
         ret->batch.concurrency = (uint32_t)count;
         break;
+    case OPTION_START:
+        good = set_count("--start", text, 1, 100000, &count);
+        ret->batch.start = (uint32_t)count;
+        break;
+    case OPTION_RPM:
+        good = set_count("--rpm", text, 1, COUNT_MAX, &count);
+        ret->batch.requests_per_minute = (int64_t)count;
+        break;
+    case OPTION_TPM:
+        good = set_count("--tpm", text, 1, COUNT_MAX, &count);
+        ret->batch.tokens_per_minute = (int64_t)count;
+        break;
+    case OPTION_MAX_OUTPUT:
+        good = set_count("--max-output-tokens", text, 1, COUNT_MAX, &count);
+        ret->batch.default_output_cap = (int64_t)count;
+        break;
     case OPTION_MAX_RETRIES:
         good = set_count("--max-retries", text, 0, 1000, &count);
         ret->batch.max_retries = count == 0 ? -1 : (int32_t)count;
@@ -245,6 +205,23 @@ set_span(const char *name, const char *text, belay_duration *ret)
     }
     (void)fprintf(stderr,
         "belay batch: %s must be a time, as 30s or 5m, not '%s'\n", name, text);
+    return false;
+}
+
+static bool
+set_budget(struct belay__batch_options *ret, const char *text)
+{
+    belay_money money;
+
+    if (belay_money_parse((struct belay_slice){text, strlen(text)}, &money) == 0
+        && money.pico > 0) {
+        ret->batch.budget.cost = money;
+        return true;
+    }
+    (void)fprintf(stderr,
+        "belay batch: --budget must be an amount of US dollars, as 12.50, not "
+        "'%s'\n",
+        text);
     return false;
 }
 
@@ -287,6 +264,7 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
     static const char *const orders[] = {"completion", "input", NULL};
     static const char *const syncs[] = {"interval", "never", "line", NULL};
     static const char *const formats[] = {"batch", "body", NULL};
+    static const char *const reserves[] = {"strict", "expected", NULL};
     static const char *const doubts[] = {"retry", "skip", "fail", NULL};
     static const char *const progresses[] = {
         "auto", "bar", "lines", "json", "none", NULL};
@@ -310,6 +288,12 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
             return false;
         }
         ret->batch.bare_url = choice == 1 ? CHAT_URL : NULL;
+        return true;
+    case OPTION_RESERVE:
+        if (!set_choice("--reserve", text, reserves, &choice)) {
+            return false;
+        }
+        ret->batch.reserve_expected = choice == 1;
         return true;
     case OPTION_IN_DOUBT:
         if (!set_choice("--in-doubt", text, doubts, &choice)) {
@@ -379,6 +363,13 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     case OPTION_NO_ID_CHECK:
         ret->batch.no_id_check = true;
         return true;
+    case OPTION_BUDGET:
+        return set_budget(ret, text);
+    case OPTION_PRICES:
+        ret->prices_path = text;
+        return true;
+    case OPTION_PATIENCE:
+        return set_span("--patience", text, &ret->batch.patience);
     case OPTION_TIMEOUT:
         return set_span("--timeout", text, &ret->batch.timeout);
     case OPTION_DRAIN_TIMEOUT:
@@ -446,6 +437,9 @@ finish_options(struct belay__batch_options *ret)
         return complain("OUTPUT and the error file are the same; "
                         "--errors inline does that");
     }
+    if (opts->budget.cost.pico > 0 && ret->prices_path == NULL) {
+        return complain("--budget needs --prices to know what a line costs");
+    }
     if (ret->window == 0) {
         ret->window = 4 * (size_t)opts->concurrency;
     }
@@ -498,7 +492,7 @@ belay__batch_options_parse(
     }
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {
         if (id == 'h') {
-            (void)fputs(usage, stdout);
+            (void)fputs(belay__batch_usage, stdout);
             return BELAY__BATCH_PARSED_HELP;
         }
         if (id == '?' || !set_option(ret, id, optarg)) {

@@ -2,6 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/batch_options.h"
+#include "cli/batch_prices.h"
 #include "cli/descriptors.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
@@ -31,6 +32,7 @@ enum {
     EXIT_OK = 0,
     EXIT_LINES_FAILED = 1,
     EXIT_USAGE = 2,
+    EXIT_BUDGET = 3,
     EXIT_REFUSED = 4,
     EXIT_IO = 5,
     EXIT_SIGNAL = 128,
@@ -152,6 +154,7 @@ struct batch_command {
     belay_task *task;
     belay_stack *stack;
     struct belay__sim *sim;
+    belay_prices *prices;
 };
 
 static void
@@ -219,6 +222,13 @@ BELAY_ASYNC(batch_command)
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
         BELAY_AWAIT(belay_stack_enter(task, self->stack,
             belay__signals_open(task, on_signal, self), NULL));
+        if (command->options.prices_path != NULL) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                belay__batch_prices_open(
+                    task, command->options.prices_path, &self->prices),
+                NULL));
+            command->options.batch.prices = self->prices;
+        }
         if (command->options.sim) {
             BELAY_AWAIT(belay_stack_enter(task, self->stack,
                 belay__sim_open(task, &command->options.sim_opts, &self->sim),
@@ -248,6 +258,15 @@ say_stop(const struct command *command)
             "(HTTP %d)\n",
             result->stop_code);
         return;
+    case BELAY__BATCH_CONGESTED:
+        (void)fprintf(stderr,
+            "belay batch: stopped: the server has answered no request for too "
+            "long (--patience)\n");
+        return;
+    case BELAY__BATCH_BUDGET:
+        (void)fprintf(stderr,
+            "belay batch: stopped: the next line might pass the budget\n");
+        return;
     case BELAY__BATCH_NO_INPUT:
         (void)fprintf(stderr, "belay batch: stopped: cannot read '%s': %s\n",
             result->stop_path, belay_code_text(result->stop_code));
@@ -275,7 +294,10 @@ exit_code(const struct command *command)
     case BELAY__BATCH_NO_OUTPUT:
     case BELAY__BATCH_NO_MEMORY:
         return EXIT_IO;
+    case BELAY__BATCH_BUDGET:
+        return EXIT_BUDGET;
     case BELAY__BATCH_REFUSED:
+    case BELAY__BATCH_CONGESTED:
         return EXIT_REFUSED;
     case BELAY__BATCH_DONE:
     case BELAY__BATCH_INTERRUPTED:

@@ -15,30 +15,33 @@ _belay_files()
 _belay_batch()
 {
     case $1 in
-    -o | --output | --ca-file) _belay_files ;;
+    -o | --output | --ca-file | --prices) _belay_files ;;
     --errors)
         _belay_files
         [[ inline == "${COMP_WORDS[COMP_CWORD]}"* ]] && COMPREPLY+=(inline)
         ;;
     --api-key-env) _belay_words "$(compgen -e)" ;;
+    --reserve) _belay_words 'strict expected' ;;
     --in-doubt) _belay_words 'retry skip fail' ;;
     --sync) _belay_words 'interval line never' ;;
     --order) _belay_words 'completion input' ;;
     --input-format) _belay_words 'batch body' ;;
     --progress) _belay_words 'auto bar lines json none' ;;
     --base-url | --model | --sim-latency | --sim-faults | -c | --concurrency \
-        | --max-retries | --timeout | --drain-timeout | --window \
-        | --max-line | --max-reply \
+        | --start | --rpm | --tpm | --patience | --budget \
+        | --max-output-tokens | --max-retries | --timeout | --drain-timeout \
+        | --window | --max-line | --max-reply \
         | --seed) ;;
     *)
         if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
-            _belay_words '-o --output --errors --overwrite --force --retry-failed
-                --in-doubt
-                --base-url --api-key-env --model --sim --sim-latency
-                --sim-faults --allow-http --insecure --ca-file --no-proxy
-                -c --concurrency --max-retries --timeout --drain-timeout
-                --order --window --sync --max-line --max-reply --input-format --strict --no-id-check --seed --progress
-                -q --quiet -h --help'
+            _belay_words '-o --output --errors --overwrite --force
+                --retry-failed --in-doubt --base-url --api-key-env --model
+                --sim --sim-latency --sim-faults --allow-http --insecure
+                --ca-file --no-proxy -c --concurrency --start --rpm --tpm
+                --patience --budget --prices --reserve --max-output-tokens
+                --max-retries --timeout --drain-timeout --order --window
+                --sync --max-line --max-reply --input-format --strict
+                --no-id-check --seed --progress -q --quiet -h --help'
         else
             _belay_files
         fi

@@ -8,7 +8,7 @@
 #ifndef BELAY_LLM_BATCH_BATCH_H
 #define BELAY_LLM_BATCH_BATCH_H
 
-#include <belay/task.h>
+#include <belay/budget.h>
 
 #include "llm/batch/stats.h"
 
@@ -45,9 +45,21 @@ struct belay__batch_opts {
     const char *base_url;    /* ends with /v1, as a rule */
     const char *api_key;     /* default none */
     const char *model;       /* put in place of the lines' models */
-    uint32_t concurrency;    /* default 64 */
-    int32_t max_retries;     /* of a line; default 5; negative: none */
-    belay_duration timeout;  /* of a line, all attempts; default none */
+    uint32_t concurrency;    /* at most so many in flight; default 64 */
+    uint32_t start;          /* so many at first, of each model; default 8 */
+    belay_duration patience; /* with a server that answers nobody; default an
+                                hour */
+    struct belay_amount budget; /* caps, with what earlier runs have used;
+                                   zeroes: none */
+    const belay_prices *prices; /* default none; a budget of money needs them */
+    bool reserve_expected;      /* a line holds what its input is expected to
+                                   cost, not the most that it can (L56) */
+    int64_t default_output_cap; /* tokens of an answer, where neither the line
+                                   nor the prices say; default none */
+    int64_t requests_per_minute;  /* of each model; default none known */
+    int64_t tokens_per_minute;    /* input and output; default none known */
+    int32_t max_retries;          /* of a line; default 5; negative: none */
+    belay_duration timeout;       /* of a line, all attempts; default none */
     belay_duration drain_timeout; /* for what is in flight when the batch
                                      stops; default 120 s */
     uint64_t seed;                /* of the retries' jitter; default random */
@@ -79,6 +91,8 @@ enum belay__batch_stop {
     BELAY__BATCH_DONE,        /* it did not */
     BELAY__BATCH_INTERRUPTED, /* belay__batch_interrupt() */
     BELAY__BATCH_REFUSED,     /* the key or the account was refused */
+    BELAY__BATCH_CONGESTED,   /* the server has answered nobody for long */
+    BELAY__BATCH_BUDGET,      /* there was no room for another line */
     BELAY__BATCH_NO_INPUT,    /* reading failed */
     BELAY__BATCH_NO_OUTPUT,   /* writing failed */
     BELAY__BATCH_NO_MEMORY,

@@ -15,6 +15,7 @@ struct file_call {
     int fd;
     char *buffer; /* NULL: sync */
     size_t room;
+    int64_t offset; /* -1: where the file stands */
     size_t *ret_len;
     uv_fs_t request;
     uv_poll_t poll;
@@ -55,7 +56,7 @@ request_start(uv_loop_t *loop, struct file_call *call)
         into = uv_buf_init(call->buffer, (unsigned)call->room);
         call->op.name = "file read";
         code = uv_fs_read(
-            loop, &call->request, call->fd, &into, 1, -1, on_request);
+            loop, &call->request, call->fd, &into, 1, call->offset, on_request);
     } else {
         call->op.name = "file sync";
         code = uv_fs_fdatasync(loop, &call->request, call->fd, on_request);
@@ -132,7 +133,7 @@ file_start(belay_task *task, void *self)
     uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
 
     if (belay_op_begin(task, &call->op, abort_request) == 0) {
-        if (call->buffer != NULL
+        if (call->buffer != NULL && call->offset < 0
             && uv_poll_init(loop, &call->poll, call->fd) == 0) {
             poll_start(call);
         } else {
@@ -150,8 +151,23 @@ belay__file_read(
     belay_task *task, int fd, char *buffer, size_t room, size_t *ret_len)
 {
     return belay_call(task, &file_function,
-        &(const struct file_call){
-            .fd = fd, .buffer = buffer, .room = room, .ret_len = ret_len});
+        &(const struct file_call){.fd = fd,
+            .buffer = buffer,
+            .room = room,
+            .offset = -1,
+            .ret_len = ret_len});
+}
+
+belay_next
+belay__file_read_at(belay_task *task, int fd, char *buffer, size_t room,
+    int64_t offset, size_t *ret_len)
+{
+    return belay_call(task, &file_function,
+        &(const struct file_call){.fd = fd,
+            .buffer = buffer,
+            .room = room,
+            .offset = offset,
+            .ret_len = ret_len});
 }
 
 belay_next

@@ -17,6 +17,10 @@
 belay_next belay__file_read(
     belay_task *task, int fd, char *buffer, size_t room, size_t *ret_len);
 
+/* The same from a place of its own, in what can be read at any. */
+belay_next belay__file_read_at(belay_task *task, int fd, char *buffer,
+    size_t room, int64_t offset, size_t *ret_len);
+
 /* Waits until what was written to fd is on the disk. Errors and threads as
  * above.
  */

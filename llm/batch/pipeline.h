@@ -1,7 +1,11 @@
 /* pipeline.h - what the parts of a running batch share (private to batch/).
  *
- * An item is always in one of two lists of the batch, ready or active, so the
- * end of the batch finds every item, however its task has ended.
+ *     reader -> ready, a queue a model -> assigned -> active -> a result
+ *                  ^                                    |
+ *                  +------------- sleeping <------------+
+ *
+ * An item is always in exactly one of these lists, so the end of the batch
+ * finds every item, however its task has ended.
  */
 #ifndef BELAY_LLM_BATCH_PIPELINE_H
 #define BELAY_LLM_BATCH_PIPELINE_H
@@ -16,33 +20,12 @@
 #include "llm/batch/batch.h"
 #include "llm/batch/ids.h"
 #include "llm/batch/lines.h"
+#include "llm/batch/models.h"
 #include "llm/batch/request.h"
 #include "llm/batch/state.h"
 #include "llm/batch/writer.h"
+#include "llm/retry.h"
 #include "runtime/buffer.h"
-
-/* Which line of the input an output line is about. */
-struct belay__line_ref {
-    uint64_t number;   /* in the file, from 1 */
-    uint64_t sequence; /* among the lines that are not blank, from 0 */
-    struct belay_slice custom_id; /* as JSON, quotes included; empty: none */
-};
-
-/* One line on its way; its slices point behind the struct. */
-struct belay__item {
-    struct belay__item *next;
-    struct belay__item *prev;
-    size_t bytes; /* of this block */
-    struct belay__line_ref ref;
-    struct belay_slice body; /* what is sent */
-    char path[];             /* NUL-terminated, then the slices */
-};
-
-struct belay__item_list {
-    struct belay__item *first;
-    struct belay__item *last;
-    size_t count;
-};
 
 struct belay__batch {
     struct belay__batch_opts opts; /* with defaults filled in */
@@ -58,24 +41,35 @@ struct belay__batch {
     int input_flags; /* of fcntl, to be put back */
     char *chunk;     /* what is read goes here */
     bool input_ended;
+    bool rereadable;            /* a line of it can be read again */
+    struct belay__buffer again; /* such a line */
     struct belay__lines lines;
     struct belay__ids ids;
     struct belay__batch_state state;
     struct belay__batch_writer writer;
-    struct belay__buffer out;  /* the line being made */
-    struct belay__buffer body; /* with another model put in */
-    struct belay__item_list ready;
+    struct belay__buffer out;          /* the line being made */
+    struct belay__buffer body;         /* with another model put in */
+    struct belay__buffer scratch;      /* for reading a line */
+    struct belay__batch_models models; /* with what is ready */
+    struct belay__item_list assigned;  /* to workers that are about to wake */
     struct belay__item_list active;
-    size_t ready_bytes;
-    struct belay__buffer scratch;       /* for reading a line */
-    struct belay_semaphore ready_items; /* a permit an item, or an end */
-    struct belay_semaphore room;        /* a permit a place in ready */
-    struct belay_event moved; /* an item left ready, or a line was written */
+    struct belay__sleepers sleepers;
+    size_t waiting_bytes;         /* of what is ready or asleep */
+    uint32_t idle;                /* workers without an item */
+    struct belay_semaphore work;  /* a permit an assigned item, or an end */
+    struct belay_event moved;     /* there may be room for more lines */
+    struct belay_event alarm_due; /* something is due earlier than it was */
+    int64_t alarm_ns;             /* when the alarm rings; INT64_MAX: never */
     struct belay_event sync_due;
     uint64_t synced_lines;
-    struct belay__batch_worker *retrying; /* those between two attempts */
-    struct belay_event drop_due; /* stopping, and there may be some of these */
-    bool stopping;               /* no line is started any more */
+    struct belay__llm_policy policy; /* of delays between attempts */
+    uint64_t random;
+    belay_budget *budget; /* a reference, or NULL: none */
+    bool short_of_money;  /* until something that is in flight settles */
+    bool reached;         /* the server has answered something */
+    bool stopping;        /* no line is started any more */
+    struct belay_event stopped;
+    bool done; /* nothing is left to do: the workers go home */
 };
 
 /* ---- reader.c ---- */
@@ -84,42 +78,89 @@ struct belay__batch {
 struct belay__batch_rules belay__batch_rules_of(
     const struct belay__batch_opts *opts);
 
-/* ---- run.c ---- */
-
-/* Ends admission; the first reason counts. */
-void belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
-    int code, const char *path);
-void belay__item_list_push(
-    struct belay__item_list *list, struct belay__item *item);
-void belay__item_list_remove(
-    struct belay__item_list *list, struct belay__item *item);
-
-/* ---- reader.c, worker.c: the tasks ---- */
-
+/* Sends lines again that were put off, or new ones. */
 struct belay__batch_reader {
     struct belay__batch *batch;
 };
 extern const belay_function belay__batch_reader;
 
+/* ---- run.c ---- */
+
+/* Ends admission; the first reason counts. */
+void belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
+    int code, const char *path);
+
+/* ---- schedule.c ---- */
+
+/* The item is the first, or the last, of what is ready for its model. */
+void belay__schedule_first(
+    struct belay__batch *batch, struct belay__item *item);
+void belay__schedule_last(struct belay__batch *batch, struct belay__item *item);
+/* It is ready again in so long; there is room among the sleepers. */
+void belay__schedule_sleep(
+    struct belay__batch *batch, struct belay__item *item, int64_t span_ns);
+/* Gives idle workers what may be sent. To be called after every change. */
+void belay__schedule(struct belay__batch *batch);
+/* A worker without an item waits for one; *next* is then it, or NULL: no more
+ * will come.
+ */
+belay_next belay__schedule_wait(belay_task *task, struct belay__batch *batch);
+struct belay__item *belay__schedule_next(struct belay__batch *batch);
+/* An item has left for good, written or not: its memory is freed. */
+void belay__schedule_free(struct belay__batch *batch,
+    struct belay__item_list *list, struct belay__item *item);
+/* What is ready, asleep or put off is dropped. */
+void belay__schedule_drop(struct belay__batch *batch);
+/* The workers have ended: what they were about to get is dropped too. */
+void belay__schedule_close(struct belay__batch *batch);
+/* Is there room for another line? */
+bool belay__schedule_has_room(const struct belay__batch *batch, size_t bytes);
+
+/* Spawns the task that wakes sleepers, and models whose pause is over. */
+int belay__schedule_start_alarm(struct belay__batch *batch);
+
+/* ---- money.c ---- */
+
+/* Room for the next attempt of the item. Errors: BELAY_EAGAIN not now;
+ * BELAY_EBUDGET not at all; BELAY_ENOCAP, BELAY_ENOPRICE nobody can tell how
+ * much it may cost. Nothing is held then.
+ */
+int belay__batch_reserve(struct belay__batch *batch, struct belay__item *item);
+/* The attempt was not made. */
+void belay__batch_release(struct belay__batch *batch, struct belay__item *item);
+/* It was: charges what it has cost, and gives the bill for the journal. reply
+ * NULL: there was no answer.
+ */
+struct belay__batch_bill belay__batch_settle(struct belay__batch *batch,
+    struct belay__item *item, enum belay_llm_billed billed,
+    belay_llm_reply *reply);
+
+/* ---- outcome.c ---- */
+
+enum belay__outcome {
+    BELAY__OUTCOME_FINAL, /* the result is to be written */
+    BELAY__OUTCOME_AGAIN, /* the item is ready, or asleep */
+    BELAY__OUTCOME_DROP,  /* the batch stops, and this line was not tried */
+};
+
+/* What the end of an attempt means: for its model, and for the line. reply
+ * NULL: there was no answer, see attempt->code.
+ */
+enum belay__outcome belay__batch_judge(struct belay__batch *batch,
+    struct belay__item *item, const struct belay_llm_attempt *attempt,
+    const belay_llm_reply *reply, bool json);
+
+/* ---- worker.c ---- */
+
 struct belay__batch_worker {
     struct belay__batch *batch;
     struct belay__item *item;
     belay_llm_reply *reply;
-    belay_cancel_scope *scope; /* around the send, while there is one */
-    int64_t started_ns;
-    belay_time deadline; /* of the line */
+    struct belay_llm_attempt attempt;
+    struct belay__rate_use use; /* of the model's rate */
     int sync_fd;
-    bool repeated;    /* the reply was no JSON, and it was asked again */
-    bool retrying;    /* an attempt has failed, another follows */
-    bool charged;     /* some attempt may have been, or a run before */
-    int64_t wakes_ns; /* when that begins */
-    struct belay__batch_worker *next; /* in the batch's list of these */
-    struct belay__batch_worker *prev;
 };
 extern const belay_function belay__batch_worker;
-
-/* Lines that wait for another attempt are given up, as if never tried. */
-void belay__batch_drop_sleepers(struct belay__batch *batch);
 
 /* ---- result.c: the lines of B4 to B7 ---- */
 

@@ -9,6 +9,7 @@
 
 #define BAR_CELLS 20
 #define NS_PER_S 1e9
+#define PICO_PER_USD 1e12
 #define SMOOTHING_S 3.0 /* a rate forgets what is older, gradually */
 #define LEFT_MAX_S 1e7  /* a guess beyond four months is none */
 
@@ -74,6 +75,32 @@ belay__format_span(double seconds, char *ret, size_t size)
         (void)snprintf(
             ret, size, "%" PRIu64 ":%02" PRIu64, whole / 60, whole % 60);
     }
+}
+
+/* Cents while they say enough, four digits otherwise. */
+void
+belay__format_money(int64_t pico, char *ret, size_t size)
+{
+    const double dollars = (double)pico / PICO_PER_USD;
+    int digits = 2;
+
+    while (digits < 8 && dollars > 0 && dollars * pow(10, digits) < 99.5) {
+        digits++;
+    }
+    (void)snprintf(ret, size, "$%.*f", digits, dollars);
+}
+
+int64_t
+belay__batch_spent(const struct belay__batch_stats *stats)
+{
+    int64_t sum = stats->spent;
+
+    if (__builtin_add_overflow(sum, stats->uncertain, &sum)
+        || __builtin_add_overflow(sum, stats->spent_before, &sum)
+        || __builtin_add_overflow(sum, stats->uncertain_before, &sum)) {
+        return INT64_MAX;
+    }
+    return sum;
 }
 
 /* Lines that nothing is to be done about any more. */
@@ -154,6 +181,24 @@ add_bar(struct line *line, double share)
     add(line, "[%s] %3.0f%%  ", bar, floor(share * 100));
 }
 
+/* What was spent, uncertain amounts included, "of" the cap. */
+static void
+add_money(struct line *line, const struct belay__batch_stats *stats)
+{
+    char spent[24];
+    char cap[24];
+
+    if (!stats->priced && stats->cap == 0) {
+        return;
+    }
+    belay__format_money(belay__batch_spent(stats), spent, sizeof(spent));
+    add(line, "  %s%s", stats->unpriced > 0 ? ">" : "", spent);
+    if (stats->cap > 0) {
+        belay__format_money(stats->cap, cap, sizeof(cap));
+        add(line, " of %s", cap);
+    }
+}
+
 void
 belay__batch_progress_line(const struct belay__batch_stats *stats,
     const struct belay__batch_rates *rates, unsigned columns, char *ret,
@@ -176,11 +221,16 @@ belay__batch_progress_line(const struct belay__batch_stats *stats,
     if (stats->failed > 0) {
         add(&line, "  %" PRIu64 " failed", stats->failed);
     }
-    add(&line, "  %" PRIu32 " in flight", stats->in_flight);
+    add(&line, "  %" PRIu32, stats->in_flight);
+    if (stats->limit > 0) {
+        add(&line, "/%" PRIu32, stats->limit);
+    }
+    add(&line, " in flight");
     if (stats->retrying > 0) {
-        add(&line, " (%" PRIu32 " retrying)", stats->retrying);
+        add(&line, "  %" PRIu32 " retrying", stats->retrying);
     }
     add(&line, "  %s req/s  %s tok/s", requests, tokens);
+    add_money(&line, stats);
     if (left >= 0) {
         belay__format_span(left, eta, sizeof(eta));
         add(&line, "  ETA %s", eta);
@@ -210,6 +260,16 @@ belay__batch_progress_json(const struct belay__batch_stats *stats,
         rates->tokens_per_s);
     if (stats->input_size > 0) {
         add(&line, ",\"input_size\":%" PRIu64, stats->input_size);
+    }
+    if (stats->limit > 0) {
+        add(&line, ",\"limit\":%" PRIu32, stats->limit);
+    }
+    if (stats->priced) {
+        add(&line, ",\"spent_usd\":%.6f",
+            (double)belay__batch_spent(stats) / PICO_PER_USD);
+    }
+    if (stats->cap > 0) {
+        add(&line, ",\"budget_usd\":%.6f", (double)stats->cap / PICO_PER_USD);
     }
     if (left >= 0) {
         add(&line, ",\"eta_s\":%.0f", left);

@@ -35,6 +35,10 @@ void belay__batch_progress_json(const struct belay__batch_stats *stats,
     const struct belay__batch_rates *rates, int64_t now_ns, char *ret,
     size_t size);
 
+/* All that counts against a budget, in picodollars: earlier runs' too. */
+int64_t belay__batch_spent(const struct belay__batch_stats *stats);
+/* "$12.34", "$0.00123" */
+void belay__format_money(int64_t pico, char *ret, size_t size);
 /* "812", "9.4k", "1.3M": three digits or so. */
 void belay__format_count(double value, char *ret, size_t size);
 /* "0:42", "1:02:03" */

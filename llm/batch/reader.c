@@ -1,4 +1,10 @@
-/* reader.c - the task that reads lines and admits them. */
+/* reader.c - the task that reads lines and admits them.
+ *
+ * A line whose model has enough waiting is put off: only its place in the file
+ * is kept, and it is read again when the model is short of lines. So the lines
+ * of a slow model do not keep those of others from being reached (B25). What
+ * cannot be read twice, a pipe, is read as far as there is room.
+ */
 #include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
 #include "runtime/internal.h"
@@ -38,6 +44,14 @@ path_of(struct belay_slice url)
     return url;
 }
 
+static bool
+path_ends_with(struct belay_slice path, const char *end)
+{
+    const size_t len = strlen(end);
+
+    return path.len >= len && memcmp(path.data + path.len - len, end, len) == 0;
+}
+
 /* A copy of what the request needs; NULL without memory. */
 static struct belay__item *
 item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
@@ -61,6 +75,10 @@ item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
     text += ref->custom_id.len;
     memcpy(text, body.data, body.len);
     item->body = (struct belay_slice){text, body.len};
+    belay__request_measure(item->body, &item->size);
+    item->size.no_output = path_ends_with(path, "/embeddings")
+                           || path_ends_with(path, "/score")
+                           || path_ends_with(path, "/rerank");
     return item;
 }
 
@@ -116,7 +134,6 @@ reject(struct belay__batch *batch, const struct belay__line_ref *ref,
 {
     batch->stats->lines++;
     belay__batch_write_error(batch, ref, error, message);
-    belay_semaphore_release(&batch->room);
 }
 
 static void
@@ -125,7 +142,6 @@ pass_over(struct belay__batch *batch, const struct belay__line_ref *ref)
     batch->stats->lines++;
     batch->stats->passed++;
     (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
-    belay_semaphore_release(&batch->room);
 }
 
 /* Lines that an earlier run has begun. True: nothing more is to be done. */
@@ -154,8 +170,80 @@ was_begun(struct belay__batch *batch, const struct belay__line_ref *ref)
     return false;
 }
 
-/* Puts a line into the ready queue, or an error line into the file. Errors:
- * BELAY_ENOMEM; the line is neither.
+static int
+model_of(struct belay__batch *batch, const struct belay__batch_request *request,
+    struct belay__batch_model **ret)
+{
+    const char *model = batch->opts.model;
+    const struct belay__models_opts opts = {
+        .runtime = batch->runtime,
+        .prices = batch->opts.prices,
+        .concurrency = batch->opts.concurrency,
+        .start = batch->opts.start,
+        .rates.per_minute = {batch->opts.requests_per_minute,
+            batch->opts.tokens_per_minute},
+    };
+
+    return belay__models_find(&batch->models, &opts,
+        model != NULL ? (struct belay_slice){model, strlen(model)}
+                      : request->model,
+        ret);
+}
+
+/* How many lines of one model may wait when there are others. */
+static size_t
+share_of(const struct belay__batch *batch)
+{
+    const size_t share =
+        2 * (size_t)batch->opts.concurrency / batch->models.count;
+
+    return share > 2 ? share : 2;
+}
+
+/* 0: the line is put off; else it must be let in now. */
+static int
+put_off(struct belay__batch *batch, struct belay__batch_model *model,
+    const struct belay__line_ref *ref, const struct belay__line *line)
+{
+    if (!batch->rereadable
+        || (model->ready.count < share_of(batch)
+            && !belay__model_has_put_off(model))) {
+        return BELAY_EAGAIN;
+    }
+    return belay__model_put_off(&batch->models, model,
+        &(const struct belay__put_off){.number = ref->number,
+            .sequence = ref->sequence,
+            .offset = line->offset,
+            .len = line->text.len});
+}
+
+/* The line is good: it is ready from now on. Errors: BELAY_ENOMEM. */
+static int
+let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
+    const struct belay__batch_request *request,
+    struct belay__batch_model *model)
+{
+    struct belay_slice body = {NULL, 0};
+    struct belay__item *item;
+    int code = body_of(batch, request, &body);
+
+    if (code < 0) {
+        return code;
+    }
+    item = item_new(batch, ref, path_of(request->url), body);
+    if (item == NULL) {
+        return BELAY_ENOMEM;
+    }
+    item->model = model;
+    item->tier = belay__price_tier_of(request->service_tier);
+    item->charged = belay__line_set_has(&batch->state.in_doubt, ref->number);
+    belay__schedule_last(batch, item);
+    belay__schedule(batch);
+    return 0;
+}
+
+/* A line for the first time: lets it in, puts it off, or writes an error line.
+ * Errors: BELAY_ENOMEM; none of these.
  */
 static int
 admit(struct belay__batch *batch, const struct belay__line *line)
@@ -164,8 +252,7 @@ admit(struct belay__batch *batch, const struct belay__line *line)
     struct belay__line_ref ref = {
         .number = line->number, .sequence = batch->stats->lines};
     struct belay__batch_request request;
-    struct belay__item *item;
-    struct belay_slice body = {NULL, 0};
+    struct belay__batch_model *model = NULL;
     int code;
 
     code = belay__batch_read(line, &rules, &batch->scratch, &request);
@@ -183,30 +270,67 @@ admit(struct belay__batch *batch, const struct belay__line *line)
         reject(batch, &ref, error_of(request.fault), request.message);
         return 0;
     }
-    code = body_of(batch, &request, &body);
+    code = model_of(batch, &request, &model);
+    if (code == 0 && put_off(batch, model, &ref, line) < 0) {
+        code = let_in(batch, &ref, &request, model);
+    }
+    batch->stats->lines += code == 0;
+    return code;
+}
+
+/* A line that was put off. Its text is as it was, unless somebody writes to
+ * the input; then it is whatever is there now.
+ */
+static int
+admit_again(struct belay__batch *batch, const struct belay__put_off *line,
+    struct belay__batch_model *model)
+{
+    const struct belay__batch_rules rules = belay__batch_rules_of(&batch->opts);
+    const struct belay__line again = {
+        .text = belay__buffer_slice(&batch->again),
+        .number = line->number,
+        .offset = line->offset,
+    };
+    struct belay__line_ref ref = {
+        .number = line->number, .sequence = line->sequence};
+    struct belay__batch_request request;
+    int code;
+
+    code = belay__batch_read(&again, &rules, &batch->scratch, &request);
     if (code < 0) {
         return code;
     }
-    item = item_new(batch, &ref, path_of(request.url), body);
-    if (item == NULL) {
-        return BELAY_ENOMEM;
+    ref.custom_id = request.custom_id_raw;
+    if (request.fault != BELAY__BATCH_NONE) {
+        belay__batch_write_error(
+            batch, &ref, error_of(request.fault), request.message);
+        return 0;
     }
-    batch->stats->lines++;
-    batch->ready_bytes += item->bytes;
-    belay__item_list_push(&batch->ready, item);
-    belay_semaphore_release(&batch->ready_items);
-    return 0;
+    return let_in(batch, &ref, &request, model);
 }
 
-/* One line is always let in, however long. */
+/* The model that is short of lines and has some put off; NULL: none is. */
+static struct belay__batch_model *
+short_model(const struct belay__batch *batch)
+{
+    struct belay__batch_model *model = batch->models.first;
+
+    if (batch->models.put_off == 0 || !belay__schedule_has_room(batch, 0)) {
+        return NULL;
+    }
+    while (model != NULL
+           && (!belay__model_has_put_off(model)
+               || model->ready.count > share_of(batch) / 2)) {
+        model = model->next;
+    }
+    return model;
+}
+
 static bool
 has_space(const struct belay__batch *batch, const struct belay__line *line)
 {
-    if (!belay__batch_writer_has_room(&batch->writer, batch->stats->lines)) {
-        return false;
-    }
-    return batch->ready_bytes == 0
-           || batch->ready_bytes + line->text.len <= BELAY__BATCH_READY_BYTES;
+    return belay__batch_writer_has_room(&batch->writer, batch->stats->lines)
+           && belay__schedule_has_room(batch, line->text.len);
 }
 
 /* What a read has brought. */
@@ -222,10 +346,63 @@ take_chunk(struct belay__batch *batch, size_t len)
     belay__lines_push(&batch->lines, batch->chunk, len);
 }
 
+/* Reads the first line that the model has put off. */
+struct read_again {
+    struct belay__batch *batch;
+    struct belay__batch_model *model;
+    struct belay__put_off line;
+    size_t len;
+};
+
+BELAY_ASYNC(read_again)
+{
+    struct belay__buffer *again = &self->batch->again;
+    int code = 0;
+
+    BELAY_BEGIN;
+    self->line = belay__model_take_back(&self->batch->models, self->model);
+    belay__buffer_clear(again);
+    BELAY_CHECK(belay__buffer_reserve(again, (size_t)self->line.len));
+    while (again->len < self->line.len) {
+        BELAY_AWAIT(belay__file_read_at(task, self->batch->input_fd,
+            again->data + again->len, (size_t)self->line.len - again->len,
+            (int64_t)(self->line.offset + again->len), &self->len));
+        if (self->len == 0) {
+            break; /* it was cut short: what is there is no line any more */
+        }
+        again->len += self->len;
+    }
+    code = admit_again(self->batch, &self->line, self->model);
+    if (code < 0) {
+        BELAY_FAIL(code, NULL);
+    }
+    BELAY_END;
+}
+
+/* More of the file. False: there is no more. */
+struct read_more {
+    struct belay__batch *batch;
+    size_t len;
+};
+
+BELAY_ASYNC(read_more)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(belay__file_read(task, self->batch->input_fd, self->batch->chunk,
+        BELAY__BATCH_CHUNK_BYTES, &self->len));
+    if (belay_result(task)->code == 0) {
+        take_chunk(self->batch, self->len);
+    } else if (belay_result(task)->code != BELAY_EAGAIN) {
+        return belay_pass(task);
+    }
+    BELAY_END;
+}
+
 struct read_lines {
     struct belay__batch *batch;
+    struct belay__batch_model *model;
     struct belay__line line;
-    size_t len;
+    bool held; /* line was read and waits for room */
 };
 
 BELAY_ASYNC(read_lines)
@@ -235,33 +412,32 @@ BELAY_ASYNC(read_lines)
 
     BELAY_BEGIN;
     while (!batch->stopping) {
-        code = belay__lines_next(&batch->lines, &self->line);
+        if (!self->held) {
+            code = belay__lines_next(&batch->lines, &self->line);
+            self->held = code > 0;
+        }
         if (code < 0) {
             BELAY_FAIL(code, NULL);
         }
-        if (code == 0) {
-            if (batch->input_ended) {
-                break;
+        self->model = short_model(batch);
+        if (self->model != NULL) {
+            BELAY_AWAIT(
+                BELAY_CALL(read_again, .batch = batch, .model = self->model));
+        } else if (self->held && has_space(batch, &self->line)) {
+            self->held = false;
+            code = admit(batch, &self->line);
+            if (code < 0) {
+                BELAY_FAIL(code, NULL);
             }
-            BELAY_TRY(belay__file_read(task, batch->input_fd, batch->chunk,
-                BELAY__BATCH_CHUNK_BYTES, &self->len));
-            code = belay_result(task)->code;
-            if (code == 0) {
-                take_chunk(batch, self->len);
-            } else if (code != BELAY_EAGAIN) {
-                return belay_pass(task);
-            }
-            continue;
-        }
-        BELAY_AWAIT(belay_semaphore_acquire(task, &batch->room));
-        while (!has_space(batch, &self->line)) {
+        } else if (!self->held && !batch->input_ended) {
+            BELAY_AWAIT(BELAY_CALL(read_more, .batch = batch));
+        } else if (!self->held && batch->models.put_off == 0) {
+            break;
+        } else {
             belay_event_clear(&batch->moved);
             BELAY_AWAIT(belay_event_wait(task, &batch->moved));
         }
-        code = admit(batch, &self->line);
-        if (code < 0) {
-            BELAY_FAIL(code, NULL);
-        }
+        code = 0;
     }
     BELAY_END;
 }
@@ -293,9 +469,7 @@ reader_step(belay_task *task, void *self)
     }
     belay_task_unref(batch->reader);
     batch->reader = NULL;
-    for (uint32_t i = 0; i < batch->opts.concurrency; i++) {
-        belay_semaphore_release(&batch->ready_items);
-    }
+    belay__schedule(batch); /* it may have been the last to have something */
     return belay_return(task, NULL);
 }
 

@@ -2,6 +2,9 @@
 #include "llm/batch/report.h"
 
 #include "llm/batch/progress.h"
+
+#include <belay/price.h>
+
 #include "llm/json/write.h"
 
 #include <inttypes.h>
@@ -84,6 +87,41 @@ add_tokens(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 }
 
 static int
+add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+{
+    const int64_t uncertain = stats->uncertain + stats->uncertain_before;
+    char text[24];
+    int code = 0;
+
+    if (!stats->priced && stats->cap == 0) {
+        return 0;
+    }
+    belay__format_money(stats->spent, text, sizeof(text));
+    code = add(buffer, "  spent                      %12s%s\n", text,
+        stats->unpriced > 0 ? "  (at least)" : "");
+    if (code == 0 && stats->spent_before > 0) {
+        belay__format_money(stats->spent_before, text, sizeof(text));
+        code = add(buffer, "  spent by earlier runs      %12s\n", text);
+    }
+    if (code == 0 && uncertain > 0) {
+        belay__format_money(uncertain, text, sizeof(text));
+        code = add(buffer,
+            "  uncertain                  %12s  (sent, and no answer came)\n",
+            text);
+    }
+    if (code == 0 && stats->unpriced > 0) {
+        code = add(buffer,
+            "  cost not known             %12" PRIu64 "  attempts\n",
+            stats->unpriced);
+    }
+    if (code == 0 && stats->cap > 0) {
+        belay__format_money(stats->cap, text, sizeof(text));
+        code = add(buffer, "  budget                     %12s\n", text);
+    }
+    return code;
+}
+
+static int
 add_speed(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 {
     const struct belay__histogram *latency = &stats->latency_us;
@@ -150,8 +188,15 @@ belay__batch_report_text(
         code = add(buffer, "  retries                    %12" PRIu64 "\n",
             stats->retries);
     }
+    if (code == 0 && stats->congested > 0) {
+        code = add(buffer, "  refused for the moment     %12" PRIu64 "\n",
+            stats->congested);
+    }
     if (code == 0) {
         code = add_tokens(buffer, stats);
+    }
+    if (code == 0) {
+        code = add_money(buffer, stats);
     }
     return code == 0 ? add_speed(buffer, stats) : code;
 }
@@ -171,6 +216,17 @@ json_real(struct belay__json_writer *writer, const char *key, double value)
 
     belay__json_key(writer, key);
     belay__json_raw(writer, (struct belay_slice){text, (size_t)n});
+}
+
+/* Exact, as a number of JSON. */
+static void
+json_money(struct belay__json_writer *writer, const char *key, int64_t pico)
+{
+    char text[BELAY_MONEY_TEXT_BYTES];
+    const size_t len = belay_money_format((belay_money){pico}, text);
+
+    belay__json_key(writer, key);
+    belay__json_raw(writer, (struct belay_slice){text, len});
 }
 
 static void
@@ -242,6 +298,15 @@ belay__batch_report_json(
     json_count(&writer, "tokens_out", stats->tokens_out);
     json_count(&writer, "tokens_out_reasoning", stats->tokens_reasoning);
     json_count(&writer, "replies_without_usage", stats->without_usage);
+    json_count(&writer, "congested", stats->congested);
+    json_money(&writer, "spent_usd", stats->spent);
+    json_money(&writer, "spent_before_usd", stats->spent_before);
+    json_money(&writer, "uncertain_usd", stats->uncertain);
+    json_money(&writer, "uncertain_before_usd", stats->uncertain_before);
+    json_count(&writer, "cost_not_known", stats->unpriced);
+    if (stats->cap > 0) {
+        json_money(&writer, "budget_usd", stats->cap);
+    }
     json_count(&writer, "input_bytes", stats->input_bytes);
     json_count(&writer, "sent_bytes", stats->sent_bytes);
     json_count(&writer, "received_bytes", stats->received_bytes);

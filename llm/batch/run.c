@@ -21,50 +21,8 @@
 #define SYNC_INTERVAL_MS 200
 #define PROGRESS_INTERVAL_MS 250
 #define DRAIN_S 120
-
-/* ---- lists ---- */
-
-void
-belay__item_list_push(struct belay__item_list *list, struct belay__item *item)
-{
-    item->next = NULL;
-    item->prev = list->last;
-    if (list->last != NULL) {
-        list->last->next = item;
-    } else {
-        list->first = item;
-    }
-    list->last = item;
-    list->count++;
-}
-
-void
-belay__item_list_remove(struct belay__item_list *list, struct belay__item *item)
-{
-    if (item->prev != NULL) {
-        item->prev->next = item->next;
-    } else {
-        list->first = item->next;
-    }
-    if (item->next != NULL) {
-        item->next->prev = item->prev;
-    } else {
-        list->last = item->prev;
-    }
-    list->count--;
-}
-
-static void
-free_items(struct belay__batch *batch, struct belay__item_list *list)
-{
-    struct belay__item *item;
-
-    while ((item = list->first) != NULL) {
-        belay__item_list_remove(list, item);
-        belay__free(batch->memory, item, item->bytes);
-        batch->stats->dropped++;
-    }
-}
+#define PATIENCE_S 3600
+#define SLEEPERS 6 /* a place of concurrency: four let in, and what is busy */
 
 /* Lines that were tried and have no answer when the batch is cancelled. Where
  * there is a journal they are in doubt, and the next run goes on with them.
@@ -74,15 +32,15 @@ end_active(struct belay__batch *batch)
 {
     struct belay__item *item;
 
-    if (batch->state.fd >= 0) {
-        batch->stats->cut += batch->active.count;
-        free_items(batch, &batch->active);
-    }
     while ((item = batch->active.first) != NULL) {
-        belay__item_list_remove(&batch->active, item);
-        belay__batch_write_error(batch, &item->ref, BELAY__LINE_CANCELLED,
-            "the batch was cancelled before there was an answer");
-        belay__free(batch->memory, item, item->bytes);
+        if (batch->state.fd >= 0) {
+            batch->stats->cut++;
+            batch->stats->dropped++;
+        } else {
+            belay__batch_write_error(batch, &item->ref, BELAY__LINE_CANCELLED,
+                "the batch was cancelled before there was an answer");
+        }
+        belay__schedule_free(batch, &batch->active, item);
     }
 }
 
@@ -105,6 +63,9 @@ set_defaults(struct belay__batch_opts *opts)
     }
     if (opts->timeout.ns == 0) {
         opts->timeout = BELAY_FOREVER;
+    }
+    if (opts->patience.ns == 0) {
+        opts->patience = belay_seconds(PATIENCE_S);
     }
     if (opts->drain_timeout.ns == 0) {
         opts->drain_timeout = belay_seconds(DRAIN_S);
@@ -134,6 +95,7 @@ open_input(struct belay__batch *batch)
     }
     if (S_ISREG(info.st_mode)) {
         batch->stats->input_size = (uint64_t)info.st_size;
+        batch->rereadable = strcmp(path, "-") != 0;
     }
     batch->input_flags = fcntl(batch->input_fd, F_GETFL);
     return 0;
@@ -155,11 +117,14 @@ is_input(const struct belay__batch *batch, const char *path)
 static void
 batch_close(struct belay__batch *batch)
 {
-    free_items(batch, &batch->ready);
+    belay__models_fini(&batch->models, batch->memory);
+    belay__sleepers_fini(&batch->sleepers, batch->memory);
+    belay_budget_unref(batch->budget);
     belay__batch_writer_close(&batch->writer);
     belay__batch_state_close(&batch->state);
     belay__buffer_fini(&batch->out);
     belay__buffer_fini(&batch->body);
+    belay__buffer_fini(&batch->again);
     belay__buffer_fini(&batch->scratch);
     belay__ids_fini(&batch->ids);
     belay__lines_fini(&batch->lines);
@@ -186,8 +151,12 @@ open_buffers(struct belay__batch *batch)
         &batch->body, batch->memory, opts->max_line_bytes + LINE_ROOM);
     belay__buffer_init(
         &batch->scratch, batch->memory, opts->max_line_bytes + LINE_ROOM);
+    belay__buffer_init(&batch->again, batch->memory, opts->max_line_bytes);
     batch->chunk = belay__alloc(batch->memory, BELAY__BATCH_CHUNK_BYTES);
-    if (batch->chunk == NULL) {
+    if (batch->chunk == NULL
+        || belay__sleepers_init(&batch->sleepers, batch->memory,
+               SLEEPERS * (size_t)opts->concurrency)
+               < 0) {
         return BELAY_ENOMEM;
     }
     return belay__ids_init(&batch->ids, batch->memory, NULL);
@@ -328,8 +297,15 @@ batch_enter(belay_task *task, void *self)
     if (code < 0) {
         return open_failed(task, batch, code, path, why);
     }
-    belay_semaphore_init(&batch->ready_items, 0);
-    belay_semaphore_init(&batch->room, 2 * batch->opts.concurrency);
+    belay_semaphore_init(&batch->work, 0);
+    batch->alarm_ns = INT64_MAX;
+    batch->policy = belay__llm_policy_of(BELAY_LLM_BATCH, belay_nanoseconds(0),
+        belay_nanoseconds(0), belay_nanoseconds(0));
+    batch->random = batch->opts.seed;
+    batch->stats->priced = batch->opts.prices != NULL;
+    batch->stats->cap = batch->opts.budget.cost.pico;
+    batch->stats->spent_before = batch->state.spent;
+    batch->stats->uncertain_before = batch->state.uncertain;
     memcpy(batch->result->job, batch->state.job, sizeof(batch->result->job));
     batch->stats->resumed = batch->state.done.count;
     batch->stats->resumed_failed = batch->state.failed;
@@ -347,6 +323,7 @@ batch_exit(belay_task *task, void *self)
     struct belay__batch *batch = self;
     int code;
 
+    belay__schedule_close(batch);
     end_active(batch);
     code = belay__batch_writer_finish(&batch->writer);
     if (code < 0) {
@@ -376,13 +353,16 @@ belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
         return;
     }
     batch->stopping = true;
-    belay_event_set(&batch->drop_due);
+    belay_event_set(&batch->stopped);
+    belay__schedule_drop(batch);
+    belay__models_close(&batch->models);
     batch->result->stop = why;
     batch->result->stop_code = code;
     batch->result->stop_path = path;
     if (batch->reader != NULL) {
         (void)belay_task_cancel(batch->reader, "the batch takes no more lines");
     }
+    belay__schedule(batch); /* there may be nothing left to do */
 }
 
 void
@@ -392,6 +372,21 @@ belay__batch_interrupt(struct belay__batch *batch)
 }
 
 /* ---- helpers that run beside ---- */
+
+/* How many may be in flight, all models together. */
+static void
+count_limits(struct belay__batch *batch)
+{
+    const struct belay__batch_model *model = batch->models.first;
+    uint64_t limit = 0;
+
+    for (; model != NULL; model = model->next) {
+        limit += model->limit.limit;
+    }
+    batch->stats->limit = limit < batch->opts.concurrency
+                              ? (uint32_t)limit
+                              : batch->opts.concurrency;
+}
 
 struct ticker {
     struct belay__batch *batch;
@@ -403,6 +398,7 @@ BELAY_ASYNC(ticker)
 
     BELAY_BEGIN;
     while (batch->opts.progress != NULL) {
+        count_limits(batch);
         batch->opts.progress(batch->stats, belay_now(task).ns, batch->opts.arg);
         BELAY_AWAIT(belay_sleep(task, batch->opts.progress_interval));
     }
@@ -413,24 +409,17 @@ struct dropper {
     struct belay__batch *batch;
 };
 
-/* Once the batch stops, no line waits for another attempt, and what is in
- * flight has so long (B29). A line that is active has a worker, so the group
- * of the workers is still there.
+/* Once the batch stops, what is in flight has so long (B29). A line that is
+ * active has a worker, so the group of the workers is still there.
  */
 BELAY_ASYNC(dropper)
 {
     struct belay__batch *batch = self->batch;
 
     BELAY_BEGIN;
-    BELAY_AWAIT(belay_event_wait(task, &batch->drop_due));
-    BELAY_WITH (belay_move_on(task, batch->opts.drain_timeout, NULL)) {
-        for (;;) {
-            belay_event_clear(&batch->drop_due);
-            belay__batch_drop_sleepers(batch);
-            BELAY_AWAIT(belay_event_wait(task, &batch->drop_due));
-        }
-    }
-    if (!belay_cancel_pending(task, NULL) && batch->active.count > 0) {
+    BELAY_AWAIT(belay_event_wait(task, &batch->stopped));
+    BELAY_AWAIT(belay_sleep(task, batch->opts.drain_timeout));
+    if (batch->active.count > 0) {
         belay_group_cancel(batch->group, "what was in flight took too long");
     }
     BELAY_END;
@@ -478,6 +467,32 @@ BELAY_ASYNC(syncer)
     BELAY_END;
 }
 
+/* ---- the budget ---- */
+
+static bool
+is_capped(const struct belay_amount *budget)
+{
+    return budget->cost.pico > 0 || budget->tokens > 0 || budget->requests > 0;
+}
+
+static belay_next
+open_budget(belay_task *task, struct belay__batch *batch)
+{
+    return belay_budget_open(task,
+        BELAY_BUDGET_OPTS(.name = "batch", .limit = batch->opts.budget),
+        &batch->budget);
+}
+
+/* What earlier runs have used counts (B26). */
+static void
+charge_past(struct belay__batch *batch)
+{
+    belay_budget_ref(batch->budget); /* beyond the block's */
+    belay_budget_charge(batch->budget,
+        &(const struct belay_amount){.cost = {batch->state.spent}},
+        &(const struct belay_amount){.cost = {batch->state.uncertain}});
+}
+
 /* ---- the whole ---- */
 
 struct run_call {
@@ -494,7 +509,7 @@ open_client(belay_task *task, struct belay__batch *batch)
     return belay_llm_client_open(task,
         BELAY_LLM_CLIENT_OPTS(.base_url = opts->base_url,
             .api_key = opts->api_key, .profile = BELAY_LLM_BATCH,
-            .max_retries = opts->max_retries, .seed = opts->seed,
+            .max_retries = BELAY_LLM_NO_RETRIES, .seed = opts->seed,
             .max_reply_bytes = opts->max_reply_bytes, .ca_file = opts->ca_file,
             .proxy_from_env = opts->proxy_from_env,
             .allow_plain_http = opts->allow_plain_http,
@@ -517,6 +532,33 @@ start_tasks(struct belay__batch *batch)
     return code;
 }
 
+/* Everything between the files and the budget. */
+struct run_tasks {
+    struct belay__batch *batch;
+};
+
+BELAY_ASYNC(run_tasks)
+{
+    struct belay__batch *batch = self->batch;
+
+    BELAY_BEGIN;
+    BELAY_WITH (open_client(task, batch)) {
+        BELAY_WITH (belay_group_open(
+            task, BELAY_GROUP_OPTS(.name = "batch helpers"), &batch->helpers)) {
+            BELAY_CHECK(belay_spawn(batch->helpers, ticker, .batch = batch));
+            BELAY_CHECK(belay_spawn(batch->helpers, syncer, .batch = batch));
+            BELAY_CHECK(belay_spawn(batch->helpers, dropper, .batch = batch));
+            BELAY_CHECK(belay__schedule_start_alarm(batch));
+            BELAY_WITH (belay_group_open(
+                task, BELAY_GROUP_OPTS(.name = "batch"), &batch->group)) {
+                BELAY_CHECK(start_tasks(batch));
+            }
+            belay_group_cancel(batch->helpers, "the batch is done");
+        }
+    }
+    BELAY_END;
+}
+
 BELAY_ASYNC(run_call)
 {
     BELAY_BEGIN;
@@ -527,22 +569,13 @@ BELAY_ASYNC(run_call)
         &(const struct belay__batch){
             .opts = self->opts, .result = self->ret})) {
         self->batch = belay_result(task)->value;
-        BELAY_WITH (open_client(task, self->batch)) {
-            BELAY_WITH (belay_group_open(task,
-                BELAY_GROUP_OPTS(.name = "batch helpers"),
-                &self->batch->helpers)) {
-                BELAY_CHECK(belay_spawn(
-                    self->batch->helpers, ticker, .batch = self->batch));
-                BELAY_CHECK(belay_spawn(
-                    self->batch->helpers, syncer, .batch = self->batch));
-                BELAY_CHECK(belay_spawn(
-                    self->batch->helpers, dropper, .batch = self->batch));
-                BELAY_WITH (belay_group_open(task,
-                    BELAY_GROUP_OPTS(.name = "batch"), &self->batch->group)) {
-                    BELAY_CHECK(start_tasks(self->batch));
-                }
-                belay_group_cancel(self->batch->helpers, "the batch is done");
+        if (is_capped(&self->opts.budget)) {
+            BELAY_WITH (open_budget(task, self->batch)) {
+                charge_past(self->batch);
+                BELAY_AWAIT(BELAY_CALL(run_tasks, .batch = self->batch));
             }
+        } else {
+            BELAY_AWAIT(BELAY_CALL(run_tasks, .batch = self->batch));
         }
         if (self->batch->opts.sync != BELAY__BATCH_SYNC_NEVER) {
             BELAY_AWAIT(BELAY_CALL(sync_files, .batch = self->batch));

@@ -39,7 +39,9 @@ uint64_t belay__histogram_percentile(
     X(INVALID_REPLY, "invalid_response")     \
     X(NO_MEMORY, "out_of_memory")            \
     X(CANCELLED, "batch_cancelled")          \
-    X(IN_DOUBT, "in_doubt")
+    X(IN_DOUBT, "in_doubt")                  \
+    X(NO_OUTPUT_CAP, "no_output_cap")        \
+    X(NO_PRICE, "no_price")
 
 enum belay__line_error {
     BELAY__LINE_OK,
@@ -51,6 +53,18 @@ enum belay__line_error {
 
 /* The code as it stands in the output files. */
 const char *belay__line_error_code(enum belay__line_error error);
+
+/* One model's share. Amounts are picodollars. */
+struct belay__model_stats {
+    uint64_t ok;
+    uint64_t failed;
+    uint64_t congested;
+    uint64_t tokens_in;
+    uint64_t tokens_out;
+    uint64_t unpriced;
+    int64_t spent;
+    int64_t uncertain;
+};
 
 struct belay__batch_stats {
     uint64_t lines;          /* read, blank ones not counted */
@@ -65,8 +79,10 @@ struct belay__batch_stats {
     uint64_t again;          /* failed in an earlier run, and tried again */
     uint64_t in_doubt; /* sent by an earlier run that has left no result */
     uint64_t retries;
+    uint64_t congested; /* attempts that the server had no room for */
     uint32_t in_flight;
-    uint32_t retrying;    /* of them, asleep before the next attempt */
+    uint32_t retrying;    /* asleep before the next attempt */
+    uint32_t limit;       /* how many may be in flight now */
     uint64_t input_bytes; /* read so far */
     uint64_t input_size;  /* 0: unknown */
     uint64_t tokens_in;
@@ -74,6 +90,13 @@ struct belay__batch_stats {
     uint64_t tokens_out;
     uint64_t tokens_reasoning; /* of tokens_out */
     uint64_t without_usage;    /* successes that told no usage */
+    bool priced;               /* there are prices, so that these mean much: */
+    int64_t spent;             /* picodollars */
+    int64_t uncertain;         /* … that servers may have charged besides */
+    uint64_t unpriced;         /* attempts whose cost is not known */
+    int64_t spent_before;      /* by earlier runs */
+    int64_t uncertain_before;  /* … that servers may have charged besides */
+    int64_t cap;               /* of the budget, 0: none */
     uint64_t sent_bytes;
     uint64_t received_bytes;
     uint64_t statuses[BELAY__STATUS_COUNT]; /* of final answers */

@@ -1,4 +1,4 @@
-/* worker.c - the tasks that send lines, one at a time each. */
+/* worker.c - the tasks that send lines, one attempt at a time each. */
 #include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
 #include "llm/json/scan.h"
@@ -7,121 +7,143 @@
 #include <belay/timeout.h>
 
 #define SYNC_LINES 64
+#define OUTPUT_GUESS 256 /* tokens, while a model has answered nothing */
 
-static void
-free_item(struct belay__batch *batch, struct belay__item *item)
-{
-    belay__item_list_remove(&batch->active, item);
-    belay__free(batch->memory, item, item->bytes);
-}
+/* ---- before ---- */
 
-/* The next line to send, now active; NULL if there is none and none will come.
+/* An attempt that will not be made: the item keeps its place with the model,
+ * or leaves the batch.
  */
-static struct belay__item *
-next_item(struct belay__batch *batch)
+static void
+give_back(struct belay__batch_worker *worker)
 {
-    struct belay__item *item = batch->ready.first;
+    struct belay__batch *batch = worker->batch;
+    struct belay__item *item = worker->item;
 
-    if (item == NULL) {
-        return NULL;
+    belay__batch_release(batch, item);
+    belay__limit_end(&item->model->limit, item->begun, BELAY__LIMIT_UNKNOWN);
+    if (item->probe) {
+        item->model->probing = false;
     }
-    belay__item_list_remove(&batch->ready, item);
-    batch->ready_bytes -= item->bytes;
-    belay__item_list_push(&batch->active, item);
-    belay_semaphore_release(&batch->room);
-    belay_event_set(&batch->moved);
-    return item;
 }
 
-/* The line was not tried: it is in no file. */
+/* The line is in no file, and the next run sends it. */
 static void
 drop_item(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
 
     (void)belay__batch_writer_skip(&batch->writer, worker->item->ref.sequence);
-    if (!worker->charged) {
+    if (worker->item->attempts > 0 && !worker->item->charged) {
         belay__batch_state_unsent(&batch->state, worker->item->ref.number);
     }
     batch->stats->dropped++;
-    free_item(batch, worker->item);
+    belay__schedule_free(batch, &batch->active, worker->item);
     worker->item = NULL;
+    belay_event_set(&batch->moved);
 }
 
-/* ---- lines between two attempts ---- */
-
-static void
-end_retrying(struct belay__batch_worker *worker)
+/* In the journal first: a line that is sent is never forgotten. */
+static bool
+note_sent(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
+    const struct belay__item *item = worker->item;
+    const int code = belay__batch_state_sent(
+        &batch->state, item->ref.number, item->attempts, item->bill.reserved);
 
-    if (!worker->retrying) {
-        return;
+    if (code < 0) {
+        belay__batch_stop(batch,
+            code == BELAY_ENOMEM ? BELAY__BATCH_NO_MEMORY
+                                 : BELAY__BATCH_NO_OUTPUT,
+            code, batch->opts.output_path);
     }
-    if (worker->prev != NULL) {
-        worker->prev->next = worker->next;
-    } else {
-        batch->retrying = worker->next;
-    }
-    if (worker->next != NULL) {
-        worker->next->prev = worker->prev;
-    }
-    worker->retrying = false;
-    batch->stats->retrying--;
+    return code == 0;
 }
 
 static void
-begin_retrying(struct belay__batch_worker *worker, belay_duration delay)
+begin_attempt(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
+    struct belay__item *item = worker->item;
 
-    worker->wakes_ns = belay__clock_now(batch->runtime) + delay.ns;
-    worker->prev = NULL;
-    worker->next = batch->retrying;
-    if (worker->next != NULL) {
-        worker->next->prev = worker;
+    if (item->attempts++ == 0) {
+        item->first_ns = belay__clock_now(batch->runtime);
+        if (__builtin_add_overflow(
+                item->first_ns, batch->opts.timeout.ns, &item->deadline.ns)) {
+            item->deadline.ns = INT64_MAX;
+        }
+        batch->stats->sent++;
     }
-    batch->retrying = worker;
-    worker->retrying = true;
-    batch->stats->retrying++;
-    batch->stats->retries++;
-    if (batch->stopping) {
-        belay_event_set(&batch->drop_due);
-    }
+    item->answers = item->model->answers;
+    worker->attempt = (struct belay_llm_attempt){.number = 0};
+    batch->stats->in_flight++;
 }
 
-void
-belay__batch_drop_sleepers(struct belay__batch *batch)
-{
-    const int64_t now = belay__clock_now(batch->runtime);
-    struct belay__batch_worker *worker = batch->retrying;
+/* ---- the model's rate ---- */
 
-    for (; worker != NULL; worker = worker->next) {
-        if (now < worker->wakes_ns) {
-            belay_cancel_scope_cancel(
-                worker->scope, "the batch starts no more attempts");
+static bool
+has_rate(const struct belay__rate *rate)
+{
+    for (int i = 0; i < BELAY__RATE_KINDS; i++) {
+        if (rate->buckets[i].per_minute > 0) {
+            return true;
         }
     }
+    return false;
 }
+
+/* What the attempt is expected to take; its end tells what it was. */
+static struct belay__rate_use
+expected_use(const struct belay__item *item)
+{
+    const struct belay__model_stats *stats = &item->model->stats;
+    int64_t in =
+        belay__estimate_mean(&item->model->estimator, item->size.by_bytes);
+    int64_t out = item->size.no_output ? 0 : OUTPUT_GUESS;
+
+    if (stats->ok > 0) {
+        out = (int64_t)(stats->tokens_out / stats->ok);
+    } else if (item->size.output_cap >= 0 && item->size.output_cap < out) {
+        out = item->size.output_cap;
+    }
+    return (struct belay__rate_use){.count = {1, in + out, in, out}};
+}
+
+static void
+settle_rate(struct belay__batch_worker *worker)
+{
+    int64_t used[BELAY__RATE_KINDS] = {1, -1, -1, -1};
+    enum belay__rate_end end = BELAY__RATE_UNKNOWN;
+    const struct belay_llm_usage *usage;
+
+    if (worker->attempt.billed == BELAY_LLM_BILLED_NO) {
+        end = BELAY__RATE_REJECTED;
+    } else if (worker->attempt.billed == BELAY_LLM_BILLED_YES
+               && worker->reply != NULL) {
+        usage = belay_llm_reply_usage(worker->reply);
+        end = BELAY__RATE_COUNTED;
+        used[BELAY__RATE_IN_TOKENS] = usage->in_total;
+        used[BELAY__RATE_OUT_TOKENS] = usage->out_total;
+        if (usage->in_total >= 0 && usage->out_total >= 0) {
+            used[BELAY__RATE_TOKENS] = usage->in_total + usage->out_total;
+        }
+    }
+    belay__rate_settle(&worker->use, end, used);
+}
+
+/* ---- sending ---- */
 
 static void
 on_attempt(const struct belay_llm_attempt *attempt, void *arg)
 {
     struct belay__batch_worker *worker = arg;
 
+    worker->attempt = *attempt;
     worker->batch->stats->sent_bytes += attempt->sent_bytes;
-    worker->charged |= attempt->billed != BELAY_LLM_BILLED_NO;
-    end_retrying(worker);
-    if (attempt->will_retry) {
-        begin_retrying(worker, attempt->delay);
-    }
 }
 
-/* ---- sending ---- */
-
-/* One call with the line's own deadline. Ends without a reply and without a
- * failure if it was given up.
- */
+/* One attempt, within the line's own deadline. */
 struct send_line {
     struct belay__batch_worker *worker;
 };
@@ -129,30 +151,29 @@ struct send_line {
 BELAY_ASYNC(send_line)
 {
     struct belay__batch_worker *worker = self->worker;
-    struct belay__batch *batch = worker->batch;
 
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(.name = "line", .deadline = worker->deadline,
-            .fail_on_timeout = true),
-        &worker->scope)) {
-        BELAY_TRY(belay_llm_send(task, batch->client,
+        BELAY_CANCEL_SCOPE_OPTS(.name = "line",
+            .deadline = worker->item->deadline, .fail_on_timeout = true),
+        NULL)) {
+        BELAY_AWAIT(belay_llm_send(task, worker->batch->client,
             BELAY_LLM_REQUEST(.path = worker->item->path,
-                .body = worker->item->body, .on_attempt = on_attempt,
-                .arg = worker),
+                .body = worker->item->body, .max_retries = BELAY_LLM_NO_RETRIES,
+                .on_attempt = on_attempt, .arg = worker),
             &worker->reply));
-        end_retrying(worker); /* before the scope goes */
-        if (belay_result(task)->code < 0) {
-            return belay_pass(task);
-        }
     }
     BELAY_END;
 }
 
+/* ---- after ---- */
+
 static void
-count_usage(struct belay__batch_stats *stats, belay_llm_reply *reply)
+count_usage(struct belay__batch_worker *worker)
 {
-    const struct belay_llm_usage *usage = belay_llm_reply_usage(reply);
+    struct belay__batch_stats *stats = worker->batch->stats;
+    struct belay__model_stats *model = &worker->item->model->stats;
+    const struct belay_llm_usage *usage = belay_llm_reply_usage(worker->reply);
 
     if (usage->in_total < 0 && usage->out_total < 0) {
         stats->without_usage++;
@@ -160,6 +181,8 @@ count_usage(struct belay__batch_stats *stats, belay_llm_reply *reply)
     }
     stats->tokens_in += usage->in_total > 0 ? (uint64_t)usage->in_total : 0;
     stats->tokens_out += usage->out_total > 0 ? (uint64_t)usage->out_total : 0;
+    model->tokens_in += usage->in_total > 0 ? (uint64_t)usage->in_total : 0;
+    model->tokens_out += usage->out_total > 0 ? (uint64_t)usage->out_total : 0;
     stats->tokens_cached +=
         usage->in_cache_read > 0 ? (uint64_t)usage->in_cache_read : 0;
     stats->tokens_reasoning +=
@@ -194,7 +217,7 @@ take_reply(struct belay__batch_worker *worker, bool json)
         return;
     }
     if (is_success(belay_llm_reply_status(reply))) {
-        count_usage(batch->stats, reply);
+        count_usage(worker);
     } else if (is_refusal(reply)) {
         belay__batch_stop(
             batch, BELAY__BATCH_REFUSED, belay_llm_reply_status(reply), NULL);
@@ -234,74 +257,83 @@ take_failure(
         worker->batch, &worker->item->ref, error_of(result->code), message);
 }
 
-/* What the send has brought. False: it is to be repeated. */
-static bool
-take_result(
-    struct belay__batch_worker *worker, const struct belay_result *result)
+/* Does the model's share of the report know it as failed? */
+static void
+count_end(struct belay__batch_worker *worker, bool good)
+{
+    struct belay__model_stats *stats = &worker->item->model->stats;
+
+    if (good) {
+        stats->ok++;
+    } else {
+        stats->failed++;
+    }
+}
+
+static void
+write_result(struct belay__batch_worker *worker,
+    const struct belay_result *result, bool json)
 {
     struct belay__batch *batch = worker->batch;
-    bool json;
+    struct belay__item *item = worker->item;
+    const uint64_t ok = batch->stats->ok;
+    const int64_t now = belay__clock_now(batch->runtime);
 
     if (result->code < 0) {
         take_failure(worker, result);
-        return true;
+    } else {
+        take_reply(worker, json);
     }
-    json =
-        belay__json_check(belay_llm_reply_body(worker->reply), NULL, NULL) == 0;
-    if (!json && is_success(belay_llm_reply_status(worker->reply))
-        && !worker->repeated && batch->opts.max_retries > 0) {
-        worker->repeated = true;
-        batch->stats->retries++;
-        return false;
-    }
-    take_reply(worker, json);
-    return true;
-}
-
-/* In order, the line may still be early: then only the file will tell. */
-static void
-note_done(struct belay__batch_worker *worker, uint64_t lines_before)
-{
-    struct belay__batch *batch = worker->batch;
-
-    if (batch->writer.window == 0 && batch->writer.lines > lines_before) {
-        belay__batch_state_done(&batch->state, worker->item->ref.number,
-            &(const struct belay__batch_bill){0});
-    }
-}
-
-static void
-end_item(struct belay__batch_worker *worker)
-{
-    struct belay__batch *batch = worker->batch;
-    const int64_t now = belay__clock_now(batch->runtime);
-
+    count_end(worker, batch->stats->ok > ok);
     belay__histogram_add(
-        &batch->stats->latency_us, (uint64_t)(now - worker->started_ns) / 1000);
-    free_item(batch, worker->item);
+        &batch->stats->latency_us, (uint64_t)(now - item->first_ns) / 1000);
+}
+
+/* The answer, or that there is none, has been told to whoever wants to know:
+ * now the line has its result, or is tried again.
+ */
+static void
+end_attempt(
+    struct belay__batch_worker *worker, const struct belay_result *result)
+{
+    struct belay__batch *batch = worker->batch;
+    struct belay__item *item = worker->item;
+    struct belay__batch_bill bill;
+    enum belay__outcome outcome;
+    bool json;
+
+    if (worker->attempt.number == 0) { /* it ended before it was told */
+        worker->attempt.code = result->code;
+        worker->attempt.billed = result->code == BELAY_EINVAL
+                                     ? BELAY_LLM_BILLED_NO
+                                     : BELAY_LLM_BILLED_UNKNOWN;
+    }
+    json = worker->reply != NULL
+           && belay__json_check(belay_llm_reply_body(worker->reply), NULL, NULL)
+                  == 0;
+    item->charged |= worker->attempt.billed != BELAY_LLM_BILLED_NO;
+    settle_rate(worker);
+    bill =
+        belay__batch_settle(batch, item, worker->attempt.billed, worker->reply);
+    outcome =
+        belay__batch_judge(batch, item, &worker->attempt, worker->reply, json);
+    if (outcome == BELAY__OUTCOME_FINAL) {
+        write_result(worker, result, json);
+        belay__batch_state_done(&batch->state, item->ref.number, &bill);
+        belay__schedule_free(batch, &batch->active, item);
+        belay_event_set(&batch->moved);
+    } else {
+        bill.uncertain += bill.spent; /* for nothing that we have */
+        bill.spent = 0;
+        belay__batch_state_attempt(&batch->state, item->ref.number, &bill);
+    }
+    if (outcome == BELAY__OUTCOME_DROP) {
+        drop_item(worker);
+    }
     worker->item = NULL;
-    belay_event_set(&batch->moved);
     if (batch->writer.lines - batch->synced_lines >= SYNC_LINES) {
         belay_event_set(&batch->sync_due);
     }
-}
-
-static void
-begin_item(struct belay__batch_worker *worker)
-{
-    struct belay__batch *batch = worker->batch;
-
-    worker->started_ns = belay__clock_now(batch->runtime);
-    if (__builtin_add_overflow(
-            worker->started_ns, batch->opts.timeout.ns, &worker->deadline.ns)) {
-        worker->deadline.ns = INT64_MAX;
-    }
-    worker->repeated = false;
-    worker->retrying = false;
-    worker->charged =
-        belay__line_set_has(&batch->state.in_doubt, worker->item->ref.number);
-    batch->stats->in_flight++;
-    batch->stats->sent++;
 }
 
 static void
@@ -315,8 +347,8 @@ free_reply(struct belay__batch_worker *worker)
     worker->reply = NULL;
 }
 
-/* Sends one line until it has a result. Cancelled, it leaves the item in the
- * active list, for the batch's exit.
+/* Makes one attempt. Cancelled, it leaves the item in the active list, for the
+ * batch's exit.
  */
 struct work {
     struct belay__batch_worker *worker;
@@ -325,56 +357,52 @@ struct work {
 BELAY_ASYNC(work)
 {
     struct belay__batch_worker *worker = self->worker;
-    uint64_t lines = 0;
-    bool done = false;
+    struct belay__batch *batch = worker->batch;
 
     BELAY_BEGIN;
-    begin_item(worker);
-    do {
-        BELAY_TRY(BELAY_CALL(send_line, .worker = worker));
+    if (has_rate(&worker->item->model->rate)) {
+        worker->use = expected_use(worker->item);
+        worker->item->model->rate_busy = true;
+        BELAY_TRY(
+            belay__rate_take(task, &worker->item->model->rate, &worker->use));
+        worker->item->model->rate_busy = false;
         if (belay_result(task)->cancelled) {
-            worker->batch->stats->in_flight--;
+            give_back(worker);
             return belay_pass(task);
         }
-        if (belay_result(task)->code == 0 && worker->reply == NULL) {
-            worker->batch->stats->in_flight--;
-            drop_item(worker);
-            BELAY_RETURN(NULL);
-        }
-        lines = worker->batch->writer.lines;
-        done = take_result(worker, belay_result(task));
-        note_done(worker, lines);
-        free_reply(worker);
-    } while (!done);
-    worker->batch->stats->in_flight--;
-    end_item(worker);
-    while (worker->batch->opts.sync == BELAY__BATCH_SYNC_LINE
-           && (worker->sync_fd =
-                      belay__batch_writer_take_dirty(&worker->batch->writer))
+    }
+    if (batch->stopping || !note_sent(worker)) {
+        belay__rate_settle(&worker->use, BELAY__RATE_REJECTED, NULL);
+        give_back(worker);
+        drop_item(worker);
+        BELAY_RETURN(NULL);
+    }
+    begin_attempt(worker);
+    belay__schedule(batch); /* another may wait for the rate now */
+    BELAY_TRY(BELAY_CALL(send_line, .worker = worker));
+    batch->stats->in_flight--;
+    if (belay_result(task)->cancelled) {
+        belay__rate_settle(&worker->use, BELAY__RATE_UNKNOWN, NULL);
+        return belay_pass(task);
+    }
+    end_attempt(worker, belay_result(task));
+    free_reply(worker);
+    while (batch->opts.sync == BELAY__BATCH_SYNC_LINE
+           && (worker->sync_fd = belay__batch_writer_take_dirty(&batch->writer))
                   >= 0) {
         BELAY_AWAIT(belay__file_sync(task, worker->sync_fd));
     }
     BELAY_END;
 }
 
-/* In the journal first: a line that is sent is never forgotten. */
-static bool
-note_sent(struct belay__batch_worker *worker)
-{
-    struct belay__batch *batch = worker->batch;
-    const int code =
-        belay__batch_state_sent(&batch->state, worker->item->ref.number, 0, 0);
-
-    if (code < 0) {
-        belay__batch_stop(batch,
-            code == BELAY_ENOMEM ? BELAY__BATCH_NO_MEMORY
-                                 : BELAY__BATCH_NO_OUTPUT,
-            code, batch->opts.output_path);
-    }
-    return code == 0;
-}
-
 static belay_next worker_next(belay_task *task, void *self);
+
+static belay_next
+worker_wait(belay_task *task, struct belay__batch_worker *worker)
+{
+    return belay_then(
+        task, worker_next, belay__schedule_wait(task, worker->batch));
+}
 
 static belay_next
 worker_worked(belay_task *task, void *self)
@@ -388,13 +416,13 @@ worker_worked(belay_task *task, void *self)
     if (result->code < 0 && worker->item != NULL) {
         belay__batch_stop(
             worker->batch, BELAY__BATCH_NO_MEMORY, result->code, NULL);
+        give_back(worker);
         drop_item(worker); /* there was no room even to begin it */
     } else if (result->code < 0) {
         belay__batch_stop(worker->batch, BELAY__BATCH_NO_OUTPUT, result->code,
             worker->batch->opts.output_path);
     }
-    return belay_then(task, worker_next,
-        belay_semaphore_acquire(task, &worker->batch->ready_items));
+    return worker_wait(task, worker);
 }
 
 static belay_next
@@ -405,14 +433,9 @@ worker_next(belay_task *task, void *self)
     if (belay_result(task)->code < 0) {
         return belay_pass(task);
     }
-    worker->item = next_item(worker->batch);
+    worker->item = belay__schedule_next(worker->batch);
     if (worker->item == NULL) {
         return belay_return(task, NULL);
-    }
-    if (worker->batch->stopping || !note_sent(worker)) {
-        worker->charged = true; /* nothing is to be taken back */
-        drop_item(worker);
-        return worker_worked(task, self);
     }
     return belay_then(task, worker_worked, BELAY_CALL(work, .worker = worker));
 }
@@ -420,10 +443,7 @@ worker_next(belay_task *task, void *self)
 static belay_next
 worker_start(belay_task *task, void *self)
 {
-    struct belay__batch_worker *worker = self;
-
-    return belay_then(task, worker_next,
-        belay_semaphore_acquire(task, &worker->batch->ready_items));
+    return worker_wait(task, self);
 }
 
 const belay_function belay__batch_worker = {"batch worker", __FILE__,

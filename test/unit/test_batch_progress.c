@@ -29,6 +29,7 @@ half_way(void)
         .failed = 10,
         .in_flight = 64,
         .retrying = 3,
+        .limit = 128,
         .retries = 5,
         .input_bytes = 5000,
         .input_size = 10000,
@@ -56,8 +57,8 @@ Test(batch_progress, b30_line_tells_counts_speed_and_time_left)
     half_way();
     belay__batch_rates_update(&rates, &stats, 20 * SECOND);
     expect_line(0,
-        "[==========>         ]  50%  90 ok  10 failed  64 in flight "
-        "(3 retrying)  10 req/s  100 tok/s  ETA 0:10");
+        "[==========>         ]  50%  90 ok  10 failed  64/128 in flight  "
+        "3 retrying  10 req/s  100 tok/s  ETA 0:10");
 }
 
 Test(batch_progress, b30_what_is_zero_or_unknown_is_left_out)
@@ -77,7 +78,7 @@ Test(batch_progress, b30_the_end_is_a_full_bar)
     stats.in_flight = 0;
     stats.retrying = 0;
     belay__batch_rates_update(&rates, &stats, 20 * SECOND);
-    expect_line(0, "[====================] 100%  90 ok  10 failed  0 in flight"
+    expect_line(0, "[====================] 100%  90 ok  10 failed  0/128 in flight"
                    "  10 req/s  100 tok/s  ETA 0:00");
     /* A file that grew while it was read. */
     stats.input_bytes = 3 * stats.input_size;
@@ -93,8 +94,8 @@ Test(batch_progress, b30_lines_done_before_are_behind_us)
     stats.passed = 100;
     belay__batch_rates_update(&rates, &stats, 20 * SECOND);
     expect_line(0,
-        "[==========>         ]  50%  90 ok  10 failed  64 in flight "
-        "(3 retrying)  10 req/s  100 tok/s  ETA 0:20");
+        "[==========>         ]  50%  90 ok  10 failed  64/128 in flight  "
+        "3 retrying  10 req/s  100 tok/s  ETA 0:20");
 }
 
 Test(batch_progress, b30_line_is_cut_to_the_columns)
@@ -292,6 +293,42 @@ Test(batch_progress, spans_are_minutes_or_hours)
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         belay__format_span(cases[i].seconds, text, sizeof(text));
+        cr_expect(eq(str, text, (char *)(uintptr_t)cases[i].text));
+    }
+}
+
+Test(batch_progress, b30_what_was_spent_of_the_budget)
+{
+    half_way();
+    stats.priced = true;
+    stats.spent = INT64_C(1234567890123);
+    (void)show(0);
+    expect_has("  $1.23");
+    stats.spent_before = INT64_C(1000000000000);
+    stats.uncertain = INT64_C(500000000000);
+    stats.uncertain_before = INT64_C(200000000000);
+    stats.cap = INT64_C(50000000000000);
+    (void)show(0);
+    expect_has("  $2.93 of $50.00");
+    stats.unpriced = 1;
+    (void)show(0);
+    expect_has("  >$2.93 of");
+    stats.spent = INT64_MAX;
+    cr_expect(eq(i64, belay__batch_spent(&stats), INT64_MAX));
+}
+
+Test(batch_progress, money_has_as_many_digits_as_it_needs)
+{
+    static const struct {
+        int64_t pico;
+        const char *text;
+    } cases[] = {{0, "$0.00"}, {INT64_C(1000000000000), "$1.00"},
+        {INT64_C(990000000000), "$0.990"}, {INT64_C(1234000000), "$0.00123"},
+        {1, "$0.00000000"}, {INT64_C(123456789000000000), "$123456.79"}};
+    char text[24];
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        belay__format_money(cases[i].pico, text, sizeof(text));
         cr_expect(eq(str, text, (char *)(uintptr_t)cases[i].text));
     }
 }

@@ -198,3 +198,30 @@ Test(batch_report, b27_without_memory_nothing_is_said)
     }
     test_alloc_never_fail();
 }
+
+Test(batch_report, b27_money_is_told_where_there_are_prices)
+{
+    static const char wanted[] =
+        "  spent                             $1.50  (at least)\n"
+        "  spent by earlier runs             $2.00\n"
+        "  uncertain                        $0.300  (sent, and no answer "
+        "came)\n"
+        "  cost not known                        4  attempts\n"
+        "  budget                           $10.00\n";
+
+    stats.priced = true;
+    stats.spent = INT64_C(1500000000000);
+    stats.spent_before = INT64_C(2000000000000);
+    stats.uncertain = INT64_C(200000000000);
+    stats.uncertain_before = INT64_C(100000000000);
+    stats.unpriced = 4;
+    stats.cap = INT64_C(10000000000000);
+    cr_assert(eq(int, belay__batch_report_text(&buffer, &stats), 0));
+    (void)text();
+    cr_expect(ne(ptr, strstr(buffer.data, wanted), NULL), "%s", buffer.data);
+    belay__buffer_clear(&buffer);
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    (void)text();
+    cr_expect(ne(ptr, strstr(buffer.data, "\"spent_usd\":1.50,"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "\"budget_usd\":10.00,"), NULL));
+}

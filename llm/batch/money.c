@@ -1,0 +1,156 @@
+/* money.c - what lines may cost, and have cost.
+ *
+ * Room for the worst case is held before a line is sent, in the same step in
+ * which it is chosen, and settled with what its server has counted; so the cap
+ * holds however many are under way (L54, B26). Without a budget the same
+ * amounts are only added up.
+ */
+#include "llm/batch/pipeline.h"
+#include "llm/json/text.h"
+#include "llm/money/prices.h"
+
+static void
+add(int64_t *sum, int64_t more)
+{
+    if (__builtin_add_overflow(*sum, more, sum)) {
+        *sum = INT64_MAX;
+    }
+}
+
+/* Only a dearer tier counts beforehand: a server need not grant a cheaper one.
+ */
+static struct belay_slice
+tier_asked(const struct belay__item *item)
+{
+    return item->tier == BELAY__TIER_PRIORITY
+               ? (struct belay_slice){"priority", 8}
+               : (struct belay_slice){NULL, 0};
+}
+
+/* Looked for only where one was asked for. */
+static struct belay_slice
+tier_of(const struct belay__item *item, const belay_llm_reply *reply)
+{
+    struct belay_slice tier = tier_asked(item);
+    struct belay__json json;
+    struct belay__json_value key;
+    struct belay__json_value value;
+
+    if (item->tier == BELAY__TIER_USUAL) {
+        return tier;
+    }
+    belay__json_open(&json, belay_llm_reply_body(reply));
+    if (!belay__json_enter_object(&json)) {
+        return tier;
+    }
+    while (belay__json_next_member(&json, &key)) {
+        if (belay__json_key_is(&key, "service_tier")
+            && belay__json_take(&json, &value)
+            && value.type == BELAY__JSON_STRING) {
+            tier = belay__json_inside(value.raw);
+        }
+    }
+    return tier;
+}
+
+int
+belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
+{
+    const struct belay__reserve_rules rules = {
+        .prices = batch->opts.prices,
+        .model = item->model->priced ? &item->model->price : NULL,
+        .estimator = &item->model->estimator,
+        .mode = batch->opts.reserve_expected ? BELAY__RESERVE_EXPECTED
+                                             : BELAY__RESERVE_STRICT,
+        .service_tier = tier_asked(item),
+        .default_output_cap = batch->opts.default_output_cap,
+    };
+    struct belay_amount most = {.requests = 0};
+    const int code = belay__reserve_most(&rules, &item->size, &most);
+
+    item->bill.reserved = most.cost.pico;
+    if (batch->budget == NULL) {
+        return 0;
+    }
+    if (code == BELAY_ENOCAP
+        || (code < 0 && batch->opts.budget.cost.pico > 0)) {
+        return code;
+    }
+    return belay_budget_try(batch->budget, &most, &item->reservation);
+}
+
+void
+belay__batch_release(struct belay__batch *batch, struct belay__item *item)
+{
+    belay_budget_settle(&item->reservation, NULL);
+    item->bill.reserved = 0;
+    batch->short_of_money = false;
+}
+
+/* What the answer has cost. False: nobody knows. */
+static bool
+cost_of(const struct belay__batch *batch, const struct belay__item *item,
+    belay_llm_reply *reply, const struct belay_llm_usage *usage, int64_t *ret)
+{
+    struct belay_cost cost;
+
+    if (usage == NULL || (usage->in_total < 0 && usage->out_total < 0)) {
+        return false;
+    }
+    cost = belay_prices_cost(batch->opts.prices,
+        item->model->priced ? &item->model->price : NULL, tier_of(item, reply),
+        usage);
+    *ret = cost.amount.pico;
+    return !cost.at_least;
+}
+
+static int64_t
+tokens_of(const struct belay_llm_usage *usage)
+{
+    return (usage->in_total > 0 ? usage->in_total : 0)
+           + (usage->out_total > 0 ? usage->out_total : 0);
+}
+
+struct belay__batch_bill
+belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
+    enum belay_llm_billed billed, belay_llm_reply *reply)
+{
+    struct belay__model_stats *stats = &item->model->stats;
+    struct belay__batch_bill bill = {.reserved = item->bill.reserved};
+    const struct belay_llm_usage *usage =
+        billed == BELAY_LLM_BILLED_YES && reply != NULL
+            ? belay_llm_reply_usage(reply)
+            : NULL;
+    const bool known = cost_of(batch, item, reply, usage, &bill.spent);
+
+    item->bill.reserved = 0;
+    batch->short_of_money = false;
+    if (billed == BELAY_LLM_BILLED_NO) {
+        belay_budget_settle(&item->reservation, NULL);
+        return bill;
+    }
+    /* A cap on tokens alone knows what is spent although the price does not. */
+    if (known
+        || (usage != NULL && tokens_of(usage) > 0
+            && batch->opts.budget.cost.pico == 0)) {
+        belay_budget_settle(&item->reservation,
+            &(const struct belay_amount){.cost = {bill.spent},
+                .tokens = tokens_of(usage),
+                .requests = 1});
+    } else {
+        bill.spent = 0;
+        bill.uncertain = bill.reserved;
+        belay_budget_doubt(&item->reservation);
+    }
+    if (usage != NULL && usage->in_total > 0) {
+        belay__estimate_learn(
+            &item->model->estimator, item->size.by_bytes, usage->in_total);
+    }
+    stats->unpriced += !known;
+    batch->stats->unpriced += !known;
+    add(&stats->spent, bill.spent);
+    add(&stats->uncertain, bill.uncertain);
+    add(&batch->stats->spent, bill.spent);
+    add(&batch->stats->uncertain, bill.uncertain);
+    return bill;
+}

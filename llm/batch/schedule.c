@@ -1,0 +1,348 @@
+/* schedule.c - which line is sent next, and when.
+ *
+ * A worker that has nothing to do waits; each change that may let a line go
+ * calls belay__schedule(), which gives lines to such workers. Nothing is
+ * polled: one alarm stands at the moment at which the first sleeper wakes or
+ * the first pause ends. A line that is between two attempts holds no worker
+ * and nothing of a limit, so others pass it (B22, L34).
+ */
+#include "llm/batch/pipeline.h"
+
+#include "runtime/internal.h"
+
+#define NO_TIME INT64_MAX
+
+/* ---- what may go ---- */
+
+static bool
+may_go(const struct belay__batch_model *model, int64_t now)
+{
+    if (model->ready.first == NULL || model->rate_busy
+        || !belay__limit_has_room(&model->limit)) {
+        return false;
+    }
+    return model->paused_ns == 0
+           || (now >= model->paused_ns && !model->probing);
+}
+
+/* Of those that may go the one with the fewest under way: a slow model fills
+ * what others leave, and no more.
+ */
+static struct belay__batch_model *
+pick(const struct belay__batch *batch, int64_t now)
+{
+    struct belay__batch_model *model = batch->models.first;
+    struct belay__batch_model *best = NULL;
+
+    for (; model != NULL; model = model->next) {
+        if (may_go(model, now)
+            && (best == NULL || model->limit.in_use < best->limit.in_use)) {
+            best = model;
+        }
+    }
+    return best;
+}
+
+/* ---- the alarm ---- */
+
+static int64_t
+next_due(const struct belay__batch *batch)
+{
+    const struct belay__item *sleeper = belay__sleepers_first(&batch->sleepers);
+    const struct belay__batch_model *model = batch->models.first;
+    int64_t due = sleeper != NULL ? sleeper->wakes_ns : NO_TIME;
+
+    for (; model != NULL; model = model->next) {
+        if (model->paused_ns != 0 && !model->probing
+            && model->ready.first != NULL && model->paused_ns < due) {
+            due = model->paused_ns;
+        }
+    }
+    return due;
+}
+
+static void
+set_alarm(struct belay__batch *batch)
+{
+    if (next_due(batch) < batch->alarm_ns) {
+        belay_event_set(&batch->alarm_due);
+    }
+}
+
+static void
+wake_sleepers(struct belay__batch *batch, int64_t now)
+{
+    struct belay__item *item;
+
+    while ((item = belay__sleepers_first(&batch->sleepers)) != NULL
+           && item->wakes_ns <= now) {
+        (void)belay__sleepers_take(&batch->sleepers);
+        batch->stats->retrying--;
+        belay__item_list_push_first(&item->model->ready, item);
+        batch->models.ready++;
+    }
+}
+
+struct alarm_clock {
+    struct belay__batch *batch;
+};
+
+BELAY_ASYNC(alarm_clock)
+{
+    struct belay__batch *batch = self->batch;
+
+    BELAY_BEGIN;
+    for (;;) {
+        batch->alarm_ns = next_due(batch);
+        BELAY_WITH (belay_cancel_scope_open(task,
+            BELAY_CANCEL_SCOPE_OPTS(.name = "alarm",
+                .deadline = {batch->alarm_ns}),
+            NULL)) {
+            BELAY_AWAIT(belay_event_wait(task, &batch->alarm_due));
+        }
+        belay_event_clear(&batch->alarm_due);
+        belay__schedule(batch);
+    }
+    BELAY_END;
+}
+
+int
+belay__schedule_start_alarm(struct belay__batch *batch)
+{
+    return belay_spawn(batch->helpers, alarm_clock, .batch = batch);
+}
+
+/* ---- lists ---- */
+
+static void
+put_ready(struct belay__batch *batch, struct belay__item *item)
+{
+    batch->models.ready++;
+    batch->waiting_bytes += item->bytes;
+}
+
+void
+belay__schedule_first(struct belay__batch *batch, struct belay__item *item)
+{
+    belay__item_list_push_first(&item->model->ready, item);
+    put_ready(batch, item);
+}
+
+void
+belay__schedule_last(struct belay__batch *batch, struct belay__item *item)
+{
+    belay__item_list_push(&item->model->ready, item);
+    put_ready(batch, item);
+}
+
+void
+belay__schedule_sleep(
+    struct belay__batch *batch, struct belay__item *item, int64_t span_ns)
+{
+    const int64_t now = belay__clock_now(batch->runtime);
+
+    if (__builtin_add_overflow(now, span_ns, &item->wakes_ns)) {
+        item->wakes_ns = NO_TIME - 1;
+    }
+    belay__sleepers_add(&batch->sleepers, item);
+    batch->waiting_bytes += item->bytes;
+    batch->stats->retrying++;
+}
+
+void
+belay__schedule_free(struct belay__batch *batch, struct belay__item_list *list,
+    struct belay__item *item)
+{
+    belay__item_list_remove(list, item);
+    belay_budget_doubt(&item->reservation);
+    belay__free(batch->memory, item, item->bytes);
+}
+
+/* Room for the sleepers comes from here: each was let in once. One line is
+ * always let in, however long.
+ */
+bool
+belay__schedule_has_room(const struct belay__batch *batch, size_t bytes)
+{
+    const size_t most = 2 * (size_t)batch->opts.concurrency;
+
+    if (batch->models.ready >= most || batch->sleepers.count >= 2 * most) {
+        return false;
+    }
+    return batch->waiting_bytes == 0
+           || batch->waiting_bytes + bytes <= BELAY__BATCH_READY_BYTES;
+}
+
+/* ---- giving ---- */
+
+static void
+give(struct belay__batch *batch, struct belay__batch_model *model)
+{
+    struct belay__item *item = model->ready.first;
+
+    belay__item_list_remove(&model->ready, item);
+    batch->models.ready--;
+    batch->waiting_bytes -= item->bytes;
+    belay__item_list_push(&batch->assigned, item);
+    item->begun = belay__limit_begin(&model->limit);
+    item->probe = model->paused_ns != 0;
+    model->probing |= item->probe;
+    batch->idle--;
+    belay_semaphore_release(&batch->work);
+    belay_event_set(&batch->moved);
+}
+
+/* A line that nobody could say the price of is not sent. */
+static void
+refuse(struct belay__batch *batch, struct belay__item *item, int code)
+{
+    belay__item_list_remove(&item->model->ready, item);
+    batch->models.ready--;
+    batch->waiting_bytes -= item->bytes;
+    belay__item_list_push(&batch->assigned, item);
+    if (code == BELAY_ENOCAP) {
+        belay__batch_write_error(batch, &item->ref, BELAY__LINE_NO_OUTPUT_CAP,
+            "nothing limits how long the answer may be, and there is a budget");
+    } else {
+        belay__batch_write_error(batch, &item->ref, BELAY__LINE_NO_PRICE,
+            "the model has no price, and there is a budget");
+    }
+    belay__schedule_free(batch, &batch->assigned, item);
+    belay_event_set(&batch->moved);
+}
+
+/* The first of the model gets its money, or is in the way of nobody. False:
+ * there is none now.
+ */
+static bool
+pay(struct belay__batch *batch, struct belay__batch_model *model)
+{
+    struct belay__item *item = model->ready.first;
+    const int code = belay__batch_reserve(batch, item);
+
+    switch (code) {
+    case 0:
+        give(batch, model);
+        return true;
+    case BELAY_EAGAIN:
+        batch->short_of_money = true;
+        return false;
+    case BELAY_ENOCAP:
+    case BELAY_ENOPRICE:
+        refuse(batch, item, code);
+        return true;
+    case BELAY_EBUDGET:
+        belay__batch_stop(batch, BELAY__BATCH_BUDGET, 0, NULL);
+        return false;
+    default:
+        belay__batch_stop(batch, BELAY__BATCH_NO_MEMORY, code, NULL);
+        return false;
+    }
+}
+
+/* Everything that was let in has an end: the workers go home. */
+static void
+end_if_done(struct belay__batch *batch)
+{
+    if (batch->done || batch->reader != NULL || batch->models.ready > 0
+        || batch->sleepers.count > 0 || batch->assigned.count > 0
+        || batch->active.count > 0) {
+        return;
+    }
+    batch->done = true;
+    for (uint32_t i = 0; i < batch->opts.concurrency; i++) {
+        belay_semaphore_release(&batch->work);
+    }
+}
+
+void
+belay__schedule(struct belay__batch *batch)
+{
+    const int64_t now = belay__clock_now(batch->runtime);
+    struct belay__batch_model *model;
+
+    if (!batch->stopping) {
+        wake_sleepers(batch, now);
+    }
+    while (!batch->stopping && batch->idle > 0 && !batch->short_of_money
+           && (model = pick(batch, now)) != NULL) {
+        if (!pay(batch, model)) {
+            break;
+        }
+    }
+    if (!batch->stopping) {
+        set_alarm(batch);
+    }
+    end_if_done(batch);
+}
+
+belay_next
+belay__schedule_wait(belay_task *task, struct belay__batch *batch)
+{
+    batch->idle++;
+    belay__schedule(batch);
+    return belay_semaphore_acquire(task, &batch->work);
+}
+
+struct belay__item *
+belay__schedule_next(struct belay__batch *batch)
+{
+    struct belay__item *item = batch->assigned.first;
+
+    if (item != NULL) {
+        belay__item_list_remove(&batch->assigned, item);
+        belay__item_list_push(&batch->active, item);
+    }
+    return item;
+}
+
+/* ---- the end ---- */
+
+/* It was not tried, or not to the end: it is in no file. */
+static void
+drop(struct belay__batch *batch, struct belay__item *item)
+{
+    (void)belay__batch_writer_skip(&batch->writer, item->ref.sequence);
+    if (item->attempts > 0 && !item->charged) {
+        belay__batch_state_unsent(&batch->state, item->ref.number);
+    }
+    batch->stats->dropped++;
+    batch->waiting_bytes -= item->bytes;
+    belay__free(batch->memory, item, item->bytes);
+}
+
+void
+belay__schedule_close(struct belay__batch *batch)
+{
+    struct belay__item *item;
+
+    belay__schedule_drop(batch);
+    while ((item = batch->assigned.first) != NULL) {
+        if (item->attempts > 0 && !item->charged) {
+            belay__batch_state_unsent(&batch->state, item->ref.number);
+        }
+        batch->stats->dropped++;
+        belay__schedule_free(batch, &batch->assigned, item);
+    }
+}
+
+void
+belay__schedule_drop(struct belay__batch *batch)
+{
+    struct belay__batch_model *model = batch->models.first;
+    struct belay__item *item;
+
+    for (; model != NULL; model = model->next) {
+        while ((item = model->ready.first) != NULL) {
+            belay__item_list_remove(&model->ready, item);
+            batch->models.ready--;
+            drop(batch, item);
+        }
+    }
+    while (batch->sleepers.count > 0) {
+        drop(batch, belay__sleepers_take(&batch->sleepers));
+        batch->stats->retrying--;
+    }
+    batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+    belay_event_set(&batch->moved);
+}
