@@ -1,5 +1,5 @@
 /* models.c - the models that a batch asks, each at its own pace. */
-#include "llm/batch/pipeline.h"
+#include "llm/batch/models.h"
 
 #include <string.h>
 

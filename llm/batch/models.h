@@ -108,7 +108,8 @@ struct belay__batch_model {
     bool rate_busy;    /* a worker waits in it; the next waits for that one */
     int64_t paused_ns; /* until then nothing is sent; 0: not paused */
     bool probing;      /* the pause is over, one has gone ahead */
-    uint32_t pauses;   /* without an answer in between */
+    bool given_up;   /* it has answered nobody for long; it is not waited for */
+    uint32_t pauses; /* without an answer in between */
     uint64_t answers;
     int64_t alive_ns; /* of the last answer; at first, of the start */
     struct belay__estimator estimator;

@@ -3,8 +3,9 @@
  * A server that takes no more (429, 503, 529, or no connection to one that
  * was there) is asked less, or not at all for some time. A line that was
  * refused while nobody was answered has not failed: it waits, and that does
- * not count as a retry. A server that answers nobody for `patience` ends the
- * batch, which can go on later.
+ * not count as a retry. After `patience` without an answer that ends: the
+ * batch stops and can go on later, or, where other models are answered, the
+ * lines of this one fail.
  */
 #include "llm/batch/pipeline.h"
 #include "llm/retry.h"
@@ -47,6 +48,9 @@ pause_model(struct end *end, int64_t span_ns)
     struct belay__batch_model *model = end->model;
     int64_t until;
 
+    if (model->given_up) {
+        return;
+    }
     if (__builtin_add_overflow(end->now, span_ns, &until)) {
         until = INT64_MAX - 1;
     }
@@ -82,6 +86,7 @@ take_answer(struct end *end)
     model->answers++;
     model->alive_ns = end->now;
     model->pauses = 0;
+    model->given_up = false;
     if (end->item->probe) {
         model->paused_ns = 0;
     }
@@ -201,6 +206,33 @@ is_out_of_patience(const struct end *end)
            && end->now - end->model->alive_ns >= end->batch->opts.patience.ns;
 }
 
+/* Was the last word of some other model an answer? */
+static bool
+is_another_alive(const struct end *end)
+{
+    const struct belay__batch_model *model = end->batch->models.first;
+
+    while (
+        model != NULL
+        && (model == end->model || model->answers == 0 || model->pauses > 0)) {
+        model = model->next;
+    }
+    return model != NULL;
+}
+
+static enum belay__outcome
+give_up(struct end *end)
+{
+    if (is_another_alive(end)) {
+        end->model->given_up = true;
+        end->model->paused_ns = 0;
+        return BELAY__OUTCOME_FINAL;
+    }
+    belay__batch_stop(
+        end->batch, BELAY__BATCH_CONGESTED, end->attempt->status, NULL);
+    return try_again(end); /* it is dropped, and not failed */
+}
+
 enum belay__outcome
 belay__batch_judge(struct belay__batch *batch, struct belay__item *item,
     const struct belay_llm_attempt *attempt, const belay_llm_reply *reply,
@@ -228,7 +260,7 @@ belay__batch_judge(struct belay__batch *batch, struct belay__item *item,
         return try_again(&end);
     }
     if (is_out_of_patience(&end)) {
-        belay__batch_stop(batch, BELAY__BATCH_CONGESTED, attempt->status, NULL);
+        return give_up(&end);
     }
     return take_retry(&end) ? try_again(&end) : BELAY__OUTCOME_FINAL;
 }

@@ -183,7 +183,8 @@ def check_batch(belay, canary, folder):
     with Server() as server:
         code, outputs = run(
             [belay, "batch", lines, "-o", "out.jsonl", "--base-url",
-             server.url, "--max-retries", "1", "--progress", "json"], folder,
+             server.url, "--max-retries", "1", "--patience", "1s",
+             "--progress", "json"], folder,
             OPENAI_API_KEY=KEY, BELAY_TRACE=os.path.join(folder, "b.jsonl"))
         expect(code, 1, f"exit code; it said {outputs['stderr']!r}")
         expect(Handler.seen[0][1], f"Bearer {KEY}", "the server has the key")
