@@ -948,8 +948,7 @@ interrupt_when_all_wait(int round, bool *done)
 Test(batch, b8_b29_an_interrupt_drains_and_drops_what_sleeps)
 {
     static const struct fault_route routes[] = {
-        FAULT_ON(
-            "/v1/1/score", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        FAULT_ON("/v1/1/score", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
         FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
 
     serve(routes, COUNT(routes));

@@ -78,8 +78,9 @@ Test(batch_progress, b30_the_end_is_a_full_bar)
     stats.in_flight = 0;
     stats.retrying = 0;
     belay__batch_rates_update(&rates, &stats, 20 * SECOND);
-    expect_line(0, "[====================] 100%  90 ok  10 failed  0/128 in flight"
-                   "  10 req/s  100 tok/s  ETA 0:00");
+    expect_line(0,
+        "[====================] 100%  90 ok  10 failed  0/128 in flight"
+        "  10 req/s  100 tok/s  ETA 0:00");
     /* A file that grew while it was read. */
     stats.input_bytes = 3 * stats.input_size;
     (void)show(0);
