@@ -153,6 +153,7 @@ struct belay__gpu_op {
     struct belay__gpu_slot *slot;
     uint64_t seq; /* from 1, rising in a slot; compared with its stop word */
     enum belay__gpu_job job;
+    uint32_t priority;     /* of the lease; 0 to 7, 0 without one */
     _Atomic uint8_t state; /* enum belay__gpu_op_state; SUBMITTED is set by the
                               slot's thread, the end by the loop */
     _Atomic bool drop;     /* by the loop: end it as DROPPED if it has not been

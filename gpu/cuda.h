@@ -1,8 +1,8 @@
 /* cuda.h - what the files of the CUDA driver share (private).
  *
  * cuda_load.c finds the library and the devices, cuda_error.c knows what a
- * code means, cuda_ptx.c reads the parameters of a kernel, cuda_slot.c does
- * the work.
+ * code means, cuda_ptx.c reads the parameters of a kernel, cuda_slot.c makes a
+ * slot and what lies on it, cuda_run.c does the work.
  */
 #ifndef BELAY_GPU_CUDA_H
 #define BELAY_GPU_CUDA_H
@@ -20,6 +20,51 @@ struct belay__cuda_calls {
 struct belay__cuda {
     struct belay__cuda_calls call;
     int version; /* of the driver: 13000 is 13.0 */
+};
+
+/* ---- a slot ---- */
+
+enum {
+    BELAY__CUDA_AHEAD = 2,  /* ops between submit() and wait() */
+    BELAY__CUDA_LEVELS = 8, /* of priority, at most */
+};
+
+struct belay__cuda_memory {
+    struct belay__cuda_memory *next; /* of the slot */
+    struct belay__cuda_memory **link;
+    CUdeviceptr at;
+};
+
+struct belay__cuda_kernel {
+    struct belay__cuda_kernel *next;
+    CUmodule module;
+    CUfunction function;
+    int parameters; /* -1: not known */
+    uint32_t sizes[BELAY_GPU_ARGS_MAX];
+};
+
+struct belay__cuda_slot {
+    const struct belay__cuda *cuda;
+    CUdevice device;
+    CUcontext context;
+    /* One for each level of priority in use, made when it is first wanted. All
+     * that a lease asks for is on one of them, `stream`.
+     */
+    CUstream streams[BELAY__CUDA_LEVELS];
+    CUstream stream;
+    int least; /* as the driver counts: a higher priority is a lower number */
+    int levels;
+    CUevent events[BELAY__CUDA_AHEAD];
+    uint64_t
+        seqs[BELAY__CUDA_AHEAD]; /* whose end the event marks; 0: nobody's */
+    uint64_t *words;             /* mapped into the device's memory */
+    CUdeviceptr words_at;        /* where it sees them */
+    CUdeviceptr scratch;
+    struct belay__cuda_kernel *kernels;
+    struct belay__cuda_memory *memory;
+    uint32_t spin_us;
+    uint8_t health; /* the last byte tried */
+    bool lost;      /* free nothing, the context does */
 };
 
 /* ---- cuda_error.c ---- */
@@ -53,6 +98,16 @@ int belay__cuda_enumerate(void *driver, struct belay__gpu_devinfo *ret,
     uint32_t room, char why[BELAY__GPU_NOTE]);
 void belay__cuda_unload(void *driver);
 
-extern const struct belay__gpu_driver belay__gpu_cuda; /* cuda_slot.c */
+/* ---- cuda_slot.c ---- */
+
+extern const struct belay__gpu_driver belay__gpu_cuda;
+
+/* ---- cuda_run.c ---- */
+
+/* op->native and op->note; the status. */
+int belay__cuda_failed(struct belay__cuda_slot *slot, struct belay__gpu_op *op,
+    const char *what, CUresult code);
+int belay__cuda_submit(void *state, struct belay__gpu_op *op);
+int belay__cuda_wait(void *state, struct belay__gpu_op *op);
 
 #endif

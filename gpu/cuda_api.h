@@ -103,6 +103,7 @@
     X(cuDevicePrimaryCtxRetain, , (CUcontext * ret_context, CUdevice device)) \
     X(cuDevicePrimaryCtxRelease, _v2, (CUdevice device))                      \
     X(cuCtxSetCurrent, , (CUcontext context))                                 \
+    X(cuCtxGetStreamPriorityRange, , (int *ret_least, int *ret_greatest))     \
     X(cuStreamCreateWithPriority, ,                                           \
         (CUstream * ret_stream, unsigned flags, int priority))                \
     X(cuStreamDestroy, _v2, (CUstream stream))                                \
@@ -139,13 +140,12 @@
             void **parameters, void **extra))
 
 /* What the backend does without, and bench/gpu-checklist measures: resets,
- * priorities, allocation in stream order, and the two kinds of callback.
+ * allocation in stream order, and the two kinds of callback.
  */
 #define BELAY__CUDA_API_MEASURED(X)                                        \
     X(cuDeviceGetPCIBusId, , (char *ret_id, int size, CUdevice device))    \
     X(cuDevicePrimaryCtxSetFlags, _v2, (CUdevice device, unsigned flags))  \
     X(cuDevicePrimaryCtxReset, _v2, (CUdevice device))                     \
-    X(cuCtxGetStreamPriorityRange, , (int *ret_least, int *ret_greatest))  \
     X(cuMemAllocAsync, ,                                                   \
         (CUdeviceptr * ret_at, size_t bytes, CUstream stream))             \
     X(cuMemFreeAsync, , (CUdeviceptr at, CUstream stream))                 \

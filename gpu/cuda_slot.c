@@ -2,9 +2,7 @@
  *
  * All of it is called by the slot's own thread, on which the context was made
  * current before anything else: a thread that forgets makes a context on the
- * first device. Waiting is cuEventSynchronize(), whose answer is the report
- * of a fault as well; callbacks are not used, since the driver does not call
- * them after one.
+ * first device.
  *
  * Slots of one device share its primary context, so a fault in one is a fault
  * in all: each reports it at its next call. From then on the driver answers
@@ -17,7 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uv.h>
 
 enum {
     WORDS = 8,     /* of mapped memory: 64 bytes, a cache line */
@@ -25,109 +22,25 @@ enum {
     ECHO_WORD = 1,
     SCRATCH_BYTES = 256,
     LOG_BYTES = 8192,
-    AHEAD = 2, /* ops between submit() and wait() */
 };
-
-struct memory {
-    struct memory *next; /* of the slot */
-    struct memory **link;
-    CUdeviceptr at;
-};
-
-struct kernel {
-    struct kernel *next;
-    CUmodule module;
-    CUfunction function;
-    int parameters; /* -1: not known */
-    uint32_t sizes[BELAY_GPU_ARGS_MAX];
-};
-
-struct slot {
-    const struct belay__cuda *cuda;
-    CUdevice device;
-    CUcontext context;
-    CUstream stream;
-    CUevent events[AHEAD];
-    uint64_t seqs[AHEAD]; /* whose end the event marks; 0: nobody's */
-    uint64_t *words;      /* mapped into the device's memory */
-    CUdeviceptr words_at; /* where it sees them */
-    CUdeviceptr scratch;
-    struct kernel *kernels;
-    struct memory *memory;
-    uint32_t spin_us;
-    uint8_t health; /* the last byte tried */
-    bool lost;      /* free nothing, the context does */
-};
-
-/* ---- answers ---- */
-
-/* What a code means, if need be by asking the stream: an error that comes
- * again is the device's.
- */
-static int
-classify(const struct slot *slot, CUresult code)
-{
-    int status = belay__cuda_class(code);
-
-    if (status != 0) {
-        return status;
-    }
-    code = slot->cuda->call.cuStreamQuery(slot->stream);
-    return code == CUDA_SUCCESS || code == CUDA_ERROR_NOT_READY
-               ? BELAY_GPU_EOP
-               : BELAY_GPU_ELOST;
-}
-
-static int
-failed(struct slot *slot, struct belay__gpu_op *op, const char *what,
-    CUresult code)
-{
-    int status;
-
-    op->native = (int)code;
-    belay__cuda_note(slot->cuda, op->note, what, code);
-    status = classify(slot, code);
-    slot->lost |= status == BELAY_GPU_ELOST;
-    return status;
-}
-
-/* After a failure of the op alone: nothing of it may still run when the pool
- * gets its memory back. On a lost device there is no way to know; then it is
- * the memory that does not come back.
- */
-static int
-settle(struct slot *slot, struct belay__gpu_op *op, int status)
-{
-    CUresult code;
-
-    if (status == BELAY_GPU_ELOST) {
-        return status;
-    }
-    code = slot->cuda->call.cuStreamSynchronize(slot->stream);
-    if (code == CUDA_SUCCESS) {
-        return status;
-    }
-    slot->lost = true;
-    op->native = (int)code;
-    belay__cuda_note(slot->cuda, op->note, "cuStreamSynchronize", code);
-    return BELAY_GPU_ELOST;
-}
 
 /* ---- opening and closing ---- */
 
 /* All that was made in the context. A code could change nothing here. */
 static void
-unmake(const struct slot *slot)
+unmake(const struct belay__cuda_slot *slot)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
 
-    for (const struct memory *at = slot->memory; at != NULL; at = at->next) {
+    for (const struct belay__cuda_memory *at = slot->memory; at != NULL;
+         at = at->next) {
         (void)call->cuMemFree(at->at);
     }
-    for (const struct kernel *at = slot->kernels; at != NULL; at = at->next) {
+    for (const struct belay__cuda_kernel *at = slot->kernels; at != NULL;
+         at = at->next) {
         (void)call->cuModuleUnload(at->module);
     }
-    for (int i = 0; i < AHEAD; i++) {
+    for (int i = 0; i < BELAY__CUDA_AHEAD; i++) {
         if (slot->events[i] != NULL) {
             (void)call->cuEventDestroy(slot->events[i]);
         }
@@ -138,17 +51,19 @@ unmake(const struct slot *slot)
     if (slot->words != NULL) {
         (void)call->cuMemFreeHost(slot->words);
     }
-    if (slot->stream != NULL) {
-        (void)call->cuStreamDestroy(slot->stream);
+    for (int i = 0; i < BELAY__CUDA_LEVELS; i++) {
+        if (slot->streams[i] != NULL) {
+            (void)call->cuStreamDestroy(slot->streams[i]);
+        }
     }
 }
 
 static void
 slot_close(void *state, bool abandon)
 {
-    struct slot *slot = state;
-    struct kernel *kernel;
-    struct memory *memory;
+    struct belay__cuda_slot *slot = state;
+    struct belay__cuda_kernel *kernel;
+    struct belay__cuda_memory *memory;
 
     if (slot == NULL) {
         return;
@@ -173,16 +88,23 @@ slot_close(void *state, bool abandon)
 
 /* What is made in the context; `ret_what` names what has failed. */
 static CUresult
-make(struct slot *slot, const char **ret_what)
+make(struct belay__cuda_slot *slot, const char **ret_what)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
     CUresult code = CUDA_SUCCESS;
     void *words = NULL;
+    int greatest = 0;
 
-    *ret_what = "cuStreamCreateWithPriority";
-    code = call->cuStreamCreateWithPriority(
-        &slot->stream, CU_STREAM_NON_BLOCKING, 0);
-    for (int i = 0; i < AHEAD && code == CUDA_SUCCESS; i++) {
+    *ret_what = "cuCtxGetStreamPriorityRange";
+    code = call->cuCtxGetStreamPriorityRange(&slot->least, &greatest);
+    if (code == CUDA_SUCCESS) {
+        slot->levels = slot->least - greatest + 1;
+        *ret_what = "cuStreamCreateWithPriority";
+        code = call->cuStreamCreateWithPriority(
+            &slot->streams[0], CU_STREAM_NON_BLOCKING, slot->least);
+        slot->stream = slot->streams[0];
+    }
+    for (int i = 0; i < BELAY__CUDA_AHEAD && code == CUDA_SUCCESS; i++) {
         *ret_what = "cuEventCreate";
         code = call->cuEventCreate(
             &slot->events[i], CU_EVENT_BLOCKING_SYNC | CU_EVENT_DISABLE_TIMING);
@@ -210,7 +132,7 @@ slot_open(void *driver, const struct belay__gpu_place *place, void **ret,
     uint64_t *ret_free_bytes, char why[BELAY__GPU_NOTE])
 {
     const struct belay__cuda *cuda = driver;
-    struct slot *slot = calloc(1, sizeof(*slot));
+    struct belay__cuda_slot *slot = calloc(1, sizeof(*slot));
     const char *what = "cuDeviceGet";
     size_t total_bytes = 0;
     size_t free_bytes = 0;
@@ -255,7 +177,7 @@ slot_open(void *driver, const struct belay__gpu_place *place, void **ret,
 static int
 build(void *state, struct belay__gpu_op *op)
 {
-    struct slot *slot = state;
+    struct belay__cuda_slot *slot = state;
     const struct belay__cuda_calls *call = &slot->cuda->call;
     const struct belay_gpu_kernel *source = op->u.kernel;
     CUjit_option options[] = {
@@ -263,7 +185,7 @@ build(void *state, struct belay__gpu_op *op)
     char *log = calloc(1, LOG_BYTES);
     const uintptr_t log_bytes = LOG_BYTES - 1;
     void *values[] = {log, NULL};
-    struct kernel *kernel = calloc(1, sizeof(*kernel));
+    struct belay__cuda_kernel *kernel = calloc(1, sizeof(*kernel));
     const char *what = "cuModuleLoadDataEx";
     CUresult code;
 
@@ -283,7 +205,7 @@ build(void *state, struct belay__gpu_op *op)
             &kernel->function, kernel->module, source->entry);
     }
     if (code != CUDA_SUCCESS) {
-        int status = failed(slot, op, what, code);
+        int status = belay__cuda_failed(slot, op, what, code);
 
         if (kernel->module != NULL) {
             (void)call->cuModuleUnload(kernel->module);
@@ -310,9 +232,9 @@ build(void *state, struct belay__gpu_op *op)
 static int
 alloc(void *state, struct belay__gpu_op *op)
 {
-    struct slot *slot = state;
+    struct belay__cuda_slot *slot = state;
     struct belay__gpu_buffer *buffer = op->u.buffer;
-    struct memory *memory = calloc(1, sizeof(*memory));
+    struct belay__cuda_memory *memory = calloc(1, sizeof(*memory));
     CUresult code;
 
     if (memory == NULL) {
@@ -322,7 +244,7 @@ alloc(void *state, struct belay__gpu_op *op)
     code = slot->cuda->call.cuMemAlloc(&memory->at, buffer->bytes);
     if (code != CUDA_SUCCESS) {
         free(memory);
-        return failed(slot, op, "cuMemAlloc", code);
+        return belay__cuda_failed(slot, op, "cuMemAlloc", code);
     }
     memory->next = slot->memory;
     memory->link = &slot->memory;
@@ -337,8 +259,8 @@ alloc(void *state, struct belay__gpu_op *op)
 static int
 release(void *state, struct belay__gpu_op *op)
 {
-    struct slot *slot = state;
-    struct memory *memory = op->u.buffer->native;
+    struct belay__cuda_slot *slot = state;
+    struct belay__cuda_memory *memory = op->u.buffer->native;
     CUresult code;
 
     if (memory == NULL) {
@@ -351,182 +273,16 @@ release(void *state, struct belay__gpu_op *op)
     }
     code = slot->lost ? CUDA_SUCCESS : slot->cuda->call.cuMemFree(memory->at);
     free(memory);
-    return code == CUDA_SUCCESS ? 0 : failed(slot, op, "cuMemFree", code);
-}
-
-/* ---- running ---- */
-
-/* Are these the arguments that the kernel declares? */
-static bool
-arguments_fit(
-    const struct kernel *kernel, const struct belay__gpu_cmd *cmd, char *note)
-{
-    uint32_t count = cmd->u.launch.arg_count;
-
-    if (kernel->parameters < 0) {
-        return true; /* not known */
-    }
-    if ((uint32_t)kernel->parameters != count) {
-        (void)snprintf(note, BELAY__GPU_NOTE,
-            "the kernel takes %d arguments, not %u", kernel->parameters, count);
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct belay__gpu_arg *arg = &cmd->u.launch.args[i];
-        uint32_t bytes = arg->kind == BELAY_GPU_ARG_VALUE
-                             ? arg->bytes
-                             : (uint32_t)sizeof(CUdeviceptr);
-
-        if (kernel->sizes[i] != bytes) {
-            (void)snprintf(note, BELAY__GPU_NOTE,
-                "argument %u of the kernel has %u bytes, not %u", i,
-                kernel->sizes[i], bytes);
-            return false;
-        }
-    }
-    return true;
-}
-
-static CUresult
-launch(struct slot *slot, const struct belay__gpu_op *op,
-    const struct belay__gpu_cmd *cmd)
-{
-    static const uint64_t nothing[16];
-    const struct kernel *kernel = cmd->u.launch.kernel->native;
-    void *parameters[BELAY_GPU_ARGS_MAX];
-    union {
-        const void *from;
-        void *to; /* the driver reads only, but does not say so */
-    } pointer;
-
-    for (uint32_t i = 0; i < BELAY_GPU_ARGS_MAX; i++) {
-        const struct belay__gpu_arg *arg = &cmd->u.launch.args[i];
-
-        if (i >= cmd->u.launch.arg_count) {
-            pointer.from = nothing;
-        } else if (arg->kind == BELAY_GPU_ARG_BUFFER) {
-            pointer.from = &((const struct memory *)arg->buffer->native)->at;
-        } else if (arg->kind == BELAY_GPU_ARG_STOP) {
-            pointer.from = &slot->words_at;
-        } else if (arg->kind == BELAY_GPU_ARG_SEQUENCE) {
-            pointer.from = &op->seq;
-        } else {
-            pointer.from = &arg->value;
-        }
-        parameters[i] = pointer.to;
-    }
-    return slot->cuda->call.cuLaunchKernel(kernel->function,
-        cmd->u.launch.grid[0], cmd->u.launch.grid[1], cmd->u.launch.grid[2],
-        cmd->u.launch.block[0], cmd->u.launch.block[1], cmd->u.launch.block[2],
-        cmd->u.launch.shared_bytes, slot->stream, parameters, NULL);
-}
-
-/* Enqueues one command; `ret_what` names the function that was called. */
-static CUresult
-enqueue(struct slot *slot, const struct belay__gpu_op *op,
-    const struct belay__gpu_cmd *cmd, const char **ret_what)
-{
-    const struct belay__cuda_calls *call = &slot->cuda->call;
-    CUdeviceptr at;
-
-    if (cmd->kind == BELAY_GPU_LAUNCH) {
-        *ret_what = "cuLaunchKernel";
-        return launch(slot, op, cmd);
-    }
-    at = ((const struct memory *)cmd->u.transfer.buffer->native)->at
-         + cmd->u.transfer.offset;
-    if (cmd->kind == BELAY_GPU_WRITE) {
-        *ret_what = "cuMemcpyHtoDAsync";
-        return call->cuMemcpyHtoDAsync(
-            at, cmd->u.transfer.host, cmd->u.transfer.bytes, slot->stream);
-    }
-    if (cmd->kind == BELAY_GPU_READ) {
-        *ret_what = "cuMemcpyDtoHAsync";
-        return call->cuMemcpyDtoHAsync(
-            cmd->u.transfer.host, at, cmd->u.transfer.bytes, slot->stream);
-    }
-    *ret_what = "cuMemsetD8Async";
-    return call->cuMemsetD8Async(
-        at, cmd->u.transfer.value, cmd->u.transfer.bytes, slot->stream);
-}
-
-/* A free end marker; there are as many as ops may be under way. */
-static int
-free_event(const struct slot *slot)
-{
-    int at = 0;
-
-    while (at < AHEAD - 1 && slot->seqs[at] != 0) {
-        at++;
-    }
-    return at;
-}
-
-static int
-submit(void *state, struct belay__gpu_op *op)
-{
-    struct slot *slot = state;
-    const char *what = "";
-    CUresult code = CUDA_SUCCESS;
-    int event = free_event(slot);
-
-    for (uint32_t i = 0; i < op->u.run.count && code == CUDA_SUCCESS; i++) {
-        const struct belay__gpu_cmd *cmd = &op->u.run.cmds[i];
-
-        if (cmd->kind == BELAY_GPU_LAUNCH
-            && !arguments_fit(cmd->u.launch.kernel->native, cmd, op->note)) {
-            op->native = CUDA_ERROR_INVALID_VALUE;
-            return settle(slot, op, BELAY_GPU_EOP);
-        }
-        code = enqueue(slot, op, cmd, &what);
-    }
-    if (code == CUDA_SUCCESS) {
-        what = "cuEventRecord";
-        code =
-            slot->cuda->call.cuEventRecord(slot->events[event], slot->stream);
-    }
-    if (code != CUDA_SUCCESS) {
-        return settle(slot, op, failed(slot, op, what, code));
-    }
-    slot->seqs[event] = op->seq;
-    return 0;
-}
-
-static int
-wait_for(void *state, struct belay__gpu_op *op)
-{
-    struct slot *slot = state;
-    const struct belay__cuda_calls *call = &slot->cuda->call;
-    CUresult code = CUDA_ERROR_NOT_READY;
-    const char *what = "cuEventQuery";
-    int event = 0;
-
-    while (event < AHEAD - 1 && slot->seqs[event] != op->seq) {
-        event++;
-    }
-    if (slot->spin_us > 0) {
-        uint64_t end_ns = uv_hrtime() + slot->spin_us * UINT64_C(1000);
-
-        do {
-            code = call->cuEventQuery(slot->events[event]);
-        } while (code == CUDA_ERROR_NOT_READY && uv_hrtime() < end_ns);
-    }
-    if (code == CUDA_ERROR_NOT_READY) {
-        what = "cuEventSynchronize";
-        code = call->cuEventSynchronize(slot->events[event]);
-    }
-    slot->seqs[event] = 0;
-    if (code != CUDA_SUCCESS) {
-        return settle(slot, op, failed(slot, op, what, code));
-    }
-    return 0;
+    return code == CUDA_SUCCESS
+               ? 0
+               : belay__cuda_failed(slot, op, "cuMemFree", code);
 }
 
 /* A byte makes its way to the device and back. */
 static int
 health(void *state, struct belay__gpu_op *op)
 {
-    struct slot *slot = state;
+    struct belay__cuda_slot *slot = state;
     const struct belay__cuda_calls *call = &slot->cuda->call;
     uint8_t byte = ++slot->health;
     uint64_t expected;
@@ -543,7 +299,7 @@ health(void *state, struct belay__gpu_op *op)
         code = call->cuStreamSynchronize(slot->stream);
     }
     if (code != CUDA_SUCCESS) {
-        return failed(slot, op, "the health check", code);
+        return belay__cuda_failed(slot, op, "the health check", code);
     }
     if (slot->words[ECHO_WORD] != expected) {
         (void)snprintf(op->note, BELAY__GPU_NOTE,
@@ -570,7 +326,7 @@ reset(void *state, struct belay__gpu_op *op)
 static void
 stop(void *state, uint64_t up_to_seq)
 {
-    struct slot *slot = state;
+    struct belay__cuda_slot *slot = state;
     uint64_t *word = &slot->words[STOP_WORD];
     uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
 
@@ -590,8 +346,8 @@ const struct belay__gpu_driver belay__gpu_cuda = {
     .build = build,
     .alloc = alloc,
     .release = release,
-    .submit = submit,
-    .wait = wait_for,
+    .submit = belay__cuda_submit,
+    .wait = belay__cuda_wait,
     .health = health,
     .reset = reset,
     .slot_close = slot_close,

@@ -451,6 +451,7 @@ belay__gpu_op_push(struct belay__gpu_slot *slot, struct belay__gpu_op *op)
 {
     op->slot = slot;
     op->seq = ++slot->seq;
+    op->priority = slot->lease != NULL ? slot->lease->priority : 0;
     atomic_store(&op->state, BELAY__GPU_OP_QUEUED);
     atomic_store(&op->drop, false);
     op->handed = false;

@@ -103,6 +103,44 @@ Test(gpu_pool_cuda, g21_a_sweep_leaves_nothing)
     cr_expect(eq(i64, fake_cuda_calls_by(gettid()), 0));
 }
 
+/* ---- priorities ---- */
+
+struct urgent {
+    belay_gpu_pool *pool;
+    uint32_t i;
+};
+
+BELAY_ASYNC(urgent)
+{
+    static const uint32_t priorities[] = {0, 3, 7, 5, 0};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 1), &self->pool)) {
+        for (self->i = 0; self->i < 5; self->i++) {
+            BELAY_AWAIT(BELAY_CALL(
+                gpu_add, .pool = self->pool, .priority = priorities[self->i]));
+            trace("%u at %d", priorities[self->i],
+                (int)fake_cuda_value("launch_priority"));
+        }
+        trace("%d streams", (int)fake_cuda_value("streams"));
+    }
+    BELAY_END;
+}
+
+/* The device has six levels of priority, and the last three share one. */
+Test(gpu_pool_cuda, g4_a_lease_runs_on_a_stream_of_its_priority)
+{
+    fake_cuda_use("");
+    cr_expect(eq(int, RUN(urgent, .i = 0), 0));
+    expect_trace("0 at 0; 3 at -3; 7 at -5; 5 at -5; 0 at 0; 3 streams");
+    /* Where there is no memory for a stream, the first one does. */
+    fake_cuda_script("call=cuStreamCreateWithPriority:2:2");
+    trace_clear();
+    cr_expect(eq(int, RUN(urgent, .i = 0), 0));
+    expect_trace("0 at 0; 3 at 0; 7 at -5; 5 at -5; 0 at 0; 2 streams");
+}
+
 /* ---- cancelling what runs ---- */
 
 struct canceller {

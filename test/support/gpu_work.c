@@ -53,7 +53,8 @@ BELAY__BODY(gpu_add)
     self->count = self->count > 0 ? self->count : GPU_ADD_MAX;
     fill(self);
     BELAY_WITH (belay_gpu_lease_open(task, self->pool,
-        BELAY_GPU_LEASE_OPTS(.bytes = 1 << 20), &self->lease)) {
+        BELAY_GPU_LEASE_OPTS(.bytes = 1 << 20, .priority = self->priority),
+        &self->lease)) {
         BELAY_AWAIT(belay_gpu_build(
             task, self->lease, &belay__gpu_vector_add, &self->kernel));
         BELAY_AWAIT(

@@ -10,6 +10,7 @@ enum { GPU_ADD_MAX = 256 };
 /* Opens a lease, adds two vectors there, and checks the sum. */
 struct gpu_add {
     belay_gpu_pool *pool;
+    uint32_t priority; /* of the lease */
     uint32_t count; /* at most GPU_ADD_MAX; default that */
     /* locals */
     belay_gpu_lease lease;

@@ -389,8 +389,9 @@ Test(gpu_cuda_faults, opening_undoes_its_first_half)
 {
     static const char *const calls[] = {"cuDeviceGet",
         "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent",
-        "cuStreamCreateWithPriority", "cuEventCreate", "cuMemHostAlloc",
-        "cuMemHostGetDevicePointer_v2", "cuMemAlloc_v2", "cuMemGetInfo_v2"};
+        "cuCtxGetStreamPriorityRange", "cuStreamCreateWithPriority",
+        "cuEventCreate", "cuMemHostAlloc", "cuMemHostGetDevicePointer_v2",
+        "cuMemAlloc_v2", "cuMemGetInfo_v2"};
     const struct belay__gpu_place place = {0};
     char why[BELAY__GPU_NOTE];
     void *object;

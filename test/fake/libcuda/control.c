@@ -249,6 +249,7 @@ value(const char *name)
         {"running", (int64_t)fake.running},
         {"marks", (int64_t)fake.mark_count},
         {"dropped", (int64_t)fake.dropped},
+        {"launch_priority", fake.launch_priority},
     };
 
     for (size_t i = 0; i < sizeof(figures) / sizeof(figures[0]); i++) {

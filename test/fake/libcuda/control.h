@@ -38,7 +38,8 @@ void fake_cuda_repair(void);
 /* A figure by its name, or -1: contexts, streams, events, modules,
  * device_bytes, host_bytes (what is held now), kernels (run to their end),
  * running (at this moment), marks, dropped (host functions that were never
- * called), or the name of a driver function: how often it was called.
+ * called), launch_priority (of the stream of the last launch), or the name of a
+ * driver function: how often it was called.
  */
 int64_t fake_cuda_value(const char *name);
 

@@ -320,8 +320,8 @@ CUresult
 cuCtxGetStreamPriorityRange(int *ret_least, int *ret_greatest)
 {
     ENTER(cuCtxGetStreamPriorityRange, NEED_WORKING);
-    *ret_least = 0;
-    *ret_greatest = -5;
+    *ret_least = FAKE_LEAST;
+    *ret_greatest = FAKE_GREATEST;
     return fake_leave(CUDA_SUCCESS);
 }
 

@@ -22,6 +22,8 @@ enum {
     RULES_MAX = 128,
     MARKS_MAX = 16,
     CONTEXT_BYTES = 16 << 20, /* what a context costs on its device */
+    FAKE_LEAST = 0,           /* priorities of streams */
+    FAKE_GREATEST = -5,
 };
 
 /* Every function, by number. */
@@ -160,6 +162,7 @@ struct fake {
     uint64_t calls[FUNCTIONS];
     uint64_t allocations;
     uint64_t launches;
+    int launch_priority; /* of the last one's stream */
     uint64_t finished;
     uint64_t running;
     uint64_t dropped;

@@ -59,6 +59,8 @@ cuStreamCreateWithPriority(CUstream *ret_stream, unsigned flags, int priority)
 
     (void)flags;
     ENTER(cuStreamCreateWithPriority, NEED_WORKING);
+    LEAVE_IF(priority > FAKE_LEAST || priority < FAKE_GREATEST,
+        CUDA_ERROR_INVALID_VALUE); /* the real one takes the nearest */
     stream = calloc(1, sizeof(*stream));
     LEAVE_IF(stream == NULL, CUDA_ERROR_OUT_OF_MEMORY);
     stream->context = fake_current;
@@ -453,6 +455,7 @@ cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y,
         CUDA_ERROR_INVALID_VALUE);
     item = new_item(ITEM_KERNEL);
     LEAVE_IF(item == NULL, CUDA_ERROR_OUT_OF_MEMORY);
+    fake.launch_priority = stream->priority;
     item->number = fake.launches;
     item->run = function->run;
     item->module = function->module;
