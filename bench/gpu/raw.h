@@ -51,5 +51,7 @@ double quantile(double *values, int count, double share);
 /* The commands of gpu-check that are long enough for a file of their own. */
 int check_latency(int argc, char **argv);
 int check_fault(int argc, char **argv);
+int check_priority(int argc, char **argv);
+int check_share(int argc, char **argv);
 
 #endif

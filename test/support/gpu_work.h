@@ -11,7 +11,7 @@ enum { GPU_ADD_MAX = 256 };
 struct gpu_add {
     belay_gpu_pool *pool;
     uint32_t priority; /* of the lease */
-    uint32_t count; /* at most GPU_ADD_MAX; default that */
+    uint32_t count;    /* at most GPU_ADD_MAX; default that */
     /* locals */
     belay_gpu_lease lease;
     belay_gpu_kernel *kernel;
