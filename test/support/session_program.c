@@ -42,6 +42,15 @@ run_in_session(
     cr_expect(zero(int, RUN(in_session, .fn = fn, .opts = opts)));
 }
 
+struct belay_llm_session_stats
+stats_of(const belay_llm_session *session)
+{
+    struct belay_llm_session_stats stats;
+
+    belay_llm_session_get_stats(session, &stats);
+    return stats;
+}
+
 const char *
 session_text(const belay_llm_session *session)
 {

@@ -38,6 +38,8 @@ void run_in_session(
 belay_next open_client(
     belay_task *task, const char *base_url, belay_llm_client **ret);
 
+struct belay_llm_session_stats stats_of(const belay_llm_session *session);
+
 /* The session as JSON, in memory that is freed by the next call or at the end
  * of the process. In a trial of a sweep it may be "".
  */

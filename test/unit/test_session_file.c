@@ -52,15 +52,6 @@ read_text(belay_llm_session *session, const char *text,
         session, slice_of(text), repair, ret, &problem);
 }
 
-static struct belay_llm_session_stats
-stats_of(const belay_llm_session *session)
-{
-    struct belay_llm_session_stats stats;
-
-    belay_llm_session_get_stats(session, &stats);
-    return stats;
-}
-
 /* ---- round trips ---- */
 
 static void
@@ -183,6 +174,9 @@ refuse_texts(belay_llm_session *session)
                       cases[i].code),
             "%s", cases[i].text);
         cr_assert(ne(ptr, TEXT(problem.reason), NULL), "%s", cases[i].text);
+        if (problem.reason == NULL) {
+            continue; /* in a sweep */
+        }
         cr_expect(ne(ptr, strstr(problem.reason, cases[i].reason), NULL),
             "%s: %s", cases[i].text, problem.reason);
         cr_expect(eq(sz, problem.offset, cases[i].offset), "%s", cases[i].text);
