@@ -30,7 +30,7 @@ belay__llm_account_begin(const belay_task *task, const belay_llm_client *client,
     if (budget == NULL) {
         budget = client->budget;
     }
-    if (budget == NULL) {
+    if (budget == NULL && !client->uncounted) {
         budget = belay_budget_current(task);
     }
     if (recorder == NULL) {

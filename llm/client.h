@@ -53,6 +53,8 @@ struct belay_llm_client {
     uint32_t drains; /* streams that read on unseen */
     bool closing;
     struct belay_event closed; /* set with closing: ends waits for a retry */
+    bool
+        uncounted; /* its owner holds room for attempts, in the task's budget */
 };
 
 /* The server's address for messages, without anything secret. */

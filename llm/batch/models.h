@@ -41,7 +41,7 @@ struct belay__item {
     belay_time deadline;         /* of the line */
     int64_t wakes_ns;            /* while it sleeps */
     uint64_t begun;              /* of the model's limit */
-    uint64_t answers;            /* of the model, when it was sent */
+    uint64_t answers;            /* of the model, when it was first sent */
     uint32_t attempts;
     uint32_t retries;   /* those that count */
     uint32_t congested; /* refused although others were answered */

@@ -122,8 +122,8 @@ tell_model(struct end *end)
 
 /* ---- the line ---- */
 
-/* Was it refused as everybody was? A server that was never there is not
- * waited for.
+/* Was it refused as everybody was, since it was first sent? Otherwise it may be
+ * the line. A server that was never there is not waited for.
  */
 static bool
 is_everybodys(const struct end *end)

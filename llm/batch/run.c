@@ -4,6 +4,7 @@
 #include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
 #include "llm/batch/strict.h"
+#include "llm/client.h"
 
 #include <belay/timeout.h>
 #include <belay/uv.h>
@@ -509,9 +510,9 @@ open_client(belay_task *task, struct belay__batch *batch)
     return belay_llm_client_open(task,
         BELAY_LLM_CLIENT_OPTS(.base_url = opts->base_url,
             .api_key = opts->api_key, .profile = BELAY_LLM_BATCH,
-            .max_retries = BELAY_LLM_NO_RETRIES, .seed = opts->seed,
-            .max_reply_bytes = opts->max_reply_bytes, .ca_file = opts->ca_file,
-            .proxy_from_env = opts->proxy_from_env,
+            .max_retries = BELAY_LLM_NO_RETRIES, .unlimited = true,
+            .seed = opts->seed, .max_reply_bytes = opts->max_reply_bytes,
+            .ca_file = opts->ca_file, .proxy_from_env = opts->proxy_from_env,
             .allow_plain_http = opts->allow_plain_http,
             .insecure = opts->insecure),
         &batch->client);
@@ -543,6 +544,7 @@ BELAY_ASYNC(run_tasks)
 
     BELAY_BEGIN;
     BELAY_WITH (open_client(task, batch)) {
+        batch->client->uncounted = batch->budget != NULL;
         BELAY_WITH (belay_group_open(
             task, BELAY_GROUP_OPTS(.name = "batch helpers"), &batch->helpers)) {
             BELAY_CHECK(belay_spawn(batch->helpers, ticker, .batch = batch));

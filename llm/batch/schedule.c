@@ -25,17 +25,51 @@ may_go(const struct belay__batch_model *model, int64_t now)
            || (now >= model->paused_ns && !model->probing);
 }
 
-/* Of those that may go the one with the fewest under way: a slow model fills
- * what others leave, and no more.
+/* Places that are a model's own as long as it may have lines: half of them all,
+ * evenly. Nobody else gets these, so that however long a model's lines take,
+ * a line of another is not kept waiting for one of them to end (B25).
  */
+static uint32_t
+own_places(const struct belay__batch *batch)
+{
+    const size_t share = batch->opts.concurrency / (2 * batch->models.count);
+
+    return share > 1 ? (uint32_t)share : 1;
+}
+
+static bool
+may_have_lines(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    return batch->reader != NULL || model->ready.count > 0;
+}
+
+/* Of the model's own places those that are free. */
+static uint32_t
+kept_for(const struct belay__batch *batch,
+    const struct belay__batch_model *model, uint32_t own)
+{
+    return may_have_lines(batch, model) && model->limit.in_use < own
+               ? own - model->limit.in_use
+               : 0;
+}
+
+/* Of those that may go the one with the fewest under way. */
 static struct belay__batch_model *
 pick(const struct belay__batch *batch, int64_t now)
 {
     struct belay__batch_model *model = batch->models.first;
     struct belay__batch_model *best = NULL;
+    const uint32_t own = model != NULL ? own_places(batch) : 0;
+    uint64_t kept = 0;
 
     for (; model != NULL; model = model->next) {
+        kept += kept_for(batch, model, own);
+    }
+    for (model = batch->models.first; model != NULL; model = model->next) {
         if (may_go(model, now)
+            && (model->limit.in_use < own
+                || batch->idle > kept - kept_for(batch, model, own))
             && (best == NULL || model->limit.in_use < best->limit.in_use)) {
             best = model;
         }

@@ -73,9 +73,9 @@ begin_attempt(struct belay__batch_worker *worker)
                 item->first_ns, batch->opts.timeout.ns, &item->deadline.ns)) {
             item->deadline.ns = INT64_MAX;
         }
+        item->answers = item->model->answers;
         batch->stats->sent++;
     }
-    item->answers = item->model->answers;
     worker->attempt = (struct belay_llm_attempt){.number = 0};
     batch->stats->in_flight++;
 }

@@ -7,6 +7,8 @@
  */
 #include "llm/batch/batch.h"
 
+#include "llm/budget/estimate.h"
+
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 #include "test/support/alloc.h"
@@ -1203,6 +1205,339 @@ Test(batch, b10_every_policy_of_syncing_writes_all_lines)
         cr_expect(eq(u64, result.stats.ok, 150));
         expect_each_once(150);
     }
+}
+
+/* ---- a server that is congested ---- */
+
+#define TIMES_4(...) __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__
+#define REFUSED_4 \
+    TIMES_4(FAULT_ON(NULL, REPLY("429 Too Many Requests", "", "{}")))
+
+static double
+elapsed_s(void)
+{
+    return (double)(result.stats.ended_ns - result.stats.started_ns) / 1e9;
+}
+
+/* covers: B22, B24 */
+Test(batch, b24_a_server_that_answers_429_for_a_minute_fails_no_line)
+{
+    static const struct fault_route routes[] = {REFUSED_4, REFUSED_4, REFUSED_4,
+        REFUSED_4, REFUSED_4, FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 8;
+    opts.max_retries = 1;
+    give_numbered(50);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 50));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(eq(u64, result.stats.congested, 20));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 70));
+    cr_expect(gt(dbl, elapsed_s(), 60), "%g", elapsed_s());
+    expect_each_once(50);
+}
+
+/* All that were under way are refused; then nobody is sent until the server
+ * wants it, and one goes ahead.
+ */
+Test(batch, b24_a_server_that_says_when_to_come_back_is_left_alone_until_then)
+{
+    static const struct fault_route routes[] = {
+        TIMES_4(FAULT_ON(
+            NULL, REPLY("429 Too Many Requests", "Retry-After: 60\r\n", "{}"))),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.start = 4;
+    give_numbered(40);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 40));
+    cr_expect(le(sz, fault_server_requests(server, NULL), 44));
+    cr_expect(gt(dbl, elapsed_s(), 60), "%g", elapsed_s());
+    cr_expect(lt(dbl, elapsed_s(), 140), "%g", elapsed_s());
+}
+
+/* Nothing was tried to its end: the next run sends it. */
+Test(batch, b24_b31_patience_has_an_end)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, OK_REPLY), FAULT_ON(NULL, REPLY("503 Busy", "", "{}"))};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.patience = belay_seconds(600);
+    give_numbered(40);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_CONGESTED));
+    cr_expect(eq(int, result.stop_code, 503));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(eq(u64, result.stats.dropped, result.stats.lines - 1));
+    cr_expect(ge(dbl, elapsed_s(), 600));
+    cr_expect(lt(sz, fault_server_requests(server, NULL), 60));
+}
+
+/* A line that is refused while others are answered has retries like any. */
+Test(batch, b24_a_line_that_is_always_refused_fails)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/7/score", REPLY("503 Busy", "", "{\"e\":7}")),
+        FAULT_ON(NULL, FAULT_DO_SLEEP(1), OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.max_retries = 1;
+    give_numbered(400);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 399));
+    cr_expect(eq(u64, result.stats.failed, 1));
+    expect_each_once(400);
+}
+
+/* Of two models one hangs: all lines of the other come through, although the
+ * lines take turns and few of them may wait.
+ */
+#define TURNS 300
+
+static void
+give_two_models(void)
+{
+    FILE *file = fopen(input_path, "w");
+
+    cr_assert(ne(ptr, file, NULL));
+    for (int i = 0; i < 2 * TURNS; i++) {
+        const char *model = i % 2 == 0 ? "slow" : "fast";
+
+        (void)fprintf(file,
+            "{\"custom_id\":\"%d\",\"method\":\"POST\",\"url\":"
+            "\"/v1/%s/score\",\"body\":{\"model\":\"%s\",\"n\":%d}}\n",
+            i, model, model, i);
+    }
+    cr_assert(eq(int, fclose(file), 0));
+}
+
+static void
+open_when_the_fast_are_done(int round, bool *done)
+{
+    (void)round;
+    if (result.stats.ok == TURNS) {
+        fault_server_open_gate(server);
+        *done = true;
+    }
+}
+
+Test(batch, b25_a_model_that_is_slow_holds_up_no_other)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/slow/score", FAULT_DO_GATE(1), OK_REPLY),
+        FAULT_ON("/v1/fast/score", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    give_two_models();
+    cr_expect(eq(int, run_beside(open_when_the_fast_are_done), 0));
+    cr_expect(eq(u64, result.stats.ok, 2 * TURNS));
+    cr_expect(eq(u64, result.stats.lines, 2 * TURNS));
+    expect_each_once(2 * TURNS);
+}
+
+Test(batch, b25_a_model_that_refuses_holds_up_no_other)
+{
+    static const struct fault_route routes[] = {
+        TIMES_4(FAULT_ON(
+            "/v1/slow/score", REPLY("429 Slow", "Retry-After: 100\r\n", "{}"))),
+        FAULT_ON("/v1/slow/score", OK_REPLY),
+        FAULT_ON("/v1/fast/score", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    give_two_models();
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 2 * TURNS));
+    expect_each_once(2 * TURNS);
+}
+
+Test(batch, b9_b25_lines_that_were_put_off_keep_their_place)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/slow/score", FAULT_DO_SLEEP(2), OK_REPLY),
+        FAULT_ON("/v1/fast/score", OK_REPLY)};
+    char *at;
+
+    serve(routes, COUNT(routes));
+    opts.window = 200;
+    give_two_models();
+    cr_expect(eq(int, run_it(), 0));
+    at = output;
+    for (int i = 0; i < 2 * TURNS; i++) {
+        char wanted[64];
+
+        (void)snprintf(wanted, sizeof(wanted), "\"custom_id\":\"%d\"", i);
+        at = strstr(at, wanted);
+        cr_assert(ne(ptr, at, NULL), "line %d", i);
+    }
+}
+
+/* ---- money ---- */
+
+static const char price_file[] = "{\"m\":{\"input_cost_per_token\":1e-06,"
+                                 "\"output_cost_per_token\":1e-06}}";
+
+struct run_priced {
+    belay_prices *prices;
+};
+
+BELAY_ASYNC(run_priced)
+{
+    int code = 0;
+
+    BELAY_BEGIN;
+    code = belay_prices_new(belay_task_runtime(task),
+        (struct belay_slice){price_file, sizeof(price_file) - 1}, &self->prices,
+        NULL);
+    BELAY_CHECK(code);
+    opts.prices = self->prices;
+    BELAY_TRY(belay__batch_run(task, &opts, &result));
+    belay_prices_unref(self->prices);
+    return belay_pass(task);
+    BELAY_END;
+}
+
+static int
+run_with_prices(void)
+{
+    struct belay_result ended = {0};
+    int code;
+
+    result = (struct belay__batch_result){0};
+    code = belay_run(&run_priced, &(const struct run_priced){NULL},
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &ended);
+    opts.prices = NULL;
+    collect(&ended);
+    return code;
+}
+
+#define BODY "{\"model\":\"m\",\"max_tokens\":2}"
+#define MICRO INT64_C(1000000)
+
+/* What a line holds: a token for each byte, and the two of the answer. */
+static int64_t
+most_of_a_line(void)
+{
+    return ((int64_t)belay__estimate_bound(sizeof(BODY) - 1) + 2) * MICRO;
+}
+
+static void
+give_chat(size_t count, const char *body)
+{
+    FILE *file = fopen(input_path, "w");
+
+    cr_assert(ne(ptr, file, NULL));
+    for (size_t i = 0; i < count; i++) {
+        (void)fprintf(file,
+            "{\"custom_id\":\"%zu\",\"method\":\"POST\",\"url\":\"" CHAT
+            "\",\"body\":%s}\n",
+            i, body);
+    }
+    cr_assert(eq(int, fclose(file), 0));
+}
+
+/* The cap is for 37 and a half lines: no 38th is sent while these are held,
+ * more are when they turn out to be cheaper, and in the end the cap stands.
+ */
+static size_t held_requests;
+
+static void *
+open_when_held(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < WAIT_ROUNDS && held_requests < 37; i++) {
+        held_requests = fault_server_requests(server, NULL);
+        (void)usleep(100);
+    }
+    (void)usleep(50000); /* room for a fault to show itself */
+    held_requests = fault_server_requests(server, NULL);
+    fault_server_open_gate(server);
+    return NULL;
+}
+
+Test(batch, b26_the_cap_is_never_passed_and_a_higher_one_goes_on)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
+    pthread_t thread;
+    uint64_t first;
+    int64_t spent;
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 500;
+    opts.start = 500;
+    opts.budget.cost.pico = most_of_a_line() * 75 / 2;
+    give_chat(1000, BODY);
+    cr_assert(eq(int, pthread_create(&thread, NULL, open_when_held, NULL), 0));
+    cr_expect(eq(int, run_with_prices(), 0));
+    (void)pthread_join(thread, NULL);
+    cr_expect(eq(sz, held_requests, 37));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(
+        eq(i64, result.stats.spent, (int64_t)result.stats.ok * 5 * MICRO));
+    cr_expect(le(i64, result.stats.spent, opts.budget.cost.pico));
+    cr_expect(
+        gt(i64, result.stats.spent + most_of_a_line(), opts.budget.cost.pico));
+    first = result.stats.ok;
+    spent = result.stats.spent;
+
+    cr_expect(eq(int, run_with_prices(), 0), "the same cap: nothing is sent");
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(u64, result.stats.ok, 0));
+    cr_expect(eq(i64, result.stats.spent_before, spent));
+
+    opts.budget.cost.pico *= 100;
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_DONE));
+    cr_expect(eq(u64, result.stats.ok, 1000 - first));
+    cr_expect(eq(
+        i64, result.stats.spent_before + result.stats.spent, 1000 * 5 * MICRO));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 1000));
+    expect_each_once(1000);
+}
+
+/* What may have been charged counts for the cap, in this run and the next. */
+Test(batch, b16_b26_an_attempt_without_an_answer_is_uncertain)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_DO_CLOSE), FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.budget.cost.pico = most_of_a_line() * 2;
+    give_chat(40, BODY);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(i64, result.stats.uncertain, most_of_a_line()));
+    cr_expect(le(i64, result.stats.spent + result.stats.uncertain,
+        opts.budget.cost.pico));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 0));
+    cr_expect(eq(i64, result.stats.uncertain_before, most_of_a_line()));
+}
+
+Test(batch, b26_a_line_that_nobody_can_say_the_most_of_is_not_sent)
+{
+    serve(always_ok, 1);
+    opts.budget.cost.pico = INT64_C(1000000000000);
+    give(REQUEST("a", CHAT, "{\"model\":\"m\"}") REQUEST("b", CHAT,
+        "{\"model\":\"x\",\"max_tokens\":1}") REQUEST("c", CHAT, BODY));
+    cr_expect(eq(int, run_with_prices(), 0));
+    expect_code("a", "no_output_cap");
+    expect_code("b", "no_price");
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 1));
+    opts.default_output_cap = 10;
+    opts.retry_failed = true;
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(u64, result.stats.again, 2));
+    expect_code("b", "no_price");
 }
 
 /* ---- order and flow ---- */
