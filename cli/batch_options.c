@@ -457,26 +457,6 @@ finish_options(struct belay__batch_options *ret)
     return true;
 }
 
-/* "--api-key SECRET" would be taken for short of --api-key-env. */
-static bool
-has_key(int argc, char **argv)
-{
-    static const char name[] = "--api-key-env";
-
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        const size_t len = strcspn(argv[i], "=");
-
-        if (len > 4 && len < sizeof(name) - 1
-            && strncmp(argv[i], name, len) == 0) {
-            (void)fprintf(stderr,
-                "belay batch: a key on the command line can be seen by "
-                "everybody; --api-key-env names the variable that holds it\n");
-            return true;
-        }
-    }
-    return false;
-}
-
 enum belay__batch_parsed
 belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv)
@@ -487,7 +467,7 @@ belay__batch_options_parse(
         .batch = {.concurrency = DEFAULT_CONCURRENCY, .proxy_from_env = true},
         .key_env = DEFAULT_KEY_ENV,
     };
-    if (has_key(argc, argv)) {
+    if (belay__key_on_line("batch", argc, argv)) {
         return BELAY__BATCH_PARSED_USAGE;
     }
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {

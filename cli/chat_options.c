@@ -277,26 +277,6 @@ finish_options(struct belay__chat_options *ret)
     return true;
 }
 
-/* "--api-key SECRET" would be taken for short of --api-key-env. */
-static bool
-has_key(int argc, char **argv)
-{
-    static const char name[] = "--api-key-env";
-
-    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        const size_t len = strcspn(argv[i], "=");
-
-        if (len > 4 && len < sizeof(name) - 1
-            && strncmp(argv[i], name, len) == 0) {
-            (void)fprintf(stderr,
-                "belay chat: a key on the command line can be seen by "
-                "everybody; --api-key-env names the variable that holds it\n");
-            return true;
-        }
-    }
-    return false;
-}
-
 enum belay__chat_parsed
 belay__chat_options_parse(
     struct belay__chat_options *ret, int argc, char **argv)
@@ -304,7 +284,7 @@ belay__chat_options_parse(
     int id;
 
     *ret = (struct belay__chat_options){.prompt = NULL};
-    if (has_key(argc, argv)) {
+    if (belay__key_on_line("chat", argc, argv)) {
         return BELAY__CHAT_PARSED_USAGE;
     }
     while ((id = getopt_long(argc, argv, "m:s:ih", options, NULL)) != -1) {

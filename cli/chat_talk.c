@@ -191,8 +191,8 @@ BELAY_ASYNC(turn)
     struct belay__chat *chat = self->chat;
 
     BELAY_BEGIN;
-    BELAY_CHECK(make_scope(task, chat));
     BELAY_WITH (belay_defer(task, close_turn, self)) {
+        BELAY_CHECK(make_scope(task, chat));
         BELAY_WITH (belay_cancel_scope_enter(task, chat->turn)) {
             BELAY_WITH (time_limit(task, chat)) {
                 BELAY_AWAIT(ask(task, self));
@@ -330,8 +330,12 @@ BELAY_ASYNC(converse)
             interrupted(chat);
             continue;
         }
-        if (belay_result(task)->code < 0) {
+        if (belay_result(task)->cancelled || chat->signal != 0) {
             return belay_pass(task);
+        }
+        if (belay_result(task)->code < 0) {
+            belay__chat_complain(chat, BELAY__CHAT_NO_FILE, belay_result(task));
+            BELAY_RETURN(NULL);
         }
         if (self->line.data == NULL) {
             if (chat->terminal) {

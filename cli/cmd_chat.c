@@ -68,7 +68,9 @@ reads_prompt(const struct belay__chat_options *options)
 static void
 drop_prices(void *arg)
 {
-    belay_prices_unref(arg);
+    const struct chat_command *self = arg;
+
+    belay_prices_unref(self->prices);
 }
 
 /* All of a file, for free(); NULL, and *ret_code says why. */
@@ -86,6 +88,7 @@ read_file(const char *path, size_t *ret_len, int *ret_code)
     for (size_t room = 65536; room <= PRICES_MAX; room *= 2) {
         char *grown = realloc(bytes, room);
 
+        *ret_code = BELAY_ENOMEM;
         if (grown == NULL) {
             break;
         }
@@ -128,6 +131,7 @@ read_prices(belay_task *task, struct chat_command *self)
     } else if (code < 0) {
         (void)fprintf(stderr, "belay chat: cannot read '%s': %s\n", path,
             belay_code_text(code));
+        self->chat->exit_code = BELAY__CHAT_NO_FILE;
     }
     return code == 0;
 }
@@ -252,12 +256,12 @@ BELAY_ASYNC(prepare)
     command->prompt = slice_of(chat->options->prompt);
     if (!chat->conversation && reads_prompt(chat->options)) {
         BELAY_TRY(belay__chat_read_all(task, &chat->input, &command->prompt));
-        if (belay_result(task)->code < 0) {
-            if (!belay_result(task)->cancelled && chat->signal == 0) {
-                belay__chat_complain(
-                    chat, BELAY__CHAT_NO_FILE, belay_result(task));
-            }
+        if (belay_result(task)->cancelled || chat->signal != 0) {
             return belay_pass(task);
+        }
+        if (belay_result(task)->code < 0) {
+            belay__chat_complain(chat, BELAY__CHAT_NO_FILE, belay_result(task));
+            BELAY_RETURN(NULL);
         }
     }
     if (!chat->conversation && command->prompt.len == 0) {
@@ -280,11 +284,11 @@ BELAY_ASYNC(chat_command)
         BELAY_AWAIT(belay_stack_enter(task, self->stack,
             belay__signals_open(task, on_signal, chat), NULL));
         if (chat->options->prices_path != NULL) {
+            BELAY_AWAIT(belay_stack_enter(
+                task, self->stack, belay_defer(task, drop_prices, self), NULL));
             if (!read_prices(task, self)) {
                 BELAY_RETURN(NULL);
             }
-            BELAY_AWAIT(belay_stack_enter(task, self->stack,
-                belay_defer(task, drop_prices, self->prices), NULL));
         }
         if (chat->options->sim) {
             BELAY_AWAIT(belay_stack_enter(task, self->stack,

@@ -6,6 +6,7 @@
  */
 #include "cli/key.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -42,4 +43,24 @@ belay__key_take(const char *name)
     explicit_bzero(value, strlen(value));
     (void)unsetenv(name);
     return taken;
+}
+
+bool
+belay__key_on_line(const char *word, int argc, char **argv)
+{
+    static const char name[] = "--api-key-env";
+
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const size_t len = strcspn(argv[i], "=");
+
+        if (len > 4 && len < sizeof(name) - 1
+            && strncmp(argv[i], name, len) == 0) {
+            (void)fprintf(stderr,
+                "belay %s: a key on the command line can be seen by "
+                "everybody; --api-key-env names the variable that holds it\n",
+                word);
+            return true;
+        }
+    }
+    return false;
 }

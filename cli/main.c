@@ -3,9 +3,12 @@
 
 #include <belay/base.h>
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define EXIT_USAGE 2
 
@@ -60,11 +63,29 @@ end_output(void)
     return 0;
 }
 
+/* What is opened later must not take the place of one that was closed. */
+static bool
+open_standard_files(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return fd >= 0;
+}
+
 int
 main(int argc, char **argv)
 {
     const struct word *word;
 
+    if (!open_standard_files()) {
+        return 1;
+    }
     (void)signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
         print_usage(stderr);

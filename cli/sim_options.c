@@ -401,6 +401,9 @@ belay__sim_options_parse(struct belay__sim_options *ret, int argc, char **argv)
     int value;
 
     *ret = (struct belay__sim_options){.quiet = false};
+    if (belay__key_on_line("sim", argc, argv)) {
+        return BELAY__SIM_PARSED_USAGE;
+    }
     while ((value = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         if (value == OPTION_HELP) {
             return show_help() ? BELAY__SIM_PARSED_HELP

@@ -48,11 +48,14 @@ breaks_off(const struct belay__sim_exchange *exchange)
 static uint64_t
 break_at(const struct belay__sim_exchange *exchange, uint64_t count)
 {
+    uint64_t at;
+
     if (!breaks_off(exchange) && !has(exchange, BELAY__FAULT_BAD_JSON)
         && !has(exchange, BELAY__FAULT_ERROR_EVENT)) {
         return count;
     }
-    return (uint64_t)(exchange->fate.where * (double)count);
+    at = (uint64_t)(exchange->fate.where * (double)count);
+    return at < count || count == 0 ? at : count - 1;
 }
 
 struct drip {

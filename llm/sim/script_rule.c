@@ -221,6 +221,7 @@ read_text(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
     if (!belay__json_enter_array(&parsing->json)) {
         return read_one_text(parsing, rule);
     }
+    rule->piece_count = 0; /* a member that comes twice counts once */
     rule->pieces = belay__script_keep(
         parsing->script, (count + 1) * sizeof(*rule->pieces));
     if (rule->pieces == NULL) {
@@ -277,6 +278,7 @@ read_calls(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
     const size_t count = count_elements(parsing);
 
     rule->has_calls = true;
+    rule->call_count = 0;
     rule->calls =
         belay__script_keep(parsing->script, (count + 1) * sizeof(*rule->calls));
     if (rule->calls == NULL) {
@@ -366,6 +368,7 @@ read_headers(
     while (belay__json_next_member(&json, &key)) {
         count++;
     }
+    rule->header_count = 0;
     rule->headers = belay__script_keep(
         parsing->script, (count + 1) * sizeof(*rule->headers));
     if (rule->headers == NULL) {

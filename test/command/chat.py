@@ -201,10 +201,23 @@ def exit_codes():
     for wrong in (["--no-such"], ["a", "b"], ["--format", "x", "a"],
                   ["--max-tokens", "0", "a"], ["--temperature", "hot", "a"],
                   ["--timeout", "0", "a"], ["--budget", "1", "a"],
-                  ["-i", "a"], ["--api-key", "x", "a"],
-                  ["--prices", "/nowhere", "a"]):
+                  ["-i", "a"], ["--api-key", "x", "a"]):
         done = run(*wrong)
         expect(done.returncode == 2 and "chat: " in done.stderr, done)
+    done = run("--prices", "/nowhere", "a")
+    expect(done.returncode == 5 and "/nowhere" in done.stderr, done)
+    for options in ([], ["-i"]):
+        folder = os.open("/", os.O_RDONLY)  # no file to read from
+        done = subprocess.run(command(*options), stdin=folder, text=True,
+                              capture_output=True, timeout=LIMIT,
+                              check=False, env=environment())
+        os.close(folder)
+        expect(done.returncode == 5 and done.stderr.count("belay chat:") == 1,
+               done)
+    done = subprocess.run(["sh", "-c", 'exec "$@" <&-', "sh"] + command(),
+                          text=True, capture_output=True, timeout=LIMIT,
+                          check=False, env=environment())
+    expect(done.returncode == 2 and "empty" in done.stderr, done)
     done = run("--timeout", "1ms", "--stream", "slow")
     expect(done.returncode == 1 and "timed out" in done.stderr, done)
 
