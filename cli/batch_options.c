@@ -23,6 +23,7 @@ enum option_id {
     OPTION_IN_DOUBT,
     OPTION_BASE_URL,
     OPTION_KEY_ENV,
+    OPTION_KEY_FILE,
     OPTION_MODEL,
     OPTION_SIM,
     OPTION_SIM_LATENCY,
@@ -63,6 +64,7 @@ static const struct option options[] = {
     {"in-doubt", required_argument, NULL, OPTION_IN_DOUBT},
     {"base-url", required_argument, NULL, OPTION_BASE_URL},
     {"api-key-env", required_argument, NULL, OPTION_KEY_ENV},
+    {"api-key-file", required_argument, NULL, OPTION_KEY_FILE},
     {"model", required_argument, NULL, OPTION_MODEL},
     {"sim", no_argument, NULL, OPTION_SIM},
     {"sim-latency", required_argument, NULL, OPTION_SIM_LATENCY},
@@ -338,6 +340,9 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     case OPTION_KEY_ENV:
         ret->key_env = text;
         return true;
+    case OPTION_KEY_FILE:
+        ret->key_path = text;
+        return true;
     case OPTION_MODEL:
         ret->batch.model = text;
         return true;
@@ -452,6 +457,10 @@ finish_options(struct belay__batch_options *ret)
     }
     if (opts->base_url == NULL) {
         opts->base_url = DEFAULT_BASE_URL;
+    }
+    if (ret->key_path != NULL) {
+        opts->api_key = belay__key_read("batch", ret->key_path);
+        return opts->api_key != NULL;
     }
     opts->api_key = belay__key_take(ret->key_env);
     return true;

@@ -23,6 +23,7 @@ struct belay__batch_options {
     bool in_order;
     size_t window;
     const char *key_env;
+    const char *key_path; /* or NULL */
     const char *prices_path;
     char *errors_path; /* ours to free */
 };

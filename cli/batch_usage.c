@@ -28,6 +28,7 @@ const char belay__batch_usage[] =
     "                         (default " DEFAULT_BASE_URL ")\n"
     "      --api-key-env NAME the variable that holds the key\n"
     "                         (default " DEFAULT_KEY_ENV "; may be unset)\n"
+    "      --api-key-file FILE  or the file that only you may read\n"
     "      --model NAME       put in place of the model of every line\n"
     "      --sim              send to a simulated server inside this program\n"
     "      --sim-latency TIME how long its answers take (default: no time)\n"

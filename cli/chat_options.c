@@ -47,6 +47,7 @@ static const char usage[] =
     "      --api-key-env NAME the variable that holds the key (default: "
     "OPENAI_API_KEY,\n"
     "                         for messages ANTHROPIC_API_KEY; may be unset)\n"
+    "      --api-key-file FILE  or the file that only you may read\n"
     "      --sim              a simulated server inside this program\n"
     "      --prices FILE      what tokens cost, in litellm's form\n"
     "      --budget USD       spend no more than that; wants --prices\n"
@@ -72,6 +73,7 @@ enum option_id {
     OPTION_FORMAT,
     OPTION_BASE_URL,
     OPTION_KEY_ENV,
+    OPTION_KEY_FILE,
     OPTION_SIM,
     OPTION_PRICES,
     OPTION_BUDGET,
@@ -94,6 +96,7 @@ static const struct option options[] = {
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"base-url", required_argument, NULL, OPTION_BASE_URL},
     {"api-key-env", required_argument, NULL, OPTION_KEY_ENV},
+    {"api-key-file", required_argument, NULL, OPTION_KEY_FILE},
     {"sim", no_argument, NULL, OPTION_SIM},
     {"prices", required_argument, NULL, OPTION_PRICES},
     {"budget", required_argument, NULL, OPTION_BUDGET},
@@ -211,6 +214,9 @@ set_option(struct belay__chat_options *ret, int id, const char *text)
     case OPTION_KEY_ENV:
         ret->key_env = text;
         return true;
+    case OPTION_KEY_FILE:
+        ret->key_path = text;
+        return true;
     case OPTION_SIM:
         ret->sim = true;
         return true;
@@ -234,7 +240,7 @@ set_option(struct belay__chat_options *ret, int id, const char *text)
     }
 }
 
-static void
+static bool
 set_server(struct belay__chat_options *ret)
 {
     const bool messages = ret->format == BELAY_LLM_FORMAT_MESSAGES;
@@ -243,7 +249,7 @@ set_server(struct belay__chat_options *ret)
         ret->max_tokens = MESSAGES_MAX_TOKENS;
     }
     if (ret->sim) {
-        return; /* it needs no key, and shall not see one */
+        return true; /* it needs no key, and shall not see one */
     }
     if (ret->base_url == NULL) {
         ret->base_url = messages ? "https://api.anthropic.com"
@@ -252,7 +258,12 @@ set_server(struct belay__chat_options *ret)
     if (ret->key_env == NULL) {
         ret->key_env = messages ? "ANTHROPIC_API_KEY" : "OPENAI_API_KEY";
     }
+    if (ret->key_path != NULL) {
+        ret->api_key = belay__key_read("chat", ret->key_path);
+        return ret->api_key != NULL;
+    }
     ret->api_key = belay__key_take(ret->key_env);
+    return true;
 }
 
 static bool
@@ -273,8 +284,7 @@ finish_options(struct belay__chat_options *ret)
     if (ret->interactive && ret->prompt != NULL) {
         return complain("--interactive and a PROMPT");
     }
-    set_server(ret);
-    return true;
+    return set_server(ret);
 }
 
 enum belay__chat_parsed

@@ -24,6 +24,7 @@ struct belay__chat_options {
     belay_duration timeout; /* of a turn; 0: none */
     const char *base_url;
     const char *key_env;
+    const char *key_path; /* or NULL */
     const char *api_key;
     const char *ca_file;
     bool allow_http;

@@ -1,4 +1,4 @@
-/* key.c - keys out of the environment.
+/* key.c - keys out of the environment, or a file.
  *
  * A key that is in use is in memory: ours, and that of the library that sends
  * it. What can be done is that nothing of the process outlives it: no core is
@@ -6,10 +6,14 @@
  */
 #include "cli/key.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
@@ -45,6 +49,63 @@ belay__key_take(const char *name)
     return taken;
 }
 
+#define KEY_MAX 16384
+
+/* NULL: `ret` has the first `*ret_len` bytes of the file. */
+static const char *
+read_secret(const char *path, char ret[KEY_MAX], size_t *ret_len)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    const char *why = NULL;
+    struct stat status;
+    ssize_t count = 1;
+
+    *ret_len = 0;
+    if (fd < 0) {
+        return strerror(errno);
+    }
+    if (fstat(fd, &status) < 0) {
+        why = strerror(errno);
+    } else if (S_ISREG(status.st_mode)
+               && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
+        why = "others than its owner have a right to it (chmod 600)";
+    }
+    while (why == NULL && count > 0 && *ret_len < KEY_MAX) {
+        count = read(fd, ret + *ret_len, KEY_MAX - *ret_len);
+        if (count > 0) {
+            *ret_len += (size_t)count;
+        } else if (count < 0 && errno == EINTR) {
+            count = 1;
+        } else if (count < 0) {
+            why = strerror(errno);
+        }
+    }
+    (void)close(fd);
+    return why;
+}
+
+const char *
+belay__key_read(const char *word, const char *path)
+{
+    static char bytes[KEY_MAX + 1];
+    size_t len;
+    const char *why = read_secret(path, bytes, &len);
+
+    bytes[len] = '\0';
+    bytes[strcspn(bytes, "\r\n")] = '\0';
+    if (why == NULL && bytes[0] == '\0') {
+        why = "there is no key in it";
+    }
+    if (why != NULL) {
+        explicit_bzero(bytes, sizeof(bytes));
+        (void)fprintf(
+            stderr, "belay %s: --api-key-file: '%s': %s\n", word, path, why);
+        return NULL;
+    }
+    leave_no_core();
+    return bytes;
+}
+
 bool
 belay__key_on_line(const char *word, int argc, char **argv)
 {
@@ -57,7 +118,8 @@ belay__key_on_line(const char *word, int argc, char **argv)
             && strncmp(argv[i], name, len) == 0) {
             (void)fprintf(stderr,
                 "belay %s: a key on the command line can be seen by "
-                "everybody; --api-key-env names the variable that holds it\n",
+                "everybody; --api-key-env names the variable that holds it, "
+                "--api-key-file the file\n",
                 word);
             return true;
         }

@@ -15,7 +15,7 @@ _belay_files()
 _belay_batch()
 {
     case $1 in
-    -o | --output | --ca-file | --prices) _belay_files ;;
+    -o | --output | --ca-file | --prices | --api-key-file) _belay_files ;;
     --errors)
         _belay_files
         [[ inline == "${COMP_WORDS[COMP_CWORD]}"* ]] && COMPREPLY+=(inline)
@@ -35,7 +35,8 @@ _belay_batch()
     *)
         if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
             _belay_words '-o --output --errors --overwrite --force
-                --retry-failed --in-doubt --base-url --api-key-env --model
+                --retry-failed --in-doubt --base-url --api-key-env
+                --api-key-file --model
                 --sim --sim-latency --sim-faults --allow-http --insecure
                 --ca-file --no-proxy -c --concurrency --start --rpm --tpm
                 --patience --budget --prices --reserve --max-output-tokens
@@ -52,7 +53,7 @@ _belay_batch()
 _belay_chat()
 {
     case $1 in
-    --session | --prices | --ca-file) _belay_files ;;
+    --session | --prices | --ca-file | --api-key-file) _belay_files ;;
     --api-key-env) _belay_words "$(compgen -e)" ;;
     --format) _belay_words 'chat responses messages' ;;
     -m | --model | -s | --system | --max-tokens | --temperature | --timeout \
@@ -60,7 +61,7 @@ _belay_chat()
     *)
         _belay_words '-m --model -s --system --stream -i --interactive --session
             --max-tokens --temperature --timeout --raw --format --base-url
-            --api-key-env --sim --prices --budget --allow-http --insecure
+            --api-key-env --api-key-file --sim --prices --budget --allow-http --insecure
             --ca-file --no-proxy -h --help'
         ;;
     esac

@@ -11,6 +11,7 @@ import contextlib
 import http.server
 import json
 import os
+import pathlib
 import pty
 import re
 import resource
@@ -700,6 +701,33 @@ def test_x1_a_key_comes_from_the_environment_only(where):
                    CANARY)
         expect_code(done, 2)
         assert CANARY not in done.err, done.err
+
+
+def test_x1_a_key_comes_from_a_file_that_nobody_else_reads(where):
+    where.give(1)
+    key = pathlib.Path(where / "key")
+    key.write_text(CANARY + "\n")
+    with Server(lambda body: OK) as server:
+        for mode, code in ((0o644, 2), (0o620, 2), (0o600, 0)):
+            os.chmod(where / "key", mode)
+            done = batch(where, server.url, "--overwrite", "--api-key-file",
+                         where / "key")
+            expect_code(done, code)
+            assert CANARY not in done.err, done.err
+        expect(server.headers[0]["Authorization"], "Bearer " + CANARY)
+        done = subprocess.run(
+            ["sh", "-c", 'exec "$@" 3<&0 </dev/null', "sh", belay, "batch",
+             str(where / "in"), "-o", str(where / "out.jsonl"), "--overwrite",
+             "--base-url", server.url, "--api-key-file", "/dev/fd/3"],
+            input=CANARY.encode(), capture_output=True, timeout=60)
+        expect(done.returncode, 0)
+        expect(server.headers[-1]["Authorization"], "Bearer " + CANARY)
+        for text in ("", "\n"):
+            key.write_text(text)
+            done = batch(where, server.url, "--overwrite", "--api-key-file",
+                         where / "key")
+            expect_code(done, 2)
+        expect(len(server.headers), 2)
 
 
 def test_x2_the_key_is_in_no_output(where):
