@@ -31,6 +31,9 @@ lose_sight(struct belay__gpu_locks *locks, struct belay__gpu_slot *slot)
     lock->in_sight = false;
 }
 
+/* That we wait has to be said again if it could not be said at first: a holder
+ * who asked in that moment whether anybody waits had the file to himself.
+ */
 bool
 belay__gpu_locks_retry(struct belay__gpu_locks *locks)
 {
@@ -41,6 +44,9 @@ belay__gpu_locks_retry(struct belay__gpu_locks *locks)
 
     for (uint32_t i = 0; i < locks->count && locks->foreign > 0; i++) {
         slot = &pool->slots[i];
+        if (locks->slots[i].in_sight) {
+            belay__gpu_lock_want(locks, slot, true);
+        }
         if (slot->state == BELAY_GPU_SLOT_FOREIGN
             && locks->slots[i].not_before_ns <= now
             && belay__gpu_lock_try(locks, slot, now)) {

@@ -19,6 +19,7 @@
 
 static char folder[64];
 static int interruptions; /* of the next calls of flock() */
+static int collisions;    /* of the next shared locks with another's */
 
 /* In front of libc's. */
 int flock(int fd, int operation);
@@ -29,6 +30,11 @@ flock(int fd, int operation)
     if (interruptions > 0) {
         interruptions--;
         errno = EINTR;
+        return -1;
+    }
+    if (collisions > 0 && (operation & LOCK_SH) != 0) {
+        collisions--;
+        errno = EWOULDBLOCK;
         return -1;
     }
     return (int)syscall(SYS_flock, fd, operation);
@@ -174,6 +180,7 @@ Test(gpu_lock, g39_without_exclusive_nobody_looks)
 struct visit {
     bool holds;   /* the stranger has the lock; else it tries, and tries */
     bool says_so; /* that it waits */
+    bool looks;   /* whether anybody waits, before it leaves */
     int leave_ms; /* after that it is given back, as by a death */
     const struct belay_gpu_pool_opts *opts;
     int jobs;
@@ -221,6 +228,9 @@ BELAY_ASYNC(stranger)
     }
     (void)close(self->visit->want_fd);
     BELAY_AWAIT(belay_sleep(task, belay_milliseconds(self->visit->leave_ms)));
+    if (self->visit->looks) {
+        trace(is_locked(0, 0, "want") ? "is wanted" : "nobody waits");
+    }
     trace("leaves");
     (void)close(self->visit->fd);
     BELAY_END;
@@ -304,6 +314,20 @@ Test(gpu_lock, g40_a_stranger_gets_in_between_two_leases)
             .jobs = 3, .hold_ms = 10),
         0));
     expect_trace("0; stranger; leaves; 1; 2");
+}
+
+/* A holder that asks whether anybody waits has the file to himself for an
+ * instant. Who wanted to say so in that instant says it later.
+ */
+Test(gpu_lock, g40_that_somebody_waits_is_said_until_it_is_heard)
+{
+    collisions = 2;
+    cr_expect(eq(int,
+        RUN(visit, .opts = ALONE(.slots = 1), .holds = true, .looks = true,
+            .leave_ms = 1000, .jobs = 1),
+        0));
+    cr_expect(eq(int, collisions, 0));
+    expect_trace("is wanted; leaves; 0");
 }
 
 /* For who does not say that he waits a busy slot is not given up. */
