@@ -77,12 +77,30 @@ retry_in(struct belay__gpu_locks *locks, int64_t span_ns)
         belay__gpu_now(locks->pool) + span_ns);
 }
 
+/* A slot that was given to others, who have not come for it, is ours again
+ * when their time is up, and nothing tells of that: nobody closes its file.
+ */
+static int64_t
+sooner_if_due(const struct belay__gpu_locks *locks, int64_t span_ns)
+{
+    const int64_t now = belay__gpu_now(locks->pool);
+    int64_t left_ns;
+
+    for (uint32_t i = 0; i < locks->count && locks->foreign > 0; i++) {
+        left_ns = locks->slots[i].not_before_ns - now;
+        if (locks->slots[i].in_sight && left_ns > 0 && left_ns < span_ns) {
+            span_ns = left_ns;
+        }
+    }
+    return span_ns;
+}
+
 static void
 retry_now(struct belay__gpu_locks *locks, int64_t else_in_ns)
 {
     const bool any = belay__gpu_locks_retry(locks);
 
-    retry_in(locks, else_in_ns);
+    retry_in(locks, sooner_if_due(locks, else_in_ns));
     if (any) {
         belay__gpu_changed(locks->pool);
     }

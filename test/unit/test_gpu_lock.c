@@ -179,7 +179,8 @@ Test(gpu_lock, g39_without_exclusive_nobody_looks)
 
 struct visit {
     bool holds;   /* the stranger has the lock; else it tries, and tries */
-    bool says_so; /* that it waits */
+    bool says_so; /* that it waits … */
+    bool idles;   /* … but it does not come for it */
     bool looks;   /* whether anybody waits, before it leaves */
     int leave_ms; /* after that it is given back, as by a death */
     const struct belay_gpu_pool_opts *opts;
@@ -220,14 +221,19 @@ struct stranger {
 BELAY_ASYNC(stranger)
 {
     BELAY_BEGIN;
-    if (!self->visit->holds) {
+    if (!self->visit->holds && !self->visit->idles) {
         while (!try_lock(self->visit->fd)) {
             BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
         }
         trace("stranger");
     }
-    (void)close(self->visit->want_fd);
+    if (!self->visit->idles) {
+        (void)close(self->visit->want_fd);
+    }
     BELAY_AWAIT(belay_sleep(task, belay_milliseconds(self->visit->leave_ms)));
+    if (self->visit->idles) {
+        (void)close(self->visit->want_fd);
+    }
     if (self->visit->looks) {
         trace(is_locked(0, 0, "want") ? "is wanted" : "nobody waits");
     }
@@ -314,6 +320,18 @@ Test(gpu_lock, g40_a_stranger_gets_in_between_two_leases)
             .jobs = 3, .hold_ms = 10),
         0));
     expect_trace("0; stranger; leaves; 1; 2");
+}
+
+/* A slot was given to one who waits, and does not take it: after 10 ms it is
+ * the next one's here, and is not left idle for longer.
+ */
+Test(gpu_lock, g40_who_does_not_come_loses_his_turn)
+{
+    cr_expect(eq(int,
+        RUN(visit, .opts = ALONE(.slots = 1), .says_so = true, .idles = true,
+            .leave_ms = 45, .jobs = 3, .hold_ms = 10),
+        0));
+    expect_trace("0; 1; 2; leaves");
 }
 
 /* A holder that asks whether anybody waits has the file to himself for an
