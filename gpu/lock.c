@@ -30,11 +30,22 @@ static const char *const folders[] = {"/run/lock", "/tmp"};
 
 /* ---- forks ---- */
 
+/* Files of slots on which work was left behind: locked until this process ends,
+ * longer than pool and runtime live. So it is malloc()ed, and with the pool,
+ * since leaving must not fail.
+ */
+struct belay__gpu_left {
+    struct belay__gpu_left *next;
+    uint32_t count;
+    int fds[]; /* as many as the pool had slots, at most */
+};
+
 /* A child would keep the locks after its parent's death. So it closes them
  * first of all; those are copies, and the parent's stay locked.
  */
 static pthread_mutex_t registry_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct belay__gpu_locks *registry;
+static struct belay__gpu_left *all_left;
 
 static void
 before_fork(void)
@@ -68,6 +79,11 @@ after_fork_child(void)
         }
     }
     registry = NULL;
+    for (struct belay__gpu_left *at = all_left; at != NULL; at = at->next) {
+        for (uint32_t i = 0; i < at->count; i++) {
+            close_if_open(&at->fds[i]);
+        }
+    }
     (void)pthread_mutex_unlock(&registry_mutex);
 }
 
@@ -101,6 +117,20 @@ unregister_locks(struct belay__gpu_locks *locks)
     if (locks->next != NULL) {
         locks->next->link = locks->link;
     }
+    (void)pthread_mutex_unlock(&registry_mutex);
+}
+
+/* Its owner is the process from now on. */
+static void
+leave_file(struct belay__gpu_left *left, int *fd)
+{
+    (void)pthread_mutex_lock(&registry_mutex);
+    if (left->count == 0) {
+        left->next = all_left;
+        all_left = left;
+    }
+    left->fds[left->count++] = *fd;
+    *fd = -1;
     (void)pthread_mutex_unlock(&registry_mutex);
 }
 
@@ -364,7 +394,7 @@ belay__gpu_lock_leave(struct belay__gpu_slot *slot)
     struct belay__gpu_locks *locks = slot->pool->locks;
 
     if (locks != NULL && locks->slots[slot->index].held) {
-        locks->slots[slot->index].fd = -1; /* open, on purpose */
+        leave_file(locks->left, &locks->slots[slot->index].fd);
     }
 }
 
@@ -524,9 +554,12 @@ belay__gpu_locks_open(
         locks->slots[i] =
             (struct belay__gpu_lock){.fd = -1, .want_fd = -1, .watch = -1};
     }
+    locks->left = calloc(1,
+        sizeof(*locks->left) + pool->slot_count * sizeof(locks->left->fds[0]));
     register_locks(locks);
-    return locks->slots != NULL ? belay__gpu_locks_timer_init(locks)
-                                : BELAY_ENOMEM;
+    return locks->slots != NULL && locks->left != NULL
+               ? belay__gpu_locks_timer_init(locks)
+               : BELAY_ENOMEM;
 }
 
 void
@@ -542,6 +575,9 @@ belay__gpu_locks_free(struct belay__gpu_locks *locks)
     for (uint32_t i = 0; i < locks->count; i++) {
         close_if_open(&locks->slots[i].fd);
         close_if_open(&locks->slots[i].want_fd);
+    }
+    if (locks->left != NULL && locks->left->count == 0) {
+        free(locks->left);
     }
     close_if_open(&locks->inotify);
     belay__timer_fini(locks->pool->runtime, &locks->timer);

@@ -27,6 +27,8 @@ struct belay__gpu_lock {
     int64_t not_before_ns; /* it was given to those who wait: not ours yet */
 };
 
+struct belay__gpu_left;
+
 struct belay__gpu_locks {
     struct belay__gpu_locks *next; /* of all in this process; for forks */
     struct belay__gpu_locks **link;
@@ -34,8 +36,9 @@ struct belay__gpu_locks {
     char folder[BELAY__GPU_LOCK_FOLDER_MAX + 1];
     struct belay__gpu_lock *slots; /* by slot->index */
     uint32_t count;
-    uint32_t foreign; /* slots in that state */
-    uint32_t idle;    /* held for slots that are FREE */
+    uint32_t foreign;             /* slots in that state */
+    uint32_t idle;                /* held for slots that are FREE */
+    struct belay__gpu_left *left; /* room for those that outlive the pool */
 
     /* Waiting for others; lock_wait.c. */
     uint32_t unseen; /* FOREIGN and not in_sight */

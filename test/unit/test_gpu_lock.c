@@ -533,6 +533,60 @@ Test(gpu_lock, g41_neither_exec_nor_fork_inherits_a_lock)
     expect_trace("a+0; 2, in the child 0; locked; a-");
 }
 
+/* A kernel that never ends, and a pool that is left all the same. */
+struct hung {
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    belay_gpu_kernel *kernel;
+};
+
+BELAY_ASYNC(hung)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = SIM ",fault=hang@0:1", .exclusive = true,
+            .lock_folder = folder, .drain_limit = belay_milliseconds(1)),
+        &self->pool)) {
+        gpu_oracle_watch(self->pool, false);
+        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+        BELAY_AWAIT(belay_gpu_build(
+            task, self->lease, BELAY_GPU_SOURCE(.entry = "k"), &self->kernel));
+        BELAY_WITH (belay_move_on(task, belay_milliseconds(5), NULL)) {
+            BELAY_AWAIT(belay_gpu_run_one(task, self->lease,
+                BELAY_GPU_CMD_LAUNCH(self->kernel, 1, 1, NULL, 0)));
+        }
+        BELAY_CHECK(belay_gpu_release(self->lease));
+    }
+    BELAY_END;
+}
+
+/* The device may still be at it: so nobody else gets the slot while this
+ * process lives. But a child of it must not keep the lock for longer.
+ */
+Test(gpu_lock, g41_a_lock_that_is_left_behind_is_not_inherited)
+{
+    belay_clock *clock = belay_clock_new(true);
+    int status = -1;
+    pid_t child;
+
+    /* Not by RUN(), which expects all files to be closed. */
+    cr_expect(eq(int,
+        belay_run(&hung, &(const struct hung){0},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock),
+            NULL),
+        BELAY_GPU_ESTUCK));
+    belay_clock_free(clock);
+    cr_expect(eq(int, count_lock_files(), 1));
+    child = fork();
+    if (child == 0) {
+        _exit(count_lock_files());
+    }
+    cr_assert(eq(int, waitpid(child, &status, 0), child));
+    cr_expect(eq(int, WEXITSTATUS(status), 0));
+    cr_expect(is_locked(0, 0, "lock"));
+}
+
 /* ---- what cannot be opened ---- */
 
 struct picky {
