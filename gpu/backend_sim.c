@@ -28,13 +28,13 @@ enum phase {
 struct slot;
 
 struct device {
-    struct belay__gpusim_device sim;
+    struct belay__gpusim_device *sim;
     struct slot *slots;    /* that are open */
     uint32_t busy[PHASES]; /* slots in each phase */
 };
 
 struct sim {
-    struct belay__gpusim_settings settings;
+    struct belay__gpusim base;
     struct device *devices;
 };
 
@@ -64,7 +64,7 @@ speed(const struct device *device, enum phase phase)
     const double busy = (double)device->busy[phase];
 
     if (phase == PROCESSOR) {
-        return 1 / (1 + device->sim.settings->contention * (busy - 1));
+        return 1 / (1 + device->sim->settings->contention * (busy - 1));
     }
     return phase == COPY ? 1 / busy : 1;
 }
@@ -136,17 +136,10 @@ complete(struct slot *slot)
     }
 }
 
-static const char *
-words_for(int status)
-{
-    return status == BELAY_GPU_ELOST ? "the device is lost (simulated)"
-                                     : "a fault (simulated)";
-}
-
 static void
 fail(struct slot *slot, int status)
 {
-    (void)belay__gpusim_fail(slot->op, status, 1, words_for(status));
+    (void)belay__gpusim_fail(slot->op, status, 1, NULL);
 }
 
 /* What runs on the device ends with it, as soon as the loop turns. */
@@ -203,7 +196,7 @@ begin_cmd(struct slot *slot)
         complete(slot);
         return;
     }
-    ns = belay__gpusim_duration(slot->device->sim.settings, &slot->random,
+    ns = belay__gpusim_duration(slot->device->sim->settings, &slot->random,
         &op->u.run.cmds[slot->cmd], &is_copy);
     ns *= slot->fate.factor;
     if (!is_copy && is_stopped(slot)) {
@@ -245,7 +238,7 @@ static void
 start_run(struct slot *slot)
 {
     slot->cmd = 0;
-    slot->fate = belay__gpusim_fate(&slot->device->sim);
+    slot->fate = belay__gpusim_fate(slot->device->sim);
     if (slot->fate.status == BELAY_GPU_ELOST) {
         lose_others(slot);
         set_phase(slot, FIXED, 0);
@@ -265,7 +258,7 @@ static void
 start_build(struct slot *slot)
 {
     struct belay_gpu_kernel *kernel = slot->op->u.kernel;
-    const double ns = belay__gpusim_build_ns(&slot->device->sim, kernel);
+    const double ns = belay__gpusim_build_ns(slot->device->sim, kernel);
 
     kernel->native = kernel; /* there is nothing to keep */
     if (ns > 0) {
@@ -279,32 +272,23 @@ static int
 allocate(struct slot *slot)
 {
     struct belay__gpu_buffer *buffer = slot->op->u.buffer;
-    const struct belay__gpusim_settings *settings = slot->device->sim.settings;
-    const bool real = buffer->bytes <= settings->real_bytes;
+    const size_t bytes =
+        belay__gpusim_block_bytes(slot->device->sim->settings, buffer->bytes);
     struct belay__gpusim_buffer *made;
     uint64_t charged;
-    size_t bytes = sizeof(*made);
 
-    if (belay__gpusim_charge(&slot->device->sim, buffer->bytes, &charged) < 0) {
+    if (belay__gpusim_charge(slot->device->sim, buffer->bytes, &charged) < 0) {
         return belay__gpusim_fail(
             slot->op, BELAY_GPU_ENOMEM, 2, "out of memory (simulated)");
     }
-    bytes += real ? (size_t)buffer->bytes : 0;
     made = belay__alloc(slot->runtime->memory, bytes);
     if (made == NULL) {
-        slot->device->sim.used_bytes -= charged;
+        slot->device->sim->used_bytes -= charged;
         return belay__gpusim_fail(slot->op, BELAY_GPU_ENOMEM, 0,
             "no host memory to simulate it with");
     }
-    *made = (struct belay__gpusim_buffer){
-        .charged = charged,
-        .bytes = bytes,
-        .data = real ? (unsigned char *)(made + 1) : NULL,
-    };
+    belay__gpusim_block_init(made, bytes, charged);
     belay__gpusim_link(&slot->buffers, made);
-    if (real) {
-        memset(made->data, 0xa5, (size_t)buffer->bytes);
-    }
     buffer->native = made;
     return 0;
 }
@@ -313,14 +297,14 @@ static void
 release(struct slot *slot, struct belay__gpusim_buffer *made)
 {
     belay__gpusim_unlink(&slot->buffers, made);
-    slot->device->sim.used_bytes -= made->charged;
+    slot->device->sim->used_bytes -= made->charged;
     belay__free(slot->runtime->memory, made, made->bytes);
 }
 
 static bool
 is_lost(const struct slot *slot)
 {
-    return slot->device->sim.sticky || slot->device->sim.lost;
+    return belay__gpusim_is_lost(slot->device->sim);
 }
 
 /* Reset and health take as long as an empty kernel. */
@@ -328,7 +312,7 @@ static void
 start_check(struct slot *slot, int status)
 {
     slot->fate.status = status;
-    set_phase(slot, FIXED, slot->device->sim.settings->launch_ns);
+    set_phase(slot, FIXED, slot->device->sim->settings->launch_ns);
 }
 
 static void
@@ -363,7 +347,7 @@ sim_start(void *state, struct belay__gpu_op *op)
         start_check(slot, is_lost(slot) ? BELAY_GPU_ELOST : 0);
         break;
     case BELAY__GPU_RESET:
-        start_check(slot, belay__gpusim_reset(&slot->device->sim));
+        start_check(slot, belay__gpusim_reset(slot->device->sim));
         break;
     case BELAY__GPU_OPEN:
     case BELAY__GPU_CLOSE:
@@ -381,8 +365,8 @@ sim_stop(void *state, uint64_t up_to_seq)
     }
     if (slot->op != NULL && slot->phase == PROCESSOR && is_stopped(slot)) {
         bring_up_to_date(slot->device, belay__clock_now(slot->runtime));
-        if (slot->left_ns > slot->device->sim.settings->stop_ns) {
-            slot->left_ns = slot->device->sim.settings->stop_ns;
+        if (slot->left_ns > slot->device->sim->settings->stop_ns) {
+            slot->left_ns = slot->device->sim->settings->stop_ns;
         }
         arm_all(slot->device);
     }
@@ -399,33 +383,22 @@ sim_load(const char *settings, void **ret, char why[BELAY__GPU_NOTE])
     if (sim == NULL) {
         return BELAY_ENOMEM;
     }
-    code = belay__gpusim_parse(settings, &sim->settings, why);
+    code = belay__gpusim_load(&sim->base, settings, why);
     if (code == 0) {
-        sim->devices = calloc(sim->settings.devices, sizeof(*sim->devices));
+        sim->devices =
+            calloc(sim->base.settings.devices, sizeof(*sim->devices));
         code = sim->devices != NULL ? 0 : BELAY_ENOMEM;
     }
     if (code < 0) {
+        belay__gpusim_unload(&sim->base);
         free(sim);
         return code;
     }
-    for (uint32_t i = 0; i < sim->settings.devices; i++) {
-        belay__gpusim_device_init(&sim->devices[i].sim, &sim->settings, i);
+    for (uint32_t i = 0; i < sim->base.settings.devices; i++) {
+        sim->devices[i].sim = &sim->base.devices[i];
     }
     *ret = sim;
     return 0;
-}
-
-static int
-sim_enumerate(void *state, struct belay__gpu_devinfo *ret, uint32_t room,
-    char why[BELAY__GPU_NOTE])
-{
-    const struct sim *sim = state;
-
-    (void)why;
-    for (uint32_t i = 0; i < sim->settings.devices && i < room; i++) {
-        belay__gpusim_info(&sim->settings, i, &ret[i]);
-    }
-    return (int)sim->settings.devices;
 }
 
 static void
@@ -434,6 +407,7 @@ sim_unload(void *state)
     struct sim *sim = state;
 
     free(sim->devices);
+    belay__gpusim_unload(&sim->base);
     free(sim);
 }
 
@@ -444,33 +418,33 @@ sim_slot_open(void *state, const struct belay__gpu_place *place, void **ret,
     struct sim *sim = state;
     struct device *device = &sim->devices[place->ordinal];
     struct slot *slot;
-    int code = belay__gpusim_open(&device->sim);
+    int code = belay__gpusim_open(device->sim);
 
     if (code < 0) {
-        (void)snprintf(why, BELAY__GPU_NOTE, "%s", words_for(code));
+        (void)snprintf(why, BELAY__GPU_NOTE, "%s", belay__gpusim_words(code));
         return code;
     }
     slot = belay__alloc_zero(place->runtime->memory, sizeof(*slot));
     if (slot == NULL) {
-        belay__gpusim_close(&device->sim);
+        belay__gpusim_close(device->sim);
         return BELAY_ENOMEM;
     }
     code = belay__timer_init(place->runtime, &slot->timer, on_timer);
     if (code < 0) {
         belay__free(place->runtime->memory, slot, sizeof(*slot));
-        belay__gpusim_close(&device->sim);
+        belay__gpusim_close(device->sim);
         return code;
     }
     slot->device = device;
     slot->runtime = place->runtime;
     slot->random = belay__gpusim_stream(
-        sim->settings.seed, (uint64_t)place->device << 8 | place->slot);
+        sim->base.settings.seed, (uint64_t)place->device << 8 | place->slot);
     slot->next = device->slots;
     device->slots = slot;
     device->busy[IDLE]++;
     *ret = slot;
-    *ret_free_bytes = sim->settings.bytes - device->sim.used_bytes
-                      + sim->settings.context_bytes;
+    *ret_free_bytes = sim->base.settings.bytes - device->sim->used_bytes
+                      + sim->base.settings.context_bytes;
     return 0;
 }
 
@@ -489,7 +463,7 @@ sim_slot_close(void *state, bool abandon)
         release(slot, slot->buffers);
     }
     slot->device->busy[slot->phase]--;
-    belay__gpusim_close(&slot->device->sim);
+    belay__gpusim_close(slot->device->sim);
     belay__timer_fini(slot->runtime, &slot->timer);
     belay__free(slot->runtime->memory, slot, sizeof(*slot));
 }
@@ -500,7 +474,7 @@ const struct belay__gpu_driver belay__gpu_sim = {
     .language = BELAY__GPU_SIMULATED,
     .wants = belay__gpusim_wants_none,
     .load = sim_load,
-    .enumerate = sim_enumerate,
+    .enumerate = belay__gpusim_enumerate,
     .unload = sim_unload,
     .slot_open = sim_slot_open,
     .slot_close = sim_slot_close,

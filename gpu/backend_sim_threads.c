@@ -13,8 +13,7 @@
 #include <uv.h>
 
 struct sim {
-    struct belay__gpusim_settings settings;
-    struct belay__gpusim_device *devices;
+    struct belay__gpusim base;
     uv_mutex_t mutex; /* of the devices */
 };
 
@@ -28,13 +27,6 @@ struct slot {
     uint64_t stop_word; /* by mutex */
     struct belay__gpusim_buffer *buffers;
 };
-
-static const char *
-words_for(int status)
-{
-    return status == BELAY_GPU_ELOST ? "the device is lost (simulated)"
-                                     : "a fault (simulated)";
-}
 
 /* Sleeps so long; 0 < ns. True: the operation was stopped meanwhile. */
 static bool
@@ -86,7 +78,7 @@ run_cmd(struct slot *slot, const struct belay__gpu_op *op,
 {
     bool is_copy;
     const double ns = belay__gpusim_duration(
-        &slot->sim->settings, &slot->random, cmd, &is_copy);
+        &slot->sim->base.settings, &slot->random, cmd, &is_copy);
     bool stopped = false;
     uint64_t stop_word;
 
@@ -107,8 +99,7 @@ threads_wait(void *state, struct belay__gpu_op *op)
     struct slot *slot = state;
 
     if (slot->fate.status < 0) {
-        return belay__gpusim_fail(
-            op, slot->fate.status, 1, words_for(slot->fate.status));
+        return belay__gpusim_fail(op, slot->fate.status, 1, NULL);
     }
     if (slot->fate.hang_ns >= 0) {
         hang(slot, slot->fate.hang_ns);
@@ -141,24 +132,22 @@ threads_alloc(void *state, struct belay__gpu_op *op)
 {
     struct slot *slot = state;
     struct belay__gpu_buffer *buffer = op->u.buffer;
-    const bool real = buffer->bytes <= slot->sim->settings.real_bytes;
-    const size_t bytes = sizeof(struct belay__gpusim_buffer)
-                         + (real ? (size_t)buffer->bytes : 0);
+    const size_t bytes =
+        belay__gpusim_block_bytes(&slot->sim->base.settings, buffer->bytes);
     struct belay__gpusim_buffer *made;
     uint64_t charged = 0;
     int code = BELAY_GPU_ELOST;
 
     uv_mutex_lock(&slot->sim->mutex);
-    if (!slot->device->sticky && !slot->device->lost) {
+    if (!belay__gpusim_is_lost(slot->device)) {
         code = belay__gpusim_charge(slot->device, buffer->bytes, &charged);
     }
     uv_mutex_unlock(&slot->sim->mutex);
     if (code < 0) {
         return belay__gpusim_fail(op, code, 2,
-            code == BELAY_GPU_ELOST ? words_for(code)
-                                    : "out of memory (simulated)");
+            code == BELAY_GPU_ELOST ? NULL : "out of memory (simulated)");
     }
-    made = calloc(1, bytes);
+    made = malloc(bytes);
     if (made == NULL) {
         uv_mutex_lock(&slot->sim->mutex);
         slot->device->used_bytes -= charged;
@@ -166,11 +155,7 @@ threads_alloc(void *state, struct belay__gpu_op *op)
         return belay__gpusim_fail(
             op, BELAY_GPU_ENOMEM, 0, "no host memory to simulate it with");
     }
-    *made = (struct belay__gpusim_buffer){
-        .charged = charged,
-        .bytes = bytes,
-        .data = real ? (unsigned char *)(made + 1) : NULL,
-    };
+    belay__gpusim_block_init(made, bytes, charged);
     belay__gpusim_link(&slot->buffers, made);
     buffer->native = made;
     return 0;
@@ -198,11 +183,9 @@ threads_health(void *state, struct belay__gpu_op *op)
     bool lost;
 
     uv_mutex_lock(&slot->sim->mutex);
-    lost = slot->device->sticky || slot->device->lost;
+    lost = belay__gpusim_is_lost(slot->device);
     uv_mutex_unlock(&slot->sim->mutex);
-    return lost ? belay__gpusim_fail(
-               op, BELAY_GPU_ELOST, 1, words_for(BELAY_GPU_ELOST))
-                : 0;
+    return lost ? belay__gpusim_fail(op, BELAY_GPU_ELOST, 1, NULL) : 0;
 }
 
 static int
@@ -214,7 +197,7 @@ threads_reset(void *state, struct belay__gpu_op *op)
     uv_mutex_lock(&slot->sim->mutex);
     code = belay__gpusim_reset(slot->device);
     uv_mutex_unlock(&slot->sim->mutex);
-    return code < 0 ? belay__gpusim_fail(op, code, 1, words_for(code)) : 0;
+    return code < 0 ? belay__gpusim_fail(op, code, 1, NULL) : 0;
 }
 
 static void
@@ -241,34 +224,17 @@ threads_load(const char *settings, void **ret, char why[BELAY__GPU_NOTE])
     if (sim == NULL) {
         return BELAY_ENOMEM;
     }
-    code = belay__gpusim_parse(settings, &sim->settings, why);
+    code = belay__gpusim_load(&sim->base, settings, why);
     if (code == 0) {
-        sim->devices = calloc(sim->settings.devices, sizeof(*sim->devices));
-        code = sim->devices != NULL ? uv_mutex_init(&sim->mutex) : BELAY_ENOMEM;
+        code = uv_mutex_init(&sim->mutex);
     }
     if (code < 0) {
-        free(sim->devices);
+        belay__gpusim_unload(&sim->base);
         free(sim);
         return code;
     }
-    for (uint32_t i = 0; i < sim->settings.devices; i++) {
-        belay__gpusim_device_init(&sim->devices[i], &sim->settings, i);
-    }
     *ret = sim;
     return 0;
-}
-
-static int
-threads_enumerate(void *state, struct belay__gpu_devinfo *ret, uint32_t room,
-    char why[BELAY__GPU_NOTE])
-{
-    const struct sim *sim = state;
-
-    (void)why;
-    for (uint32_t i = 0; i < sim->settings.devices && i < room; i++) {
-        belay__gpusim_info(&sim->settings, i, &ret[i]);
-    }
-    return (int)sim->settings.devices;
 }
 
 static void
@@ -277,7 +243,7 @@ threads_unload(void *state)
     struct sim *sim = state;
 
     uv_mutex_destroy(&sim->mutex);
-    free(sim->devices);
+    belay__gpusim_unload(&sim->base);
     free(sim);
 }
 
@@ -301,7 +267,7 @@ threads_slot_open(void *state, const struct belay__gpu_place *place, void **ret,
     uint64_t *ret_free_bytes, char why[BELAY__GPU_NOTE])
 {
     struct sim *sim = state;
-    struct belay__gpusim_device *device = &sim->devices[place->ordinal];
+    struct belay__gpusim_device *device = &sim->base.devices[place->ordinal];
     struct slot *slot = calloc(1, sizeof(*slot));
     int code = slot != NULL ? slot_init(slot) : BELAY_ENOMEM;
 
@@ -311,11 +277,11 @@ threads_slot_open(void *state, const struct belay__gpu_place *place, void **ret,
     }
     uv_mutex_lock(&sim->mutex);
     code = belay__gpusim_open(device);
-    *ret_free_bytes =
-        sim->settings.bytes - device->used_bytes + sim->settings.context_bytes;
+    *ret_free_bytes = sim->base.settings.bytes - device->used_bytes
+                      + sim->base.settings.context_bytes;
     uv_mutex_unlock(&sim->mutex);
     if (code < 0) {
-        (void)snprintf(why, BELAY__GPU_NOTE, "%s", words_for(code));
+        (void)snprintf(why, BELAY__GPU_NOTE, "%s", belay__gpusim_words(code));
         uv_cond_destroy(&slot->cond);
         uv_mutex_destroy(&slot->mutex);
         free(slot);
@@ -324,7 +290,7 @@ threads_slot_open(void *state, const struct belay__gpu_place *place, void **ret,
     slot->sim = sim;
     slot->device = device;
     slot->random = belay__gpusim_stream(
-        sim->settings.seed, (uint64_t)place->device << 8 | place->slot);
+        sim->base.settings.seed, (uint64_t)place->device << 8 | place->slot);
     *ret = slot;
     return 0;
 }
@@ -354,7 +320,7 @@ const struct belay__gpu_driver belay__gpu_sim_threads = {
     .language = BELAY__GPU_SIMULATED,
     .wants = belay__gpusim_wants_threads,
     .load = threads_load,
-    .enumerate = threads_enumerate,
+    .enumerate = belay__gpusim_enumerate,
     .unload = threads_unload,
     .slot_open = threads_slot_open,
     .build = threads_build,

@@ -347,6 +347,10 @@ void belay__gpu_refuse_all(belay_gpu_pool *pool, int code);
 /* Fails those that cannot be satisfied any more. */
 void belay__gpu_refuse_unsatisfiable(belay_gpu_pool *pool);
 
+/* Counts a request that ends without a lease (acquire.c). */
+void belay__gpu_count_refusal(
+    belay_gpu_pool *pool, const struct belay__gpu_request *request, int code);
+
 /* ---- leases (lease.c) ---- */
 
 /* The request's from this moment on, on these slots, which are taken. */
@@ -363,9 +367,6 @@ void belay__gpu_leases_take_back(belay_gpu_pool *pool, const belay_task *task);
 void belay__gpu_member_left(struct belay__gpu_slot *slot, bool stuck);
 /* The slot of a handle; 0, BELAY_GPU_EINVAL, _ESTALE. */
 int belay__gpu_lease_slot(belay_gpu_lease lease, struct belay__gpu_slot **ret);
-/* Counts a request that ends without a lease. */
-void belay__gpu_count_refusal(
-    belay_gpu_pool *pool, const struct belay__gpu_request *request, int code);
 /* Does the task hold a lease of this pool, or one above it that waits for it
  * in a block inside of its lease?
  */
@@ -438,17 +439,36 @@ void belay__gpu_op_abandon_all(struct belay__gpu_slot *slot);
 /* The graveyard; when the pool is left. */
 void belay__gpu_ops_fini(belay_gpu_pool *pool);
 
-/* ---- memory and kernels (work.c) ---- */
+/* ---- what a task asks of a lease (work.c) ---- */
 
-/* Queues the release of all that the slot's lease had. */
-void belay__gpu_memory_release_all(struct belay__gpu_slot *slot);
+/* The slot of a lease on which something may be asked for. 0, or a code and
+ * the token of the refusal.
+ */
+int belay__gpu_usable_slot(belay_task *task, belay_gpu_lease lease,
+    struct belay__gpu_slot **ret, belay_next *ret_refusal);
+/* Its first lease opens a slot: with its first operation. */
+void belay__gpu_want_open(struct belay__gpu_slot *slot);
 /* An operation that was asked for has ended: 0, or why it has not happened. */
 void belay__gpu_work_ended(struct belay__gpu_op *op, int code);
+
+/* ---- memory (memory.c) ---- */
+
+/* The record of a buffer's handle; 0, BELAY_GPU_EINVAL, _ESTALE. */
+int belay__gpu_memory_of(
+    belay_gpu_buffer buffer, struct belay__gpu_memory **ret);
+void belay__gpu_alloc_ended(struct belay__gpu_op *op, int code);
+void belay__gpu_release_ended(const struct belay__gpu_op *op);
+/* Queues the release of all that the slot's lease had. */
+void belay__gpu_memory_release_all(struct belay__gpu_slot *slot);
 void belay__gpu_stages_free(struct belay__gpu_slot *slot);
-void belay__gpu_kernels_forget(struct belay__gpu_slot *slot);
-void belay__gpu_kernels_free(struct belay__gpu_slot *slot);
 /* Frees the records that are kept for late handles. */
 void belay__gpu_memories_free(belay_gpu_pool *pool);
+
+/* ---- kernels (build.c) ---- */
+
+void belay__gpu_build_ended(struct belay__gpu_op *op, int code);
+void belay__gpu_kernels_forget(struct belay__gpu_slot *slot);
+void belay__gpu_kernels_free(struct belay__gpu_slot *slot);
 
 /* ---- threads (slot_thread.c) ---- */
 

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SMALL_ALIGN 512
@@ -167,8 +168,8 @@ belay__gpusim_perform(const struct belay__gpu_op *op,
 
 /* ---- faults ---- */
 
-void
-belay__gpusim_device_init(struct belay__gpusim_device *device,
+static void
+init_device(struct belay__gpusim_device *device,
     const struct belay__gpusim_settings *settings, uint32_t index)
 {
     *device = (struct belay__gpusim_device){
@@ -310,6 +311,27 @@ belay__gpusim_charge(
     return 0;
 }
 
+size_t
+belay__gpusim_block_bytes(
+    const struct belay__gpusim_settings *settings, uint64_t bytes)
+{
+    const size_t head = sizeof(struct belay__gpusim_buffer);
+
+    return bytes <= settings->real_bytes ? head + (size_t)bytes : head;
+}
+
+void
+belay__gpusim_block_init(
+    struct belay__gpusim_buffer *block, size_t block_bytes, uint64_t charged)
+{
+    *block =
+        (struct belay__gpusim_buffer){.charged = charged, .bytes = block_bytes};
+    if (block_bytes > sizeof(*block)) {
+        block->data = (unsigned char *)(block + 1);
+        memset(block->data, POISON, block_bytes - sizeof(*block));
+    }
+}
+
 void
 belay__gpusim_link(
     struct belay__gpusim_buffer **list, struct belay__gpusim_buffer *buffer)
@@ -394,19 +416,54 @@ belay__gpusim_reset(struct belay__gpusim_device *device)
     return 0;
 }
 
+bool
+belay__gpusim_is_lost(const struct belay__gpusim_device *device)
+{
+    return device->sticky || device->lost;
+}
+
+const char *
+belay__gpusim_words(int status)
+{
+    return status == BELAY_GPU_ELOST ? "the device is lost (simulated)"
+                                     : "a fault (simulated)";
+}
+
 int
 belay__gpusim_fail(
     struct belay__gpu_op *op, int status, int native, const char *text)
 {
     op->status = status;
     op->native = native;
-    (void)snprintf(op->note, sizeof(op->note), "%s", text);
+    (void)snprintf(op->note, sizeof(op->note), "%s",
+        text != NULL ? text : belay__gpusim_words(status));
     return status;
 }
 
-void
-belay__gpusim_info(const struct belay__gpusim_settings *settings,
-    uint32_t index, struct belay__gpu_devinfo *ret)
+/* ---- the object of both drivers ---- */
+
+int
+belay__gpusim_load(
+    struct belay__gpusim *sim, const char *settings, char why[BELAY__GPU_NOTE])
+{
+    const int code = belay__gpusim_parse(settings, &sim->settings, why);
+
+    if (code < 0) {
+        return code;
+    }
+    sim->devices = calloc(sim->settings.devices, sizeof(*sim->devices));
+    if (sim->devices == NULL) {
+        return BELAY_ENOMEM;
+    }
+    for (uint32_t i = 0; i < sim->settings.devices; i++) {
+        init_device(&sim->devices[i], &sim->settings, i);
+    }
+    return 0;
+}
+
+static void
+fill_info(const struct belay__gpusim_settings *settings, uint32_t index,
+    struct belay__gpu_devinfo *ret)
 {
     *ret = (struct belay__gpu_devinfo){
         .bytes = settings->bytes,
@@ -419,4 +476,24 @@ belay__gpusim_info(const struct belay__gpusim_settings *settings,
     (void)snprintf(ret->name, sizeof(ret->name), "sim %u", index);
     (void)snprintf(ret->uid, sizeof(ret->uid), "SIM-%016llx-%u",
         (unsigned long long)settings->seed, index);
+}
+
+int
+belay__gpusim_enumerate(void *state, struct belay__gpu_devinfo *ret,
+    uint32_t room, char why[BELAY__GPU_NOTE])
+{
+    const struct belay__gpusim *sim = state;
+
+    (void)why;
+    for (uint32_t i = 0; i < sim->settings.devices && i < room; i++) {
+        fill_info(&sim->settings, i, &ret[i]);
+    }
+    return (int)sim->settings.devices;
+}
+
+void
+belay__gpusim_unload(struct belay__gpusim *sim)
+{
+    free(sim->devices);
+    sim->devices = NULL;
 }

@@ -101,11 +101,6 @@ struct belay__gpusim_device {
     bool lost;
 };
 
-void belay__gpusim_device_init(struct belay__gpusim_device *device,
-    const struct belay__gpusim_settings *settings, uint32_t index);
-void belay__gpusim_info(const struct belay__gpusim_settings *settings,
-    uint32_t index, struct belay__gpu_devinfo *ret);
-
 /* What is to happen to one operation. */
 struct belay__gpusim_fate {
     int status; /* at its end */
@@ -144,6 +139,15 @@ void belay__gpusim_link(
 void belay__gpusim_unlink(
     struct belay__gpusim_buffer **list, struct belay__gpusim_buffer *buffer);
 
+/* A buffer's block: how large it is, and what it is made of. Its memory is full
+ * of what nobody has written; to be linked. malloc() is for threads only, so
+ * getting it is the driver's.
+ */
+size_t belay__gpusim_block_bytes(
+    const struct belay__gpusim_settings *settings, uint64_t bytes);
+void belay__gpusim_block_init(
+    struct belay__gpusim_buffer *block, size_t block_bytes, uint64_t charged);
+
 /* What allocating does to the device; BELAY_GPU_ENOMEM: it has not so much. */
 int belay__gpusim_charge(
     struct belay__gpusim_device *device, uint64_t bytes, uint64_t *ret_charged);
@@ -153,8 +157,24 @@ double belay__gpusim_build_ns(
 int belay__gpusim_open(struct belay__gpusim_device *device);
 void belay__gpusim_close(struct belay__gpusim_device *device);
 int belay__gpusim_reset(struct belay__gpusim_device *device);
-/* A status, with words. */
+bool belay__gpusim_is_lost(const struct belay__gpusim_device *device);
+/* A status, with words; NULL: the usual ones. */
 int belay__gpusim_fail(
     struct belay__gpu_op *op, int status, int native, const char *text);
+const char *belay__gpusim_words(int status);
+
+/* ---- the object of both drivers ---- */
+
+struct belay__gpusim {
+    struct belay__gpusim_settings settings;
+    struct belay__gpusim_device *devices;
+};
+
+int belay__gpusim_load(
+    struct belay__gpusim *sim, const char *settings, char why[BELAY__GPU_NOTE]);
+/* As in belay__gpu_driver; `state` begins with a struct belay__gpusim. */
+int belay__gpusim_enumerate(void *state, struct belay__gpu_devinfo *ret,
+    uint32_t room, char why[BELAY__GPU_NOTE]);
+void belay__gpusim_unload(struct belay__gpusim *sim);
 
 #endif
