@@ -111,6 +111,8 @@ show_control(char c, char *out)
 static size_t
 show_piece(const char *at, int len, char *out)
 {
+    static const char unknown[] = BELAY__UTF8_REPLACEMENT;
+
     if (len == 1 && (*at == '\n' || *at == '\t' || *at == ' ')) {
         out[0] = *at;
         return 1;
@@ -122,8 +124,8 @@ show_piece(const char *at, int len, char *out)
     if (len == 1) {
         return show_control(*at, out);
     }
-    memcpy(out, BELAY__UTF8_REPLACEMENT, 3);
-    return 3;
+    memcpy(out, unknown, sizeof(unknown) - 1);
+    return sizeof(unknown) - 1;
 }
 
 size_t

@@ -146,6 +146,12 @@ stage_answer(struct asking *asking)
         return code;
     }
     message.content = said_in(&choice);
+    asking->turn->silent =
+        message.content.len == 0 && choice.tool_call_count == 0;
+    if (asking->turn->silent) {
+        asking->staged = true;
+        return 0; /* servers take no message without content */
+    }
     message.tool_calls = calls;
     message.tool_call_count = choice.tool_call_count;
     code = belay__turn_stage(asking->turn, &message);

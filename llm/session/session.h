@@ -49,6 +49,7 @@ struct belay_llm_turn {
     struct belay_ledger ledger;
     uint64_t task_id;           /* that it was opened by */
     belay_cancel_scope *asking; /* round a question under way, or NULL */
+    bool silent;                /* the last answer was without a word */
     bool dropped;
     bool over; /* it was left */
     char id[BELAY__ULID_BYTES];

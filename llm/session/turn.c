@@ -204,11 +204,13 @@ keep(belay_llm_turn *turn, struct belay__history **staged)
 }
 
 static bool
-has_answer(const struct belay__history *history)
+has_answer(const belay_llm_turn *turn)
 {
-    return (belay__said_is(history->said, "assistant")
-               || belay__said_is(history->said, "tool"))
-           && belay__history_open_calls(history) == 0;
+    const struct belay__said *last = turn->history->said;
+
+    return (turn->silent || belay__said_is(last, "assistant")
+               || belay__said_is(last, "tool"))
+           && belay__history_open_calls(turn->history) == 0;
 }
 
 /* What becomes of the turn: kept, or undone; the code of the latter. */
@@ -222,7 +224,7 @@ settle(belay_llm_turn *turn, bool ended_well)
         if (ended_well && empty) {
             return 0;
         }
-        if (ended_well && has_answer(turn->history)) {
+        if (ended_well && has_answer(turn)) {
             keep(turn, &turn->history);
             return 0;
         }
@@ -295,6 +297,7 @@ belay__turn_stage(belay_llm_turn *turn, const struct belay_llm_message *message)
 
     if (code == 0) {
         forget_partial(turn);
+        turn->silent = false;
     }
     return code;
 }

@@ -229,6 +229,24 @@ def check_batch_killed(belay, canary, folder):
     expect(cores, [], "cores")
 
 
+def check_chat(belay, canary, folder):
+    """A conversation that is kept in a file, and errors that quote the key."""
+    with Server() as server:
+        command = [belay, "chat", "--base-url", server.url, "--session",
+                   "talk.json"]
+        more = {"OPENAI_API_KEY": KEY,
+                "BELAY_TRACE": os.path.join(folder, "c.jsonl")}
+        for model, wanted in (("plain", 0), ("!401", 4), ("!400", 1),
+                              ("!html", 1), ("!stream-error", 1)):
+            for option in ("--stream", "--raw"):
+                code, outputs = run([*command, "-m", model, option, "hello"],
+                                    folder, **more)
+                expect(code, wanted,
+                       f"exit code; it said {outputs['stderr']!r}")
+                yield outputs
+        expect(Handler.seen[0][1], f"Bearer {KEY}", "the server has the key")
+
+
 def check_sim(belay, canary, folder):
     """The simulator wants a key, from clients with the right and a wrong one.
     """
@@ -258,7 +276,8 @@ def check_sim(belay, canary, folder):
 
 def main(belay, canary):
     failed = 0
-    for check in (check_library, check_batch, check_batch_killed, check_sim):
+    for check in (check_library, check_batch, check_batch_killed, check_chat,
+                  check_sim):
         folder = tempfile.mkdtemp(prefix="belay-canary-")
         found = []
         try:

@@ -297,6 +297,39 @@ Test(session_turns, l67_a_call_that_was_cut_is_not_complete)
     SCENE(routes, cut_call, .size = 0);
 }
 
+/* Servers refuse messages without content, and would from then on. */
+PLAY(silent_answer)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_llm_chat(task, NULL, "one", &self->reply));
+    cr_expect(zero(sz, belay_llm_reply_text(self->reply).len));
+    drop_reply(self);
+    expect_messages(self->session, "[" U("one") "]");
+    cr_expect(eq(u64, stats_of(self->session).turns, 1));
+    BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_ESTATE))) {
+        BELAY_WITH (belay_llm_turn_open(task, NULL, &self->turn)) {
+            BELAY_CHECK(add(self->turn, belay_llm_message("user", "two")));
+            BELAY_AWAIT(belay_llm_turn_ask(task, self->turn, &self->reply));
+            drop_reply(self);
+            /* That one has no answer. */
+            BELAY_CHECK(add(self->turn, belay_llm_message("user", "three")));
+        }
+    }
+    expect_messages(self->session, "[" U("one") "]");
+    BELAY_AWAIT(belay_llm_chat(task, NULL, "four", &self->reply));
+    drop_reply(self);
+    expect_asked(self->server, 2, "[" U("one") "," U("four") "]");
+    BELAY_END;
+}
+
+Test(session_turns, l68_an_answer_without_a_word_is_no_message)
+{
+    static const struct fault_route routes[] = {FAULT_ON(PATH, SAYS("")),
+        FAULT_ON(PATH, SAYS("")), FAULT_ON(PATH, SAYS("4"))};
+
+    SCENE(routes, silent_answer, .size = 0);
+}
+
 /* ---- streams ---- */
 
 PLAY(streams)

@@ -87,7 +87,8 @@ BELAY_API int belay_llm_turn_add(
  *   turn  of an open block; one task at a time
  *   ret   receives the reply; untouched on failure
  *
- * A failure leaves the turn as it was: one may ask again.
+ * A failure leaves the turn as it was: one may ask again. An answer without a
+ * word is no message; the turn counts as answered.
  *
  * Owner:   *ret is the caller's, for belay_llm_reply_free().
  * Errors:  as belay_llm_complete(), and
