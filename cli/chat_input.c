@@ -123,20 +123,41 @@ struct reading {
     size_t looked_at;
 };
 
+/* The end of the next line, if it is there; one behind a backslash is part of
+ * the line, and the backslash goes.
+ */
+static char *
+find_end(struct reading *reading)
+{
+    struct belay__buffer *bytes = &reading->input->bytes;
+    char *end = NULL;
+
+    while (reading->looked_at < bytes->len) {
+        end = memchr(bytes->data + reading->looked_at, '\n',
+            bytes->len - reading->looked_at);
+        if (end == NULL || end == bytes->data || end[-1] != '\\') {
+            break;
+        }
+        memmove(end - 1, end, (size_t)(bytes->data + bytes->len - end));
+        bytes->len--;
+        reading->looked_at = (size_t)(end - bytes->data);
+        end = NULL;
+    }
+    if (end == NULL) {
+        reading->looked_at = bytes->len;
+    }
+    return end;
+}
+
 /* Is there a line, or the end? Then it is given. */
 static bool
 take(struct reading *reading)
 {
     struct belay__chat_input *input = reading->input;
     struct belay__buffer *bytes = &input->bytes;
-    const size_t from = reading->looked_at;
-    char *end = NULL;
+    const char *end = reading->all ? NULL : find_end(reading);
     size_t len = bytes->len;
 
-    if (!reading->all && bytes->len > from) {
-        end = memchr(bytes->data + from, '\n', bytes->len - from);
-    }
-    reading->looked_at = bytes->len;
     if (end == NULL && !input->at_end) {
         return false;
     }

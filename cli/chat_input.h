@@ -27,7 +27,7 @@ int belay__chat_input_init(struct belay__chat_input *input, int fd);
 void belay__chat_input_fini(struct belay__chat_input *input);
 
 /* An await: the next line, without its end, NUL-terminated; {NULL, 0} at the
- * end of the input. Lives until the next read. Errors: BELAY_EAGAIN woken;
+ * end of the input. A line goes on behind a backslash at its end. Lives until the next read. Errors: BELAY_EAGAIN woken;
  * BELAY_ETOOLARGE the line; codes of the system; BELAY_ECANCELED, flagged.
  */
 belay_next belay__chat_read_line(

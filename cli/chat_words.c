@@ -26,7 +26,8 @@ say_help(void)
                 "/load FILE     go on with one that was kept\n"
                 "/help          this\n"
                 "/quit          leave, as Ctrl-D does\n"
-                "//...          say something that begins with a slash\n",
+                "//...          say something that begins with a slash\n"
+                "...\\           a turn that goes on with the next line\n",
         stderr);
 }
 

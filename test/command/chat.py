@@ -259,6 +259,9 @@ def scripts(folder):
     done = run("-i", stdin="a\n//b\n/reset\nc")  # no line break at the end
     expect(server.said() == ["c"], server.said())
     expect(done.stdout.splitlines()[1] == "You said: /b", done)
+    done = run("-i", stdin="a\\\nb\\\n\nc\\d\\\\\ne\n")
+    expect(server.said() == ["a\nb\n", "You said: a\nb\n", "c\\d\\\ne"],
+           server.said())
     for stdin, code in (("a\n400\nb\n", 1), ("a\n/nope\nb\n", 2),
                         ("a\n/load /nowhere\nb\n", 5), ("a\n/quit\nb\n", 0)):
         done = run("-i", stdin=stdin)
