@@ -1,10 +1,13 @@
 /* w5.c - chat calls, on Belay: N of them, CONC at a time, one task each.
  *
  * The request is written from its parts each time, the answer is parsed.
- * w6 is the same against a server that takes its time.
+ * w6 is the same against a server that takes its time. BENCH_RECORD names a
+ * file into which all is recorded, BENCH_CA one with who may sign for a server
+ * that speaks TLS.
  */
 #include <belay/belay.h>
 #include <belay/llm.h>
+#include <belay/record.h>
 
 #include "bench/bench.h"
 
@@ -96,14 +99,35 @@ BELAY_ASYNC(fan)
 {
     BELAY_BEGIN;
     belay_semaphore_init(&self->free, self->at_once);
-    BELAY_WITH (belay_llm_client_open(
-        task, BELAY_LLM_CLIENT_OPTS(.base_url = self->url), &self->client)) {
+    BELAY_WITH (belay_llm_client_open(task,
+        BELAY_LLM_CLIENT_OPTS(.base_url = self->url,
+            .ca_file = getenv("BENCH_CA")),
+        &self->client)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             for (self->i = 0; self->i < self->requests; self->i++) {
                 BELAY_AWAIT(belay_semaphore_acquire(task, &self->free));
                 BELAY_CHECK(belay_spawn(
                     self->group, request, .fan = self, .number = self->i));
             }
+        }
+    }
+    BELAY_END;
+}
+
+struct recorded_fan {
+    struct fan fan;
+    const char *record; /* NULL: not at all */
+};
+
+BELAY_ASYNC(recorded_fan)
+{
+    BELAY_BEGIN;
+    if (self->record == NULL) {
+        BELAY_AWAIT(belay_call(task, &fan, &self->fan));
+    } else {
+        BELAY_WITH (belay_recorder_open(
+            task, BELAY_RECORDER_OPTS(.path = self->record), NULL)) {
+            BELAY_AWAIT(belay_call(task, &fan, &self->fan));
         }
     }
     BELAY_END;
@@ -127,7 +151,7 @@ main(int argc, char **argv)
     uint64_t tokens = 0;
     uint64_t content = 0;
     uint64_t bad = 0;
-    const struct fan arguments = {
+    const struct fan fan_of = {
         .url = base_of(argc > 3 ? argv[3] : "http://127.0.0.1:8080/v1"),
         .requests = argument(argc, argv, 1, 20000),
         .at_once = (uint32_t)argument(argc, argv, 2, 256),
@@ -135,6 +159,7 @@ main(int argc, char **argv)
         .content = &content,
         .bad = &bad,
     };
+    const struct recorded_fan arguments = {fan_of, getenv("BENCH_RECORD")};
     struct moment start;
     struct moment end;
     char more[96];
@@ -143,7 +168,7 @@ main(int argc, char **argv)
     (void)signal(SIGPIPE, SIG_IGN);
     texts_init();
     start = moment_now();
-    code = belay_run(&fan, &arguments, NULL, NULL);
+    code = belay_run(&recorded_fan, &arguments, NULL, NULL);
     end = moment_now();
     if (code < 0) {
         (void)fprintf(stderr, "w5: %s\n", belay_code_text(code));
@@ -151,6 +176,6 @@ main(int argc, char **argv)
     }
     (void)snprintf(more, sizeof(more), ",\"content\":%llu,\"bad\":%llu",
         (unsigned long long)content, (unsigned long long)bad);
-    report(arguments.requests, start, end, tokens, more);
+    report(fan_of.requests, start, end, tokens, more);
     return bad == 0 ? 0 : 1;
 }

@@ -62,21 +62,47 @@ belay__llm_account_is_free(
            && !client->rated;
 }
 
-int
-belay__llm_account_measure(
-    belay_llm_client *client, struct belay__llm_account *account)
+void
+belay__llm_account_measure(struct belay__llm_account *account)
 {
     const bool no_output = account->size.no_output;
 
     if (!account->measured) {
         belay__request_measure(account->body, &account->size);
         account->size.no_output = no_output;
-        account->size.by_bytes = belay__estimate_bytes(account->body);
         account->measured = true;
     }
-    return account->model != NULL ? 0
-                                  : belay__llm_model_find(&client->models,
-                                      account->size.model, &account->model);
+}
+
+void
+belay__llm_account_weigh(struct belay__llm_account *account)
+{
+    belay__llm_account_measure(account);
+    if (!account->estimated) {
+        account->size.by_bytes = belay__estimate_bytes(account->body);
+        account->estimated = true;
+    }
+}
+
+int
+belay__llm_account_find(belay_llm_client *client,
+    struct belay__llm_account *account, struct belay__rate **ret_rate)
+{
+    struct belay__llm_group *group;
+    int code = 0;
+
+    belay__llm_account_measure(account);
+    if (account->model == NULL) {
+        code = belay__llm_model_find(
+            &client->models, account->size.model, &account->model);
+    }
+    if (code == 0 && ret_rate != NULL) {
+        code = belay__llm_model_group(&client->models, account->model, &group);
+    }
+    if (code == 0 && ret_rate != NULL) {
+        *ret_rate = &group->rate;
+    }
+    return code;
 }
 
 int64_t
@@ -240,16 +266,17 @@ learn_rates(belay_llm_client *client, struct belay__llm_account *account,
 {
     const struct belay__llm_headers headers = {get_header, &reply->http};
     const bool told = reply->attempt.status != 0 && tells_rates(reply);
+    struct belay__rate *rate;
 
     if (client->unlimited || client->closing || (!told && pause_ns == 0)
-        || belay__llm_account_measure(client, account) < 0) {
+        || belay__llm_account_find(client, account, &rate) < 0) {
         return; /* without memory it is learned another time */
     }
     if (pause_ns > 0) {
-        belay__rate_pause(&account->model->group->rate, pause_ns);
+        belay__rate_pause(rate, pause_ns);
     }
     if (told) {
-        belay__rate_learn(&account->model->group->rate, &headers);
+        belay__rate_learn(rate, &headers);
     }
 }
 
@@ -333,6 +360,8 @@ finish_record(const belay_llm_client *client,
         .attempt = &reply->attempt,
         .now = {belay__clock_now(client->runtime)},
         .body = belay_llm_reply_body(reply),
+        .checked =
+            reply->parsed && reply->parse_code == 0 && !reply->answer.live,
         .message = message_of(reply),
         .usage = usage,
         .cost = cost,
@@ -374,9 +403,10 @@ belay__llm_settle(belay_llm_client *client, struct belay__llm_account *account,
     account->admitted = false;
     count(account, reply, &usage);
     cost = cost_of(client, account, reply, usage);
-    if (is_exact(account, &usage) && usage.in_total > 0) {
-        belay__llm_model_learn(account->model, account->size.by_bytes,
-            usage.in_total, usage.out_total);
+    if (account->model != NULL && is_exact(account, &usage)) {
+        belay__llm_model_learn(account->model,
+            account->estimated ? account->size.by_bytes : 0, usage.in_total,
+            usage.out_total);
     }
     settle_budget(account, reply, &usage, cost);
     settle_rates(account, reply, &usage);

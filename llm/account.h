@@ -35,10 +35,13 @@ struct belay__llm_account {
     const struct belay__llm_turn *turn; /* or NULL */
     struct belay_ledger *ledger;        /* or NULL */
     struct belay_slice body;            /* the request, before admit */
+    bool checked;                       /* … which is JSON */
+    struct belay_slice name; /* of the model, or {NULL, 0}: it is in the body */
     /* Of the call. */
     belay_budget *budget;     /* a reference, or NULL */
     belay_recorder *recorder; /* a reference, or NULL */
-    bool measured;
+    bool measured;  /* size is what the body says, else the model only */
+    bool estimated; /* size.by_bytes is there */
     struct belay__request_size size;
     struct belay__llm_model *model; /* NULL until it is asked for */
     /* Of the attempt. */
@@ -92,8 +95,16 @@ void belay__llm_settle(belay_llm_client *client,
 int64_t belay__llm_account_estimate(
     const struct belay__llm_account *account, struct belay_slice text);
 
-/* For admit: reads the request and finds its model. Errors: BELAY_ENOMEM. */
-int belay__llm_account_measure(
-    belay_llm_client *client, struct belay__llm_account *account);
+/* ---- for admit ---- */
+
+/* Reads the request. */
+void belay__llm_account_measure(struct belay__llm_account *account);
+/* And estimates its tokens. */
+void belay__llm_account_weigh(struct belay__llm_account *account);
+/* And finds what is known of its model; with its rates, if they are asked for.
+ * Errors: BELAY_ENOMEM.
+ */
+int belay__llm_account_find(belay_llm_client *client,
+    struct belay__llm_account *account, struct belay__rate **ret_rate);
 
 #endif

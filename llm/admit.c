@@ -103,6 +103,7 @@ record(belay_task *task, struct admit *admit)
         .provider = admit->provider->name,
         .model = account->size.model,
         .body = account->body,
+        .checked = account->checked,
         .secret = belay__llm_client_key(admit->client),
     };
 
@@ -159,10 +160,18 @@ static belay_next
 take_rates(belay_task *task, struct admit *admit)
 {
     struct belay__llm_account *account = admit->account;
-    struct belay__rate *rate = &account->model->group->rate;
+    const belay_llm_client *client = admit->client;
+    struct belay__rate *rate;
 
-    if (admit->client->unlimited) {
+    if (!client->rated && client->models.groups == NULL) {
         return record(task, admit);
+    }
+    if (belay__llm_account_find(admit->client, account, &rate) < 0) {
+        give_back(account);
+        return belay_fail(task, BELAY_ENOMEM, NULL);
+    }
+    if (belay__rate_counts_tokens(rate)) {
+        belay__llm_account_weigh(account);
     }
     expect_use(account, &account->use);
     if (belay__rate_take_now(rate, &account->use)) {
@@ -239,7 +248,7 @@ find_most(const struct admit *admit, struct belay_amount *ret)
     const struct belay__reserve_rules rules = {
         .prices = client->prices,
         .model = priced ? &price : NULL,
-        .estimator = &account->model->estimator,
+        .estimator = account->model != NULL ? &account->model->estimator : NULL,
         .mode = client->expect_input ? BELAY__RESERVE_EXPECTED
                                      : BELAY__RESERVE_STRICT,
         .service_tier = account->size.service_tier,
@@ -255,26 +264,44 @@ find_most(const struct admit *admit, struct belay_amount *ret)
 }
 
 static belay_next
-admit_begin(belay_task *task, void *self)
+hold_room(belay_task *task, struct admit *admit)
 {
-    struct admit *admit = self;
     struct belay__llm_account *account = admit->account;
     struct belay_amount most;
-    int code = belay__llm_account_measure(admit->client, account);
+    int code = 0;
 
-    if (code == 0 && account->budget != NULL) {
+    if (admit->client->expect_input) {
+        belay__llm_account_weigh(account);
+        code = belay__llm_account_find(admit->client, account, NULL);
+    }
+    if (code == 0) {
         code = find_most(admit, &most);
     }
     if (code < 0) {
         return refuse(task, admit, code);
     }
-    if (account->budget == NULL
-        || belay__budget_hold(account->budget, &most, &account->held)) {
+    if (belay__budget_hold(account->budget, &most, &account->held)) {
         return take_rates(task, admit);
     }
     return belay_then(task, room_found,
         BELAY_CALL(wait_room, .client = admit->client,
             .budget = account->budget, .most = most, .ret = &account->held));
+}
+
+static belay_next
+admit_begin(belay_task *task, void *self)
+{
+    struct admit *admit = self;
+    struct belay__llm_account *account = admit->account;
+
+    /* Who only writes it down need not read all of it. */
+    if (account->name.len > 0 && account->budget == NULL) {
+        account->size.model = account->name;
+    } else {
+        belay__llm_account_measure(account);
+    }
+    return account->budget != NULL ? hold_room(task, admit)
+                                   : take_rates(task, admit);
 }
 
 belay_next

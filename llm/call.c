@@ -284,6 +284,20 @@ check_call(const struct call *call)
     return why;
 }
 
+/* The model that was asked for, if that is not for the body to say. */
+static struct belay_slice
+name_of(const struct call *call)
+{
+    const char *name = NULL;
+
+    if (call->kind == KIND_CHAT && call->ask.chat.body.len == 0) {
+        name = call->ask.chat.model;
+    } else if (call->kind == KIND_EMBED) {
+        name = call->ask.embed.model;
+    }
+    return (struct belay_slice){name, name != NULL ? strlen(name) : 0};
+}
+
 static belay_next
 call_start(belay_task *task, void *self)
 {
@@ -311,6 +325,8 @@ call_start(belay_task *task, void *self)
         code = build_body(call);
     }
     call->tries.account.body = call->body;
+    call->tries.account.checked = call->body.data == call->built.data;
+    call->tries.account.name = name_of(call);
     return code < 0 ? end_badly(task, call, code, NULL)
                     : call_attempt(task, call);
 }

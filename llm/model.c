@@ -96,18 +96,32 @@ group_new(struct belay__llm_models *models, struct belay_slice name)
     return group;
 }
 
-static struct belay__llm_group *
-find_group(struct belay__llm_models *models, struct belay_slice model)
+int
+belay__llm_model_group(struct belay__llm_models *models,
+    struct belay__llm_model *model, struct belay__llm_group **ret)
 {
-    const struct belay_slice name =
-        models->group_fn != NULL ? models->group_fn(model, models->group_arg)
-                                 : model;
+    struct belay_slice name = {model->name, model->len};
     struct belay__llm_group *group = models->groups;
 
+    if (model->group != NULL) {
+        *ret = model->group;
+        return 0;
+    }
+    if (models->group_fn != NULL) {
+        name = models->group_fn(name, models->group_arg);
+    }
     while (group != NULL && !is_name(name, group->name, group->len)) {
         group = group->next;
     }
-    return group != NULL ? group : group_new(models, name);
+    if (group == NULL) {
+        group = group_new(models, name);
+    }
+    if (group == NULL) {
+        return BELAY_ENOMEM;
+    }
+    model->group = group;
+    *ret = group;
+    return 0;
 }
 
 static struct belay__llm_model *
@@ -151,11 +165,6 @@ belay__llm_model_find(struct belay__llm_models *models, struct belay_slice name,
     model->len = name.len;
     if (name.len > 0) {
         memcpy(model->name, name.data, name.len);
-    }
-    model->group = find_group(models, name);
-    if (model->group == NULL) {
-        belay__free(models->runtime->memory, model, bytes);
-        return BELAY_ENOMEM;
     }
     model->next = models->first;
     models->first = model;

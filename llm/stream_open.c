@@ -90,6 +90,11 @@ belay__llm_stream_build(belay_llm_stream *stream)
         stream->provider, &stream->chat, stream->wish, &stream->built);
     stream->body = belay__buffer_slice(&stream->built);
     stream->tries.account.body = stream->body;
+    stream->tries.account.checked = true;
+    if (stream->chat.model != NULL) {
+        stream->tries.account.name = (struct belay_slice){
+            stream->chat.model, strlen(stream->chat.model)};
+    }
     return code;
 }
 

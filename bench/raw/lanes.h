@@ -4,7 +4,8 @@
  * with one easy handle that keeps its options, one uv_poll_t per connection,
  * the connections spread over as many multi handles as make sense. No tasks,
  * no cancel, no limits. A program includes this once and defines what is done
- * with an answer: on_body() and lane_ended().
+ * with an answer: on_body() and lane_ended(). BENCH_CA in the environment
+ * names a file with who may sign for a server that speaks TLS.
  */
 #ifndef BELAY_BENCH_RAW_LANES_H
 #define BELAY_BENCH_RAW_LANES_H
@@ -48,6 +49,7 @@ static struct {
     uv_loop_t *loop;
     struct watch *watches[FDS_MAX];
     CURLU *url;
+    const char *ca_file; /* who may sign for the server; NULL: no TLS */
     struct curl_slist *headers;
     char system_text[512];
     char user_text[1024];
@@ -343,8 +345,14 @@ lane_init(struct lane *lane, struct group *group)
     (void)curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_POST, 1L);
     (void)curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    (void)curl_easy_setopt(
-        easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    /* HTTP/2 is for TLS only; what is to come goes over what there is. */
+    (void)curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
+        run.ca_file != NULL ? (long)CURL_HTTP_VERSION_2TLS
+                            : (long)CURL_HTTP_VERSION_1_1);
+    if (run.ca_file != NULL) {
+        (void)curl_easy_setopt(easy, CURLOPT_CAINFO, run.ca_file);
+        (void)curl_easy_setopt(easy, CURLOPT_PIPEWAIT, 1L);
+    }
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, run.headers);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, lane);
@@ -356,6 +364,7 @@ static void
 request_init(const char *url, int bare)
 {
     run.url = curl_url();
+    run.ca_file = getenv("BENCH_CA");
     must(run.url != NULL
              && curl_url_set(run.url, CURLUPART_URL, url, 0) == CURLUE_OK,
         "not a URL");

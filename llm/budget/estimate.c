@@ -17,36 +17,33 @@
 #define LEARNED_ENOUGH 20 /* for a 95th percentile */
 #define MARGIN_UNLEARNED 1.6
 
-enum class { WORD, DIGIT, MARK, ACCENT, WIDE, FOLLOWING };
+/* A byte's rate, by its class; what follows a leading byte is counted with it.
+ */
+#define ALL(r) r, r, r, r, r, r, r, r, r, r, r, r, r, r, r, r
+#define W WORD_RATE
+#define D DIGIT_RATE
+#define M MARK_RATE
 
-static enum class class_of(unsigned char byte) {
-    const unsigned char letter = byte | 0x20;
-
-    if (byte >= 0x80){return byte < 0xc0   ? FOLLOWING
-                             : byte < 0xe0 ? ACCENT
-                                           : WIDE;}
-if ((letter >= 'a' && letter <= 'z') || byte == ' ')
-{
-    return WORD;
-}
-return byte >= '0' && byte <= '9' ? DIGIT : MARK;
-}
+static const uint16_t rates[256] = {
+    ALL(M), ALL(M),                                 /* controls */
+    W, M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, /* blank to slash */
+    D, D, D, D, D, D, D, D, D, D, M, M, M, M, M, M, /* digits */
+    M, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, /* @, A to O */
+    W, W, W, W, W, W, W, W, W, W, W, M, M, M, M, M, /* P to Z */
+    M, W, W, W, W, W, W, W, W, W, W, W, W, W, W, W, /* `, a to o */
+    W, W, W, W, W, W, W, W, W, W, W, M, M, M, M, M, /* p to z */
+    ALL(0), ALL(0), ALL(0), ALL(0),                 /* what follows */
+    ALL(2 * ACCENT_RATE), ALL(2 * ACCENT_RATE),     /* two bytes */
+    ALL(3 * WIDE_RATE), ALL(3 * WIDE_RATE),         /* three and four */
+};
 
 int64_t
 belay__estimate_bytes(struct belay_slice text)
 {
-    static const int64_t rates[] = {
-        [WORD] = WORD_RATE,
-        [DIGIT] = DIGIT_RATE,
-        [MARK] = MARK_RATE,
-        [ACCENT] = 2 * ACCENT_RATE,
-        [WIDE] = 3 * WIDE_RATE,
-        [FOLLOWING] = 0, /* counted with the byte that leads */
-    };
     int64_t thousandths = 0;
 
     for (size_t i = 0; i < text.len; i++) {
-        thousandths += rates[class_of((unsigned char)text.data[i])];
+        thousandths += rates[(unsigned char)text.data[i]];
     }
     return (thousandths + 999) / 1000;
 }

@@ -215,6 +215,17 @@ abort_wait(belay_task *task)
 }
 
 bool
+belay__rate_counts_tokens(const struct belay__rate *limiter)
+{
+    for (int i = 0; i < BELAY__RATE_KINDS; i++) {
+        if (i != BELAY__RATE_REQUESTS && limiter->buckets[i].per_minute > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool
 belay__rate_take_now(struct belay__rate *limiter, struct belay__rate_use *use)
 {
     const int64_t now_ns = belay__clock_now(limiter->runtime);

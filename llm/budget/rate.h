@@ -70,6 +70,9 @@ void belay__rate_close(struct belay__rate *limiter);
 /* Nothing is taken any more. {0} is fine. */
 void belay__rate_fini(struct belay__rate *limiter);
 
+/* Is any bucket but that of requests limited? */
+bool belay__rate_counts_tokens(const struct belay__rate *limiter);
+
 /* An await: takes use->count, as soon as there is enough and those before it
  * have gone. Cancellation point. On failure nothing is taken. Errors:
  * BELAY_ECLOSED.

@@ -287,6 +287,7 @@ start_row(const belay_recorder *recorder,
     struct belay__row row = {
         .kind = BELAY__ROW_START,
         .number = start->number,
+        .checked = start->checked && recorder->opts.redact == NULL,
         .started_us = unix_us(),
         .texts =
             {
@@ -380,6 +381,7 @@ end_row(const belay_recorder *recorder, const struct belay__record_end *end,
     struct belay__row row = {
         .kind = BELAY__ROW_END,
         .status = end->status,
+        .checked = end->checked && recorder->opts.redact == NULL,
         .ended_us = now_us,
         .cost = end->cost,
         .texts =

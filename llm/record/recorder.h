@@ -40,6 +40,7 @@ struct belay__record_start {
     const char *provider;      /* the wire format's name */
     struct belay_slice model;  /* that is asked for */
     struct belay_slice body;   /* the request's JSON */
+    bool checked;              /* … it is; else that is found out */
     struct belay_slice secret; /* a key, which no text may show */
 };
 
@@ -56,6 +57,7 @@ struct belay__record_end {
     belay_time now;
     struct belay_slice model; /* that has answered */
     struct belay_slice body;  /* the answer's JSON, or its text */
+    bool checked;             /* it is known to be JSON */
     struct belay_slice request_id;
     struct belay_slice message; /* of an error */
     struct belay_slice end;     /* the server's word for why it ends */

@@ -30,6 +30,7 @@ enum {
 struct belay__row {
     struct belay__row *next;
     size_t bytes; /* of the block */
+    bool checked; /* the body is JSON */
     enum belay__row_kind kind;
     char attempt[BELAY__ULID_BYTES];
     struct belay_slice texts[BELAY__TEXT_COUNT];

@@ -164,14 +164,14 @@ key_hash(
 /* JSON as JSON, anything else as a string. */
 static void
 key_body(struct belay__json_writer *line, const struct jsonl *jsonl,
-    struct belay_slice body)
+    struct belay_slice body, bool checked)
 {
     if (body.len == 0) {
         return;
     }
     if (jsonl->opts.text == BELAY_RECORD_HASHES) {
         key_hash(line, "body_sha256", body);
-    } else if (belay__json_check(body, NULL, NULL) == 0) {
+    } else if (checked || belay__json_check(body, NULL, NULL) == 0) {
         belay__json_key(line, "body");
         belay__json_raw_line(line, body);
     } else {
@@ -191,7 +191,7 @@ write_start(struct belay__json_writer *line, const struct jsonl *jsonl,
     key_text(line, "provider", row->texts[BELAY__TEXT_PROVIDER]);
     key_text(line, "model", row->texts[BELAY__TEXT_MODEL]);
     key_int(line, "started_us", row->started_us);
-    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY]);
+    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
 }
 
 static void
@@ -252,7 +252,7 @@ write_end(struct belay__json_writer *line, const struct jsonl *jsonl,
         belay__json_key(line, "cost_at_least");
         belay__json_bool(line, true);
     }
-    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY]);
+    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
 }
 
 static int

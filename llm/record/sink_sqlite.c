@@ -401,6 +401,20 @@ add_owners(struct sqlite *sqlite, const struct belay__row *row, char *why)
     return code;
 }
 
+/* Of what it asks for, not of its bytes: the conversation is hashed already. A
+ * body that is no object, which has no parts, counts as it is.
+ */
+static void
+hash_request(struct belay_slice body, struct belay_slice params,
+    const struct belay__hash *tip, struct belay__hash *ret)
+{
+    const struct belay_slice conversation = {
+        (const char *)tip->bytes, sizeof(tip->bytes)};
+
+    belay__message_hash(NULL, conversation,
+        params.len > 0 || body.len == 0 ? params : body, ret);
+}
+
 static int
 write_start(struct sqlite *sqlite, const struct belay__row *row, char *why)
 {
@@ -408,12 +422,14 @@ write_start(struct sqlite *sqlite, const struct belay__row *row, char *why)
     struct adding adding = {sqlite, why};
     struct belay__hash request = {{0}};
     struct belay__hash tip = {{0}};
+    struct belay_slice params = {NULL, 0};
     bool any = false;
     int code = add_owners(sqlite, row, why);
 
     if (code == 0 && body.len > 0) {
-        belay__hash_of(body, &request);
         code = belay__messages_each(body, add_message, &adding, &tip, &any);
+        params = params_of(sqlite, body);
+        hash_request(body, params, &tip, &request);
     }
     if (code < 0) {
         return code;
@@ -427,7 +443,7 @@ write_start(struct sqlite *sqlite, const struct belay__row *row, char *why)
     (void)bind_text(sqlite, START, 7, row->texts[BELAY__TEXT_PROVIDER]);
     (void)bind_text(sqlite, START, 8, row->texts[BELAY__TEXT_MODEL]);
     if (sqlite->opts.text == BELAY_RECORD_TEXT) {
-        (void)bind_text(sqlite, START, 9, params_of(sqlite, body));
+        (void)bind_text(sqlite, START, 9, params);
     }
     (void)bind_hash(sqlite, START, 10, body.len > 0 ? &request : NULL);
     (void)bind_hash(sqlite, START, 11, any ? &tip : NULL);
