@@ -22,6 +22,8 @@ static const struct word words[] = {
     {"batch", belay__cmd_batch,
         "send a file of requests, write a file of replies"},
     {"chat", belay__cmd_chat, "talk with a model"},
+    {"doctor", belay__cmd_doctor,
+        "tell what is here, and what is wrong with it"},
 #if BELAY_CLI_GPU
     {"gpu", belay__cmd_gpu, "list GPUs; show how tasks share them"},
 #endif

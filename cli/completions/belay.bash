@@ -67,6 +67,19 @@ _belay_chat()
     esac
 }
 
+_belay_doctor()
+{
+    case $1 in
+    --api-key-env) _belay_words "$(compgen -e)" ;;
+    --ca-file | --prices) _belay_files ;;
+    --base-url | --timeout) ;;
+    *)
+        _belay_words '--base-url --api-key-env --messages --timeout
+            --allow-http --insecure --ca-file --prices --json -h --help'
+        ;;
+    esac
+}
+
 _belay_sim()
 {
     case $1 in
@@ -129,13 +142,14 @@ _belay()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _belay_words 'batch chat gpu sim --help --version'
+        _belay_words 'batch chat doctor gpu sim --help --version'
         return
     fi
     case ${COMP_WORDS[1]} in
     batch) _belay_batch "$previous" ;;
     chat) _belay_chat "$previous" ;;
     gpu) _belay_gpu "$previous" ;;
+    doctor) _belay_doctor "$previous" ;;
     sim) _belay_sim "$previous" ;;
     esac
 }

@@ -4,6 +4,7 @@ complete -c belay -f
 complete -c belay -n __fish_use_subcommand -a batch -d 'Send a file of requests, write a file of replies'
 complete -c belay -n __fish_use_subcommand -a chat -d 'Talk with a model'
 complete -c belay -n __fish_use_subcommand -a gpu -d 'List GPUs, show how tasks share them'
+complete -c belay -n __fish_use_subcommand -a doctor -d 'Tell what is here, and what is wrong with it'
 complete -c belay -n __fish_use_subcommand -a sim -d 'A simulated model server'
 complete -c belay -n __fish_use_subcommand -s h -l help -d 'Show the words'
 complete -c belay -n __fish_use_subcommand -l version -d 'Show the version'
@@ -97,6 +98,18 @@ complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcomman
 # belay gpu list
 complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from list' -l json -d 'As one JSON object'
 complete -c belay -n '__fish_seen_subcommand_from gpu; and __fish_seen_subcommand_from list' -s h -l help -d 'Show a summary'
+
+# belay doctor
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l base-url -x -d 'Ask this server for its models'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l api-key-env -x -a '(set -nx)' -d 'With the key in this variable'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l messages -d 'It speaks Messages'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l timeout -x -d 'For a connection, and again for an answer'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l allow-http -d 'Plain HTTP to other machines'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l insecure -d 'Any certificate will do'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l ca-file -r -F -d 'Authorities'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l prices -r -F -d 'Read this price file'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -l json -d 'As one JSON object'
+complete -c belay -n '__fish_seen_subcommand_from doctor' -s h -l help -d 'Show a summary'
 
 # belay sim
 complete -c belay -n '__fish_seen_subcommand_from sim' -l host -x -d 'Where to listen'
