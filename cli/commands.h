@@ -12,6 +12,7 @@ int belay__cmd_doctor(int argc, char **argv);
 int belay__cmd_gpu(int argc, char **argv);
 int belay__cmd_gpu_demo(int argc, char **argv); /* of the word above */
 int belay__cmd_gpu_list(int argc, char **argv);
+int belay__cmd_log(int argc, char **argv);
 int belay__cmd_sim(int argc, char **argv);
 
 #endif

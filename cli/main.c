@@ -27,6 +27,7 @@ static const struct word words[] = {
 #if BELAY_CLI_GPU
     {"gpu", belay__cmd_gpu, "list GPUs; show how tasks share them"},
 #endif
+    {"log", belay__cmd_log, "show what a recorder has written"},
     {"sim", belay__cmd_sim, "a simulated model server, to test against"},
 };
 

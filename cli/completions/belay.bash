@@ -80,6 +80,20 @@ _belay_doctor()
     esac
 }
 
+_belay_log()
+{
+    case $1 in
+    -n | --last | --session | --show) ;;
+    *)
+        if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
+            _belay_words '-n --last --session --show --cost --json -h --help'
+        else
+            _belay_files
+        fi
+        ;;
+    esac
+}
+
 _belay_sim()
 {
     case $1 in
@@ -142,7 +156,7 @@ _belay()
 
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        _belay_words 'batch chat doctor gpu sim --help --version'
+        _belay_words 'batch chat doctor gpu log sim --help --version'
         return
     fi
     case ${COMP_WORDS[1]} in
@@ -150,6 +164,7 @@ _belay()
     chat) _belay_chat "$previous" ;;
     gpu) _belay_gpu "$previous" ;;
     doctor) _belay_doctor "$previous" ;;
+    log) _belay_log "$previous" ;;
     sim) _belay_sim "$previous" ;;
     esac
 }

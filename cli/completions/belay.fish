@@ -5,6 +5,7 @@ complete -c belay -n __fish_use_subcommand -a batch -d 'Send a file of requests,
 complete -c belay -n __fish_use_subcommand -a chat -d 'Talk with a model'
 complete -c belay -n __fish_use_subcommand -a gpu -d 'List GPUs, show how tasks share them'
 complete -c belay -n __fish_use_subcommand -a doctor -d 'Tell what is here, and what is wrong with it'
+complete -c belay -n __fish_use_subcommand -a log -d 'Show what a recorder has written'
 complete -c belay -n __fish_use_subcommand -a sim -d 'A simulated model server'
 complete -c belay -n __fish_use_subcommand -s h -l help -d 'Show the words'
 complete -c belay -n __fish_use_subcommand -l version -d 'Show the version'
@@ -110,6 +111,14 @@ complete -c belay -n '__fish_seen_subcommand_from doctor' -l ca-file -r -F -d 'A
 complete -c belay -n '__fish_seen_subcommand_from doctor' -l prices -r -F -d 'Read this price file'
 complete -c belay -n '__fish_seen_subcommand_from doctor' -l json -d 'As one JSON object'
 complete -c belay -n '__fish_seen_subcommand_from doctor' -s h -l help -d 'Show a summary'
+
+# belay log
+complete -c belay -n '__fish_seen_subcommand_from log' -s n -l last -x -d 'So many attempts'
+complete -c belay -n '__fish_seen_subcommand_from log' -l session -x -d 'Those of a session'
+complete -c belay -n '__fish_seen_subcommand_from log' -l show -x -d 'With all that was said'
+complete -c belay -n '__fish_seen_subcommand_from log' -l cost -d 'Tokens and cost of each model'
+complete -c belay -n '__fish_seen_subcommand_from log' -l json -d 'Lines of JSON'
+complete -c belay -n '__fish_seen_subcommand_from log' -s h -l help -d 'Show a summary'
 
 # belay sim
 complete -c belay -n '__fish_seen_subcommand_from sim' -l host -x -d 'Where to listen'

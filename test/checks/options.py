@@ -15,7 +15,7 @@ import subprocess
 import sys
 
 WORDS = {"batch": "batch_options.c", "chat": "chat_options.c",
-         "doctor": "cmd_doctor.c", "sim": "sim_options.c",
+         "doctor": "cmd_doctor.c", "log": "cmd_log.c", "sim": "sim_options.c",
          "gpu demo": "gpu_demo_options.c", "gpu list": "gpu_list.c"}
 SHELLS = {"bash": "belay.bash", "zsh": "_belay", "fish": "belay.fish"}
 NAME = "[a-z0-9][a-z0-9-]*"

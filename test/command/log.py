@@ -1,0 +1,334 @@
+#!/usr/bin/env python3
+"""`belay log` as a user runs it, on records that the library has written.
+
+usage: log.py BELAY RECORDED [NAME...]
+
+Runs the functions below whose names begin with test_, or those named, for
+SQLite and for lines of JSON alike. Nothing leaves loopback.
+"""
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+LIMIT_S = 60
+KINDS = ("calls.db", "calls.jsonl")
+
+belay = recorded = None  # the command, and what writes records
+
+
+@contextlib.contextmanager
+def simulator(*options):
+    with subprocess.Popen(
+            [belay, "sim", "--port", "0", "--quiet", "--tool-calls", "0",
+             *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def writing(url, path, form="chat", turns=3):
+    """A process that has made its calls and holds the record open."""
+    with subprocess.Popen(
+            [recorded, url, path, form, str(turns)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "done\n"
+        try:
+            yield process
+        finally:
+            process.stdin.close()
+            process.wait(LIMIT_S)
+
+
+def record(url, path, form="chat", turns=3):
+    with writing(url, path, form, turns):
+        pass
+
+
+class Log:
+    def __init__(self, *arguments):
+        done = subprocess.run([belay, "log", *arguments], check=False,
+                              stdin=subprocess.DEVNULL, capture_output=True,
+                              timeout=LIMIT_S)
+        self.code = done.returncode
+        self.out, self.err = done.stdout.decode(), done.stderr.decode()
+        self.lines = self.out.splitlines()
+
+    def json(self):
+        return [json.loads(line) for line in self.lines]
+
+    def good(self):
+        assert self.code == 0, (self.code, self.out, self.err)
+        return self
+
+
+@contextlib.contextmanager
+def places():
+    """A path for each kind of record."""
+    with tempfile.TemporaryDirectory(prefix="belay-") as folder:
+        yield [os.path.join(folder, kind) for kind in KINDS]
+
+
+def test_l74_lists_the_last_attempts():
+    with simulator("--tokens", "5") as url, places() as paths:
+        for path in paths:
+            record(url, path)
+            log = Log(path).good()
+            assert len(log.lines) == 5, log.out
+            assert log.lines[0].split()[:2] == ["TIME", "(UTC)"]
+            for n, line in enumerate(log.lines[1:]):
+                assert " ok " in line, line
+                assert (" m " if n < 3 else " other ") in line, line
+            rows = Log(path, "--json").good().json()
+            assert [row["model"] for row in rows] == ["m"] * 3 + ["other"]
+            assert all(row["status"] == "ok" and row["http_status"] == 200
+                       for row in rows)
+            assert [row["attempt"] for row in rows] == sorted(
+                row["attempt"] for row in rows)
+            assert rows[0]["in_total"] == 4 and rows[0]["out_total"] == 5
+            # 4 tokens at 2.5e-06 and 5 at 1e-05, in picodollars.
+            assert rows[0]["cost_picodollars"] == 60000000, rows[0]
+            assert rows[3]["cost_at_least"] is True, rows[3]
+            assert rows[0]["provider"] == "chat" and rows[0]["request_id"]
+            two = Log(path, "-n", "2", "--json").good().json()
+            assert two == rows[2:]
+            assert Log(path, "--last", "0", "--json").json() == rows
+
+
+def test_l71_lists_those_of_a_session():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            record(url, path)
+            record(url, path, turns=1)
+            rows = Log(path, "--json").good().json()
+            assert len(rows) == 6
+            session = rows[0]["session"]
+            mine = Log(path, "--session", session, "--json").good().json()
+            assert len(mine) == 3, mine
+            assert {row["session"] for row in mine} == {session}
+            assert Log(path, "--session", "no-such", "--json").good().json() \
+                == []
+
+
+def test_l52_cost_of_each_model():
+    with simulator("--tokens", "5") as url, places() as paths:
+        for path in paths:
+            record(url, path)
+            m, other = Log(path, "--cost", "--json").good().json()
+            assert m["model"] == "m" and m["attempts"] == m["ok"] == 3, m
+            rows = Log(path, "--json").json()
+            assert m["cost_picodollars"] == sum(
+                row["cost_picodollars"] for row in rows[:3])
+            assert m["in_total"] == sum(row["in_total"] for row in rows[:3])
+            assert "cost_at_least" not in m
+            assert other["model"] == "other" and other["cost_at_least"]
+            lines = Log(path, "--cost").good().lines
+            assert lines[0].split() == ["MODEL", "ATTEMPTS", "OK", "IN", "OUT",
+                                        "USD"]
+            assert lines[2].split()[-1] == "?", lines
+
+
+def test_l75_shows_all_that_was_said():
+    with simulator("--tokens", "5") as url, places() as paths:
+        for form in ("chat", "responses", "messages"):
+            for path in paths:
+                name = path + "." + form
+                record(url, name, form)
+                rows = Log(name, "--json").good().json()
+                third = rows[2]
+                shown, = Log(name, "--show", third["turn"],
+                             "--json").good().json()
+                assert shown["attempt"] == third["attempt"]
+                roles = [m["role"] for m in shown["messages"]]
+                assert roles[0] == "system" and roles.count("user") == 3
+                assert roles.count("assistant") == 2, roles
+                assert "question 2" in json.dumps(shown["messages"][-1])
+                assert shown["answer"]["model"] == "m", shown
+                text = Log(name, "--show", third["attempt"]).good()
+                said = text.out.split("--- ")
+                assert said[1] == "system\nbe brief\n", said[1]
+                assert said[-2] == "user\nquestion 2\n", said[-2]
+                answer = said[-1].removeprefix("answer\n").strip()
+                assert len(answer.split()) == 5, said[-1]
+                # What was answered before is part of what is sent later.
+                first = Log(name, "--show", rows[0]["attempt"]).good()
+                words = first.out.split("--- answer\n")[1].strip()
+                assert f"assistant\n{words}\n" in text.out, text.out
+
+
+def test_s8_nothing_said_moves_the_cursor():
+    with simulator("--tokens", "5") as url, places() as paths:
+        for path in paths:
+            record(url, path, turns=0)
+            row, = Log(path, "--json").good().json()
+            out = Log(path, "--show", row["attempt"]).good().out
+            assert "\x1b" not in out, repr(out)
+            assert "outside of it [31m\n2nd line\n" in out, out
+
+
+def test_failures_and_their_words():
+    with simulator("--fault", "400") as url, places() as paths:
+        for path in paths:
+            record(url, path, turns=1)
+            rows = Log(path, "--json").good().json()
+            assert [row["status"] for row in rows] == ["error", "error"]
+            assert rows[0]["http_status"] == 400
+            assert Log(path).good().lines[1].endswith("  HTTP 400")
+    with simulator("--fault", "cut") as url, places() as paths:
+        for path in paths:
+            record(url, path, turns=0)
+            rows = Log(path, "--json").good().json()
+            # Two more tries, each with a line.
+            assert [row["number"] for row in rows] == [1, 2, 3], rows
+            assert all(row["code"] in ("ETRUNCATED", "ERESET")
+                       for row in rows), rows
+            lines = Log(path).good().lines
+            assert lines[1].endswith(rows[0]["code"]), lines[1]
+            out = Log(path, "--show", rows[0]["attempt"]).good().out
+            assert "\nerror " in out, out
+
+
+def test_calls_of_tools_are_shown():
+    script = '{"tool_calls": [{"name": "weather", "arguments": {"a": 1}}]}'
+    with places() as paths, tempfile.NamedTemporaryFile("w") as file:
+        file.write(script)
+        file.flush()
+        with simulator("--script", file.name) as url:
+            for path in paths:
+                record(url, path, turns=0)
+                row, = Log(path, "--json").good().json()
+                out = Log(path, "--show", row["attempt"]).good().out
+                assert out.endswith('-> weather\n{"a": 1}\n'), out
+
+
+def test_a_record_that_is_written_to():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            with writing(url, path) as process:
+                until = time.monotonic() + LIMIT_S
+                while time.monotonic() < until:
+                    rows = Log(path, "--json").good().json()
+                    if [row["status"] for row in rows] == ["ok"] * 4:
+                        break
+                assert len(rows) == 4, rows
+                process.kill()
+            assert Log(path, "--json").good().json() == rows
+
+
+def test_l74_attempts_in_doubt():
+    with simulator("--fault", "stall-head") as url, places() as paths:
+        for path in paths:
+            with subprocess.Popen([recorded, url, path, "chat", "1"],
+                                  stdin=subprocess.PIPE) as process:
+                until = time.monotonic() + LIMIT_S
+                rows = []
+                while not rows and time.monotonic() < until:
+                    if os.path.exists(path):
+                        rows = Log(path, "--json")
+                        rows = rows.json() if rows.code == 0 else []
+                process.kill()
+            assert rows[0]["status"] == "in_doubt", rows
+            line, = Log(path).good().lines[1:]
+            assert " in_doubt " in line and " ? " in line, line
+            total, = Log(path, "--cost", "--json").good().json()
+            assert total["ok"] == 0 and total["cost_at_least"], total
+
+
+def test_half_a_line_is_not_there_yet():
+    with simulator() as url, places() as paths:
+        record(url, paths[1], turns=1)
+        rows = Log(paths[1], "--json").good().json()
+        with open(paths[1], "a", encoding="utf-8") as file:
+            file.write('{"row":"start","run":"R","attempt":"A","started_')
+        assert Log(paths[1], "--json").good().json() == rows
+
+
+def bad(path, data, part):
+    with open(path, "wb") as file:
+        file.write(data)
+    log = Log(path)
+    assert log.code == 1, (log.code, log.out, log.err)
+    assert part in log.err and os.path.basename(path) in log.err, log.err
+
+
+def test_files_that_are_no_records():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            assert Log(path).code == 1
+            assert "no such file" in Log(path).err.lower()
+            bad(path, b"nothing of the kind\n", "not a record")
+        record(url, paths[1] + "x.db")
+        with open(paths[1] + "x.db", "rb") as file:
+            data = file.read()
+        bad(paths[0], data[:100] + b"\xff" * (len(data) - 100), "malformed")
+        bad(paths[0], data[:1000], "")
+        bad(paths[0], b"SQLite format 3\0" + bytes(5000), "")
+        other = subprocess.run(
+            [sys.executable, "-c", "import sqlite3, sys\n"
+             "sqlite3.connect(sys.argv[1]).execute('CREATE TABLE t (a)')",
+             paths[0] + ".other"], check=False, capture_output=True)
+        if other.returncode == 0:
+            log = Log(paths[0] + ".other")
+            assert log.code == 1 and "no such table" in log.err, log.err
+        record(url, paths[1] + ".jsonl", turns=1)
+        with open(paths[1] + ".jsonl", "rb") as file:
+            lines = file.readlines()
+        bad(paths[1], lines[0] + b"{nonsense\n" + b"".join(lines[1:]),
+            "1 lines are no records; the first is line 2")
+        assert len(Log(paths[1], "--json").json()) == 2
+        open(paths[1], "w", encoding="utf-8").close()
+        assert Log(paths[1], "--json").good().json() == []
+
+
+def test_wrong_usage():
+    with places() as paths:
+        for arguments in ((), (paths[0], paths[1]), (paths[0], "-n", "x"),
+                          (paths[0], "--nothing"), (paths[0], "--show", "")):
+            log = Log(*arguments)
+            assert log.code == 2 and log.err and not log.out, arguments
+        assert Log("--help").code == 0
+    with simulator() as url, places() as paths:
+        for path in paths:
+            record(url, path, turns=0)
+            log = Log(path, "--show", "nobody")
+            assert log.code == 1 and "begins with 'nobody'" in log.err
+
+
+def test_s2_keys_are_in_no_record():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            record(url, path)
+            with open(path, "rb") as file:
+                assert b"a-key-of-the-test" not in file.read()
+            for line in Log(path, "--json").good().lines:
+                assert "a-key-of-the-test" not in line
+
+
+def main():
+    global belay, recorded
+    belay, recorded = (os.path.abspath(name) for name in sys.argv[1:3])
+    wanted = sys.argv[3:]
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")
+             and (not wanted or n in wanted)]
+    failed = 0
+    for name, test in tests:
+        try:
+            test()
+            word = "ok"
+        except Exception:  # whatever it is, the others still run
+            traceback.print_exc(file=sys.stdout)
+            failed += 1
+            word = "FAILED"
+        print(f"{word} {name}", flush=True)
+    print(f"{len(tests) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
