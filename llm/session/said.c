@@ -1,11 +1,14 @@
 /* said.c - a message that was said, and never changes again. */
 #include "llm/session/said.h"
 
-#include "llm/budget/estimate.h"
 #include "llm/session/pack.h"
 #include "runtime/basics.h"
 
 #include <string.h>
+
+#define BYTES_A_TOKEN 4
+#define MESSAGE_TOKENS 4  /* what a message costs beside its text */
+#define IMAGE_TOKENS 1000 /* they cost by their pixels, which nobody counts */
 
 const char *
 belay__said_role(const char *role)
@@ -142,22 +145,27 @@ pack_message(struct belay__packer *packer, const struct belay_llm_message *from,
     to->tool_call_id = belay__pack_slice(packer, from->tool_call_id);
 }
 
+/* By the length alone: it is for trims and for people, and a look at every
+ * byte would cost more than all else that a session does in a turn.
+ */
 static int64_t
 guess_tokens(const struct belay_llm_message *message)
 {
-    int64_t sum = 4 + belay__estimate_bytes(message->content);
+    size_t bytes = message->content.len;
+    int64_t sum = MESSAGE_TOKENS;
 
     for (size_t i = 0; i < message->part_count; i++) {
-        /* Images cost by their pixels, which nobody here counts. */
-        sum += message->parts[i].type == BELAY_LLM_PART_TEXT
-                   ? belay__estimate_bytes(message->parts[i].data)
-                   : 1000;
+        if (message->parts[i].type == BELAY_LLM_PART_TEXT) {
+            bytes += message->parts[i].data.len;
+        } else {
+            sum += IMAGE_TOKENS;
+        }
     }
     for (size_t i = 0; i < message->tool_call_count; i++) {
-        sum += belay__estimate_bytes(message->tool_calls[i].name)
-               + belay__estimate_bytes(message->tool_calls[i].arguments);
+        bytes += message->tool_calls[i].name.len
+                 + message->tool_calls[i].arguments.len;
     }
-    return sum;
+    return sum + (int64_t)((bytes + BYTES_A_TOKEN - 1) / BYTES_A_TOKEN);
 }
 
 int
