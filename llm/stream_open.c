@@ -45,6 +45,9 @@ belay__llm_stream_count(belay_llm_stream *stream)
     const bool complete = stream->state == BELAY__STREAM_DONE;
     int64_t estimate;
 
+    if (stream->left) {
+        return; /* counted by then; what was learned of models is gone */
+    }
     belay__answer_get_usage(&reply->answer, usage);
     if (reply->http.status / 100 != 2
         && (reply->http.status != 0 || !reply->http.request_sent)) {
@@ -131,13 +134,13 @@ belay__llm_stream_leave(belay_llm_stream *stream)
     struct belay__llm_tries *tries = &stream->tries;
 
     unlink_stream(stream);
-    stream->left = true;
     if (stream->attempting) {
         stream->attempting = false;
         belay__llm_record(tries, BELAY_ECLOSED);
         belay__llm_stream_count(stream);
         belay__llm_settle(tries->client, &tries->account, tries->reply, 0);
     }
+    stream->left = true;
 }
 
 struct scope {

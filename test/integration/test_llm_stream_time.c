@@ -4,6 +4,8 @@
  * Time is a virtual clock's that only the test moves. A child reads the
  * stream; the test waits until it has seen so much, and interferes.
  */
+#include <belay/price.h>
+
 #include "llm/stream.h"
 #include "test/support/fault_server.h"
 #include "test/support/program.h"
@@ -58,6 +60,9 @@ struct scene {
     int code;
     bool cancelled;
     enum belay_llm_usage_state usage;
+    int64_t in_total;
+    struct belay_ledger ledger;
+    belay_llm_reply *kept;
     int round;
 };
 
@@ -68,10 +73,13 @@ struct reader {
 static void
 note_end(struct scene *scene, const struct belay_result *result)
 {
+    const struct belay_llm_usage *usage;
+
     scene->code = result->code;
     scene->cancelled = result->cancelled;
-    scene->usage =
-        belay_llm_reply_usage(belay_llm_stream_reply(scene->stream))->state;
+    usage = belay_llm_reply_usage(belay_llm_stream_reply(scene->stream));
+    scene->usage = usage->state;
+    scene->in_total = usage->in_total;
 }
 
 BELAY_ASYNC(reader)
@@ -83,7 +91,7 @@ BELAY_ASYNC(reader)
     BELAY_BEGIN;
     BELAY_WITH (belay_llm_stream_open(task, scene->client,
         BELAY_LLM_CHAT(.model = "m", .messages = messages, .message_count = 1,
-            .max_retries = BELAY_LLM_NO_RETRIES),
+            .max_retries = BELAY_LLM_NO_RETRIES, .ledger = &scene->ledger),
         &scene->opts, &scene->stream)) {
         do {
             BELAY_TRY(
@@ -99,6 +107,7 @@ BELAY_ASYNC(reader)
             }
         } while (scene->event.type != BELAY_LLM_EVENT_DONE);
     }
+    belay_llm_reply_free(scene->kept);
     scene->ended = true;
     BELAY_END;
 }
@@ -428,12 +437,19 @@ Test(llm_stream_time, l43_a_client_that_is_left_ends_its_streams)
 
     RUN_SCENE(leaving, scene, gated);
     cr_expect(eq(int, scene.code, BELAY_ECLOSED));
+    cr_expect(eq(u64, scene.ledger.attempts, 1));
 }
 
+/* What was counted when the client was left is asked for when it is gone. */
 Test(llm_stream_time, l43_also_one_that_nobody_waits_for)
 {
     struct scene scene = {.pause_at = 1};
 
+    scene.opts.keep = &scene.kept;
     RUN_SCENE(leaving, scene, gated);
     cr_expect(eq(int, scene.code, BELAY_ECLOSED));
+    cr_expect(eq(u64, scene.ledger.attempts, 1));
+    cr_expect(eq(int, (int)scene.usage, BELAY_LLM_USAGE_PARTIAL));
+    cr_expect(eq(i64, scene.ledger.usage.in_total, scene.in_total));
+    cr_expect(eq(i64, scene.ledger.usage.out_total, 1));
 }
