@@ -212,7 +212,7 @@ ask(belay_task *task, struct reach *self)
         .idle_timeout = patience,
         .max_body_bytes = MODELS_MAX,
     };
-    return belay__http_perform(task, self->to, &self->request, &self->reply);
+    return belay__http_perform(task, &self->to, &self->request, &self->reply);
 }
 
 static void

@@ -191,7 +191,7 @@ call_perform(belay_task *task, struct call *call)
     request.body = call->body;
     call->tries.reply->provider = call->provider;
     return belay_then(task, call_judge,
-        belay__http_perform(task, client->endpoints[call->provider->auth],
+        belay__http_perform(task, &client->endpoints[call->provider->auth],
             &request, &call->tries.reply->http));
 }
 

@@ -204,8 +204,10 @@ struct belay__http_request {
 
 /* One exchange: sends a request and delivers when the whole answer is there.
  *
- *   request  copied; what it points to is borrowed until the end
- *   ret      zeroed, or used before; the result's value too
+ *   endpoint  where it stands when the exchange begins, which is in a step
+ *             after this call; NULL there: it was closed
+ *   request   copied; what it points to is borrowed until the end
+ *   ret       zeroed, or used before; the result's value too
  *
  * A connection that died unnoticed while it was kept is replaced and the
  * request sent again, as long as no byte of an answer has come (L37); libcurl
@@ -226,7 +228,7 @@ struct belay__http_request {
  * Threads: loop thread. Cancellation point.
  */
 belay_next belay__http_perform(belay_task *task,
-    struct belay__http_endpoint *endpoint,
+    struct belay__http_endpoint *const *endpoint,
     const struct belay__http_request *request, struct belay__http_reply *ret);
 
 #endif

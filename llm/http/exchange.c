@@ -15,14 +15,14 @@ static void
 finish(struct belay__http_exchange *exchange,
     const struct belay__http_outcome *outcome)
 {
-    const struct belay__http *http = exchange->endpoint->http;
     const char *task_name = belay_op_pending(&exchange->op)
                                 ? belay_task_name(exchange->op.task)
                                 : NULL;
 
     if (outcome->code < 0 && exchange->reply->failure != BELAY__HTTP_CLOSED) {
-        exchange->error = belay__http_error(http->memory, task_name, outcome,
-            exchange->endpoint, &exchange->request, exchange->reply);
+        exchange->error = belay__http_error(exchange->endpoint->http->memory,
+            task_name, outcome, exchange->endpoint, &exchange->request,
+            exchange->reply);
     }
     exchange->code = outcome->code;
     exchange->ended = true;
@@ -82,16 +82,21 @@ belay__http_exchange_start(
     exchange->ended = false;
     exchange->woken = false;
     belay__http_reply_begin(
-        exchange->reply, exchange->endpoint->http, &exchange->request);
+        exchange->reply, belay_task_runtime(task), &exchange->request);
     if (begin_wait(task, exchange) < 0) {
         exchange->reply->failure = BELAY__HTTP_CANCELLED;
         exchange->code = BELAY_ECANCELED;
         exchange->ended = true;
         return belay_op_wait(&exchange->op);
     }
-    outcome.code =
-        belay__http_transfer_start(exchange->endpoint, &exchange->request,
-            exchange->reply, on_done, exchange, &exchange->transfer);
+    if (exchange->endpoint == NULL) {
+        exchange->reply->failure = BELAY__HTTP_CLOSED;
+        outcome.code = BELAY_ECLOSED;
+    } else {
+        outcome.code =
+            belay__http_transfer_start(exchange->endpoint, &exchange->request,
+                exchange->reply, on_done, exchange, &exchange->transfer);
+    }
     if (outcome.code < 0) {
         finish(exchange, &outcome);
     }
@@ -162,27 +167,42 @@ belay__http_exchange_failed(
     return belay_pass(task);
 }
 
-static belay_next
-perform_end(belay_task *task, void *arg)
-{
-    return belay__http_exchange_failed(task, arg);
-}
+struct perform {
+    struct belay__http_exchange exchange;
+    struct belay__http_endpoint *const *endpoint;
+};
 
 static belay_next
-perform_start(belay_task *task, void *arg)
+perform_end(belay_task *task, void *self)
 {
-    return belay_then(task, perform_end, belay__http_exchange_start(task, arg));
+    struct perform *perform = self;
+
+    return belay__http_exchange_failed(task, &perform->exchange);
+}
+
+/* Not a step sooner: other tasks may run in front of this one. */
+static belay_next
+perform_start(belay_task *task, void *self)
+{
+    struct perform *perform = self;
+
+    perform->exchange.endpoint = *perform->endpoint;
+    return belay_then(task, perform_end,
+        belay__http_exchange_start(task, &perform->exchange));
 }
 
 belay_next
-belay__http_perform(belay_task *task, struct belay__http_endpoint *endpoint,
+belay__http_perform(belay_task *task,
+    struct belay__http_endpoint *const *endpoint,
     const struct belay__http_request *request, struct belay__http_reply *ret)
 {
-    static const belay_function perform = {"http exchange", __FILE__,
-        sizeof(struct belay__http_exchange), perform_start, 0};
-    const struct belay__http_exchange exchange = {
-        .endpoint = endpoint, .request = *request, .reply = ret};
+    static const belay_function function = {
+        "http exchange", __FILE__, sizeof(struct perform), perform_start, 0};
+    const struct perform perform = {
+        .exchange = {.request = *request, .reply = ret},
+        .endpoint = endpoint,
+    };
 
     ret->failure = BELAY__HTTP_NO_MEMORY; /* until the frame is there */
-    return belay_call(task, &perform, &exchange);
+    return belay_call(task, &function, &perform);
 }

@@ -20,7 +20,7 @@ struct belay__http_transfer;
 
 struct belay__http_exchange {
     /* Set by the caller. */
-    struct belay__http_endpoint *endpoint;
+    struct belay__http_endpoint *endpoint; /* NULL: it was closed */
     struct belay__http_request request;
     struct belay__http_reply *reply;
     /* To be read: */

@@ -56,7 +56,7 @@ buffer_begin(
 
 void
 belay__http_reply_begin(struct belay__http_reply *reply,
-    const struct belay__http *http, const struct belay__http_request *request)
+    const belay_runtime *runtime, const struct belay__http_request *request)
 {
     const struct belay__buffer body = reply->body;
     const struct belay__buffer head = reply->head;
@@ -64,11 +64,11 @@ belay__http_reply_begin(struct belay__http_reply *reply,
     *reply = (struct belay__http_reply){
         .body = body,
         .head = head,
-        .started = {belay__clock_now(http->runtime)},
+        .started = {belay__clock_now(runtime)},
     };
-    buffer_begin(&reply->body, http->memory,
+    buffer_begin(&reply->body, runtime->memory,
         request->max_body_bytes > 0 ? request->max_body_bytes : BODY_MAX);
-    buffer_begin(&reply->head, http->memory,
+    buffer_begin(&reply->head, runtime->memory,
         request->max_head_bytes > 0 ? request->max_head_bytes : HEAD_MAX);
 }
 

@@ -109,7 +109,7 @@ const char *belay__http_request_check(
     const struct belay__http_request *request);
 /* Makes a reply ready to be filled; keeps the room that it has. */
 void belay__http_reply_begin(struct belay__http_reply *reply,
-    const struct belay__http *http, const struct belay__http_request *request);
+    const belay_runtime *runtime, const struct belay__http_request *request);
 /* One line of a head, with its line end. Errors: BELAY_ENOMEM. */
 int belay__http_reply_line(
     struct belay__http_reply *reply, const char *line, size_t len);

@@ -469,7 +469,7 @@ BELAY_ASYNC(late_request)
 {
     BELAY_BEGIN;
     BELAY_TRY(belay__http_perform(
-        task, self->late->endpoint, &self->request, &self->late->reply));
+        task, &self->late->endpoint, &self->request, &self->late->reply));
     *self->late->result = *belay_result(task);
     (void)belay_error_ref(self->late->result->error);
     BELAY_END;

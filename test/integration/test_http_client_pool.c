@@ -254,7 +254,7 @@ BELAY_ASYNC(stuck)
         BELAY_CHECK(belay__http_endpoint_open(self->http,
             &(struct belay__http_endpoint_opts){.url = self->url},
             &self->endpoint, NULL));
-        BELAY_AWAIT(belay__http_perform(task, self->endpoint,
+        BELAY_AWAIT(belay__http_perform(task, &self->endpoint,
             &(struct belay__http_request){0}, &self->reply));
         belay__http_reply_fini(&self->reply);
         BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
@@ -298,7 +298,7 @@ BELAY_ASYNC(fading)
             &self->endpoint, NULL));
         self->fds = count_fds();
         for (self->i = 0; self->i < 3; self->i++) {
-            BELAY_AWAIT(belay__http_perform(task, self->endpoint,
+            BELAY_AWAIT(belay__http_perform(task, &self->endpoint,
                 &(struct belay__http_request){0}, &self->reply));
             cr_expect(not(self->reply.reused));
             AWAIT_UNTIL(fault_server_open(self->server) == 0);

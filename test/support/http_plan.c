@@ -56,7 +56,7 @@ BELAY_ASYNC(plan)
         }
         for (self->i = 0; self->i < self->count; self->i++) {
             BELAY_TRY(belay__http_perform(task,
-                self->endpoints[self->steps[self->i].endpoint],
+                &self->endpoints[self->steps[self->i].endpoint],
                 &self->steps[self->i].request, &self->steps[self->i].reply));
             note(&self->steps[self->i], belay_result(task));
         }
@@ -180,7 +180,7 @@ exchange_begin(belay_task *task, void *arg)
 
     return belay_then(task, exchange_end,
         belay__http_perform(
-            task, self->endpoint, &self->step->request, &self->step->reply));
+            task, &self->endpoint, &self->step->request, &self->step->reply));
 }
 
 const belay_function exchange = {
