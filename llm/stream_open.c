@@ -88,6 +88,7 @@ belay__llm_stream_build(belay_llm_stream *stream)
         stream->tries.account.body = stream->body;
         return 0;
     }
+    stream->tries.account.measured = false; /* it points into what was built */
     belay__buffer_clear(&stream->built);
     code = belay__provider_build(
         stream->provider, &stream->chat, stream->wish, &stream->built);

@@ -105,6 +105,7 @@ struct play {
     const char *base_url;
     enum ask ask;
     const char *body;       /* NULL: BODY */
+    const char *extra;      /* of a stream: in place of the body */
     const char *other_body; /* of every second call */
     const char *path;       /* of ASK_SEND */
     size_t count;           /* calls; 0: one */
@@ -232,13 +233,17 @@ struct stream_call {
 
 BELAY_ASYNC(stream_call)
 {
+    static const struct belay_llm_message messages[] = {
+        {.role = "user", .content = {"hi", 2}}};
     struct play *play = self->play;
+    const char *body = play->body != NULL ? play->body : BODY;
 
     BELAY_BEGIN;
     BELAY_WITH (belay_llm_stream_open(task, play->client,
-        BELAY_LLM_CHAT(.body = slice(play->body != NULL ? play->body : BODY),
-            .max_retries = play->max_retries, .on_attempt = note_attempt,
-            .arg = play, .ledger = &seen.ledger),
+        BELAY_LLM_CHAT(.body = slice(play->extra == NULL ? body : NULL),
+            .extra = slice(play->extra), .messages = messages,
+            .message_count = 1, .max_retries = play->max_retries,
+            .on_attempt = note_attempt, .arg = play, .ledger = &seen.ledger),
         BELAY_LLM_STREAM_OPTS(.keep = self->ret, .drain = play->drain),
         &self->stream)) {
         do {
@@ -721,6 +726,24 @@ Test(llm_account, l50_the_service_tier_of_the_answer_sets_the_price)
 
     PLAY(routes, .budget = plenty);
     cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO / 2));
+    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO / 2));
+    finish();
+}
+
+/* The body is written again, and what was read off it is read again. */
+Test(llm_account, l2_l50_a_stream_asked_for_again_is_charged_as_it_is_sent)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, CLOSED("400 Bad", "",
+                           "{\"error\":{\"message\":\"stream_options\"}}")),
+        FAULT_ON(
+            NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
+
+    PLAY(routes, .ask = ASK_STREAM, .no_budget = true,
+        .extra = "{\"model\":\"m\",\"service_tier\":\"flex\",\"user\":\""
+                 "somebody with a name that is longer than the option\"}");
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(u64, seen.ledger.attempts, 2));
     cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO / 2));
     finish();
 }
