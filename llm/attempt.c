@@ -113,8 +113,10 @@ belay__llm_record(struct belay__llm_tries *tries, int code)
     const struct belay__http_reply *http = &tries->reply->http;
     const int status = code == 0 ? http->status : 0;
 
+    tries->attempts += !tries->recorded;
+    tries->recorded = true;
     tries->reply->attempt = (struct belay_llm_attempt){
-        .number = ++tries->attempts,
+        .number = tries->attempts,
         .status = status,
         .code = code,
         .started = http->started,
@@ -239,6 +241,7 @@ belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
         pause_ns = plan_retry(task, tries);
     }
     belay__llm_settle(tries->client, &tries->account, tries->reply, pause_ns);
+    tries->recorded = false;
     tries->doubted |= verdict == BELAY__LLM_ONCE;
     if (tries->on_attempt != NULL) {
         tries->on_attempt(attempt, tries->arg);

@@ -22,6 +22,7 @@ struct belay__llm_tries {
     int32_t max_retries; /* 0: the client's */
     int32_t retries;     /* made */
     uint32_t attempts;   /* recorded */
+    bool recorded;       /* among them the one that runs, as far as it went */
     bool doubted;        /* an answer has made no sense already (L9) */
     char key[BELAY__LLM_KEY_BYTES];   /* of all attempts (L36); "": none */
     struct belay__http_header header; /* … as it is sent */
@@ -59,7 +60,9 @@ belay__llm_tries_admit(belay_task *task, struct belay__llm_tries *tries,
 struct belay__http_request belay__llm_http_request(
     struct belay__llm_tries *tries);
 
-/* Fills in how the attempt went; `code` is that of the exchange. */
+/* Fills in how the attempt went; `code` is that of the exchange. Once more
+ * before the plan: what was read later tells it better.
+ */
 void belay__llm_record(struct belay__llm_tries *tries, int code);
 
 /* What to do about an answer that is not of 2xx, or about no answer. */

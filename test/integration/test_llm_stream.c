@@ -94,6 +94,7 @@ on_attempt(const struct belay_llm_attempt *attempt, void *arg)
     if (outcome != NULL) {
         cr_assert(lt(sz, outcome->attempt_count, COUNT(outcome->attempts)));
         outcome->attempts[outcome->attempt_count++] = *attempt;
+        cr_expect(eq(u32, attempt->number, (uint32_t)outcome->attempt_count));
     }
 }
 
