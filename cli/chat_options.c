@@ -35,6 +35,8 @@ static const char usage[] =
     "      --session FILE     go on with the conversation in FILE, if there is "
     "one, and\n"
     "                         keep this one there\n"
+    "      --record FILE      write down what is asked and answered, for "
+    "belay log\n"
     "      --max-tokens N     longest answer\n"
     "      --temperature T    how freely it picks its words\n"
     "      --timeout TIME     of an answer, as 30s or 5m (default: none)\n"
@@ -66,6 +68,7 @@ static const char usage[] =
 enum option_id {
     OPTION_STREAM = 256,
     OPTION_SESSION,
+    OPTION_RECORD,
     OPTION_MAX_TOKENS,
     OPTION_TEMPERATURE,
     OPTION_TIMEOUT,
@@ -89,6 +92,7 @@ static const struct option options[] = {
     {"stream", no_argument, NULL, OPTION_STREAM},
     {"interactive", no_argument, NULL, 'i'},
     {"session", required_argument, NULL, OPTION_SESSION},
+    {"record", required_argument, NULL, OPTION_RECORD},
     {"max-tokens", required_argument, NULL, OPTION_MAX_TOKENS},
     {"temperature", required_argument, NULL, OPTION_TEMPERATURE},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
@@ -204,6 +208,9 @@ set_option(struct belay__chat_options *ret, int id, const char *text)
         return true;
     case OPTION_SESSION:
         ret->session_path = text;
+        return true;
+    case OPTION_RECORD:
+        ret->record_path = text;
         return true;
     case OPTION_RAW:
         ret->raw = true;

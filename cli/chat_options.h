@@ -16,6 +16,7 @@ struct belay__chat_options {
     const char *system; /* NULL: none, or that of the file */
     const char *session_path;
     const char *prices_path;
+    const char *record_path;
     belay_money budget;
     enum belay_llm_format format;
     int64_t max_tokens;

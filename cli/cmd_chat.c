@@ -6,6 +6,7 @@
 
 #include <belay/async.h>
 #include <belay/managers.h>
+#include <belay/record.h>
 #include <belay/runtime.h>
 #include <belay/stack.h>
 
@@ -290,6 +291,13 @@ BELAY_ASYNC(chat_command)
                 BELAY_RETURN(NULL);
             }
         }
+        if (chat->options->record_path != NULL) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                belay_recorder_open(task,
+                    BELAY_RECORDER_OPTS(.path = chat->options->record_path),
+                    NULL),
+                NULL));
+        }
         if (chat->options->sim) {
             BELAY_AWAIT(belay_stack_enter(task, self->stack,
                 belay__sim_open(task, NULL, &self->sim), NULL));
@@ -306,6 +314,17 @@ BELAY_ASYNC(chat_command)
     BELAY_END;
 }
 
+/* What has ended all of it: what could not be opened, mostly. */
+static int
+exit_code_of(const struct belay__chat *chat, int code)
+{
+    if (code == BELAY_EIO) {
+        return BELAY__CHAT_NO_FILE; /* the recorder's */
+    }
+    return chat->exit_code != BELAY__CHAT_OK ? chat->exit_code
+                                             : belay__chat_exit_code(code);
+}
+
 static int
 run(struct belay__chat *chat)
 {
@@ -314,10 +333,7 @@ run(struct belay__chat *chat)
         &(const struct chat_command){.chat = chat}, NULL, &result);
 
     if (code < 0 && !result.cancelled && chat->signal == 0) {
-        belay__chat_complain(chat,
-            chat->exit_code != BELAY__CHAT_OK ? chat->exit_code
-                                              : belay__chat_exit_code(code),
-            &result);
+        belay__chat_complain(chat, exit_code_of(chat, code), &result);
     }
     belay_error_unref(result.error);
     return chat->signal != 0 ? BELAY__CHAT_SIGNAL + chat->signal

@@ -53,13 +53,13 @@ _belay_batch()
 _belay_chat()
 {
     case $1 in
-    --session | --prices | --ca-file | --api-key-file) _belay_files ;;
+    --session | --record | --prices | --ca-file | --api-key-file) _belay_files ;;
     --api-key-env) _belay_words "$(compgen -e)" ;;
     --format) _belay_words 'chat responses messages' ;;
     -m | --model | -s | --system | --max-tokens | --temperature | --timeout \
         | --base-url | --budget) ;;
     *)
-        _belay_words '-m --model -s --system --stream -i --interactive --session
+        _belay_words '-m --model -s --system --stream -i --interactive --session --record
             --max-tokens --temperature --timeout --raw --format --base-url
             --api-key-env --api-key-file --sim --prices --budget --allow-http --insecure
             --ca-file --no-proxy -h --help'

@@ -60,6 +60,7 @@ complete -c belay -n '__fish_seen_subcommand_from chat' -s s -l system -x -d 'Sa
 complete -c belay -n '__fish_seen_subcommand_from chat' -l stream -d 'Print the answer as it comes'
 complete -c belay -n '__fish_seen_subcommand_from chat' -s i -l interactive -d 'A conversation although standard input is no terminal'
 complete -c belay -n '__fish_seen_subcommand_from chat' -l session -r -F -d 'Where the conversation is kept'
+complete -c belay -n '__fish_seen_subcommand_from chat' -l record -r -F -d 'Write down what is asked and answered'
 complete -c belay -n '__fish_seen_subcommand_from chat' -l max-tokens -x -d 'Longest answer'
 complete -c belay -n '__fish_seen_subcommand_from chat' -l temperature -x -d 'How freely it picks its words'
 complete -c belay -n '__fish_seen_subcommand_from chat' -l timeout -x -d 'Of an answer'

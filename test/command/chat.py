@@ -308,6 +308,21 @@ def sessions(folder):
     expect(done.returncode == 2 and "no model" in done.stderr, done)
 
 
+def records(folder):
+    path = os.path.join(folder, "log.jsonl")
+    done = run("-i", "--record", path, stdin="a\nb\n")
+    expect(done.returncode == 0, done)
+    log = subprocess.run([BELAY, "log", path], capture_output=True, text=True,
+                         timeout=LIMIT, check=False, env=environment())
+    expect(log.returncode == 0 and log.stdout.count(" m ") >= 2, log)
+    lines = [json.loads(line) for line in open(path, encoding="utf-8")]
+    expect(len({line["session"] for line in lines if "session" in line}) == 1,
+           "two turns of one session")
+    expect(KEY not in open(path, encoding="utf-8").read(), "the key")
+    done = run("--record", "/nowhere/log.jsonl", "a")
+    expect(done.returncode == 5 and "recorder" in done.stderr, done)
+
+
 def signals():
     for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         for options, stdin in ((["--stream", "slow"], None),
@@ -510,6 +525,7 @@ def main():
         budgets(folder)
         scripts(folder)
         sessions(folder)
+        records(folder)
         signals()
         conversation(folder)
         endings()
