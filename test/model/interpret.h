@@ -110,6 +110,7 @@ enum slot_kind {
     SLOT_STACK,
     SLOT_USE,
     SLOT_WATCH,
+    SLOT_SELF,
 };
 
 struct op {

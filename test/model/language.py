@@ -99,7 +99,7 @@ MARKED = ("scope", "group", "permit", "stack", "lock", "token", "use", "quiet",
 FRAMES = ("class", "gen")  # managers of the program
 PUT = FRAMES + ("scope", "permit", "lock", "token", "var", "closing", "null")
 KIND = {"permit": 0, "lock": 0, "token": 0, "quiet": 0, "scope": 1, "group": 2,
-        "task": 3, "stack": 4, "use": 5, "watch": 6}
+        "task": 3, "stack": 4, "use": 5, "watch": 6, "self": 7}
 LISTS = ("body", "enter", "exit", "task")
 
 

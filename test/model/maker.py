@@ -6,18 +6,10 @@ shield, so that the cancel of the root ends all when nothing else can happen.
 """
 import random
 
-from language import BLOCKS, FOREVER, FRAMES, JANITOR_MS, NO_SLOT, every_list
+from kinds import CHANNELS, DEPTH, EVENTS, LIMITERS, SEMAPHORES, Kinds
+from language import BLOCKS, FOREVER, JANITOR_MS, NO_SLOT, every_list
 
 FIRST_CODE = -7000
-SEMAPHORES = 3
-EVENTS = 4
-LIMITERS = 2
-CHANNELS = 2
-VARS = 3
-MONITORS = 2  # the first locks, which have conditions
-LOCKS = 4
-CONDITIONS = 3  # of locks 0, 0, 1; as in interpret.h
-DEPTH = 7
 
 NESTING = BLOCKS + ("call", "spawn", "join", "start", "hold", "shut")
 # What may be done with a monitor's lock in hand. A cancelled wait for a
@@ -26,10 +18,10 @@ NESTING = BLOCKS + ("call", "spawn", "join", "start", "hold", "shut")
 LEAVES = ("sleep", "check", "wait", "set", "clear", "acquire", "release", "op",
           "send", "receive", "cancel", "shield", "move", "notify", "cond",
           "cond_for", "look", "peek", "stats", "return", "break", "fail",
-          "scope", "class", "defer")
+          "scope", "class", "defer", "lock")
 
 
-class Maker:
+class Maker(Kinds):
     def __init__(self, seed):
         self.random = random.Random(seed)
         self.next_id = 0
@@ -110,7 +102,7 @@ class Maker:
         ("alone", 1), ("crowd", 3))
     COMMON = ("sleep", "scope", "group", "spawn", "class", "cancel", "call")
     # With a monitor's lock in hand these come oftener.
-    MONITOR_WEIGHTS = {"cond": 8, "cond_for": 4, "notify": 8}
+    MONITOR_WEIGHTS = {"cond": 12, "cond_for": 4, "notify": 8}
 
     def pick(self):
         if self.monitor is None:
@@ -142,9 +134,30 @@ class Maker:
             if kind in ("ask", "shut", "drop") and self.counts["hold"] == 0:
                 kind = "hold" if self.groups and depth < DEPTH else "sleep"
             made.append(self.statement(kind, depth))
-            if kind == "notify" and self.chance(0.5):
-                made.append(self.statement("sleep", depth))
+            made += self.after(made[-1], depth)
         return made
+
+    def after(self, s, depth):
+        """What often shows more if it comes next."""
+        aimed = {"what": "scope", "slot": s.get("slot")}
+        kind, more = {
+            "notify": ("sleep", {}),
+            "reset_var": ("reset_var", {"slot": s.get("slot"),
+                                        "token": s.get("token")}),
+            "started": ("started", {}),
+            "set_var": ("reset_var", {"slot": s.get("slot"),
+                                      "token": s["id"]}),
+            "push": ("forget", {"entry": s["id"]}),
+            "prepare": self.random.choice((
+                ("cancel", aimed), ("move", {**aimed, "ms": self.ms()}))),
+            "use": ("move", {**aimed, "ms": self.ms()}),
+            "cancel": ("move", {**aimed, "ms": self.ms()})
+            if s.get("what") == "scope" else (None, {}),
+        }.get(s["op"], (None, {}))
+        if kind is None or self.chance(0.6):
+            return []
+        made = {**self.statement(kind, depth), **more}
+        return [made] + self.after(made, depth)
 
     def some(self, depth, in_block):
         return self.statements(depth + 1, self.random.randint(0, 4), in_block)
@@ -170,357 +183,6 @@ class Maker:
                 "timeout": self.ms(), "shield": 0, "grace": 0, "fail": 0,
                 "body": [s]}
 
-    # -- waits
-
-    def make_sleep(self, s, _):
-        s.update(ms=self.ms(), catch=self.catch())
-
-    def make_check(self, s, _):
-        s.update(catch=self.catch())
-
-    def make_wait(self, s, _):
-        s.update(slot=self.few(EVENTS), catch=self.catch())
-
-    def make_set(self, s, _):
-        s.update(slot=self.few(EVENTS))
-
-    make_clear = make_set
-
-    def make_acquire(self, s, _):
-        s.update(slot=self.few(SEMAPHORES), catch=self.catch())
-
-    def make_release(self, s, _):
-        s.update(slot=self.few(SEMAPHORES))
-
-    make_try_acquire = make_release
-
-    def make_call(self, s, depth):
-        s.update(catch=self.catch(), body=self.some(depth, False))
-
-    def make_join(self, s, _):
-        s.update(slot=None, catch=self.catch())
-        return self.in_time(s)
-
-    def make_op(self, s, _):
-        """how: what its abort does; see interpret.h."""
-        s.update(ms=self.ms() * self.random.choice((1, 3)),
-                 how=self.random.randrange(6), catch=self.catch())
-
-    def make_refuse(self, s, _):
-        s.update(code=self.code(), catch=self.catch())
-
-    def make_send(self, s, _):
-        s.update(slot=self.few(CHANNELS), catch=self.catch())
-
-    make_receive = make_send
-
-    def make_end_channel(self, s, _):
-        s.update(slot=self.few(CHANNELS))
-
-    # -- locks, conditions, tokens
-
-    def make_lock(self, s, depth):
-        s.update(slot=self.few(LOCKS),
-                 **{"try": int(self.chance(0.2))})
-        if s["slot"] < MONITORS:
-            self.monitor = s["slot"]
-            s["body"] = self.statements(
-                depth + 1, self.random.randint(1, 5), True)
-            self.monitor = None
-            return s
-        s["body"] = self.some(depth, True)
-        if s["try"] or self.is_cut and self.chance(0.5):
-            return s
-        return self.in_time(s)
-
-    def make_cond(self, s, _):
-        self.aim_at_condition(s)
-        return self.in_time(s) if self.chance(0.4) else s
-
-    def aim_at_condition(self, s):
-        slot = self.few(CONDITIONS)
-        if self.monitor is not None and self.chance(0.9):
-            slot = self.few(2) if self.monitor == 0 else 2
-        s.update(slot=slot, catch=self.catch())
-
-    def make_cond_for(self, s, _):
-        s.update(event=self.few(EVENTS))
-        return self.make_cond(s, None)
-
-    def make_notify(self, s, _):
-        self.aim_at_condition(s)
-        s.update(count=self.random.choice((1, 1, 2, -1)))
-
-    def make_token(self, s, depth):
-        """object: 0 is the task."""
-        s.update(slot=self.few(LIMITERS),
-                 object=self.random.choice((0, 0, 0, 1, 2)),
-                 body=self.some(depth, True),
-                 **{"try": int(self.chance(0.2))})
-
-    def make_total(self, s, _):
-        s.update(slot=self.few(LIMITERS),
-                 total=self.random.randrange(4))
-
-    def make_stats(self, s, _):
-        s.update(slot=self.few(LOCKS))
-
-    # -- cancel scopes
-
-    def settings(self, s):
-        s.update(timeout=-1, shield=0, grace=0, fail=0)
-        kind = self.random.choice(("timeout", "timeout", "move_on", "move_on",
-                                   "shield", "mixed", "bare"))
-        if kind in ("timeout", "move_on", "mixed"):
-            s["timeout"] = 0 if self.chance(0.05) else self.ms()
-        if kind == "timeout" or kind == "mixed" and self.chance(0.5):
-            s["fail"] = 1
-        if kind == "shield" or kind == "mixed" and self.chance(0.5):
-            s["shield"] = 1
-        if s["shield"] or self.chance(0.2):
-            s["grace"] = self.random.choice((-1, 1, 3, 6, 10, FOREVER))
-        if s["shield"] and self.is_cut and s["grace"] in (0, FOREVER):
-            s["grace"] = 10
-        if s["grace"] in (0, FOREVER) or not s["shield"]:
-            self.toggled.append(s["slot"])
-
-    def make_scope(self, s, depth):
-        s.update(slot=self.slot("scope"))
-        self.settings(s)
-        s["body"] = self.some(depth, True)
-
-    def make_prepare(self, s, _):
-        s.update(slot=self.slot("scope"))
-        self.settings(s)
-        self.prepared.append(s["slot"])
-
-    def make_use(self, s, depth):
-        """Now and then a second time."""
-        s.update(slot=self.random.choice(self.prepared),
-                 body=self.some(depth, True))
-
-    def make_status(self, s, _):
-        s.update(slot=self.random.randrange(max(self.counts["scope"], 1)))
-
-    # -- groups and tasks
-
-    def make_group(self, s, depth):
-        s.update(slot=self.slot("group"), policy=int(self.chance(0.15)),
-                 max=self.random.choice((0, 0, 0, 1, 2)),
-                 kept=self.random.choice((0, 0, 0, 1, 2)))
-        self.groups.append(s["slot"])
-        s["body"] = self.statements(
-            depth + 1, self.random.randint(1, 5), True)
-        self.groups.pop()
-
-    def make_spawn(self, s, depth):
-        context = 0
-        if self.counts["context"] > 0 and self.chance(0.5):
-            context = 1 + self.random.randrange(self.counts["context"])
-        s.update(slot=self.random.choice(self.groups), name=self.slot("task"),
-                 context=context)
-        s["task"] = self.statements(
-            depth + 1, self.random.randint(1, 4), False)
-
-    def make_start(self, s, depth):
-        s.update(slot=self.random.choice(self.groups), name=self.slot("task"),
-                 catch=self.catch())
-        s["task"] = self.statements(
-            depth + 1, self.random.randint(1, 4), False)
-        if self.chance(0.85):
-            s["task"].insert(self.random.randint(0, len(s["task"])),
-                             {"op": "started", "id": self.new_id()})
-
-    def make_hold(self, s, depth):
-        kind = self.random.choice(FRAMES)
-        s.update(slot=self.random.choice(self.groups), name=self.slot("task"),
-                 hold=self.slot("hold"), catch=self.catch())
-        s["body"] = [self.emptied(self.statement(kind, depth))]
-
-    @staticmethod
-    def emptied(s):
-        s["body"] = []
-        return s
-
-    def any_hold(self, s, _):
-        """Nearly always one of those before it."""
-        known = range(self.counts["hold"])
-        s.update(hold=self.random.choice(known[-3:] or [0]))
-
-    make_ask = make_drop = any_hold
-
-    def make_shut(self, s, _):
-        self.any_hold(s, None)
-        s.update(catch=self.catch())
-        return self.in_time(s)
-
-    def make_count(self, s, _):
-        s.update(slot=self.random.randrange(max(self.counts["group"], 1)))
-
-    def make_result(self, s, _):
-        s.update(slot=self.random.randrange(self.counts["task"]))
-
-    CROWDS = ("lock", "lock", "lock", "token", "permit", "send", "receive",
-              "start", "hold", "op", "acquire", "use")
-
-    def make_crowd(self, s, depth):
-        """Tasks that want the same, each a little later than the others."""
-        kinds = self.random.choices(self.CROWDS, k=2)
-        self.crowded = True
-        s.update(op="group", slot=self.slot("group"), policy=0, max=0, kept=0,
-                 body=[])
-        self.groups.append(s["slot"])
-        for _ in range(self.random.randint(2, 5)):
-            child = {"op": "spawn", "id": self.new_id(), "slot": s["slot"],
-                     "name": self.slot("task"), "context": 0, "task": []}
-            if self.chance(0.6):
-                child["task"].append(self.statement("sleep", depth))
-            for _ in range(self.random.randint(1, 2)):
-                kind = self.random.choice(kinds)
-                if kind == "use" and not self.prepared:
-                    kind = "prepare"
-                child["task"].append(self.statement(kind, depth + 2))
-            s["body"].append(child)
-            if self.chance(0.3):
-                s["body"].append(self.statement("sleep", depth))
-            if self.chance(0.3):
-                s["body"].append({"op": "cancel", "id": self.new_id(),
-                                  "what": "task", "slot": child["name"]})
-        self.groups.pop()
-        self.crowded = False
-
-    # -- managers
-
-    def make_permit(self, s, depth):
-        s.update(slot=self.few(SEMAPHORES),
-                 body=self.some(depth, True))
-
-    def make_class(self, s, depth):
-        s["enter"] = self.some(depth, False) if self.chance(0.3) else []
-        s["exit"] = self.some(depth, False) if self.chance(0.7) else []
-        answer = self.random.choice(("pass", "suppress", "fail", "same"))
-        if answer != "pass":
-            place = s["exit"]
-            if self.chance(0.3):
-                place = self.random.choice(self.places(place))
-            place.append({"op": answer, "id": self.new_id(),
-                          "code": self.code()})
-        s["body"] = self.some(depth, True)
-
-    @staticmethod
-    def places(statements):
-        """The lists of the same frame: its own and those of its blocks."""
-        found = [statements]
-        for place in found:
-            found.extend(
-                s["body"] for s in place if s["op"] in BLOCKS
-                and (s["op"] != "lock" or s["slot"] >= MONITORS))
-        return found
-
-    def make_gen(self, s, depth):
-        """Somewhere among a manager's own blocks stands its yield."""
-        s["enter"] = self.some(depth, False)
-        for _ in range(self.random.choice((0, 0, 0, 1, 1, 2, 3))):
-            kind = self.random.choice(
-                ("class", "class", "scope", "group", "lock", "token", "quiet"))
-            place = self.random.choice(self.places(s["enter"]))
-            if depth < DEPTH - 2:
-                place.append(self.statement(kind, depth + 1))
-        for _ in range(self.random.choice((1, 1, 1, 1, 1, 1, 1, 1, 0, 2))):
-            place = self.random.choice(self.places(s["enter"])[-3:])
-            place.insert(self.random.randint(0, len(place)), {
-                "op": "yield", "id": self.new_id(), "catch": self.catch()})
-        s["body"] = self.some(depth, True)
-
-    def make_closing(self, s, depth):
-        s["exit"] = self.some(depth, False)
-        s["body"] = self.some(depth, True)
-
-    def make_quiet(self, s, depth):
-        """Its codes are filled in when all are known."""
-        s.update(first=0, second=0, third=0, body=self.some(depth, True))
-
-    def make_var(self, s, depth):
-        s.update(slot=self.random.randrange(VARS), body=self.some(depth, True))
-
-    make_setting = make_var
-
-    def make_set_var(self, s, _):
-        s.update(slot=self.random.randrange(VARS))
-        self.tokens.append(s["id"])
-
-    def make_reset_var(self, s, _):
-        s.update(slot=self.random.randrange(VARS), token=0)
-        if self.tokens:
-            s["token"] = self.random.choice(self.tokens[-3:])
-
-    def make_capture(self, s, _):
-        s.update(slot=self.slot("context"))
-
-    def make_fail(self, s, _):
-        s.update(code=self.code())
-
-    make_alone = make_fail
-
-    # -- exit stacks
-
-    def make_stack(self, s, depth):
-        s.update(slot=self.slot("stack"))
-        self.free = s["slot"]
-        self.stacks.append(s["slot"])
-        s["body"] = self.statements(
-            depth + 1, self.random.randint(1, 5), True)
-        self.stacks.pop()
-
-    def any_stack(self):
-        """Nearly always one that is open."""
-        if self.stacks and self.chance(0.9):
-            return self.random.choice(self.stacks)
-        return self.random.randrange(max(self.counts["stack"], 1))
-
-    def make_put(self, s, depth):
-        """A scope only where no other lies between it and the stack."""
-        kind = self.random.choice(
-            ("class", "class", "permit", "lock", "token", "var", "closing",
-             "null"))
-        slot = self.any_stack()
-        if self.free is not None and self.chance(0.5):
-            kind, slot = self.random.choice(("gen", "scope")), self.free
-            self.pinned.add(slot)
-        if kind == "lock":
-            inner = {"op": "lock", "id": self.new_id(), "try": 1, "slot":
-                     self.random.randrange(MONITORS, LOCKS)}
-        else:
-            inner = self.statement(kind, depth)
-        self.emptied(inner)
-        if kind == "scope":
-            if inner["slot"] in self.toggled:
-                self.toggled.remove(inner["slot"])
-            inner["slot"] = NO_SLOT
-        if kind == "class":
-            self.entries.append(inner["id"])
-        s.update(slot=slot, catch=self.catch(), body=[inner])
-
-    def make_push(self, s, depth):
-        made = self.statement("class", depth)
-        s.update(slot=self.any_stack(), exit=made["exit"])
-        self.entries.append(s["id"])
-
-    def make_defer_on(self, s, _):
-        s.update(slot=self.any_stack())
-
-    def make_forget(self, s, _):
-        s.update(entry=0)
-        if self.entries:
-            s["entry"] = self.random.choice(self.entries[-2:])
-
-    def make_close(self, s, _):
-        s.update(slot=self.any_stack(), catch=self.catch(),
-                 code=self.code() if self.chance(0.3) else 0)
-
-    def make_hand(self, s, _):
-        s.update(slot=self.any_stack(), to=self.any_stack())
-
     # -- the whole program
 
     def fill_in(self):
@@ -532,7 +194,7 @@ class Maker:
             for s in list(statements):
                 if s["op"] == "cancel" and "slot" not in s:
                     self.aim(s)
-                elif s["op"] in ("shield", "move"):
+                elif s["op"] in ("shield", "move") and "slot" not in s:
                     self.aim_at_scope(s)
                 elif s["op"] == "hand" and s["slot"] in self.pinned:
                     s["slot"] = s["to"] = NO_SLOT
@@ -547,6 +209,8 @@ class Maker:
                  if self.counts[what] > 0]
         s["what"] = self.random.choice(known)
         s["slot"] = self.random.randrange(self.counts[s["what"]])
+        if self.chance(0.05):
+            s["what"] = "self"
 
     def aim_at_scope(self, s):
         slots = self.toggled if s["op"] == "shield" else range(

@@ -37,6 +37,8 @@ cancel(belay_task *task, const int64_t *args)
         code = 0;
     } else if (args[1] == SLOT_TASK && tasks[slot] != NULL) {
         code = belay_task_cancel(tasks[slot], NULL);
+    } else if (args[1] == SLOT_SELF) {
+        code = belay_task_cancel(task, NULL);
     }
     note_code(task, "cancel", args[0], code);
 }

@@ -8,8 +8,8 @@ until it waits again, is the model's to say.
 """
 from blocks import Blocks
 from failures import DEADLK, Failure, Mismatch, Return
+from kinds import CHANNELS, EVENTS, LIMITERS, LOCKS, SEMAPHORES
 from language import FOREVER
-from maker import CHANNELS, EVENTS, LIMITERS, LOCKS, SEMAPHORES
 from scopes import INFINITY, SHUTDOWN, SIBLING, Scope, visible
 from statements import Statements
 from tasks import Frame, Task

@@ -66,9 +66,11 @@ class Statements:
 
     def do_op(self, task, s, _):
         """What its abort does: it is done; it comes later, cancelled or after
-        all; it is refused; there is no hook; or no cancel comes near it.
+        all; it is refused; there is no hook; no cancel comes near it; it is
+        refused, and ends with the code of a cancel that is none (S21).
         """
-        how = ("done", "cancelled", "late", "refused", None, None)[s["how"]]
+        how = ("done", "cancelled", "late", "refused", None, None,
+               "refused")[s["how"]]
 
         def hook():
             wait.hook = None
@@ -81,6 +83,8 @@ class Statements:
         wait = Wait(due=self.now + s["ms"], aborts=False, hook=how and hook,
                     checked=s["how"] != 5)
         wait.ident = s["id"]
+        if s["how"] == 6:
+            wait.result = bare(CANCELED)
         yield from self.wait(task, s, wait)
 
     def do_send(self, task, s, _):
@@ -391,12 +395,13 @@ class Statements:
     # -- cancels
 
     def do_cancel(self, task, s, _):
-        target = self.slots[s["what"]].get(s["slot"])
+        target = task if s["what"] == "self" else (
+            self.slots[s["what"]].get(s["slot"]))
         if target is not None:
             scope = target
             if s["what"] == "group":
                 scope = target.scope
-            elif s["what"] == "task":
+            elif s["what"] in ("task", "self"):
                 scope = target.base
             scope.cancel(self.now, EXPLICIT, task)
             self.refresh()

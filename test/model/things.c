@@ -241,6 +241,7 @@ enum how {
     ABORT_REFUSED,
     ABORT_NONE, /* no hook */
     ABORT_SHIELDED,
+    ABORT_REFUSED_ANYHOW, /* … and ends with the code of a cancel */
 };
 
 struct slow {
@@ -274,7 +275,7 @@ slow_abort(struct belay_op *op)
     int64_t due;
 
     note(slow->task, "hook", slow->id);
-    if (slow->how == ABORT_REFUSED) {
+    if (slow->how == ABORT_REFUSED || slow->how == ABORT_REFUSED_ANYHOW) {
         return BELAY_ABORT_REFUSED;
     }
     if (slow->how == ABORT_DONE) {
@@ -301,7 +302,8 @@ slow_op(belay_task *task, const struct op *op)
     *slow = (struct slow){.task = task,
         .id = op->args[0],
         .due_ns = belay_now(task).ns + op->args[2] * NS_PER_MS,
-        .how = op->args[3]};
+        .how = op->args[3],
+        .code = op->args[3] == ABORT_REFUSED_ANYHOW ? BELAY_ECANCELED : 0};
     if (slow->how == ABORT_SHIELDED) {
         belay_op_begin_shielded(task, &slow->op);
     } else if (belay_op_begin(
