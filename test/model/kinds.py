@@ -219,8 +219,45 @@ class Kinds:
     CROWDS = ("lock", "lock", "lock", "token", "permit", "send", "receive",
               "start", "hold", "op", "acquire", "use")
 
+    def make_gathering(self, s, depth):
+        """Tasks that wait for a condition, and those that notify them."""
+        s.update(op="group", slot=self.slot("group"), policy=0, kept=0, max=0,
+                 body=[])
+        self.groups.append(s["slot"])
+        self.crowded = True
+        self.monitor = 0
+        waiters = []
+        for kind in self.random.choice((
+                ("cond", "cond", "notify"),
+                ("cond", "cond", "cond_for", "notify", "notify"),
+                ("cond_for", "cond", "notify", "notify"))):
+            name = self.slot("task")
+            inside = [self.statement(kind, depth)]
+            if kind == "notify":
+                inside += self.after(inside[0], depth)
+                if self.chance(0.5):
+                    inside.insert(self.random.randint(0, 1), {
+                        "op": "cancel", "id": self.new_id(), "what": "task",
+                        "slot": self.random.choice(waiters)})
+                inside.append(self.statement("sleep", depth))
+            waiters.append(name)
+            inside += self.statements(depth + 2, 1, True)
+            lock = {"op": "lock", "id": self.new_id(), "slot": 0, "try": 0,
+                    "body": inside}
+            s["body"].append({
+                "op": "spawn", "id": self.new_id(), "slot": s["slot"],
+                "name": name, "context": 0, "task": [lock]})
+            if self.chance(0.3):
+                s["body"].append(self.statement("sleep", depth))
+        self.monitor = None
+        self.crowded = False
+        self.groups.pop()
+
     def make_crowd(self, s, depth):
         """Tasks that want the same, each a little later than the others."""
+        if self.chance(0.3):
+            self.make_gathering(s, depth)
+            return
         kinds = self.random.choices(self.CROWDS, k=2)
         self.crowded = True
         s.update(op="group", slot=self.slot("group"), policy=0, kept=0,
