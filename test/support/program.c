@@ -202,6 +202,54 @@ dropping(belay_task *task, belay_task **handle)
     return belay_defer(task, drop_handle, (void *)handle);
 }
 
+struct kept_scope {
+    struct belay_cancel_scope_opts opts;
+    belay_cancel_scope **ret;
+};
+
+BELAY_MANAGER(kept_scope)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, &self->opts, self->ret)) {
+        BELAY_TRY_YIELD(NULL);
+        if (self->ret != NULL) {
+            *self->ret = NULL;
+        }
+        return belay_pass(task);
+    }
+    BELAY_END;
+}
+
+belay_next
+keeping(belay_task *task, const struct belay_cancel_scope_opts *opts,
+    belay_cancel_scope **ret)
+{
+    return BELAY_ENTER(kept_scope,
+        .opts = opts != NULL ? *opts : *BELAY_CANCEL_SCOPE_OPTS(.name = NULL),
+        .ret = ret);
+}
+
+struct kept_group {
+    belay_group **ret;
+};
+
+BELAY_MANAGER(kept_group)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, self->ret)) {
+        BELAY_TRY_YIELD(NULL);
+        *self->ret = NULL;
+        return belay_pass(task);
+    }
+    BELAY_END;
+}
+
+belay_next
+keeping_group(belay_task *task, belay_group **ret)
+{
+    return BELAY_ENTER(kept_group, .ret = ret);
+}
+
 /* ---- programs ---- */
 
 size_t

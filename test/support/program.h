@@ -29,7 +29,7 @@
 extern bool program_disturbed;
 /* A code with which a program of this test may end then; set by the test. */
 extern int program_other_code;
-/* Not in a sweep, since what this test cuts short cannot end any more. */
+/* Not in a sweep; the test says why. */
 extern bool program_unswept;
 
 static inline void
@@ -102,6 +102,13 @@ extern const belay_manager probe;
 
 /* For a block at whose end the handle of a task in *handle is dropped. */
 belay_next dropping(belay_task *task, belay_task **handle);
+
+/* A cancel scope, and a group, that others may reach while their body runs:
+ * *ret is NULL before and afterwards, whatever ends it. ret may be NULL.
+ */
+belay_next keeping(belay_task *task, const struct belay_cancel_scope_opts *opts,
+    belay_cancel_scope **ret);
+belay_next keeping_group(belay_task *task, belay_group **ret);
 
 /* ---- programs ---- */
 

@@ -141,8 +141,8 @@ struct waiter {
 BELAY_ASYNC(waiter)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->outer)) {
-        BELAY_WITH (belay_cancel_scope_open(task, NULL, self->inner)) {
+    BELAY_WITH (keeping(task, NULL, self->outer)) {
+        BELAY_WITH (keeping(task, NULL, self->inner)) {
             BELAY_TRY(fake_wait(task, self->fake));
             trace("got %s", trace_result(belay_result(task)));
             BELAY_TRY(belay_checkpoint(task));
@@ -179,7 +179,7 @@ BELAY_ASYNC(abort_case)
             BELAY_CHECK(belay_spawn(self->group, waiter, .fake = self->fake,
                 .inner = &self->inner, .outer = &self->outer));
             BELAY_AWAIT(belay_checkpoint(task));
-            if (self->inner == NULL) {
+            if (self->inner == NULL || self->outer == NULL) {
                 BELAY_FAIL(BELAY_ENOMEM, "the waiter does not wait");
             }
             belay_cancel_scope_cancel(self->inner, NULL);
@@ -224,24 +224,29 @@ BELAY_ASYNC(asked_again)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, waiter, .fake = self->fake,
-            .inner = &self->inner, .outer = &self->outer));
-        BELAY_AWAIT(belay_checkpoint(task));
-        belay_cancel_scope_cancel(self->outer, NULL);
-        for (self->i = 0; self->i < 400; self->i++) { /* several passes */
+        BELAY_WITH (belay_defer(task, settle, &self->fake->op)) {
+            BELAY_CHECK(belay_spawn(self->group, waiter, .fake = self->fake,
+                .inner = &self->inner, .outer = &self->outer));
             BELAY_AWAIT(belay_checkpoint(task));
-            if (self->i == 100) {
-                belay_cancel_scope_set_shield(self->inner, true);
-            } else if (self->i == 101) {
-                belay_cancel_scope_set_shield(self->inner, false);
-            } else if (self->i == 200) {
-                belay_cancel_scope_cancel(self->inner, NULL);
-            } else if (self->i == 201) {
-                belay_clock_advance(
-                    belay_task_runtime(task)->clock, belay_seconds(6));
+            for (self->i = 0; self->i < 400; self->i++) { /* several passes */
+                if (self->inner == NULL || self->outer == NULL) {
+                    BELAY_FAIL(BELAY_ENOMEM, "the waiter does not wait");
+                }
+                if (self->i == 0) {
+                    belay_cancel_scope_cancel(self->outer, NULL);
+                } else if (self->i == 100) {
+                    belay_cancel_scope_set_shield(self->inner, true);
+                } else if (self->i == 101) {
+                    belay_cancel_scope_set_shield(self->inner, false);
+                } else if (self->i == 200) {
+                    belay_cancel_scope_cancel(self->inner, NULL);
+                } else if (self->i == 201) {
+                    belay_clock_advance(
+                        belay_task_runtime(task)->clock, belay_seconds(6));
+                }
+                BELAY_AWAIT(belay_checkpoint(task));
             }
         }
-        belay_op_done(&self->fake->op, 0, NULL);
     }
     BELAY_END;
 }
@@ -250,7 +255,6 @@ Test(cancel, s7_the_hook_is_not_asked_again_whatever_comes_later)
 {
     struct fake fake = {.answer = BELAY_ABORT_REFUSED};
 
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(eq(int, RUN(asked_again, .fake = &fake), 0));
     expect_trace("begun; asked; got ok; then cancel");
     trace_clear();
@@ -680,6 +684,7 @@ Test(cancel, s24_shielded_code_sees_only_its_own_cancel)
 }
 
 struct behind {
+    const bool *over; /* nobody will drop a shield any more */
     belay_cancel_scope **outer;
     belay_cancel_scope **shield;
 };
@@ -687,9 +692,9 @@ struct behind {
 BELAY_ASYNC(behind)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->outer)) {
-        BELAY_WITH (belay_cancel_scope_open(
-            task, BELAY_CANCEL_SCOPE_OPTS(.shield = true), self->shield)) {
+    BELAY_WITH (keeping(task, NULL, self->outer)) {
+        BELAY_WITH (keeping(task,
+            BELAY_CANCEL_SCOPE_OPTS(.shield = !*self->over), self->shield)) {
             BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
             trace("got %s", trace_result(belay_result(task)));
             belay_cancel_scope_set_shield(*self->shield, true);
@@ -700,32 +705,49 @@ BELAY_ASYNC(behind)
 }
 
 struct dropper {
+    bool over;
     belay_group *group;
     belay_cancel_scope *outer;
     belay_cancel_scope *shield;
 };
 
+/* However it ends: nothing else ends the one behind the shield. */
+static void
+drop_shield(void *arg)
+{
+    struct dropper *self = arg;
+
+    self->over = true;
+    if (self->shield != NULL) {
+        belay_cancel_scope_set_shield(self->shield, false);
+    }
+}
+
 BELAY_ASYNC(dropper)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, behind, .outer = &self->outer,
-            .shield = &self->shield));
-        BELAY_AWAIT(belay_checkpoint(task));
-        belay_cancel_scope_cancel(self->outer, NULL);
-        BELAY_AWAIT(belay_checkpoint(task));
-        BELAY_AWAIT(belay_checkpoint(task));
-        trace("drop");
-        belay_cancel_scope_set_shield(self->shield, false);
-        BELAY_AWAIT(belay_checkpoint(task));
-        trace("end");
+        BELAY_WITH (belay_defer(task, drop_shield, self)) {
+            BELAY_CHECK(belay_spawn(self->group, behind, .over = &self->over,
+                .outer = &self->outer, .shield = &self->shield));
+            BELAY_AWAIT(belay_checkpoint(task));
+            if (self->outer == NULL || self->shield == NULL) {
+                BELAY_FAIL(BELAY_ENOMEM, "nobody is behind a shield");
+            }
+            belay_cancel_scope_cancel(self->outer, NULL);
+            BELAY_AWAIT(belay_checkpoint(task));
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("drop");
+            drop_shield(self);
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("end");
+        }
     }
     BELAY_END;
 }
 
 Test(cancel, s25_dropping_a_shield_aborts_parked_tasks_at_once)
 {
-    program_unswept = true; /* nobody else would drop the shield */
     cr_expect(eq(int, RUN(dropper, .group = NULL), 0));
     expect_trace("drop; got cancel; end");
 }

@@ -46,7 +46,7 @@ struct waiter {
 BELAY_ASYNC(waiter)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->scope)) {
+    BELAY_WITH (keeping(task, NULL, self->scope)) {
         BELAY_WITH (belay_lock_open(task, &self->shared->lock)) {
             BELAY_TRY(belay_condition_wait(task, &self->shared->filled));
             trace("%s %s", self->name, trace_result(belay_result(task)));
@@ -155,7 +155,6 @@ BELAY_ASYNC(cancelling)
 
 Test(condition, s1_a_cancelled_wait_ends_with_the_lock)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     /* Also if the grace of 5 s is over long before it can have it. */
     cr_expect(zero(int, RUN(cancelling, .busy = belay_seconds(60))));
     expect_trace("left by the notifier; a cancel; b ok; b left");
@@ -163,7 +162,6 @@ Test(condition, s1_a_cancelled_wait_ends_with_the_lock)
 
 Test(condition, s10_s11_a_notify_is_not_lost_to_a_cancel_that_comes_later)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(zero(
         int, RUN(cancelling, .notify_first = true, .busy = belay_seconds(1))));
     /* a has been notified; the cancel is for its next checkpoint. */
@@ -199,7 +197,6 @@ BELAY_ASYNC(race)
 
 Test(condition, s10_a_notify_before_the_abort_counts)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(zero(int, RUN(race, .scope = NULL)));
     expect_trace("a ok");
 }
@@ -232,7 +229,6 @@ BELAY_ASYNC(free_lock)
 
 Test(condition, s9_a_cancelled_wait_takes_a_free_lock_at_once)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(zero(int, RUN(free_lock, .scope = NULL)));
     expect_trace("a cancel; b cancel");
 }

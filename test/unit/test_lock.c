@@ -28,7 +28,7 @@ struct user {
 BELAY_ASYNC(user)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->scope)) {
+    BELAY_WITH (keeping(task, NULL, self->scope)) {
         BELAY_WITH (belay_lock_open(task, self->lock)) {
             trace("%s", self->name);
             cr_expect(zero(int, (*self->inside)++));
@@ -93,7 +93,6 @@ Test(lock, it_is_given_first_come_first_served)
 
 Test(lock, s11_a_cancelled_wait_does_not_get_it)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(zero(int, RUN(crowd, .cancel_second = true)));
     expect_trace("a; c; d");
 }
@@ -141,7 +140,6 @@ BELAY_ASYNC(handover)
 
 Test(lock, s10_once_handed_over_it_is_not_lost_to_a_cancel)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(zero(int, RUN(handover, .inside = 0)));
     expect_trace("a; cut a; b");
 }

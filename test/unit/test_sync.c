@@ -15,7 +15,7 @@ struct user {
 BELAY_ASYNC(user)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->scope)) {
+    BELAY_WITH (keeping(task, NULL, self->scope)) {
         BELAY_WITH (belay_semaphore_open(task, self->semaphore)) {
             trace("%s", self->name);
             BELAY_AWAIT(belay_sleep(task, self->hold));
@@ -92,7 +92,6 @@ Test(sync, permits_are_given_first_come_first_served)
 
 Test(sync, s11_a_cancelled_acquire_has_taken_no_permit)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(eq(int, RUN(crowd, .cancel_second = true), 0));
     expect_trace("a; c; 1 free");
 }
@@ -125,7 +124,6 @@ BELAY_ASYNC(handover)
 
 Test(sync, s10_s11_a_permit_handed_over_is_not_lost_to_a_cancel)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(eq(int, RUN(handover, .group = NULL), 0));
     expect_trace("has it; 1 free");
 }

@@ -80,7 +80,7 @@ struct joiner {
 BELAY_ASYNC(joiner)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_cancel_scope_open(task, NULL, self->scope)) {
+    BELAY_WITH (keeping(task, NULL, self->scope)) {
         BELAY_TRY(belay_task_join(task, self->target));
         trace("joiner %s", trace_result(belay_result(task)));
     }
@@ -118,7 +118,6 @@ BELAY_ASYNC(joins)
 
 Test(task, s11_a_cancelled_join_leaves_the_other_joiners)
 {
-    program_unswept = true; /* the scope that it keeps may have ended */
     cr_expect(eq(int, RUN(joins, .group = NULL), 0));
     expect_trace("joiner cancel; joiner ok; host");
 }

@@ -144,18 +144,54 @@ Test(trampoline, s125_a_task_gives_way_after_its_budget_of_steps)
     expect_trace("stop; stopped soon");
 }
 
-struct polled {
-    bool stop;
-    belay_group *group;
+/* A timer of the loop for as long as a block is open. */
+struct ticking {
+    bool *stop; /* set when it fires */
     uv_timer_t timer;
+    struct belay_op closed;
 };
 
 static void
 on_timer(uv_timer_t *timer)
 {
-    *(bool *)timer->data = true;
-    uv_close((uv_handle_t *)timer, NULL);
+    *((struct ticking *)timer->data)->stop = true;
 }
+
+static void
+on_closed(uv_handle_t *timer)
+{
+    belay_op_done(&((struct ticking *)timer->data)->closed, 0, NULL);
+}
+
+static belay_next
+ticking_enter(belay_task *task, void *arg)
+{
+    struct ticking *self = arg;
+    uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
+
+    cr_assert(zero(int, uv_timer_init(loop, &self->timer)));
+    self->timer.data = self;
+    cr_assert(zero(int, uv_timer_start(&self->timer, on_timer, 1, 0)));
+    return belay_return(task, NULL);
+}
+
+static belay_next
+ticking_exit(belay_task *task, void *arg)
+{
+    struct ticking *self = arg;
+
+    belay_op_begin_shielded(task, &self->closed);
+    uv_close((uv_handle_t *)&self->timer, on_closed);
+    return belay_end_with(task, belay_op_wait(&self->closed));
+}
+
+static const belay_manager ticking = {
+    {"ticking", NULL, sizeof(struct ticking), ticking_enter, 0}, ticking_exit};
+
+struct polled {
+    bool stop;
+    belay_group *group;
+};
 
 struct yielding {
     const bool *stop;
@@ -176,23 +212,20 @@ BELAY_ASYNC(yielding)
 BELAY_ASYNC(polled)
 {
     BELAY_BEGIN;
-    BELAY_CHECK(uv_timer_init(
-        belay_runtime_loop(belay_task_runtime(task)), &self->timer));
-    self->timer.data = &self->stop;
-    BELAY_CHECK(uv_timer_start(&self->timer, on_timer, 1, 0));
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, yielding, .stop = &self->stop));
-        BELAY_CHECK(belay_spawn(self->group, yielding, .stop = &self->stop));
-        BELAY_AWAIT(BELAY_CALL(yielding, .stop = &self->stop));
+    BELAY_WITH (BELAY_ENTER(ticking, .stop = &self->stop)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(
+                belay_spawn(self->group, yielding, .stop = &self->stop));
+            BELAY_CHECK(
+                belay_spawn(self->group, yielding, .stop = &self->stop));
+            BELAY_AWAIT(BELAY_CALL(yielding, .stop = &self->stop));
+        }
     }
-    BELAY_AWAIT(belay_checkpoint(task)); /* the close callback */
-    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
     BELAY_END;
 }
 
 Test(trampoline, s125_the_loop_is_polled_while_tasks_are_always_ready)
 {
-    program_unswept = true; /* its timer would outlive its frame */
     cr_expect(eq(int, RUN(polled, .stop = false), 0));
 }
 
