@@ -242,8 +242,8 @@ belay__scope_push(belay_task *task, struct belay__scope *scope)
 void
 belay__scope_pop(belay_task *task, struct belay__scope *scope)
 {
-    BELAY__REQUIRE(task->scope == scope, "task %s: not its innermost scope",
-        task->base.name);
+    BELAY__REQUIRE_OF(task, task->scope == scope,
+        "'%s' is not its innermost scope", scope->name);
     task->scope = scope->parent;
     belay__scope_unlink(task->runtime, scope);
     belay__deadline_release(task->runtime, 1);
@@ -255,8 +255,8 @@ belay__scope_evict(belay_task *task, belay_step *then)
     struct belay__keeper *keeper =
         task->scope != &task->base ? task->scope->keeper : NULL;
 
-    BELAY__REQUIRE(
-        keeper != NULL, "task %s: not its innermost scope", task->base.name);
+    BELAY__REQUIRE_OF(task, keeper != NULL,
+        "it ends inside of cancel scope '%s'", task->scope->name);
     return keeper->evict(keeper, task, then);
 }
 

@@ -126,7 +126,9 @@ dump_frames(const belay_task *task, FILE *out)
         if (file != NULL && line != 0) {
             fprintf(out, " (%s:%d)", file, line);
         }
-        for (struct belay__frame *scope = frame->scopes; scope != NULL;
+        /* One whose exit runs is among the calls already (evict.c). */
+        for (struct belay__frame *scope = frame->scopes;
+             scope != NULL && (scope->resume.flags & BELAY__FRAME_EXITING) == 0;
              scope = scope->outer) {
             dump_scope(task->runtime, scope, out);
         }

@@ -418,17 +418,3 @@ belay_error_failures(const belay_error *error)
 {
     return error->failures;
 }
-
-void
-belay__broken(const char *where, const char *format, ...)
-{
-    va_list args;
-
-    (void)fprintf(stderr, "belay: broken contract in %s: ", where);
-    va_start(args, format);
-    (void)vfprintf(stderr, format, args);
-    va_end(args);
-    (void)fputc('\n', stderr);
-    belay__trace_last_words();
-    abort();
-}

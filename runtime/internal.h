@@ -176,6 +176,19 @@ void belay__result_enrich(belay_runtime *runtime, struct belay_result *result);
 struct belay_result belay__outcome_merge(belay_runtime *runtime,
     struct belay_result outcome, struct belay_result answer, bool suppress);
 
+/* ---- broken contracts of a task (broken.c) ---- */
+
+/* As BELAY__REQUIRE(), and says where the task is. */
+#define BELAY__REQUIRE_OF(task, condition, ...)              \
+    do {                                                     \
+        if (__builtin_expect(!(condition), 0)) {             \
+            belay__broken_by((task), __func__, __VA_ARGS__); \
+        }                                                    \
+    } while (0)
+
+void belay__broken_by(const belay_task *task, const char *where,
+    const char *format, ...) __attribute__((noreturn, cold)) BELAY_PRINTF(3, 4);
+
 /* ---- errors (error.c) ---- */
 
 struct belay__error_site {

@@ -93,8 +93,8 @@ lock_exit(belay_task *task, void *self)
 {
     const struct holding *holding = self;
 
-    BELAY__REQUIRE(holding->lock->owner == task,
-        "task %s: it leaves a lock that another task has", task->base.name);
+    BELAY__REQUIRE_OF(task, holding->lock->owner == task,
+        "it leaves a lock that another task has");
     hand_over(holding->lock);
     return belay_return(task, NULL);
 }

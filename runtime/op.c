@@ -39,9 +39,8 @@ static void
 op_init(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
 {
     /* Its name may be garbage like the rest. */
-    BELAY__REQUIRE(op->state == OP_IDLE,
-        "task %s: an operation that is still on, or was never zeroed",
-        task->base.name);
+    BELAY__REQUIRE_OF(task, op->state == OP_IDLE,
+        "an operation that is still on, or was never zeroed");
     op->task = task;
     op->abort = abort;
     if (op->name == NULL) {

@@ -214,8 +214,8 @@ belay__task_end(belay_task *task)
     belay_runtime *runtime = task->runtime;
     belay_task *joiner;
 
-    BELAY__REQUIRE(task->scope == &task->base,
-        "task %s ended inside a cancel scope", task->base.name);
+    BELAY__REQUIRE_OF(
+        task, task->scope == &task->base, "it has ended inside a cancel scope");
     if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
         belay__observe_end(task, &task->result);
     }

@@ -10,9 +10,8 @@
 belay_next
 belay__started_twice(const belay_task *task)
 {
-    belay__broken("a step",
-        "task %s: a step starts at most one operation, and returns it",
-        task->base.name);
+    belay__broken_by(
+        task, "a step", "a step starts at most one operation, and returns it");
 }
 
 belay_next
@@ -111,9 +110,10 @@ belay_end_with(belay_task *task, belay_next op)
 belay_next
 belay__not_entered(belay_task *task, belay_next enter)
 {
-    BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
-                       && task->result.code < 0,
-        "task %s: a block needs an enter operation", task->base.name);
+    BELAY__REQUIRE_OF(task,
+        enter.how == BELAY__HOW_WAIT && task->waiting == NULL
+            && task->result.code < 0,
+        "a block needs an enter operation");
     return belay__next(BELAY__HOW_END);
 }
 
@@ -156,8 +156,9 @@ belay_next
 belay_suppress(belay_task *task)
 {
     belay__require_idle(task);
-    BELAY__REQUIRE((task->top->resume.flags & BELAY__FRAME_EXITING) != 0,
-        "task %s: only an exit may suppress", task->base.name);
+    BELAY__REQUIRE_OF(task,
+        (task->top->resume.flags & BELAY__FRAME_EXITING) != 0,
+        "only an exit may suppress");
     task->top->resume.flags |= BELAY__FRAME_WILL_SUPPRESS;
     belay__result_set(task, 0, NULL, NULL);
     return belay__next(BELAY__HOW_END);
@@ -303,8 +304,7 @@ leave(belay_task *task)
     struct belay__frame *scope = task->top->scopes;
 
     belay__require_idle(task);
-    BELAY__REQUIRE(
-        scope != NULL, "task %s: no open block to leave", task->base.name);
+    BELAY__REQUIRE_OF(task, scope != NULL, "no open block to leave");
     belay__result_zero(task);
     if ((scope->resume.flags & BELAY__FRAME_GENERATOR) != 0) {
         belay__exit_begin(task, scope);
@@ -378,8 +378,8 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
     case BELAY__HOW_YIELD:
         return belay__yielded(task);
     case BELAY__HOW_ENTER:
-        belay__broken("a step",
-            "task %s: manager %s is entered without a block", task->base.name,
+        belay__broken_by(task, "a step",
+            "manager %s is entered without a block",
             task->runtime->staged->function->name);
     case BELAY__HOW_TURN:
     case BELAY__HOW_BLOCK:
@@ -387,8 +387,7 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
     case BELAY__HOW_NONE:
         break;
     }
-    belay__broken("a step", "task %s, function %s: not a token of an operation",
-        task->base.name, task->top->function->name);
+    belay__broken_by(task, "a step", "not a token of an operation");
 }
 
 /* A cancel has reached a parked task. False: it stays parked. */

@@ -297,9 +297,9 @@ belay__yielded(belay_task *task)
     struct belay__frame *frame = task->top;
     const uint32_t flags = frame->resume.flags;
 
-    BELAY__REQUIRE((flags & BELAY__FRAME_GENERATOR) != 0,
-        "task %s: function %s yields but is no generator manager",
-        task->base.name, frame->function->name);
+    BELAY__REQUIRE_OF(task, (flags & BELAY__FRAME_GENERATOR) != 0,
+        "function %s yields but is no generator manager",
+        frame->function->name);
     if ((flags & BELAY__FRAME_YIELDED) != 0) {
         frame->resume.flags |= BELAY__FRAME_TWICE;
         fail_twice(task, frame);

@@ -146,9 +146,10 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
     belay_next next;
 
     if (enter.how != BELAY__HOW_ENTER) {
-        BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
-                           && task->result.code < 0,
-            "task %s: a hold needs an enter operation", task->base.name);
+        BELAY__REQUIRE_OF(task,
+            enter.how == BELAY__HOW_WAIT && task->waiting == NULL
+                && task->result.code < 0,
+            "a hold needs an enter operation");
         return enter; /* it has failed already */
     }
     call.hold = hold_from_staged(task);

@@ -329,9 +329,10 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
     belay_next next;
 
     if (enter.how != BELAY__HOW_ENTER) {
-        BELAY__REQUIRE(enter.how == BELAY__HOW_WAIT && task->waiting == NULL
-                           && task->result.code < 0,
-            "task %s: a stack needs an enter operation", task->base.name);
+        BELAY__REQUIRE_OF(task,
+            enter.how == BELAY__HOW_WAIT && task->waiting == NULL
+                && task->result.code < 0,
+            "a stack needs an enter operation");
         return enter; /* it has failed already */
     }
     if (code == 0 && stack->task != task) {
