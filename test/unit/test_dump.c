@@ -268,6 +268,115 @@ BELAY_ASYNC(watcher)
     BELAY_END;
 }
 
+/* ---- a start; a scope that is left open on a stack ---- */
+
+struct dumper {
+    belay_duration after;
+    char **text;
+};
+
+BELAY_ASYNC(dumper)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, self->after));
+    *self->text = dumped(task);
+    BELAY_END;
+}
+
+struct starting {
+    int unused;
+};
+
+BELAY_ASYNC(starting)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_seconds(2)));
+    (void)belay_started(task, NULL);
+    BELAY_END;
+}
+
+/* A scope, and in it an exit that takes its time. */
+struct guarded {
+    struct probe probe;
+};
+
+BELAY_MANAGER(guarded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
+        BELAY_WITH (belay_enter(task, &probe, &self->probe)) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct puts_it {
+    belay_stack *on;
+};
+
+BELAY_ASYNC(puts_it)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_stack_enter(task, self->on,
+        BELAY_ENTER(
+            guarded, .probe = {.name = "slow", .exit_sleep = belay_seconds(2)}),
+        NULL));
+    BELAY_END;
+}
+
+struct two_dumps {
+    belay_group *group;
+    belay_stack *stack;
+    char *texts[2];
+};
+
+/* The group has failed by then: the misnest is an error. */
+static void
+check_texts(void *arg)
+{
+    struct two_dumps *self = arg;
+
+    expect_in(self->texts[0], "program #1 waiting for task start in "
+                              "group start < two_dumps (");
+    expect_in(self->texts[0], ", inside start < group");
+    /* What has been taken off its stack is a call; no block is both. */
+    expect_in(self->texts[1],
+        "program #1 waiting for sleep in probe exit < guarded exit (");
+    expect_in(
+        self->texts[1], ") [cancel scope] < cancel scope exit < two_dumps (");
+    expect_in(self->texts[1], ") [exit stack] [group] [defer] < program");
+    expect_in(self->texts[1], "left open on an exit stack");
+    free(self->texts[0]);
+    free(self->texts[1]);
+}
+
+BELAY_ASYNC(two_dumps)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, check_texts, self)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(self->group, dumper,
+                .after = belay_seconds(1), .text = &self->texts[0]));
+            BELAY_CHECK(belay_spawn(self->group, dumper,
+                .after = belay_seconds(3), .text = &self->texts[1]));
+            BELAY_AWAIT(
+                belay_start(task, self->group, NULL, starting, .unused = 0));
+            BELAY_WITH (belay_stack_open(task, &self->stack)) {
+                BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+                    BELAY_AWAIT(BELAY_CALL(puts_it, .on = self->stack));
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(dump, s138_a_start_has_a_scope_and_what_is_evicted_is_a_call)
+{
+    cr_expect(eq(int, RUN(two_dumps, .group = NULL), BELAY_EGROUP));
+}
+
 Test(dump, s138_an_enter_shows_its_block_and_a_shield_what_it_holds_off)
 {
     cr_expect(eq(int, RUN(watcher, .text = NULL), 0));

@@ -177,7 +177,9 @@ class Task:
             shown += f" ({file}:{line})"
         scope = frame["scopes"]
         for _ in range(LIMIT):
-            if not scope:
+            # One whose exit runs is among the calls already (evict.c).
+            if not scope or int(scope["resume"]["flags"]) \
+                    & constants.FRAME_EXITING:
                 break
             age = self.runtime.age("scopes", int(scope))
             shown += f" [{text(scope['function']['name'])}" + (
