@@ -208,12 +208,14 @@ comes_from(const belay_error *error, int code)
     return found || (count > 0 && belay_error_failures(error) > count);
 }
 
-/* A result that is due to the fault, or there without it. */
+/* A result that is due to the fault, or there without it: at the usual pace,
+ * or at the one of this sweep.
+ */
 static bool
-is_explained(const struct belay_result *result, int normal)
+is_explained(const struct belay_result *result, const int *normal)
 {
-    const int codes[] = {
-        normal, BELAY_ECANCELED, BELAY_ENOMEM, program_other_code};
+    const int codes[] = {normal[0], normal[1], BELAY_ECANCELED, BELAY_ENOMEM,
+        program_other_code};
 
     if (result->code >= 0
         || (result->code == BELAY_EGROUP && result->error == NULL)) {
@@ -229,7 +231,7 @@ is_explained(const struct belay_result *result, int normal)
 
 static void
 try_here(const struct program *program, const struct kind *kind, uint64_t k,
-    int normal, struct report *report)
+    const int *normal, struct report *report)
 {
     struct fault fault = kind->fault;
     struct belay_result result;
@@ -276,7 +278,7 @@ shared_page(void)
 
 static void
 be_the_trial(const struct program *program, const struct kind *kind, uint64_t k,
-    int normal, struct report *report)
+    const int *normal, struct report *report)
 {
     const struct rlimit time = {TRIAL_S, TRIAL_S};
     const struct rlimit core = {0, 0};
@@ -291,7 +293,7 @@ be_the_trial(const struct program *program, const struct kind *kind, uint64_t k,
 /* In a process of its own; false: that has died. */
 static bool
 try_once(const struct program *program, const struct kind *kind, uint64_t k,
-    int normal, struct report *ret)
+    const int *normal, struct report *ret)
 {
     struct report *page = shared_page();
     int status = 0;
@@ -330,7 +332,7 @@ place(uint64_t i, uint64_t points, uint64_t count)
 
 static void
 must_go_well(const struct program *program, const struct kind *kind, uint64_t k,
-    int normal, struct report *ret)
+    const int *normal, struct report *ret)
 {
     const bool ended = try_once(program, kind, k, normal, ret);
 
@@ -339,7 +341,7 @@ must_go_well(const struct program *program, const struct kind *kind, uint64_t k,
     cr_assert(ret->explained || k == 0,
         "%s, %s %" PRIu64 ": ends with %s, and with %s when left alone",
         kind->text, program->function->name, k, belay_code_name(ret->code),
-        belay_code_name(normal));
+        belay_code_name(normal[1]));
 }
 
 static void
@@ -348,16 +350,17 @@ sweep_kind(const struct program *program, const struct kind *kind,
 {
     uint64_t points = points_wanted();
     struct report report = *normal;
+    int codes[] = {normal->code, normal->code};
     uint64_t count;
 
     if (kind->fault.pace != PACE_NORMAL) { /* it goes another way */
-        must_go_well(program, kind, 0, normal->code, &report);
+        must_go_well(program, kind, 0, codes, &report);
+        codes[1] = report.code;
     }
     count = kind->alloc ? report.allocs : report.waits;
     points = points < count ? points : count;
     for (uint64_t i = 0; i < points; i++) {
-        must_go_well(
-            program, kind, place(i, points, count), normal->code, &report);
+        must_go_well(program, kind, place(i, points, count), codes, &report);
     }
     if (log != NULL) {
         (void)fprintf(log, "%s\t%s\t%" PRIu64 "\t%" PRIu64 "\n",
@@ -370,11 +373,12 @@ sweeps_try(const struct program *program)
 {
     const char *wanted = getenv("BELAY_SWEEP");
     const char *log_name = getenv("BELAY_SWEEP_LOG");
+    const int codes[] = {0, 0};
     struct report normal;
     FILE *log = NULL;
 
     if (wanted == NULL || wanted[0] == '\0' || program_unswept
-        || !try_once(program, &no_fault, 0, 0, &normal)) {
+        || !try_once(program, &no_fault, 0, codes, &normal)) {
         return;
     }
     if (log_name != NULL) {
