@@ -104,6 +104,8 @@ class Kinds:
                  object=self.random.choice((0, 0, 0, 1, 2)),
                  body=self.inside(depth),
                  **{"try": int(self.chance(0.2))})
+        if self.chance(0.3):  # for the same one again
+            s["body"].append({**s, "id": self.new_id(), "body": []})
 
     def inside(self, depth):
         """The body of what others want too: they shall have to wait."""
@@ -259,6 +261,8 @@ class Kinds:
             self.make_gathering(s, depth)
             return
         kinds = self.random.choices(self.CROWDS, k=2)
+        if "send" in kinds or "receive" in kinds:
+            kinds = ("send", "send", "receive")
         self.crowded = True
         s.update(op="group", slot=self.slot("group"), policy=0, kept=0,
                  max=self.random.choice((0, 0, 0, 1, 2)), body=[])
