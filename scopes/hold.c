@@ -9,6 +9,7 @@
 #include <belay/sync.h>
 
 #include "runtime/internal.h"
+#include "scopes/place.h"
 
 #include <string.h>
 
@@ -58,7 +59,10 @@ BELAY_ASYNC(keep)
         belay_enter(task, self->hold->manager, arguments_of(self->hold))) {
         self->hold->value = belay_result(task)->value;
         self->hold->open = true;
-        (void)belay_started(task, self->hold->value); /* too late: a cancel */
+        (void)belay_started(task, self->hold->value);
+        if (belay__start_pending(task)) {
+            belay_event_set(&self->hold->asked); /* nobody will have it */
+        }
         BELAY_TRY(belay_event_wait(task, &self->hold->asked));
         self->hold->open = false;
         return belay_pass(task);

@@ -13,6 +13,11 @@ int belay__spawn_check(
 struct belay__binding *belay__spawn_context(
     const belay_task *spawner, const struct belay_spawn_opts *opts);
 
+/* Is it a child of belay_group_start() that has not been handed over? After
+ * belay_started(): it came too late, and the starter waits for its end.
+ */
+bool belay__start_pending(const belay_task *task);
+
 /* From hold to drop or adopt the group stays open. BELAY_ESTATE: it has ended;
  * nothing has changed.
  */

@@ -163,12 +163,18 @@ belay_group_start(belay_task *task, belay_group *group,
     return next;
 }
 
+bool
+belay__start_pending(const belay_task *task)
+{
+    return task->base.owner->ended == child_ended;
+}
+
 int
 belay_started(belay_task *task, void *value)
 {
     struct start *start;
 
-    if (task->base.owner->ended != child_ended) {
+    if (!belay__start_pending(task)) {
         return BELAY_ESTATE;
     }
     start = BELAY__CONTAINER(task->base.owner, struct start, owner);

@@ -17,6 +17,7 @@
 #define ARGS 6
 #define FOREVER_MS 1000000000
 #define JANITOR_MS 10000 /* from then on nobody waits for long */
+#define TOKENS_MANY 1000 /* are there from then on */
 #define NS_PER_MS 1000000
 #define EVENTS 4
 #define SEMAPHORES 3

@@ -9,6 +9,7 @@ import copy
 
 FOREVER = 1000000000
 JANITOR_MS = 10000  # when what is left is set free; as in interpret.h
+TOKENS_MANY = 1000  # are there from then on
 NO_SLOT = 63  # of what nobody can aim at
 ARGS = 6
 

@@ -7,7 +7,8 @@ shield, so that the cancel of the root ends all when nothing else can happen.
 import random
 
 from kinds import CHANNELS, DEPTH, EVENTS, LIMITERS, SEMAPHORES, Kinds
-from language import BLOCKS, FOREVER, JANITOR_MS, NO_SLOT, every_list
+from language import (
+    BLOCKS, FOREVER, JANITOR_MS, NO_SLOT, TOKENS_MANY, every_list)
 
 FIRST_CODE = -7000
 
@@ -255,7 +256,7 @@ class Maker(Kinds):
         made += [{"op": "release", "id": 0, "slot": slot}
                  for slot in range(SEMAPHORES) for _ in range(40)]
         made += [{"op": "total", "id": self.new_id(), "slot": slot,
-                  "total": 1000} for slot in range(LIMITERS)]
+                  "total": TOKENS_MANY} for slot in range(LIMITERS)]
         made += [{"op": "end_channel", "id": self.new_id(), "slot": slot}
                  for slot in range(CHANNELS)]
         for lock, conditions in ((0, (0, 1)), (1, (2,))):

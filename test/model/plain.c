@@ -271,7 +271,8 @@ set_total(belay_task *task, const int64_t *args)
 {
     struct belay_limiter_stats stats = {.size = sizeof(stats)};
 
-    belay_limiter_set_total(&limiters[args[1]], (uint32_t)args[2]);
+    belay_limiter_set_total(&limiters[args[1]],
+        now_ms(task) < JANITOR_MS ? (uint32_t)args[2] : TOKENS_MANY);
     (void)belay_limiter_get_stats(&limiters[args[1]], &stats);
     put_event(task, "total", args[0]);
     printf(" %u %u %zu\n", stats.borrowed, stats.available, stats.waiting);

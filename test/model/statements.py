@@ -2,7 +2,7 @@
 from failures import (
     AGAIN, DEADLK, INVAL, OWNER, PROTO, STATE, CANCELED, Break, Error, Failure,
     Return, Suppress)
-from language import JANITOR_MS
+from language import JANITOR_MS, TOKENS_MANY
 from scopes import EXPLICIT, INFINITY, effective_deadline, reason
 from tasks import YIELD, Frame, Hold, Start, Task
 from waits import Event, Wait, bare
@@ -146,7 +146,7 @@ class Statements:
 
     def do_total(self, task, s, _):
         limiter = self.limiters[s["slot"]]
-        limiter.total = s["total"]
+        limiter.total = s["total"] if self.now < JANITOR_MS else TOKENS_MANY
         limiter.give()
         self.say(task, "total", s["id"], limiter.borrowed,
                  max(limiter.total - limiter.borrowed, 0),
@@ -354,6 +354,8 @@ class Statements:
             leave = yield from self.open(task, opener)
             hold.is_open = True
             self.started(task, opener["id"])
+            if task.start is not None:  # too late: nobody will have it
+                hold.asked.set()
             result = yield hold.asked.wait()
             hold.is_open = False
             task.masks.append(set(task.scopes()))

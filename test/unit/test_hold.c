@@ -278,6 +278,49 @@ Test(hold, holder_s71_closing_it_from_inside_is_a_deadlock_but_asks)
     expect_trace("child: EDEADLK; end");
 }
 
+/* ---- the opener is cancelled, and a shield in it does not let that in ---- */
+
+struct slow_shield {
+    int unused;
+};
+
+BELAY_MANAGER(slow_shield)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
+        BELAY_TRY(belay_sleep(task, belay_seconds(2)));
+        BELAY_WITH (BELAY_ENTER(probe, .name = "shielded")) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct impatient {
+    belay_group *group;
+    belay_hold *hold;
+};
+
+BELAY_ASYNC(impatient)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_WITH (belay_move_on(task, belay_seconds(1), NULL)) {
+            BELAY_AWAIT(belay_hold_open(task, self->group,
+                BELAY_ENTER(slow_shield, .unused = 0), NULL, &self->hold));
+        }
+    }
+    trace("end");
+    cr_expect(zero(ptr, self->hold));
+    BELAY_END;
+}
+
+Test(hold, holder_nobody_waits_for_one_that_is_open_too_late)
+{
+    cr_expect(eq(int, RUN(impatient, .group = NULL), 0));
+    expect_trace("enter shielded; exit shielded; end");
+}
+
 /* ---- a generator manager in it, and a refused enter ---- */
 
 struct nested {

@@ -31,7 +31,8 @@ typedef struct belay_hold belay_hold; /* opaque, counted */
  * Errors:  BELAY_ENOMEM     nothing has run
  *          BELAY_ESTATE     the group has ended; nothing has run
  *          BELAY_ECANCELED  flagged: the caller was cancelled first; the exit
- *                           has run if the manager was open
+ *                           has run if the manager was open, also if a shield
+ *                           in it kept that cancel off
  *          else what the enter fails with.
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract, The holder (python-sdk #79, fastmcp #533).
