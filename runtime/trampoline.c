@@ -79,13 +79,15 @@ belay_enter(
 {
     struct belay__arena *arena = task->frames;
     struct belay__frame *frame = (struct belay__frame *)(void *)arena->cursor;
-    char *end = arena->cursor + sizeof(*frame) + belay__align16(sizeof(void *));
+    const ptrdiff_t bytes =
+        (ptrdiff_t)(sizeof(*frame) + belay__align16(sizeof(void *)));
 
     if (!belay__is_idle(task) || manager->exit == NULL || arguments == NULL
-        || manager->enter.size != sizeof(void *) || end > arena->end) {
+        || manager->enter.size != sizeof(void *)
+        || bytes > arena->end - arena->cursor) {
         return enter_any(task, manager, arguments);
     }
-    arena->cursor = end;
+    arena->cursor += bytes;
     belay__frame_init(frame, &manager->enter, BELAY__FRAME_MANAGER);
     memcpy(belay__frame_self(frame), arguments, sizeof(void *));
     stage(task, frame);
