@@ -136,6 +136,15 @@ pass_over(belay_gpu_pool *pool, struct belay__gpu_request *request)
 
 /* ---- choosing ---- */
 
+static void
+copy_slots(struct belay__gpu_slot **to, struct belay__gpu_slot *const *from,
+    uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        to[i] = from[i];
+    }
+}
+
 /* Of one priority, the oldest that fits and stands first in its bucket. */
 static struct belay__gpu_request *
 choose_in(const belay_gpu_pool *pool, const struct belay__gpu_class *class,
@@ -156,7 +165,7 @@ choose_in(const belay_gpu_pool *pool, const struct belay__gpu_class *class,
             if ((best == NULL || head->number < best->number)
                 && belay__gpu_place(pool, head, found)) {
                 best = head;
-                memcpy(slots, found, head->devices * sizeof(*slots));
+                copy_slots(slots, found, head->devices);
             }
         }
     }
@@ -381,25 +390,30 @@ belay__gpu_refuse_all(belay_gpu_pool *pool, int code)
     }
 }
 
+static void
+refuse_unsatisfiable_in(
+    belay_gpu_pool *pool, const struct belay__gpu_bucket *bucket)
+{
+    struct belay__gpu_request *request = bucket->first;
+    struct belay__gpu_request *next;
+    int code;
+
+    for (; request != NULL; request = next) {
+        next = request->next;
+        code = belay__gpu_satisfiable(pool, request->bytes, request->devices);
+        if (code < 0) {
+            refuse(pool, request, code);
+        }
+    }
+}
+
 /* Rare: a device was lost, or has less memory than was thought. */
 void
 belay__gpu_refuse_unsatisfiable(belay_gpu_pool *pool)
 {
-    struct belay__gpu_request *request;
-    struct belay__gpu_request *next;
-    int code;
-
     for (uint32_t i = 0; i < BELAY_GPU_PRIORITIES; i++) {
         for (uint32_t b = 0; b < BELAY__GPU_BUCKETS; b++) {
-            for (request = pool->classes[i].buckets[b].first; request != NULL;
-                 request = next) {
-                next = request->next;
-                code = belay__gpu_satisfiable(
-                    pool, request->bytes, request->devices);
-                if (code < 0) {
-                    refuse(pool, request, code);
-                }
-            }
+            refuse_unsatisfiable_in(pool, &pool->classes[i].buckets[b]);
         }
     }
 }

@@ -529,10 +529,12 @@ struct belay__gpu_found {
 const char *belay__gpu_devices_check(const char *devices);
 /* May what it names have drivers with threads, or without? */
 bool belay__gpu_devices_may_be(const char *devices, bool inline_driver);
-/* Loads the first driver that has devices; goes on from what is there. */
-void belay__gpu_find(void *found);
+/* Loads the first driver that has devices; goes on from what is there, which
+ * is a struct belay__gpu_found.
+ */
+void belay__gpu_find(void *arg);
 /* Its end, if it is not handed to a pool. */
-void belay__gpu_found_drop(void *found);
+void belay__gpu_found_drop(void *arg);
 
 /* ---- events (ring.c) ---- */
 

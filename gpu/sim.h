@@ -68,8 +68,8 @@ struct belay__gpusim_settings {
 };
 
 /* 0, or BELAY_EINVAL and what is wrong. */
-int belay__gpusim_parse(const char *settings,
-    struct belay__gpusim_settings *ret, char why[BELAY__GPU_NOTE]);
+int belay__gpusim_parse(const char *text, struct belay__gpusim_settings *ret,
+    char why[BELAY__GPU_NOTE]);
 /* Do they ask for threads? */
 bool belay__gpusim_wants_threads(const char *settings);
 bool belay__gpusim_wants_none(const char *settings);
