@@ -16,7 +16,8 @@
 static const char help[] =
     "usage: belay gpu list [option...]\n"
     "\n"
-    "The GPUs that Belay can use, and why a kind of them is not there.\n"
+    "The GPUs that Belay can use, and why a kind of them is not there. Of\n"
+    "NVIDIA's also what they are doing, where libnvidia-ml is.\n"
     "Drivers are asked in a process of its own: one that hangs or dies is\n"
     "named, and no more.\n"
     "\n"
@@ -65,6 +66,34 @@ BELAY_ASYNC(list_devices)
 
 /* ---- for people ---- */
 
+/* "80.1 GiB used, 97 % busy, 61 C, 412 W", as far as it is known. */
+static void
+print_gauges(const struct belay_gpu_gauges *gauges)
+{
+    const char *comma = "         ";
+
+    if (gauges->used_bytes >= 0) {
+        (void)printf(
+            "%s%.1f GiB used", comma, (double)gauges->used_bytes / (1 << 30));
+        comma = ", ";
+    }
+    if (gauges->busy_percent >= 0) {
+        (void)printf("%s%" PRId32 "%% busy", comma, gauges->busy_percent);
+        comma = ", ";
+    }
+    if (gauges->celsius >= 0) {
+        (void)printf("%s%" PRId32 " °C", comma, gauges->celsius);
+        comma = ", ";
+    }
+    if (gauges->milliwatts >= 0) {
+        (void)printf("%s%" PRId32 " W", comma, gauges->milliwatts / 1000);
+        comma = ", ";
+    }
+    if (comma[0] == ',') {
+        (void)putchar('\n');
+    }
+}
+
 static void
 print_table(const struct listing *listing)
 {
@@ -77,6 +106,7 @@ print_table(const struct listing *listing)
         (void)printf("%-8s %6.1f GiB %6" PRIu32 "  %-40s %s\n", device->backend,
             (double)device->bytes / (1 << 30), device->units, device->uid,
             device->name);
+        print_gauges(&device->gauges);
     }
     if (listing->note[0] != '\0') {
         (void)printf("\nnot there:\n");
@@ -118,6 +148,15 @@ print_field(const char *name, const char *text)
     (void)putchar(',');
 }
 
+/* What is not known is not there. */
+static void
+print_gauge(const char *name, int64_t value)
+{
+    if (value >= 0) {
+        (void)printf(",\"%s\":%" PRId64, name, value);
+    }
+}
+
 static void
 print_json(const struct listing *listing)
 {
@@ -131,8 +170,13 @@ print_json(const struct listing *listing)
         print_field("backend", device->backend);
         print_field("name", device->name);
         print_field("uid", device->uid);
-        (void)printf("\"bytes\":%" PRIu64 ",\"units\":%" PRIu32 "}",
-            device->bytes, device->units);
+        (void)printf("\"bytes\":%" PRIu64 ",\"units\":%" PRIu32, device->bytes,
+            device->units);
+        print_gauge("used_bytes", device->gauges.used_bytes);
+        print_gauge("busy_percent", device->gauges.busy_percent);
+        print_gauge("celsius", device->gauges.celsius);
+        print_gauge("milliwatts", device->gauges.milliwatts);
+        (void)putchar('}');
     }
     (void)printf("],\"notes\":[");
     comma = "";

@@ -38,6 +38,7 @@
 
 #include <stdatomic.h>
 
+#include <belay/gpu_stats.h>
 #include <belay/gpu_work.h>
 
 struct belay__gpu_slot;
@@ -58,6 +59,8 @@ struct belay__gpu_devinfo {
     uint32_t units;
     uint32_t slots;   /* a good number of them; 0: 1 */
     uint32_t ordinal; /* the driver's own number for it */
+    bool gauged;      /* by belay-gpu-probe: */
+    struct belay_gpu_gauges gauges;
 };
 
 /* What a slot is opened for. */

@@ -10,6 +10,7 @@
  *
  *     belay-gpu-probe  0.1.0
  *     device  ordinal  bytes  free  headroom  units  slots  uid  name
+ *     gauges  used  busy  celsius  milliwatts
  *     end     code     why
  *
  * Without its last line it says nothing: the program has died of it.

@@ -7,6 +7,7 @@
  */
 #include "gpu/cuda.h"
 #include "gpu/helper.h"
+#include "gpu/nvml.h"
 #include "gpu/opencl.h"
 
 #include <fcntl.h>
@@ -51,20 +52,37 @@ print_device(FILE *report, struct belay__gpu_devinfo *info)
         plain(info->uid), plain(info->name));
 }
 
+/* What is behind NVIDIA's driver may be told more of. */
+static void
+print_gauges(FILE *report, const struct belay__nvml *nvml, const char *uid)
+{
+    const struct belay_gpu_gauges gauges = belay__nvml_read(nvml, uid);
+
+    (void)fprintf(report, "gauges\t%lld\t%d\t%d\t%d\n",
+        (long long)gauges.used_bytes, gauges.busy_percent, gauges.celsius,
+        gauges.milliwatts);
+}
+
 /* Devices, then 0 or a code and `why`. */
 static int
 look(FILE *report, const struct belay__gpu_driver *driver, const char *settings,
     char *why)
 {
     static struct belay__gpu_devinfo infos[BELAY_GPU_DEVICES_MAX];
+    struct belay__nvml nvml;
     void *object = NULL;
     int count = driver->load(settings, &object, why);
+    bool gauged;
 
     if (count == 0) {
         count = driver->enumerate(object, infos, BELAY_GPU_DEVICES_MAX, why);
     }
+    gauged = count > 0 && driver == &belay__gpu_cuda && belay__nvml_open(&nvml);
     for (int i = 0; i < count && i < BELAY_GPU_DEVICES_MAX; i++) {
         print_device(report, &infos[i]);
+        if (gauged) {
+            print_gauges(report, &nvml, infos[i].uid);
+        }
     }
     return count < 0 ? count : 0;
 }

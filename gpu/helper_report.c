@@ -119,6 +119,46 @@ read_device(const struct line *line, struct belay__gpu_devinfo *ret)
            && read_text(field[8], ret->name, sizeof(ret->name));
 }
 
+/* -1 or more. */
+static bool
+read_gauge(struct belay_slice field, int64_t most, int64_t *ret)
+{
+    uint64_t value;
+
+    if (is(field, "-1")) {
+        *ret = -1;
+        return true;
+    }
+    if (!read_u64(field, &value) || value > (uint64_t)most) {
+        return false;
+    }
+    *ret = (int64_t)value;
+    return true;
+}
+
+/* Of the device in the line before. */
+static bool
+read_gauges(const struct line *line, struct belay__gpu_devinfo *ret)
+{
+    const struct belay_slice *field = line->fields;
+    int64_t values[4];
+
+    if (line->count != 5 || !read_gauge(field[1], INT64_MAX, &values[0])) {
+        return false;
+    }
+    for (int i = 1; i < 4; i++) {
+        if (!read_gauge(field[i + 1], INT32_MAX, &values[i])) {
+            return false;
+        }
+    }
+    ret->gauged = true;
+    ret->gauges = (struct belay_gpu_gauges){.used_bytes = values[0],
+        .busy_percent = (int32_t)values[1],
+        .celsius = (int32_t)values[2],
+        .milliwatts = (int32_t)values[3]};
+    return true;
+}
+
 int
 belay__gpu_helper_read(const char *report, size_t len,
     struct belay__gpu_devinfo *ret, uint32_t room, char why[BELAY__GPU_NOTE])
@@ -144,8 +184,13 @@ belay__gpu_helper_read(const char *report, size_t len,
             }
             return code < 0 ? code : count;
         }
-        if (!is(line.fields[0], "device") || !read_device(&line, &info)
-            || count == BELAY_GPU_DEVICES_MAX) {
+        if (is(line.fields[0], "gauges")) {
+            if (count == 0 || !read_gauges(&line, &info)) {
+                return BELAY_EPROTO;
+            }
+            count--; /* the same device, once more */
+        } else if (!is(line.fields[0], "device") || !read_device(&line, &info)
+                   || count == BELAY_GPU_DEVICES_MAX) {
             return BELAY_EPROTO;
         }
         if ((uint32_t)count < room) {

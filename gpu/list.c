@@ -31,7 +31,11 @@ describe(const struct belay__gpu_found *found, uint32_t index,
         .size = sizeof(*ret),
         .bytes = info->bytes,
         .units = info->units,
+        .gauges = BELAY_GPU_GAUGES_UNKNOWN,
     };
+    if (info->gauged) {
+        ret->gauges = info->gauges;
+    }
     (void)snprintf(
         ret->backend, sizeof(ret->backend), "%s", found->driver->name);
     (void)snprintf(ret->name, sizeof(ret->name), "%s", info->name);

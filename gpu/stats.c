@@ -32,6 +32,7 @@ belay_gpu_pool_device(
         .slots_free = (uint32_t)__builtin_popcountll(device->free_slots),
         .slots_lost = device->slot_count
                       - (uint32_t)__builtin_popcountll(device->usable_slots),
+        .gauges = BELAY_GPU_GAUGES_UNKNOWN,
     };
     copy_text(ret->backend, sizeof(ret->backend), pool->driver->name);
     copy_text(ret->name, sizeof(ret->name), device->info.name);

@@ -51,8 +51,14 @@ print_devices(const struct look *look)
         print_text(look->devices[i].name);
         (void)printf(", \"uid\": ");
         print_text(look->devices[i].uid);
-        (void)printf(", \"bytes\": %llu, \"units\": %u}",
+        (void)printf(", \"bytes\": %llu, \"units\": %u",
             (unsigned long long)look->devices[i].bytes, look->devices[i].units);
+        (void)printf(", \"used_bytes\": %lld, \"busy_percent\": %d, "
+                     "\"celsius\": %d, \"milliwatts\": %d}",
+            (long long)look->devices[i].gauges.used_bytes,
+            look->devices[i].gauges.busy_percent,
+            look->devices[i].gauges.celsius,
+            look->devices[i].gauges.milliwatts);
     }
     (void)printf("], \"note\": ");
     print_text(look->note);

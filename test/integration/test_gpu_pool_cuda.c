@@ -557,6 +557,60 @@ Test(gpu_pool_cuda, g45_a_list_loads_nothing_here)
     cr_expect(eq(i64, fake_cuda_value("cuInit"), 0));
 }
 
+/* ---- what NVIDIA's management library tells ---- */
+
+struct gauges {
+    uint32_t i;
+    /* locals */
+    struct belay_gpu_device devices[2];
+    uint32_t count;
+    belay_gpu_pool *pool;
+};
+
+BELAY_ASYNC(gauges)
+{
+    BELAY_BEGIN;
+    self->devices[0].size = sizeof(self->devices[0]);
+    self->devices[1].size = sizeof(self->devices[1]);
+    BELAY_AWAIT(
+        belay_gpu_list(task, "cuda", self->devices, 2, &self->count, NULL, 0));
+    for (self->i = 0; self->i < self->count; self->i++) {
+        trace("%lld bytes, %d%%, %d C, %d mW",
+            (long long)self->devices[self->i].gauges.used_bytes,
+            self->devices[self->i].gauges.busy_percent,
+            self->devices[self->i].gauges.celsius,
+            self->devices[self->i].gauges.milliwatts);
+    }
+    BELAY_END;
+}
+
+/* By UUID, since the two count devices in orders of their own. What one of its
+ * functions does not know is not known, and no more; a device that cannot be
+ * found there, or a library that is not, are the same.
+ */
+Test(gpu_pool_cuda, g20_a_list_has_what_the_management_library_tells)
+{
+    fake_cuda_use("devices=2");
+    fake_nvml_use("");
+    cr_expect(eq(int, RUN(gauges, .i = 0), 0));
+    expect_trace("1048576 bytes, 40%, 60 C, 300000 mW; "
+                 "1048577 bytes, 41%, 61 C, 300001 mW");
+    trace_clear();
+    fake_cuda_use("devices=1");
+    fake_nvml_use("up");
+    cr_expect(eq(int, RUN(gauges, .i = 0), 0));
+    expect_trace("1048576 bytes, -1%, 60 C, -1 mW");
+    for (int i = 0; i < 3; i++) {
+        trace_clear();
+        fake_cuda_use("devices=1"); /* without the library */
+        if (i > 0) {
+            fake_nvml_use(i == 1 ? "i" : "h");
+        }
+        cr_expect(eq(int, RUN(gauges, .i = 0), 0));
+        expect_trace("-1 bytes, -1%, -1 C, -1 mW");
+    }
+}
+
 Test(gpu_pool_cuda, g44_a_list_tells_why_there_is_nothing)
 {
     fake_cuda_use("init=803");

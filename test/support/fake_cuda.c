@@ -32,11 +32,20 @@ use(const char *path)
     (void)setenv("BELAY_CUDA_LIBRARY", path, 1);
 }
 
+/* No management library of this machine, whatever it has. */
 void
 fake_cuda_use(const char *script)
 {
     (void)setenv("BELAY_FAKE_CUDA", script, 1);
+    (void)setenv("BELAY_NVML_LIBRARY", "/nowhere/libnvidia-ml.so.1", 1);
     use(FAKE_CUDA);
+}
+
+void
+fake_nvml_use(const char *failing)
+{
+    (void)setenv("BELAY_NVML_LIBRARY", FAKE_NVML, 1);
+    (void)setenv("BELAY_FAKE_NVML", failing, 1);
 }
 
 void

@@ -17,6 +17,11 @@
  */
 void fake_cuda_use(const char *script);
 
+/* NVIDIA's management library for its devices; without this there is none.
+ * `failing`: which of its functions fail; see the fake.
+ */
+void fake_nvml_use(const char *failing);
+
 /* The same for one that has no cuEventSynchronize(). */
 void fake_cuda_use_old(void);
 

@@ -77,9 +77,24 @@ Test(gpu_helper, a_report_is_read)
     cr_expect(eq(int, read_text(HEAD DEVICE DEVICE DEVICE "end\t0\t\n"), 3));
 }
 
+Test(gpu_helper, gauges_are_of_the_device_before_them)
+{
+    cr_assert(eq(int,
+        read_text(HEAD DEVICE DEVICE "gauges\t77\t100\t-1\t300000\n"
+                                     "end\t0\t\n"),
+        2));
+    cr_expect(not(info[0].gauged));
+    cr_expect(info[1].gauged);
+    cr_expect(eq(str, info[1].name, "A name"));
+    cr_expect(eq(i64, info[1].gauges.used_bytes, 77));
+    cr_expect(eq(i32, info[1].gauges.busy_percent, 100));
+    cr_expect(eq(i32, info[1].gauges.celsius, -1));
+    cr_expect(eq(i32, info[1].gauges.milliwatts, 300000));
+}
+
 Test(gpu_helper, a_report_that_is_not_whole_is_none)
 {
-    static const char text[] = HEAD DEVICE "end\t0\t\n";
+    static const char text[] = HEAD DEVICE "gauges\t1\t2\t3\t4\nend\t0\t\n";
 
     for (size_t len = 0; len < sizeof(text) - 1; len++) {
         cr_expect(eq(int, read_report(text, len), BELAY_EPROTO), "%zu", len);
@@ -99,6 +114,12 @@ Test(gpu_helper, what_is_not_a_report)
         HEAD "end\t0\n",
         HEAD "end\t0\t\t\n",
         HEAD "device\nend\t0\t\n",
+        HEAD "gauges\t1\t2\t3\t4\nend\t0\t\n", /* of no device */
+        HEAD DEVICE "gauges\t1\t2\t3\nend\t0\t\n",
+        HEAD DEVICE "gauges\t1\t2\t3\t4\t5\nend\t0\t\n",
+        HEAD DEVICE "gauges\t-2\t2\t3\t4\nend\t0\t\n",
+        HEAD DEVICE "gauges\t1\t2147483648\t3\t4\nend\t0\t\n",
+        HEAD DEVICE "gauges\t9223372036854775808\t2\t3\t4\nend\t0\t\n",
         HEAD "device\t3\t80\t40\t5\t132\t2\tu\nend\t0\t\n",
         HEAD "device\t3\t80\t40\t5\t132\t2\tu\tn\tmore\nend\t0\t\n",
         HEAD "device\t-3\t80\t40\t5\t132\t2\tu\tn\nend\t0\t\n",

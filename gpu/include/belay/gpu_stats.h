@@ -13,6 +13,18 @@ BELAY_BEGIN_DECLS
 
 /* ---- devices ---- */
 
+/* What a device is doing, for all processes together; -1: not known. */
+struct belay_gpu_gauges {
+    int64_t used_bytes;   /* of its memory */
+    int32_t busy_percent; /* of the time since a moment ago */
+    int32_t celsius;
+    int32_t milliwatts;
+};
+#define BELAY_GPU_GAUGES_UNKNOWN      \
+    {                                 \
+        -1, -1, -1, -1 /* in order */ \
+    }
+
 /* One device. */
 struct belay_gpu_device {
     size_t size;      /* of this struct, filled by the caller */
@@ -26,6 +38,8 @@ struct belay_gpu_device {
     uint32_t slots;        /* 0 outside of a pool */
     uint32_t slots_free;   /* now */
     uint32_t slots_lost;   /* out of service now */
+    struct belay_gpu_gauges gauges; /* of belay_gpu_list() alone, of NVIDIA's
+                                       devices where libnvidia-ml is */
 };
 
 /**
