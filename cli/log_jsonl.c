@@ -84,10 +84,23 @@ struct line {
     struct belay__json_value values[MEMBERS];
 };
 
+/* The member of that name, or NULL. */
+static struct belay__json_value *
+member_of(struct line *line, const struct belay__json_value *key)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        if (belay__json_key_equals(key, names[i], strlen(names[i]))) {
+            return &line->values[i];
+        }
+    }
+    return NULL;
+}
+
 /* False if it is not JSON, or no row of a record. */
 static bool
 parse(struct belay_slice text, struct line *ret)
 {
+    struct belay__json_value *member;
     struct belay__json_value key;
     struct belay__json json;
 
@@ -95,11 +108,9 @@ parse(struct belay_slice text, struct line *ret)
     belay__json_open(&json, text);
     if (belay__json_enter_object(&json)) {
         while (belay__json_next_member(&json, &key)) {
-            for (int i = 0; i < MEMBERS; i++) {
-                if (belay__json_key_equals(&key, names[i], strlen(names[i]))) {
-                    (void)belay__json_take(&json, &ret->values[i]);
-                    break;
-                }
+            member = member_of(ret, &key);
+            if (member != NULL) {
+                (void)belay__json_take(&json, member);
             }
         }
     }

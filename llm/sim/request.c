@@ -231,6 +231,19 @@ take_tool_name(struct belay__json *json, struct belay__sim_reading *reading)
     }
 }
 
+/* {"name": …} */
+static void
+take_function(struct belay__json *json, struct belay__sim_reading *reading)
+{
+    struct belay__json_value key;
+
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "name")) {
+            take_tool_name(json, reading);
+        }
+    }
+}
+
 void
 belay__sim_read_tool_choice(
     struct belay__json *json, struct belay__sim_reading *reading)
@@ -252,11 +265,7 @@ belay__sim_read_tool_choice(
             take_tool_name(json, reading);
         } else if (belay__json_key_is(&key, "function")
                    && belay__json_enter_object(json)) {
-            while (belay__json_next_member(json, &key)) {
-                if (belay__json_key_is(&key, "name")) {
-                    take_tool_name(json, reading);
-                }
-            }
+            take_function(json, reading);
         }
     }
 }

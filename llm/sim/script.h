@@ -12,8 +12,8 @@
 struct belay__sim_script;
 
 struct belay__sim_header {
-    char *name;
-    char *value;
+    const char *name;
+    const char *value;
 };
 
 /* A rule. Slices are of the script's text: JSON as it stands there; of

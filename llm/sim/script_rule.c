@@ -23,7 +23,7 @@ static bool
 take_inside(struct belay__script_parsing *parsing, const char *name,
     struct belay_slice *ret)
 {
-    struct belay__json_value value;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
 
     if (!take(parsing, name, BELAY__JSON_STRING, "not a string", &value)) {
         return false;
@@ -37,7 +37,7 @@ static bool
 take_decoded(struct belay__script_parsing *parsing, const char *name,
     struct belay_slice *ret)
 {
-    struct belay__json_value value;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
     char *text;
 
     if (!take(parsing, name, BELAY__JSON_STRING, "not a string", &value)) {
@@ -55,8 +55,8 @@ static bool
 take_whole(struct belay__script_parsing *parsing, const char *name,
     int64_t least, int64_t most, int64_t *ret)
 {
-    struct belay__json_value value;
-    int64_t number;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
+    int64_t number = 0;
 
     if (!take(parsing, name, BELAY__JSON_NUMBER, "not a number", &value)) {
         return false;
@@ -74,9 +74,9 @@ static bool
 take_number(struct belay__script_parsing *parsing, const char *name,
     double most, double *ret)
 {
-    struct belay__json_value value;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
     char text[64];
-    double number;
+    double number = 0;
 
     if (!take(parsing, name, BELAY__JSON_NUMBER, "not a number", &value)) {
         return false;
@@ -100,7 +100,7 @@ static bool
 read_condition(struct belay__script_parsing *parsing,
     const struct belay__json_value *key, struct belay__sim_rule *rule)
 {
-    struct belay__json_value value;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
     int64_t number = 0;
 
     if (belay__json_key_is(key, "model")) {
@@ -181,7 +181,7 @@ static bool
 read_one_text(
     struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 {
-    struct belay_slice text;
+    struct belay_slice text = {NULL, 0};
 
     if (!take_inside(parsing, "text", &text)) {
         return false;
@@ -241,7 +241,7 @@ read_call(
     struct belay__script_parsing *parsing, struct belay__sim_tool_call *call)
 {
     struct belay__json_value key;
-    struct belay__json_value value;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
 
     *call = (struct belay__sim_tool_call){.arguments = {"{}", 2}};
     if (!belay__json_enter_object(&parsing->json)) {
@@ -300,7 +300,7 @@ read_calls(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 static bool
 read_body(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 {
-    struct belay__json_value value;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
 
     rule->has_body = true;
     if (belay__json_type_ahead(&parsing->json) == BELAY__JSON_STRING) {
@@ -316,7 +316,7 @@ read_body(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 static bool
 read_error(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 {
-    struct belay_slice message;
+    struct belay_slice message = {NULL, 0};
     struct belay__json_value key;
 
     if (!belay__json_enter_object(&parsing->json)) {
@@ -378,7 +378,7 @@ read_headers(
     while (belay__json_next_member(&parsing->json, &key)) {
         struct belay__sim_header *header = &rule->headers[rule->header_count];
         char *name = belay__script_keep(parsing->script, key.raw.len);
-        struct belay_slice value;
+        struct belay_slice value = {NULL, 0};
 
         if (name == NULL) {
             return belay__script_no_memory(parsing);
@@ -393,7 +393,7 @@ read_headers(
                 parsing, "headers", "a control character");
         }
         header->name = name;
-        header->value = (char *)(uintptr_t)value.data;
+        header->value = value.data;
         rule->header_count++;
     }
     return true;
@@ -403,7 +403,7 @@ static bool
 add_faults(struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 {
     belay__sim_faults faults = 0;
-    struct belay_slice names;
+    struct belay_slice names = {NULL, 0};
 
     if (!take_inside(parsing, "fault", &names)) {
         return false;
@@ -445,9 +445,9 @@ static bool
 read_plain_member(struct belay__script_parsing *parsing,
     const struct belay__json_value *key, struct belay__sim_rule *rule)
 {
-    struct belay__json_value value;
-    double number;
-    int64_t count;
+    struct belay__json_value value = {.type = BELAY__JSON_NONE};
+    double number = 0;
+    int64_t count = 0;
 
     if (belay__json_key_is(key, "times")) {
         if (!read_count(parsing, "times", 1, INT64_MAX, &count)) {

@@ -85,7 +85,7 @@ struct making {
 };
 
 static void make_value(
-    struct making *making, struct belay_slice schema, int depth);
+    struct making *making, struct belay_slice text, int depth);
 
 static void
 make_word(struct making *making)

@@ -3,7 +3,8 @@
 
 An include never points upwards (cli -> llm, gpu -> scopes -> runtime); names
 are whole paths; a file's own header comes first; nothing uses a banned
-function; every source is listed in a meson.build; an example is short.
+function; every source is listed in a meson.build; an example is short; blocks
+are at most four deep in a function.
 """
 import os
 import re
@@ -18,6 +19,7 @@ BANNED = re.compile(
     r"\b(strcpy|strncpy|strcat|strncat|sprintf|vsprintf|strtok|atoi|atol|gets)"
     r"\s*\(")
 EXAMPLE_MAX_LINES = 79
+DEEPEST = 4  # blocks in blocks; three is the rule, the fourth has to earn it
 UMBRELLA = "belay.h"  # includes every public header, so nobody below may
 
 
@@ -99,6 +101,34 @@ def is_listed(path, root):
     return False
 
 
+BLOCK = re.compile(
+    r"\b(?P<word>if|else|for|while|do|switch|BELAY_WITH)\b"
+    r"|(?P<mark>[{}();])")
+
+
+def deepest(code):
+    """How deep blocks are in blocks, and where; initialisers do not count.
+    code is without comments and strings."""
+    code = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", "", code, flags=re.M)
+    stack, parens, opens, worst = [], 0, False, (0, 0)
+    for match in BLOCK.finditer(code):
+        mark = match.group("mark")
+        if match.group("word"):
+            opens = True
+        elif mark in "()":
+            parens += 1 if mark == "(" else -1
+        elif mark == "{":
+            stack.append(opens and parens == 0)
+            opens = opens and parens > 0
+            worst = max(worst, (sum(stack), -match.start()))
+        elif mark == "}":
+            if stack:
+                stack.pop()
+        elif parens == 0:
+            opens = False
+    return worst[0], -worst[1]
+
+
 def check_file(root, path, public, paths):
     with open(os.path.join(root, path), encoding="utf-8") as file:
         text = file.read()
@@ -123,6 +153,11 @@ def check_file(root, path, public, paths):
     for match in BANNED.finditer(csource.blank(text, "cs")):
         line = csource.line_of(text, match.start())
         faults.append(f"{path}:{line}: {match.group(1)} is banned")
+    if module_of(path) in RANK:
+        depth, place = deepest(csource.blank(text, "cs"))
+        if depth > DEEPEST:
+            faults.append(f"{path}:{csource.line_of(text, place)}: blocks are "
+                          f"{depth} deep, more than {DEEPEST}")
     position = csource.has_line_comment(text)
     if position >= 0:
         line = csource.line_of(text, position)
@@ -176,6 +211,10 @@ BAD = [
     ("long example", "examples/one.c", "\n" * 80, "longer than 79 lines"),
     ("line comment", "runtime/task.h", "int i; // later\n",
      "must not be committed"),
+    ("deep blocks", "runtime/task.h",
+     "static int a[] = {1};\nstatic inline void f(void)\n{\n"
+     "if (a) { for (;;) { while (b) { do { switch (c) { } } while (0); } } }"
+     "\n}\n", ":4: blocks are 5 deep"),
     ("unlisted source", "runtime/other.c", "\n", "in no meson.build"),
     ("unlisted test", "test/unit/test_other.c", "\n", "in no meson.build"),
 ]
