@@ -169,15 +169,13 @@ count_text(int64_t count, char out[32])
 static const char *
 cost_text(int64_t pico, bool at_least, char out[64])
 {
-    const size_t mark = at_least ? strlen("≥") : 0;
+    char money[BELAY_MONEY_TEXT_BYTES];
 
     if (pico < 0 || (pico == 0 && at_least)) {
         return "?";
     }
-    if (at_least) {
-        memcpy(out, "≥", mark);
-    }
-    (void)belay_money_format((belay_money){pico}, out + mark);
+    (void)belay_money_format((belay_money){pico}, money);
+    (void)snprintf(out, 64, "%s%s", at_least ? "≥" : "", money);
     return out;
 }
 
