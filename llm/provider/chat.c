@@ -119,75 +119,19 @@ write_messages(
 }
 
 static void
-write_tools(
-    struct belay__request_writer *request, const struct belay_llm_chat *chat)
+write_tool(struct belay__json_writer *json, const struct belay_llm_tool *tool)
 {
-    struct belay__json_writer *json = &request->json;
+    static const struct belay_slice none = {NULL, 0};
 
-    belay__request_key(request, "tools");
-    belay__json_open_array(json);
-    for (size_t i = 0; i < chat->tool_count; i++) {
-        const struct belay_llm_tool *tool = &chat->tools[i];
-
-        belay__json_open_object(json);
-        belay__request_text_member(json, "type", "function");
-        belay__json_key(json, "function");
-        belay__json_open_object(json);
-        belay__request_text_member(json, "name", tool->name);
-        if (tool->description.len > 0) {
-            belay__request_slice_member(json, "description", tool->description);
-        }
-        belay__json_key(json, "parameters");
-        belay__request_schema(json, tool->parameters);
-        if (tool->strict) {
-            belay__json_key(json, "strict");
-            belay__json_bool(json, true);
-        }
-        belay__json_close_object(json);
-        belay__json_close_object(json);
-    }
-    belay__json_close_array(json);
-}
-
-static void
-write_tool_choice(
-    struct belay__request_writer *request, const struct belay_llm_chat *chat)
-{
-    static const char *const words[] = {
-        [BELAY_LLM_TOOL_AUTO] = "auto",
-        [BELAY_LLM_TOOL_NONE] = "none",
-        [BELAY_LLM_TOOL_ANY] = "required",
-    };
-    struct belay__json_writer *json = &request->json;
-
-    belay__request_key(request, "tool_choice");
-    if (chat->tool_choice != BELAY_LLM_TOOL_NAMED) {
-        belay__json_text(json, words[chat->tool_choice]);
-        return;
-    }
-    belay__json_open_object(json);
     belay__request_text_member(json, "type", "function");
     belay__json_key(json, "function");
     belay__json_open_object(json);
-    belay__request_text_member(json, "name", chat->tool_name);
-    belay__json_close_object(json);
-    belay__json_close_object(json);
-}
-
-static void
-write_stream(struct belay__request_writer *request, struct belay__wish wish)
-{
-    struct belay__json_writer *json = &request->json;
-
-    belay__request_key(request, "stream");
-    belay__json_bool(json, true);
-    if (wish.usage) {
-        belay__request_key(request, "stream_options");
-        belay__json_open_object(json);
-        belay__json_key(json, "include_usage");
+    belay__request_tool_members(json, tool, "parameters", none);
+    if (tool->strict) {
+        belay__json_key(json, "strict");
         belay__json_bool(json, true);
-        belay__json_close_object(json);
     }
+    belay__json_close_object(json);
 }
 
 static void
@@ -198,14 +142,9 @@ write_request(struct belay__request_writer *request,
 
     belay__request_model(request, chat);
     write_messages(request, chat);
-    if (chat->temperature != NULL) {
-        belay__request_number(request, "temperature", *chat->temperature);
-    }
-    if (chat->max_tokens > 0) {
-        belay__request_key(request,
-            chat->old_max_tokens ? "max_tokens" : "max_completion_tokens");
-        belay__json_int(json, chat->max_tokens);
-    }
+    belay__request_temperature(request, chat);
+    belay__request_max_tokens(request,
+        chat->old_max_tokens ? "max_tokens" : "max_completion_tokens", chat);
     if (chat->choices > 1) {
         belay__request_key(request, "n");
         belay__json_int(json, chat->choices);
@@ -215,14 +154,15 @@ write_request(struct belay__request_writer *request,
         belay__json_int(json, *chat->seed);
     }
     belay__request_stop(request, "stop", chat);
-    if (chat->tool_count > 0) {
-        write_tools(request, chat);
-    }
-    if (chat->tool_choice != BELAY_LLM_TOOL_DEFAULT) {
-        write_tool_choice(request, chat);
-    }
-    if (wish.stream) {
-        write_stream(request, wish);
+    belay__request_tools(request, chat, write_tool);
+    belay__request_function_choice(request, chat, true);
+    belay__request_stream(request, wish.stream);
+    if (wish.stream && wish.usage) {
+        belay__request_key(request, "stream_options");
+        belay__json_open_object(json);
+        belay__json_key(json, "include_usage");
+        belay__json_bool(json, true);
+        belay__json_close_object(json);
     }
 }
 

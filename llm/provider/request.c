@@ -258,6 +258,102 @@ belay__request_number(
 }
 
 void
+belay__request_temperature(
+    struct belay__request_writer *request, const struct belay_llm_chat *chat)
+{
+    if (chat->temperature != NULL) {
+        belay__request_number(request, "temperature", *chat->temperature);
+    }
+}
+
+void
+belay__request_max_tokens(struct belay__request_writer *request,
+    const char *key, const struct belay_llm_chat *chat)
+{
+    if (chat->max_tokens > 0) {
+        belay__request_key(request, key);
+        belay__json_int(&request->json, chat->max_tokens);
+    }
+}
+
+void
+belay__request_stream(struct belay__request_writer *request, bool stream)
+{
+    if (stream) {
+        belay__request_key(request, "stream");
+        belay__json_bool(&request->json, true);
+    }
+}
+
+/* ---- tools ---- */
+
+void
+belay__request_tools(struct belay__request_writer *request,
+    const struct belay_llm_chat *chat, belay__request_tool_fn *write_fn)
+{
+    struct belay__json_writer *json = &request->json;
+
+    if (chat->tool_count == 0) {
+        return;
+    }
+    belay__request_key(request, "tools");
+    belay__json_open_array(json);
+    for (size_t i = 0; i < chat->tool_count; i++) {
+        belay__json_open_object(json);
+        write_fn(json, &chat->tools[i]);
+        belay__json_close_object(json);
+    }
+    belay__json_close_array(json);
+}
+
+void
+belay__request_tool_members(struct belay__json_writer *json,
+    const struct belay_llm_tool *tool, const char *key, struct belay_slice none)
+{
+    belay__request_text_member(json, "name", tool->name);
+    if (tool->description.len > 0) {
+        belay__request_slice_member(json, "description", tool->description);
+    }
+    belay__json_key(json, key);
+    belay__request_schema(
+        json, tool->parameters.len > 0 ? tool->parameters : none);
+}
+
+void
+belay__request_function_choice(struct belay__request_writer *request,
+    const struct belay_llm_chat *chat, bool nested)
+{
+    static const char *const words[] = {
+        [BELAY_LLM_TOOL_AUTO] = "auto",
+        [BELAY_LLM_TOOL_NONE] = "none",
+        [BELAY_LLM_TOOL_ANY] = "required",
+    };
+    struct belay__json_writer *json = &request->json;
+
+    if (chat->tool_choice == BELAY_LLM_TOOL_DEFAULT) {
+        return;
+    }
+    belay__request_key(request, "tool_choice");
+    if (chat->tool_choice != BELAY_LLM_TOOL_NAMED) {
+        belay__json_text(json, words[chat->tool_choice]);
+        return;
+    }
+    belay__json_open_object(json);
+    belay__request_text_member(json, "type", "function");
+    if (nested) {
+        belay__json_key(json, "function");
+        belay__json_open_object(json);
+    }
+    belay__request_text_member(json, "name", chat->tool_name);
+    if (nested) {
+        belay__json_close_object(json);
+    }
+    belay__json_close_object(json);
+}
+
+/* ---- texts that end an answer ---- */
+
+void
 belay__request_stop(struct belay__request_writer *request, const char *key,
     const struct belay_llm_chat *chat)
 {

@@ -46,8 +46,31 @@ void belay__request_model(
     struct belay__request_writer *request, const struct belay_llm_chat *chat);
 void belay__request_number(
     struct belay__request_writer *request, const char *key, double value);
+void belay__request_temperature(
+    struct belay__request_writer *request, const struct belay_llm_chat *chat);
+void belay__request_max_tokens(struct belay__request_writer *request,
+    const char *key, const struct belay_llm_chat *chat);
 void belay__request_stop(struct belay__request_writer *request, const char *key,
     const struct belay_llm_chat *chat);
+/* "stream": true, if it is wanted. */
+void belay__request_stream(struct belay__request_writer *request, bool stream);
+
+/* The tools, each an object that `write_fn` fills. */
+typedef void belay__request_tool_fn(
+    struct belay__json_writer *json, const struct belay_llm_tool *tool);
+void belay__request_tools(struct belay__request_writer *request,
+    const struct belay_llm_chat *chat, belay__request_tool_fn *write_fn);
+/* What all formats say of a tool: name, description, and its parameters under
+ * this key; `none` stands for those that are not there.
+ */
+void belay__request_tool_members(struct belay__json_writer *json,
+    const struct belay_llm_tool *tool, const char *key,
+    struct belay_slice none);
+/* OpenAI's way to say which tools may be called; `nested`: a function's name
+ * is in an object of its own.
+ */
+void belay__request_function_choice(struct belay__request_writer *request,
+    const struct belay_llm_chat *chat, bool nested);
 /* The members of extra, but for those that were written; goes last. */
 void belay__request_add_extra(
     struct belay__request_writer *request, struct belay_slice extra);

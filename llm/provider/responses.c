@@ -109,52 +109,15 @@ write_message(
 }
 
 static void
-write_tools(
-    struct belay__request_writer *request, const struct belay_llm_chat *chat)
+write_tool(struct belay__json_writer *json, const struct belay_llm_tool *tool)
 {
-    struct belay__json_writer *json = &request->json;
+    static const struct belay_slice none = {NULL, 0};
 
-    belay__request_key(request, "tools");
-    belay__json_open_array(json);
-    for (size_t i = 0; i < chat->tool_count; i++) {
-        const struct belay_llm_tool *tool = &chat->tools[i];
-
-        belay__json_open_object(json);
-        belay__request_text_member(json, "type", "function");
-        belay__request_text_member(json, "name", tool->name);
-        if (tool->description.len > 0) {
-            belay__request_slice_member(json, "description", tool->description);
-        }
-        belay__json_key(json, "parameters");
-        belay__request_schema(json, tool->parameters);
-        /* Here, unlike in Chat, a server's default is true. */
-        belay__json_key(json, "strict");
-        belay__json_bool(json, tool->strict);
-        belay__json_close_object(json);
-    }
-    belay__json_close_array(json);
-}
-
-static void
-write_tool_choice(
-    struct belay__request_writer *request, const struct belay_llm_chat *chat)
-{
-    static const char *const words[] = {
-        [BELAY_LLM_TOOL_AUTO] = "auto",
-        [BELAY_LLM_TOOL_NONE] = "none",
-        [BELAY_LLM_TOOL_ANY] = "required",
-    };
-    struct belay__json_writer *json = &request->json;
-
-    belay__request_key(request, "tool_choice");
-    if (chat->tool_choice != BELAY_LLM_TOOL_NAMED) {
-        belay__json_text(json, words[chat->tool_choice]);
-        return;
-    }
-    belay__json_open_object(json);
     belay__request_text_member(json, "type", "function");
-    belay__request_text_member(json, "name", chat->tool_name);
-    belay__json_close_object(json);
+    belay__request_tool_members(json, tool, "parameters", none);
+    /* Here, unlike in Chat, a server's default is true. */
+    belay__json_key(json, "strict");
+    belay__json_bool(json, tool->strict);
 }
 
 static void
@@ -176,23 +139,11 @@ write_request(struct belay__request_writer *request,
         }
         belay__json_close_array(json);
     }
-    if (chat->temperature != NULL) {
-        belay__request_number(request, "temperature", *chat->temperature);
-    }
-    if (chat->max_tokens > 0) {
-        belay__request_key(request, "max_output_tokens");
-        belay__json_int(json, chat->max_tokens);
-    }
-    if (chat->tool_count > 0) {
-        write_tools(request, chat);
-    }
-    if (chat->tool_choice != BELAY_LLM_TOOL_DEFAULT) {
-        write_tool_choice(request, chat);
-    }
-    if (wish.stream) {
-        belay__request_key(request, "stream");
-        belay__json_bool(json, true);
-    }
+    belay__request_temperature(request, chat);
+    belay__request_max_tokens(request, "max_output_tokens", chat);
+    belay__request_tools(request, chat, write_tool);
+    belay__request_function_choice(request, chat, false);
+    belay__request_stream(request, wish.stream);
 }
 
 /* ---- items ---- */

@@ -1,0 +1,182 @@
+/* row.c - what is handed to the writer, made of a call's words.
+ *
+ * What must not be written is taken out here, before anything is queued.
+ */
+#include "llm/record/row.h"
+
+#include "llm/record/state.h"
+#include "runtime/internal.h"
+
+#include <time.h>
+
+int64_t
+belay__unix_us(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* ---- rows ---- */
+
+static size_t
+texts_len(const struct belay__row *row)
+{
+    size_t len = 0;
+
+    for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
+        len += row->texts[i].len;
+    }
+    return len;
+}
+
+static void
+redact(const belay_recorder *recorder, struct belay_slice *text)
+{
+    if (recorder->opts.redact != NULL && text->len > 0) {
+        text->len = recorder->opts.redact(
+            belay__without_const(text->data), text->len, recorder->opts.arg);
+    }
+}
+
+/* Servers quote keys in their errors, and people paste them into prompts. Of
+ * the same length, so that JSON stays JSON (S2).
+ */
+static void
+hide(struct belay_slice text, struct belay_slice secret)
+{
+    char *at = belay__without_const(text.data);
+    const char *end = at + text.len;
+
+    while (secret.len > 0 && text.len > 0 && (size_t)(end - at) >= secret.len
+           && (at = memchr(
+                   at, secret.data[0], (size_t)(end - at) - secret.len + 1))
+                  != NULL) {
+        if (memcmp(at, secret.data, secret.len) == 0) {
+            memset(at, '*', secret.len);
+            at += secret.len;
+        } else {
+            at++;
+        }
+    }
+}
+
+/* A row of its own, with copies of all texts; NULL without memory. */
+static struct belay__row *
+row_new(const belay_recorder *recorder, const struct belay__row *model,
+    struct belay_slice secret)
+{
+    const size_t bytes = sizeof(*model) + texts_len(model);
+    struct belay__row *row = belay__alloc(recorder->memory, bytes);
+    char *to;
+
+    if (row == NULL) {
+        return NULL;
+    }
+    *row = *model;
+    row->bytes = bytes;
+    to = (char *)(row + 1);
+    for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
+        const size_t len = model->texts[i].len;
+
+        if (len > 0) {
+            memcpy(to, model->texts[i].data, len);
+        }
+        row->texts[i].data = len > 0 ? to : NULL;
+        hide(row->texts[i], secret);
+        to += len;
+    }
+    redact(recorder, &row->texts[BELAY__TEXT_BODY]);
+    redact(recorder, &row->texts[BELAY__TEXT_MESSAGE]);
+    return row;
+}
+
+void
+belay__row_free(const belay_recorder *recorder, struct belay__row *row)
+{
+    belay__free(recorder->memory, row, row->bytes);
+}
+
+static struct belay_slice
+slice_of(const char *text)
+{
+    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
+}
+
+struct belay__row *
+belay__row_start(const belay_recorder *recorder,
+    const struct belay__record_start *start, const char *attempt)
+{
+    struct belay__row row = {
+        .kind = BELAY__ROW_START,
+        .number = start->number,
+        .checked = start->checked && recorder->opts.redact == NULL,
+        .started_us = belay__unix_us(),
+        .texts =
+            {
+                [BELAY__TEXT_SESSION] = slice_of(start->session),
+                [BELAY__TEXT_TURN] = slice_of(start->turn),
+                [BELAY__TEXT_PARENT_TURN] = slice_of(start->parent_turn),
+                [BELAY__TEXT_ENDPOINT] = slice_of(start->endpoint),
+                [BELAY__TEXT_PROVIDER] = slice_of(start->provider),
+                [BELAY__TEXT_MODEL] = start->model,
+                [BELAY__TEXT_BODY] = start->body,
+            },
+    };
+
+    memcpy(row.attempt, attempt, sizeof(row.attempt));
+    if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
+        row.texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
+    }
+    return row_new(recorder, &row, start->secret);
+}
+
+/* The time of something on the runtime's clock; 0: it has not happened. */
+static int64_t
+wall_us(int64_t now_us, belay_time now, belay_time then)
+{
+    return then.ns == 0 ? 0 : now_us - (now.ns - then.ns) / 1000;
+}
+
+struct belay__row *
+belay__row_end(const belay_recorder *recorder,
+    const struct belay__record_end *end, const char *attempt)
+{
+    const int64_t now_us = belay__unix_us();
+    const struct belay_llm_attempt *how = end->attempt;
+    struct belay__row row = {
+        .kind = BELAY__ROW_END,
+        .status = end->status,
+        .checked = end->checked && recorder->opts.redact == NULL,
+        .ended_us = now_us,
+        .cost = end->cost,
+        .texts =
+            {
+                [BELAY__TEXT_MODEL] = end->model,
+                [BELAY__TEXT_BODY] = end->body,
+                [BELAY__TEXT_REQUEST_ID] = end->request_id,
+                [BELAY__TEXT_MESSAGE] = end->message,
+                [BELAY__TEXT_END] = end->end,
+            },
+    };
+
+    memcpy(row.attempt, attempt, sizeof(row.attempt));
+    if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
+        row.texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
+    }
+    if (how != NULL) {
+        row.http_status = how->status;
+        row.code = how->code;
+        row.billed = how->billed;
+        row.first_byte_us = wall_us(now_us, end->now, how->first_byte);
+        row.ended_us = wall_us(now_us, end->now, how->ended);
+    }
+    row.usage.in_total = -1;
+    row.usage.out_total = -1;
+    if (end->usage != NULL) {
+        row.usage = *end->usage;
+    }
+    row.usage.raw = (struct belay_slice){NULL, 0};
+    return row_new(recorder, &row, end->secret);
+}

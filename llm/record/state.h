@@ -1,0 +1,54 @@
+/* state.h - what a recorder holds (private to llm/record/).
+ *
+ * Invariants: rows counts every row that the writer has and the room that
+ * every ticket holds for its end; bytes those that the writer has. Tickets
+ * wait only while something is on its way, whose return lets them go on.
+ */
+#ifndef BELAY_LLM_RECORD_STATE_H
+#define BELAY_LLM_RECORD_STATE_H
+
+#include "llm/record/recorder.h"
+#include "llm/record/writer.h"
+
+struct belay_recorder {
+    struct belay__memory *memory;
+    uint32_t refs;
+    bool over; /* its block has been left: nothing more is taken */
+    struct belay_recorder_opts opts;
+    char *path;
+    char run[BELAY__ULID_BYTES];
+    struct belay__ulid_source ids;
+    uint32_t rows;
+    size_t bytes;
+    uint64_t dropped;
+    uint64_t lost; /* here, for want of memory */
+    int error;     /* of those */
+    struct belay__record_ticket *waiting_first;
+    struct belay__record_ticket *waiting_last;
+    struct belay__writer_news news;
+    struct belay__writer writer;
+    struct belay_op op; /* enter and exit wait for the writer */
+};
+
+/* ---- rows (row.c) ---- */
+
+int64_t belay__unix_us(void);
+
+/* Rows of their own, with copies of all texts; NULL without memory. */
+struct belay__row *belay__row_start(const belay_recorder *recorder,
+    const struct belay__record_start *start, const char *attempt);
+struct belay__row *belay__row_end(const belay_recorder *recorder,
+    const struct belay__record_end *end, const char *attempt);
+void belay__row_free(const belay_recorder *recorder, struct belay__row *row);
+
+/* ---- the queue (recorder.c) ---- */
+
+/* While something is on its way, or waited for, the loop has to live. */
+void belay__recorder_update_loop(belay_recorder *recorder);
+/* Takes a ticket that waits for room out of the queue. */
+void belay__recorder_unqueue(
+    belay_recorder *recorder, struct belay__record_ticket *ticket);
+/* Takes back what the writer is done with. */
+void belay__recorder_on_news(uv_async_t *async);
+
+#endif
