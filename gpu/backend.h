@@ -182,7 +182,7 @@ struct belay__gpu_op {
     char note[BELAY__GPU_NOTE]; /* what failed, for people; "" for none */
 
     /* The pool's; op.c. */
-    uint64_t patience_ns;        /* ALLOC: to try again without memory (G42) */
+    uint64_t patience_ns;        /* ALLOC, OPEN: to try again without memory */
     struct belay__gpu_op *after; /* of the slot's operations, in order */
     struct belay__gpu_op *before;
     belay_task *waiter; /* NULL: nobody waits */

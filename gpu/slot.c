@@ -81,6 +81,8 @@ own_push(struct belay__gpu_slot *slot, enum belay__gpu_job job)
 {
     assert(!slot->own_busy);
     slot->own->job = job;
+    slot->own->patience_ns =
+        job == BELAY__GPU_OPEN ? belay__gpu_lock_patience_ns(slot) : 0;
     slot->own_busy = true;
     belay__gpu_op_push(slot, slot->own);
 }
@@ -333,7 +335,10 @@ belay__gpu_slot_timer(struct belay__timer *timer)
 
 /* ---- the pool's own operations ---- */
 
-/* What is free with the context made may be less than was thought. */
+/* What is free with the context made may be less than was thought. Of a device
+ * that processes share it tells nothing: what others have now, and what is not
+ * taken back yet of one that was killed, will be free.
+ */
 static void
 shrink(struct belay__gpu_device *device, uint64_t free_bytes)
 {
@@ -341,7 +346,8 @@ shrink(struct belay__gpu_device *device, uint64_t free_bytes)
     const uint64_t headroom = pool->opts.headroom_bytes;
     const uint64_t rest = free_bytes > headroom ? free_bytes - headroom : 0;
 
-    if (free_bytes == UINT64_MAX || rest >= device->wanted) {
+    if (free_bytes == UINT64_MAX || rest >= device->wanted
+        || pool->locks != NULL) {
         return;
     }
     belay__gpu_set_wanted(device, rest);

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define ALLOC_PAUSE_NS 10000000
+#define RETRY_PAUSE_NS 10000000
 
 struct belay__gpu_bridge {
     uv_async_t async;
@@ -230,20 +230,35 @@ run_cmds(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
     return status == 0 ? thread->driver->wait(thread->native, op) : status;
 }
 
-/* A process that had the device before us, and is dead, may hold its memory a
- * while longer: then there is patience. A cancel ends it.
- */
+static int
+open_slot(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
+{
+    return thread->driver->slot_open(thread->driver_state, &thread->place,
+        &op->u.open.native, &op->u.open.free_bytes, op->note);
+}
+
 static int
 allocate(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
 {
-    const struct timespec pause = {0, ALLOC_PAUSE_NS};
+    return thread->driver->alloc(thread->native, op);
+}
+
+/* A process that had the device before us, and is dead, may hold its memory a
+ * while longer: then there is patience. A cancel ends it, but that of an OPEN:
+ * nobody has asked for it, and without it the slot is lost.
+ */
+static int
+try_for_a_while(struct belay__gpu_thread *thread, struct belay__gpu_op *op,
+    int (*attempt)(struct belay__gpu_thread *thread, struct belay__gpu_op *op))
+{
+    const struct timespec pause = {0, RETRY_PAUSE_NS};
     const uint64_t end = uv_hrtime() + op->patience_ns;
-    int status = thread->driver->alloc(thread->native, op);
+    int status = attempt(thread, op);
 
     while (status == BELAY_GPU_ENOMEM && uv_hrtime() < end
            && !atomic_load(&op->drop)) {
         (void)nanosleep(&pause, NULL);
-        status = thread->driver->alloc(thread->native, op);
+        status = attempt(thread, op);
     }
     if (status == 0) {
         op->native = 0; /* of the tries before */
@@ -269,12 +284,11 @@ perform(struct belay__gpu_thread *thread, struct belay__gpu_op *op)
     case BELAY__GPU_BUILD:
         return op->u.kernel->native == NULL ? driver->build(native, op) : 0;
     case BELAY__GPU_ALLOC:
-        return allocate(thread, op);
+        return try_for_a_while(thread, op, allocate);
     case BELAY__GPU_RELEASE:
         return driver->release(native, op);
     case BELAY__GPU_OPEN:
-        return driver->slot_open(thread->driver_state, &thread->place,
-            &op->u.open.native, &op->u.open.free_bytes, op->note);
+        return try_for_a_while(thread, op, open_slot);
     case BELAY__GPU_HEALTH:
         return driver->health(native, op);
     case BELAY__GPU_RESET:

@@ -249,7 +249,7 @@ Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
 
     cr_assert(ne(ptr, mkdtemp(folder), NULL));
     fake_cuda_use("devices=1");
-    /* The first allocation is the slot's own. */
+    /* The first allocation is the slot's own; the next test has that. */
     fake_cuda_script("call=cuMemAlloc_v2:2:2 call=cuMemAlloc_v2:3:2 "
                      "call=cuMemAlloc_v2:4:2");
     cr_expect(eq(int, RUN(heir, .exclusive = true, .folder = folder), 0));
@@ -257,6 +257,70 @@ Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
     cr_expect(eq(i64, before, 7), "three refused, four made");
     fake_cuda_script("call=cuMemAlloc_v2:2:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ENOMEM));
+    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
+    cr_assert(eq(int, system(command), 0));
+}
+
+/* The slot's own first allocation, and its context, may come too early as
+ * well. Without patience the slot is lost.
+ */
+Test(gpu_pool_cuda, g42_also_a_slot_is_opened_with_patience)
+{
+    char folder[] = "/tmp/belay-heir-XXXXXX";
+    char command[64];
+
+    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    fake_cuda_use("devices=1");
+    fake_cuda_script("call=cuMemAlloc_v2:1:2 call=cuDevicePrimaryCtxRetain:2:2 "
+                     "call=cuMemHostAlloc:2:2");
+    cr_expect(eq(int, RUN(heir, .exclusive = true, .folder = folder), 0));
+    cr_expect(eq(i64, fake_cuda_value("cuDevicePrimaryCtxRetain"), 4));
+    cr_expect(eq(i64, fake_cuda_value("cuMemAlloc_v2"), 5));
+    fake_cuda_script("call=cuMemAlloc_v2:1:2");
+    cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ELOST));
+    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
+    cr_assert(eq(int, system(command), 0));
+}
+
+/* What others have when the slot is opened is no measure of what there will
+ * be: one that was killed leaves it a moment later.
+ */
+struct crowded {
+    bool exclusive;
+    const char *folder;
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    belay_gpu_buffer buffer;
+};
+
+BELAY_ASYNC(crowded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = self->exclusive,
+            .lock_folder = self->folder),
+        &self->pool)) {
+        BELAY_AWAIT(BELAY_CALL(gpu_add, .pool = self->pool));
+        fake_cuda_script("others=0");
+        BELAY_WITH (belay_gpu_lease_open(task, self->pool,
+            BELAY_GPU_LEASE_OPTS(.bytes = 128 << 20), &self->lease)) {
+            BELAY_AWAIT(belay_gpu_alloc(task, self->lease, 64, &self->buffer));
+        }
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, g42_what_others_have_at_first_does_not_shrink_the_pool)
+{
+    char folder[] = "/tmp/belay-heir-XXXXXX";
+    char command[64];
+
+    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    fake_cuda_use("devices=1 mem=256M others=200M");
+    cr_expect(eq(int, RUN(crowded, .exclusive = true, .folder = folder), 0));
+    fake_cuda_script("others=200M");
+    cr_expect(eq(int, RUN(crowded, .exclusive = false), BELAY_GPU_EUNSAT));
     (void)snprintf(command, sizeof(command), "rm -r %s", folder);
     cr_assert(eq(int, system(command), 0));
 }

@@ -105,6 +105,8 @@ fake_script_read(const char *words)
             fake.devices = (int)number(&at);
         } else if (WORD("mem")) {
             fake.mem = number(&at);
+        } else if (WORD("others")) {
+            fake.others = number(&at);
         } else if (WORD("version")) {
             fake.version = (int)number(&at);
         } else if (WORD("init")) {

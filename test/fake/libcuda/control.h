@@ -6,6 +6,7 @@
  *
  *     devices=2         how many (1)
  *     mem=80G           bytes of each; K, M and G are known (1G)
+ *     others=512M       of them that other processes have (0)
  *     version=13000     of the driver (13000)
  *     init=100          what cuInit() answers (0)
  *     mode=2            compute mode of the devices (0)

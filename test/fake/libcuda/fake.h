@@ -139,6 +139,7 @@ struct fake {
 
     int devices;
     size_t mem;
+    size_t others; /* of it; not ours */
     int version;
     int mode;
     CUresult init;

@@ -224,6 +224,14 @@ allocate(size_t bytes, struct CUctx_st *context, void **ret_at)
     return CUDA_SUCCESS;
 }
 
+static size_t
+free_bytes(void)
+{
+    const size_t taken = CONTEXT_BYTES + fake_current->used + fake.others;
+
+    return taken < fake.mem ? fake.mem - taken : 0;
+}
+
 static CUresult
 allocate_on_device(CUdeviceptr *ret_at, size_t bytes)
 {
@@ -237,7 +245,7 @@ allocate_on_device(CUdeviceptr *ret_at, size_t bytes)
     if (fake.oom_after != 0 && fake.allocations >= fake.oom_after) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
-    if (bytes > fake.mem - CONTEXT_BYTES - fake_current->used) {
+    if (bytes > free_bytes()) {
         return CUDA_ERROR_OUT_OF_MEMORY;
     }
     code = allocate(bytes, fake_current, &at);
@@ -365,7 +373,7 @@ cuMemGetInfo_v2(size_t *ret_free, size_t *ret_total)
 {
     ENTER(cuMemGetInfo, NEED_WORKING);
     *ret_total = fake.mem;
-    *ret_free = fake.mem - CONTEXT_BYTES - fake_current->used;
+    *ret_free = free_bytes();
     return fake_leave(CUDA_SUCCESS);
 }
 
