@@ -311,6 +311,7 @@ belay__gpu_lock_give_back(
 
     (void)try_flock(lock->fd, LOCK_UN);
     lock->held = false;
+    lock->for_reset = false;
     if (is_wanted(lock)) {
         close_file(&lock->fd);
     }
@@ -351,7 +352,7 @@ belay__gpu_locks_take_all(
         return true;
     }
     locks->idle += taken; /* given back when the turn is over */
-    belay__gpu_slot_set_foreign(slots[taken], true, now);
+    belay__gpu_slot_is_foreign(slots[taken], now);
     return false;
 }
 
@@ -370,6 +371,7 @@ belay__gpu_lock_keep(struct belay__gpu_slot *slot, int64_t now)
     }
     if (pool->waiting == 0 || now - lock->since_ns < pool->opts.lock_keep.ns
         || !is_wanted(lock)) {
+        lock->for_reset = false;
         locks->idle++;
         return true;
     }
@@ -383,8 +385,40 @@ belay__gpu_lock_taken_out(struct belay__gpu_slot *slot)
 {
     struct belay__gpu_locks *locks = slot->pool->locks;
 
-    if (locks != NULL) {
-        locks->idle -= (uint32_t)locks->slots[slot->index].held;
+    if (locks != NULL && locks->slots[slot->index].held) {
+        locks->slots[slot->index].for_reset = true;
+        locks->idle--;
+    }
+}
+
+bool
+belay__gpu_lock_for_reset(struct belay__gpu_slot *slot, int64_t now)
+{
+    struct belay__gpu_locks *locks = slot->pool->locks;
+    struct belay__gpu_lock *lock;
+
+    if (locks == NULL || locks->slots[slot->index].held) {
+        return true;
+    }
+    lock = &locks->slots[slot->index];
+    lock->for_reset = belay__gpu_lock_try(locks, slot, now);
+    if (lock->for_reset && lock->foreign) {
+        belay__gpu_lock_was_foreign(slot);
+    } else if (!lock->for_reset && !lock->foreign) {
+        belay__gpu_lock_is_foreign(slot);
+    }
+    return lock->for_reset;
+}
+
+void
+belay__gpu_lock_after_reset(struct belay__gpu_slot *slot)
+{
+    struct belay__gpu_locks *locks = slot->pool->locks;
+
+    if (locks != NULL && locks->slots[slot->index].for_reset) {
+        belay__gpu_lock_give_back(locks, slot);
+    } else if (belay__gpu_lock_is_sought(slot)) {
+        belay__gpu_lock_was_foreign(slot);
     }
 }
 

@@ -16,13 +16,14 @@
 #define BELAY__GPU_LOCK_FOLDER_MAX 255
 
 struct belay__gpu_lock {
-    int fd;      /* of the .lock file; -1: not open */
-    int want_fd; /* of the .want file; the same */
-    int watch;   /* of inotify, on the .lock file; -1: none */
-    bool held;   /* by us: by a lease, or for the rest of this turn */
-    bool wanted; /* we wait for it, and say so */
-    bool
-        in_sight; /* FOREIGN and looked after: watch and want have been tried */
+    int fd;         /* of the .lock file; -1: not open */
+    int want_fd;    /* of the .want file; the same */
+    int watch;      /* of inotify, on the .lock file; -1: none */
+    bool held;      /* by us: by a lease, or for the rest of this turn */
+    bool for_reset; /* by no lease: to bring the slot back into service */
+    bool foreign;   /* another has it, and we may want it: it is tried again */
+    bool wanted;    /* we wait for it, and say so */
+    bool in_sight;  /* foreign and looked after: watch and want were tried */
     int64_t since_ns;      /* when it was taken */
     int64_t not_before_ns; /* it was given to those who wait: not ours yet */
 };
@@ -36,12 +37,12 @@ struct belay__gpu_locks {
     char folder[BELAY__GPU_LOCK_FOLDER_MAX + 1];
     struct belay__gpu_lock *slots; /* by slot->index */
     uint32_t count;
-    uint32_t foreign;             /* slots in that state */
+    uint32_t foreign;             /* slots whose lock is */
     uint32_t idle;                /* held for slots that are FREE */
     struct belay__gpu_left *left; /* room for those that outlive the pool */
 
     /* Waiting for others; lock_wait.c. */
-    uint32_t unseen; /* FOREIGN and not in_sight */
+    uint32_t unseen; /* foreign and not in_sight */
     bool watching;
     bool polling; /* `poll` is a handle of the loop */
     int inotify;  /* -1: none */
@@ -90,6 +91,14 @@ bool belay__gpu_locks_take_all(
 bool belay__gpu_lock_keep(struct belay__gpu_slot *slot, int64_t now);
 /* It was FREE and is out of service now. */
 void belay__gpu_lock_taken_out(struct belay__gpu_slot *slot);
+/* A slot out of service that no lease is on is to be reset. False: it is
+ * another's; belay__gpu_slot_is_ours() is called when it is not any more.
+ */
+bool belay__gpu_lock_for_reset(struct belay__gpu_slot *slot, int64_t now);
+/* It has failed, or will not be: the lock is given back, or not waited for any
+ * more. Where a lease has left its work the lock stays.
+ */
+void belay__gpu_lock_after_reset(struct belay__gpu_slot *slot);
 /* Work is left behind on it: the lock stays until the process ends. */
 void belay__gpu_lock_leave(struct belay__gpu_slot *slot);
 /* For how long an allocation is tried again; lock.c tells why. */
@@ -97,12 +106,21 @@ uint64_t belay__gpu_lock_patience_ns(const struct belay__gpu_slot *slot);
 
 /* ---- lock_wait.c ---- */
 
-/* Tries all that are FOREIGN; true: one of them is FREE now. */
+/* Tries all that are foreign; true: one of them is ours now. */
 bool belay__gpu_locks_retry(struct belay__gpu_locks *locks);
 /* After a dispatch: gives back what no lease has, and waits for others if
  * somebody here waits for a slot.
  */
 void belay__gpu_locks_settle_all(struct belay__gpu_locks *locks);
+
+/* Is it another's, and tried again? */
+static inline bool
+belay__gpu_lock_is_sought(const struct belay__gpu_slot *slot)
+{
+    const struct belay__gpu_locks *locks = slot->pool->locks;
+
+    return locks != NULL && locks->slots[slot->index].foreign;
+}
 
 static inline void
 belay__gpu_locks_settle(const belay_gpu_pool *pool)
@@ -116,15 +134,16 @@ belay__gpu_locks_settle(const belay_gpu_pool *pool)
 void belay__gpu_locks_close(
     struct belay__gpu_locks *locks, void (*closed)(void *arg), void *arg);
 
-/* Bookkeeping of a slot that becomes FOREIGN, or is not any more. */
+/* Bookkeeping of a slot whose lock is foreign, or is not any more. */
 void belay__gpu_lock_is_foreign(struct belay__gpu_slot *slot);
 void belay__gpu_lock_was_foreign(struct belay__gpu_slot *slot);
 int belay__gpu_locks_timer_init(struct belay__gpu_locks *locks);
 
 /* ---- slot.c ---- */
 
-/* FREE to FOREIGN, and back. */
-void belay__gpu_slot_set_foreign(
-    struct belay__gpu_slot *slot, bool foreign, int64_t now);
+/* FREE to FOREIGN. */
+void belay__gpu_slot_is_foreign(struct belay__gpu_slot *slot, int64_t now);
+/* Its lock was foreign, and is ours: it is FREE, or can be reset. */
+void belay__gpu_slot_is_ours(struct belay__gpu_slot *slot, int64_t now);
 
 #endif

@@ -3,7 +3,7 @@
  * Tries again when a lock file is closed (inotify; uv_fs_event has no such
  * event), and after a while anyhow: the kernel tells of the close before it
  * drops the lock, and a system may have no inotify to give. All of it goes on
- * only while somebody here waits for a slot and some slot is FOREIGN.
+ * only while somebody here waits for a slot and the lock of one is foreign.
  */
 #include "gpu/lock.h"
 
@@ -16,7 +16,7 @@
 
 /* ---- trying again ---- */
 
-/* A slot that is not FOREIGN is not looked after any more. */
+/* A lock that is not foreign is not looked after any more. */
 static void
 lose_sight(struct belay__gpu_locks *locks, struct belay__gpu_slot *slot)
 {
@@ -40,18 +40,21 @@ belay__gpu_locks_retry(struct belay__gpu_locks *locks)
     belay_gpu_pool *pool = locks->pool;
     const int64_t now = belay__gpu_now(pool);
     struct belay__gpu_slot *slot;
+    struct belay__gpu_lock *lock;
     bool any = false;
 
     for (uint32_t i = 0; i < locks->count && locks->foreign > 0; i++) {
         slot = &pool->slots[i];
-        if (locks->slots[i].in_sight) {
+        lock = &locks->slots[i];
+        if (lock->in_sight) {
             belay__gpu_lock_want(locks, slot, true);
         }
-        if (slot->state == BELAY_GPU_SLOT_FOREIGN
-            && locks->slots[i].not_before_ns <= now
+        if (lock->foreign && lock->not_before_ns <= now
             && belay__gpu_lock_try(locks, slot, now)) {
-            belay__gpu_slot_set_foreign(slot, false, now);
-            locks->idle++;
+            locks->idle += slot->state == BELAY_GPU_SLOT_FOREIGN;
+            lock->for_reset = slot->state != BELAY_GPU_SLOT_FOREIGN;
+            belay__gpu_lock_was_foreign(slot);
+            belay__gpu_slot_is_ours(slot, now);
             any = true;
         }
     }
@@ -168,7 +171,7 @@ catch_sight(struct belay__gpu_locks *locks, struct belay__gpu_slot *slot)
     }
 }
 
-/* Those that have become FOREIGN since; each may have come free before it was
+/* Those that have become foreign since; each may have come free before it was
  * watched, so the first try is soon.
  */
 static void
@@ -182,15 +185,14 @@ watch(struct belay__gpu_locks *locks)
     }
     for (uint32_t i = 0; i < locks->count && locks->unseen > 0; i++) {
         slot = &locks->pool->slots[i];
-        if (slot->state == BELAY_GPU_SLOT_FOREIGN
-            && !locks->slots[i].in_sight) {
+        if (locks->slots[i].foreign && !locks->slots[i].in_sight) {
             catch_sight(locks, slot);
         }
     }
     retry_in(locks, SOON_NS);
 }
 
-/* They stay FOREIGN until somebody asks for a slot again. */
+/* They stay foreign until somebody asks for a slot again. */
 static void
 unwatch(struct belay__gpu_locks *locks)
 {
@@ -205,7 +207,7 @@ unwatch(struct belay__gpu_locks *locks)
         slot = &locks->pool->slots[i];
         if (locks->slots[i].in_sight) {
             lose_sight(locks, slot);
-            locks->unseen++; /* it is FOREIGN still */
+            locks->unseen++; /* it is foreign still */
         }
     }
 }
@@ -243,14 +245,18 @@ belay__gpu_lock_was_foreign(struct belay__gpu_slot *slot)
     struct belay__gpu_locks *locks = slot->pool->locks;
 
     lose_sight(locks, slot);
+    locks->slots[slot->index].foreign = false;
     locks->foreign--;
 }
 
 void
 belay__gpu_lock_is_foreign(struct belay__gpu_slot *slot)
 {
-    slot->pool->locks->foreign++;
-    slot->pool->locks->unseen++;
+    struct belay__gpu_locks *locks = slot->pool->locks;
+
+    locks->slots[slot->index].foreign = true;
+    locks->foreign++;
+    locks->unseen++;
 }
 
 /* ---- when the pool is left ---- */

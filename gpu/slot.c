@@ -112,23 +112,18 @@ serve(struct belay__gpu_slot *slot, int64_t now)
 }
 
 void
-belay__gpu_slot_set_foreign(
-    struct belay__gpu_slot *slot, bool foreign, int64_t now)
+belay__gpu_slot_is_foreign(struct belay__gpu_slot *slot, int64_t now)
 {
-    if (foreign) {
-        slot->device->free_slots &= ~bit_of(slot);
-        slot->pool->slots_free--;
-        belay__gpu_lock_is_foreign(slot);
-        belay__gpu_slot_set(slot, BELAY_GPU_SLOT_FOREIGN, now);
-    } else {
-        belay__gpu_lock_was_foreign(slot);
-        set_free(slot, now);
-    }
+    slot->device->free_slots &= ~bit_of(slot);
+    slot->pool->slots_free--;
+    belay__gpu_lock_is_foreign(slot);
+    belay__gpu_slot_set(slot, BELAY_GPU_SLOT_FOREIGN, now);
 }
 
 static void
 die(struct belay__gpu_slot *slot, int64_t now)
 {
+    belay__gpu_lock_after_reset(slot);
     belay__gpu_slot_set(slot, BELAY_GPU_SLOT_DEAD, now);
     slot->device->alive_slots &= ~bit_of(slot);
     belay__gpu_refuse_unsatisfiable(slot->pool);
@@ -146,6 +141,7 @@ recover(struct belay__gpu_slot *slot, int64_t now)
         die(slot, now);
         return;
     }
+    belay__gpu_lock_after_reset(slot);
     belay__gpu_slot_set(slot, BELAY_GPU_SLOT_QUARANTINED, now);
     if (!slot->pool->shutting) {
         belay__timer_start(slot->pool->runtime, &slot->timer,
@@ -313,6 +309,34 @@ belay__gpu_slot_settled(struct belay__gpu_slot *slot, int64_t now)
     }
 }
 
+/* Another process may be at work on it; then this is tried again, and done as
+ * soon as the lock is ours if somebody waits here.
+ */
+static void
+reset(struct belay__gpu_slot *slot, int64_t now)
+{
+    const bool is_ours = belay__gpu_lock_for_reset(slot, now);
+
+    belay__gpu_locks_settle(slot->pool);
+    if (!is_ours) {
+        belay__timer_start(slot->pool->runtime, &slot->timer, now + BACKOFF_NS);
+        return;
+    }
+    slot->resets++;
+    slot->resets_ever++;
+    own_push(slot, slot->native != NULL ? BELAY__GPU_RESET : BELAY__GPU_OPEN);
+}
+
+void
+belay__gpu_slot_is_ours(struct belay__gpu_slot *slot, int64_t now)
+{
+    if (slot->state == BELAY_GPU_SLOT_FOREIGN) {
+        set_free(slot, now);
+    } else { /* not in here: a reset may lead to anything */
+        belay__timer_start(slot->pool->runtime, &slot->timer, now);
+    }
+}
+
 void
 belay__gpu_slot_timer(struct belay__timer *timer)
 {
@@ -326,10 +350,7 @@ belay__gpu_slot_timer(struct belay__timer *timer)
         give_up(slot, belay__gpu_now(slot->pool));
         belay__gpu_changed(slot->pool);
     } else {
-        slot->resets++;
-        slot->resets_ever++;
-        own_push(
-            slot, slot->native != NULL ? BELAY__GPU_RESET : BELAY__GPU_OPEN);
+        reset(slot, belay__gpu_now(slot->pool));
     }
 }
 
@@ -383,6 +404,22 @@ note_reset(struct belay__gpu_slot *slot, int code, int64_t now)
         });
 }
 
+/* Its driver cannot reset: no need to wait for another process to ask again. */
+static void
+die_unasked(struct belay__gpu_device *device, int64_t now)
+{
+    struct belay__gpu_slot *slot;
+
+    for (uint32_t i = 0; i < device->slot_count; i++) {
+        slot = &device->slots[i];
+        if (slot->state == BELAY_GPU_SLOT_QUARANTINED
+            && belay__gpu_lock_is_sought(slot)) {
+            belay__timer_stop(slot->pool->runtime, &slot->timer);
+            die(slot, now);
+        }
+    }
+}
+
 /* In quarantine or on probation: one step on, or back to the start. */
 static void
 recovering(
@@ -392,6 +429,7 @@ recovering(
         note_reset(slot, op->status, now);
         if (op->status == BELAY_GPU_ENOTSUP) {
             die(slot, now);
+            die_unasked(slot->device, now);
             return;
         }
         if (op->job == BELAY__GPU_RESET) {

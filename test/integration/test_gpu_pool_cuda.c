@@ -560,6 +560,54 @@ Test(gpu_pool_cuda, g29_a_lost_cuda_device_stays_lost)
     cr_expect(eq(i64, fake_cuda_value("cuDevicePrimaryCtxReset_v2"), 0));
 }
 
+/* Another process has a slot of the lost device. Nobody waits for its lock only
+ * to learn that the driver cannot reset.
+ */
+struct shut_out {
+    const char *folder;
+    /* locals */
+    belay_gpu_pool *theirs;
+    belay_gpu_lease their_lease;
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+};
+
+BELAY_ASYNC(shut_out)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 2, .exclusive = true,
+            .lock_folder = self->folder),
+        &self->theirs)) {
+        BELAY_AWAIT(
+            belay_gpu_acquire(task, self->theirs, NULL, &self->their_lease));
+        BELAY_WITH (belay_gpu_pool_open(task,
+            BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 2,
+                .exclusive = true, .lock_folder = self->folder),
+            &self->pool)) {
+            BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
+            trace("%s", trace_result(belay_result(task)));
+            BELAY_TRY(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+            trace("%s", trace_result(belay_result(task)));
+        }
+        BELAY_CHECK(belay_gpu_release(self->their_lease));
+    }
+    BELAY_END;
+}
+
+Test(gpu_pool_cuda, g27_of_a_lost_device_no_lock_is_waited_for)
+{
+    char folder[] = "/tmp/belay-heir-XXXXXX";
+    char command[64];
+
+    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    fake_cuda_use("devices=1 fault=1:700");
+    cr_expect(eq(int, RUN(shut_out, .folder = folder), 0));
+    expect_trace("GPU_ELOST; GPU_ELOST");
+    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
+    cr_assert(eq(int, system(command), 0));
+}
+
 /* Every operation ends once, on the device that is lost as well (G30). */
 Test(gpu_pool_cuda, g30_a_fault_leaves_nobody_waiting)
 {

@@ -208,8 +208,8 @@ check_queue(const belay_gpu_pool *pool)
         pool->reserved_devices);
 }
 
-/* G39: who has a lease has the lock, and nobody else has one when all is
- * settled, but a slot that is out of service.
+/* G39: who has a lease has the lock, and so has any work; nobody else has one
+ * when all is settled, but a slot that is out of service.
  */
 static void
 check_locks(const belay_gpu_pool *pool)
@@ -230,11 +230,18 @@ check_locks(const belay_gpu_pool *pool)
                   || (slot->state != BELAY_GPU_SLOT_FREE
                       && slot->state != BELAY_GPU_SLOT_FOREIGN),
             i, slot->state);
-        HOLDS(
-            !locks->slots[i].wanted
-                || (slot->state == BELAY_GPU_SLOT_FOREIGN && pool->waiting > 0),
+        HOLDS(!held || !locks->slots[i].foreign, i, slot->state);
+        HOLDS(slot->state != BELAY_GPU_SLOT_FOREIGN || locks->slots[i].foreign,
+            i, 0);
+        HOLDS(!locks->slots[i].foreign || slot->state == BELAY_GPU_SLOT_FOREIGN
+                  || slot->state == BELAY_GPU_SLOT_QUARANTINED,
             i, slot->state);
-        foreign += slot->state == BELAY_GPU_SLOT_FOREIGN;
+        /* The pool's own work is on a device too. */
+        HOLDS(slot->ops == NULL || held, i, slot->state);
+        HOLDS(!locks->slots[i].wanted
+                  || (locks->slots[i].foreign && pool->waiting > 0),
+            i, slot->state);
+        foreign += locks->slots[i].foreign;
     }
     HOLDS(foreign == locks->foreign, foreign, locks->foreign);
     HOLDS(locks->watching == (foreign > 0 && pool->waiting > 0), foreign,

@@ -440,6 +440,146 @@ Test(gpu_lock, g22_a_gang_keeps_no_lock_while_it_waits)
     expect_trace("not kept; both; locked");
 }
 
+/* ---- out of service ---- */
+
+/* Loses its device in a lease on slot 0, while a stranger has slot 1; then it
+ * wants both.
+ */
+struct loser {
+    const char *devices;
+    uint32_t max_resets;
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_group *group;
+    belay_gpu_lease lease;
+    int fd;
+};
+
+static void
+trace_resets(belay_gpu_pool *pool)
+{
+    struct belay_gpu_slot_stats stats[] = {
+        {.size = sizeof(stats[0])}, {.size = sizeof(stats[0])}};
+
+    for (uint32_t i = 0; i < 2; i++) {
+        cr_assert(zero(int, belay_gpu_pool_slot(pool, i, &stats[i])));
+    }
+    trace("%u and %u resets", (unsigned)stats[0].resets,
+        (unsigned)stats[1].resets);
+}
+
+struct lose {
+    belay_gpu_lease lease;
+    /* locals */
+    belay_gpu_kernel *kernel;
+};
+
+BELAY_ASYNC(lose)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_gpu_build(
+        task, self->lease, BELAY_GPU_SOURCE(.entry = "k"), &self->kernel));
+    BELAY_TRY(belay_gpu_run_one(
+        task, self->lease, BELAY_GPU_CMD_LAUNCH(self->kernel, 1, 1, NULL, 0)));
+    trace("%s", trace_result(belay_result(task)));
+    BELAY_CHECK(belay_gpu_release(self->lease));
+    BELAY_END;
+}
+
+BELAY_ASYNC(loser)
+{
+    BELAY_BEGIN;
+    self->fd = foreign_lock(0, 1);
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = self->devices, .exclusive = true,
+            .lock_folder = folder, .max_resets = self->max_resets),
+        &self->pool)) {
+        gpu_oracle_watch(self->pool, false);
+        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+        BELAY_AWAIT(BELAY_CALL(lose, .lease = self->lease));
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(10)));
+        trace_resets(self->pool);
+        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(self->group, guest, .pool = self->pool));
+            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(600)));
+            trace(is_locked(0, 1, "want") ? "waits" : "does not wait");
+            (void)close(self->fd);
+            /* Long before it would be tried again without anybody's wait. */
+            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(250)));
+            trace("release");
+            BELAY_CHECK(belay_gpu_release(self->lease));
+        }
+        trace_resets(self->pool);
+    }
+    BELAY_END;
+}
+
+/* A reset is work on a device: it would break what the stranger does there. */
+Test(gpu_lock, g39_a_slot_that_another_process_has_is_not_reset)
+{
+    cr_expect(eq(int,
+        RUN(loser, .devices = "sim:seed=7,devices=1,slots=2,fault=sticky@0:1"),
+        0));
+    expect_trace("GPU_ELOST; 1 and 0 resets; waits; 0; release; "
+                 "1 and 1 resets");
+}
+
+/* A slot on which no lease has left anything is locked for its resets alone;
+ * the other one's lock stays, since nobody knows what still runs there.
+ */
+struct given_up {
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    int i;
+};
+
+BELAY_ASYNC(given_up)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices =
+                                "sim:seed=7,devices=1,slots=2,fault=lost@0:1",
+            .exclusive = true, .lock_folder = folder, .max_resets = 2),
+        &self->pool)) {
+        gpu_oracle_watch(self->pool, false);
+        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+        BELAY_AWAIT(BELAY_CALL(lose, .lease = self->lease));
+        for (self->i = 0; self->i < 2; self->i++) {
+            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(500)));
+            trace(is_locked(0, 0, "lock") ? "locked" : "free");
+            trace(is_locked(0, 1, "lock") ? "locked" : "free");
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(5)));
+        }
+        trace_resets(self->pool);
+    }
+    BELAY_END;
+}
+
+Test(gpu_lock, g39_a_slot_without_work_is_locked_for_its_resets_alone)
+{
+    cr_expect(eq(int, RUN(given_up, .i = 0), 0));
+    expect_trace("GPU_ELOST; locked; free; locked; free; 2 and 2 resets");
+}
+
+static void
+forget_trace(const struct belay_result *result, bool disturbed)
+{
+    (void)result;
+    (void)disturbed;
+    trace_clear();
+}
+
+Test(gpu_lock, g39_a_sweep_of_losses_leaves_no_lock)
+{
+    const struct given_up arguments = {.i = 0};
+    const struct program program = {
+        .function = &given_up, .arguments = &arguments, .check = forget_trace};
+
+    sweep(&program);
+    nothing_is_locked(NULL);
+}
+
 /* ---- files ---- */
 
 Test(gpu_lock, g41_a_stale_file_is_taken_and_stays)
