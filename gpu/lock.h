@@ -28,7 +28,7 @@ struct belay__gpu_lock {
     int64_t not_before_ns; /* it was given to those who wait: not ours yet */
 };
 
-struct belay__gpu_left;
+struct belay__gpu_left; /* lock_file.c */
 
 struct belay__gpu_locks {
     struct belay__gpu_locks *next; /* of all in this process; for forks */
@@ -53,15 +53,36 @@ struct belay__gpu_locks {
     void *closed_arg;
 };
 
-/* ---- lock.c ---- */
+/* ---- lock_file.c ---- */
 
-/* NULL, or what is wrong with these options. */
-const char *belay__gpu_locks_check(const struct belay_gpu_pool_opts *opts);
+/* The folder in which they are: the same one for every process and user of
+ * this system, but where the options say another.
+ */
+const char *belay__gpu_lock_folder(const struct belay_gpu_pool_opts *opts);
 /* Drops the devices whose files this process may not open, each with a line in
  * the note; if none is left, gives the reason as a code.
  */
 int belay__gpu_locks_filter(
     const struct belay_gpu_pool_opts *opts, struct belay__gpu_found *found);
+/* From now on a forked child closes its files. 0, or BELAY_ENOMEM. */
+int belay__gpu_locks_register(struct belay__gpu_locks *locks);
+/* Closes all files, but those that are left behind. */
+void belay__gpu_locks_unregister(struct belay__gpu_locks *locks);
+/* Both files of a slot, if they are not open yet. 0, or a code. */
+int belay__gpu_lock_open_files(
+    struct belay__gpu_locks *locks, const struct belay__gpu_slot *slot);
+void belay__gpu_lock_close_file(int *fd);
+/* The .lock file's owner is the process from now on. */
+void belay__gpu_lock_leave_file(
+    struct belay__gpu_locks *locks, const struct belay__gpu_slot *slot);
+/* "folder/belay-gpu-..." of the .lock file. */
+void belay__gpu_lock_path(const struct belay__gpu_locks *locks,
+    const struct belay__gpu_slot *slot, char *ret, size_t size);
+
+/* ---- lock.c ---- */
+
+/* NULL, or what is wrong with these options. */
+const char *belay__gpu_locks_check(const struct belay_gpu_pool_opts *opts);
 int belay__gpu_locks_open(
     belay_gpu_pool *pool, const struct belay_gpu_pool_opts *opts);
 /* Closes all files, which gives the locks back. NULL is fine. */
@@ -76,9 +97,6 @@ void belay__gpu_lock_give_back(
 /* Says to the others that we wait for it, or not any more. */
 void belay__gpu_lock_want(
     struct belay__gpu_locks *locks, struct belay__gpu_slot *slot, bool want);
-/* "folder/belay-gpu-..." of the .lock file. */
-void belay__gpu_lock_path(const struct belay__gpu_locks *locks,
-    const struct belay__gpu_slot *slot, char *ret, size_t size);
 
 /* For a grant: all of them, or none; then the first one that is another
  * process's is FOREIGN, and the caller looks for another place.
