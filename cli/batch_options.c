@@ -37,6 +37,9 @@ enum option_id {
     OPTION_TPM,
     OPTION_BUDGET,
     OPTION_PRICES,
+    OPTION_REPORT,
+    OPTION_DRY_RUN,
+    OPTION_STATUS,
     OPTION_RESERVE,
     OPTION_MAX_OUTPUT,
     OPTION_PATIENCE,
@@ -79,6 +82,9 @@ static const struct option options[] = {
     {"tpm", required_argument, NULL, OPTION_TPM},
     {"budget", required_argument, NULL, OPTION_BUDGET},
     {"prices", required_argument, NULL, OPTION_PRICES},
+    {"report", required_argument, NULL, OPTION_REPORT},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"status", no_argument, NULL, OPTION_STATUS},
     {"reserve", required_argument, NULL, OPTION_RESERVE},
     {"max-output-tokens", required_argument, NULL, OPTION_MAX_OUTPUT},
     {"patience", required_argument, NULL, OPTION_PATIENCE},
@@ -373,6 +379,15 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     case OPTION_PRICES:
         ret->prices_path = text;
         return true;
+    case OPTION_REPORT:
+        ret->report_path = text;
+        return true;
+    case OPTION_DRY_RUN:
+        ret->dry_run = true;
+        return true;
+    case OPTION_STATUS:
+        ret->status = true;
+        return true;
     case OPTION_PATIENCE:
         return set_span("--patience", text, &ret->batch.patience);
     case OPTION_TIMEOUT:
@@ -419,12 +434,33 @@ is_stdio(const char *path)
 }
 
 static bool
-finish_options(struct belay__batch_options *ret)
+finish_status(struct belay__batch_options *ret)
 {
     struct belay__batch_opts *opts = &ret->batch;
 
     if (opts->input_path == NULL) {
+        return complain("no OUTPUT given whose status is asked for");
+    }
+    if (opts->errors_path == NULL && !ret->errors_inline) {
+        ret->errors_path = default_errors_path(opts->input_path);
+        opts->errors_path = ret->errors_path;
+    }
+    return true;
+}
+
+static bool
+finish_options(struct belay__batch_options *ret)
+{
+    struct belay__batch_opts *opts = &ret->batch;
+
+    if (ret->status) {
+        return finish_status(ret);
+    }
+    if (opts->input_path == NULL) {
         return complain("no INPUT given");
+    }
+    if (opts->output_path == NULL && ret->dry_run) {
+        return true;
     }
     if (opts->output_path == NULL) {
         return complain("no OUTPUT given (-o)");
@@ -475,13 +511,17 @@ belay__batch_options_parse(
     *ret = (struct belay__batch_options){
         .batch = {.concurrency = DEFAULT_CONCURRENCY, .proxy_from_env = true},
         .key_env = DEFAULT_KEY_ENV,
+        .argc = argc,
+        .argv = argv,
     };
     if (belay__key_on_line("batch", argc, argv)) {
         return BELAY__BATCH_PARSED_USAGE;
     }
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {
         if (id == 'h') {
-            (void)fputs(belay__batch_usage, stdout);
+            for (size_t i = 0; belay__batch_usage[i] != NULL; i++) {
+                (void)fputs(belay__batch_usage[i], stdout);
+            }
             return BELAY__BATCH_PARSED_HELP;
         }
         if (id == '?' || !set_option(ret, id, optarg)) {

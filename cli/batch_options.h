@@ -25,6 +25,11 @@ struct belay__batch_options {
     const char *key_env;
     const char *key_path; /* or NULL */
     const char *prices_path;
+    const char *report_path; /* of the page, or NULL */
+    bool dry_run;
+    bool status;
+    char **argv; /* as given */
+    int argc;
     char *errors_path; /* ours to free */
 };
 

@@ -1,8 +1,12 @@
 /* batch_usage.c - `belay batch --help`. */
 #include "cli/batch_usage.h"
 
-const char belay__batch_usage[] =
+#include <stddef.h>
+
+/* In parts, since C promises no more than 4,095 bytes for one. */
+const char *const belay__batch_usage[] = {
     "usage: belay batch INPUT.jsonl -o OUTPUT.jsonl [option...]\n"
+    "       belay batch --status OUTPUT.jsonl\n"
     "\n"
     "Sends every line of INPUT (the form of OpenAI's batch files) to a server "
     "and\n"
@@ -38,7 +42,7 @@ const char belay__batch_usage[] =
     "      --insecure         accept any TLS certificate\n"
     "      --ca-file FILE     trust these authorities (PEM)\n"
     "      --no-proxy         do not look at http_proxy and its kin\n"
-    "\n"
+    "\n",
     "  -c, --concurrency N    at most so many requests in flight (default "
     "64)\n"
     "      --start N          so many at first, of each model (default 8)\n"
@@ -77,6 +81,13 @@ const char belay__batch_usage[] =
     "      --no-id-check      do not look for custom_ids that occur twice\n"
     "      --seed N           of the retries' random delays\n"
     "\n"
+    "      --dry-run          check and count the lines, estimate tokens and "
+    "cost;\n"
+    "                         send nothing\n"
+    "      --status           of the OUTPUT given: what has been done, and "
+    "whether a\n"
+    "                         run is at work on it\n"
+    "      --report FILE      a page with plots at the end (HTML)\n"
     "      --progress HOW     auto (default), bar, lines, json, none; to "
     "stderr\n"
     "  -q, --quiet            no progress and no report\n"
@@ -89,4 +100,6 @@ const char belay__batch_usage[] =
     "written;\n"
     "130 interrupted, 143 terminated. Ctrl-C once: no more "
     "lines\n"
-    "are started and what is in flight ends; twice: everything ends now.\n";
+    "are started and what is in flight ends; twice: everything ends now.\n",
+    NULL,
+};

@@ -5,6 +5,6 @@
 #define DEFAULT_BASE_URL "https://api.openai.com/v1"
 #define DEFAULT_KEY_ENV "OPENAI_API_KEY"
 
-extern const char belay__batch_usage[];
+extern const char *const belay__batch_usage[]; /* NULL ends it */
 
 #endif

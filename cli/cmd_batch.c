@@ -1,8 +1,10 @@
 /* cmd_batch.c - `belay batch`: the options, the display, the exit code. */
 #include "cli/commands.h"
 
+#include "cli/batch_look.h"
 #include "cli/batch_options.h"
 #include "cli/batch_prices.h"
+#include "cli/batch_report.h"
 #include "cli/descriptors.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
@@ -317,58 +319,6 @@ is_stdio(const char *path)
     return strcmp(path, "-") == 0;
 }
 
-/* Beside a device there is no place for a report. */
-static bool
-is_file(const char *path)
-{
-    struct stat info;
-
-    return !is_stdio(path) && stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-/* Nobody else reads it: it tells what was asked, and how much of it. */
-static FILE *
-open_private(const char *path)
-{
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
-
-    if (file == NULL && fd >= 0) {
-        (void)close(fd);
-    }
-    return file;
-}
-
-/* The report as JSON beside the output; a failure is told, no more. */
-static void
-write_stats(const struct command *command, struct belay__buffer *buffer)
-{
-    char path[4096];
-    FILE *file;
-    const char *output = command->options.batch.output_path;
-    bool good;
-
-    if (!is_file(output)
-        || snprintf(path, sizeof(path), "%s.stats.json", output)
-               >= (int)sizeof(path)) {
-        return;
-    }
-    belay__buffer_clear(buffer);
-    if (belay__batch_report_json(buffer, &command->result.stats) < 0) {
-        return;
-    }
-    file = open_private(path);
-    good = file != NULL
-           && fwrite(buffer->data, 1, buffer->len, file) == buffer->len;
-    if (file != NULL) {
-        good = fclose(file) == 0 && good;
-    }
-    if (!good) {
-        (void)fprintf(stderr, "belay batch: cannot write '%s': %s\n", path,
-            strerror(errno));
-    }
-}
-
 static void
 say_files(const struct command *command)
 {
@@ -384,24 +334,49 @@ say_files(const struct command *command)
     }
 }
 
+/* How it has ended, in a few words. */
+static const char *
+state_of(const struct command *command)
+{
+    if (command->signal != 0) {
+        return "interrupted";
+    }
+    switch (command->result.stop) {
+    case BELAY__BATCH_DONE:
+        return "done";
+    case BELAY__BATCH_INTERRUPTED:
+        return "interrupted";
+    case BELAY__BATCH_REFUSED:
+        return "stopped: the key or the account was refused";
+    case BELAY__BATCH_CONGESTED:
+        return "stopped: the server answers nobody";
+    case BELAY__BATCH_BUDGET:
+        return "stopped at the budget";
+    case BELAY__BATCH_NO_INPUT:
+    case BELAY__BATCH_NO_OUTPUT:
+    case BELAY__BATCH_NO_MEMORY:
+        break;
+    }
+    return "stopped by an error";
+}
+
 static void
 report(struct command *command)
 {
-    struct belay__memory *memory = belay__memory_new(NULL);
-    struct belay__buffer buffer;
+    const bool done =
+        command->signal == 0 && command->result.stop == BELAY__BATCH_DONE;
+    char resume[BELAY__COMMAND_BYTES];
 
+    belay__batch_resume_command(&command->options, resume);
     if (!command->options.quiet) {
-        say_stats(&command->result.stats,
-            command->result.stop == BELAY__BATCH_DONE ? "done" : "ended early");
+        say_stats(&command->result.stats, done ? "done" : "ended early");
         say_files(command);
+        if (!done && resume[0] != '\0') {
+            (void)fprintf(stderr, "  to go on:  %s\n", resume);
+        }
     }
-    if (memory == NULL) {
-        return;
-    }
-    belay__buffer_init(&buffer, memory, REPORT_BYTES);
-    write_stats(command, &buffer);
-    belay__buffer_fini(&buffer);
-    belay__memory_unref(memory);
+    belay__batch_write_reports(&command->options, &command->result,
+        state_of(command), done || resume[0] == '\0' ? NULL : resume);
 }
 
 static int
@@ -438,6 +413,14 @@ belay__cmd_batch(int argc, char **argv)
 
     switch (belay__batch_options_parse(&command.options, argc, argv)) {
     case BELAY__BATCH_PARSED_RUN:
+        if (command.options.status) {
+            code = belay__batch_show_status(&command.options);
+            break;
+        }
+        if (command.options.dry_run) {
+            code = belay__batch_show_dry_run(&command.options);
+            break;
+        }
         /* A file size limit is an error, not a death. */
         (void)signal(SIGXFSZ, SIG_IGN);
         command.options.batch.running = &command.batch;

@@ -15,7 +15,7 @@ _belay_files()
 _belay_batch()
 {
     case $1 in
-    -o | --output | --ca-file | --prices | --api-key-file) _belay_files ;;
+    -o | --output | --ca-file | --prices | --report | --api-key-file) _belay_files ;;
     --errors)
         _belay_files
         [[ inline == "${COMP_WORDS[COMP_CWORD]}"* ]] && COMPREPLY+=(inline)
@@ -42,7 +42,8 @@ _belay_batch()
                 --patience --budget --prices --reserve --max-output-tokens
                 --max-retries --timeout --drain-timeout --order --window
                 --sync --max-line --max-reply --input-format --strict
-                --no-id-check --seed --progress -q --quiet -h --help'
+                --dry-run --status --report --no-id-check --seed --progress -q
+                --quiet -h --help'
         else
             _belay_files
         fi

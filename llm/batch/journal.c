@@ -238,14 +238,15 @@ take_record(void *arg, const struct belay__scan *scan)
 }
 
 int
-belay__resume_journal(struct belay__batch_state *state, uint64_t offset)
+belay__resume_journal(
+    struct belay__batch_state *state, uint64_t offset, bool look_only)
 {
     struct sums sums = {.state = state};
     struct belay__scan scan = {.fd = state->fd, .offset = offset};
     int code = belay__scan_file(&scan, state->memory, take_record, &sums);
 
     add_money(&state->uncertain, (uint64_t)sums.open);
-    if (code == 0 && scan.start < scan.offset
+    if (code == 0 && !look_only && scan.start < scan.offset
         && ftruncate(scan.fd, (off_t)scan.start) < 0) {
         code = -errno; /* the next record would be lost in the torn one */
     }

@@ -11,6 +11,7 @@
 #include <assert.h>
 
 #define CALM_WINDOWS 8 /* just below the ceiling, before it is tried again */
+#define BUSY_SHARE 10  /* one of so many is more than a server's mishap */
 #define STEP_WINDOWS 4 /* above it, steps grow by one in so many windows */
 
 void
@@ -40,6 +41,7 @@ begin_window(struct belay__limit *limit)
     limit->window = limit->limit;
     limit->used_up = limit->in_use >= limit->limit;
     limit->congested = false;
+    limit->busy = 0;
 }
 
 static void
@@ -93,6 +95,13 @@ belay__limit_end(
     limit->in_use--;
     if (end == BELAY__LIMIT_UNKNOWN || begun < limit->cuts) {
         return;
+    }
+    if (end == BELAY__LIMIT_BUSY) {
+        limit->busy++;
+        if (limit->busy < 2 && limit->busy * BUSY_SHARE < limit->limit) {
+            return;
+        }
+        end = BELAY__LIMIT_CONGESTED;
     }
     if (end == BELAY__LIMIT_CONGESTED) {
         limit->congested = true;

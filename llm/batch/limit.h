@@ -22,6 +22,7 @@ struct belay__limit {
     uint32_t window;  /* answers until it ends */
     uint32_t ceiling; /* where it was cut last; 0: never */
     uint32_t calm;    /* windows since it came back to there */
+    uint32_t busy;    /* answers of a server that is, in this window */
     uint64_t cuts;
     bool used_up;   /* within the window there was no room left */
     bool congested; /* … the server was */
@@ -44,6 +45,8 @@ uint64_t belay__limit_begin(struct belay__limit *limit);
 enum belay__limit_end {
     BELAY__LIMIT_ANSWERED,  /* whatever the answer */
     BELAY__LIMIT_CONGESTED, /* the server takes no more */
+    BELAY__LIMIT_BUSY,      /* it says so, or just fails now and then: counts
+                               if it is a tenth of a window, or two in one */
     BELAY__LIMIT_UNKNOWN,   /* it says nothing about that: given up, reset */
 };
 void belay__limit_end(

@@ -146,8 +146,10 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         belay__estimate_learn(
             &item->model->estimator, item->size.by_bytes, usage->in_total);
     }
-    stats->unpriced += !known;
-    batch->stats->unpriced += !known;
+    if (!known && bill.reserved == 0) { /* else it is uncertain, not unknown */
+        stats->unpriced++;
+        batch->stats->unpriced++;
+    }
     add(&stats->spent, bill.spent);
     add(&stats->uncertain, bill.uncertain);
     add(&batch->stats->spent, bill.spent);

@@ -64,7 +64,10 @@ take_congestion(struct end *end)
     const bool alone =
         end->item->begun >= model->limit.cuts && !model->limit.answered;
 
-    belay__limit_end(&model->limit, end->item->begun, BELAY__LIMIT_CONGESTED);
+    belay__limit_end(&model->limit, end->item->begun,
+        end->attempt->status == 503 || end->attempt->status == 529
+            ? BELAY__LIMIT_BUSY
+            : BELAY__LIMIT_CONGESTED);
     end->batch->stats->congested++;
     model->stats.congested++;
     if (end->asked) {

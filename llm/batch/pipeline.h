@@ -119,6 +119,13 @@ bool belay__schedule_has_room(const struct belay__batch *batch, size_t bytes);
 /* Spawns the task that wakes sleepers, and models whose pause is over. */
 int belay__schedule_start_alarm(struct belay__batch *batch);
 
+/* ---- sample.c ---- */
+
+/* How many may be in flight, and what each model has done: into the stats. */
+void belay__batch_look_at_models(struct belay__batch *batch);
+/* Spawns the task that adds to the series. */
+int belay__batch_start_sampler(struct belay__batch *batch);
+
 /* ---- money.c ---- */
 
 /* Room for the next attempt of the item. Errors: BELAY_EAGAIN not now;

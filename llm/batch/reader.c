@@ -11,28 +11,6 @@
 
 #include <string.h>
 
-static enum belay__line_error
-error_of(enum belay__batch_fault fault)
-{
-    switch (fault) {
-    case BELAY__BATCH_NONE:
-        return BELAY__LINE_OK;
-    case BELAY__BATCH_INVALID_LINE:
-        return BELAY__LINE_INVALID_JSON;
-    case BELAY__BATCH_DUPLICATE_ID:
-        return BELAY__LINE_DUPLICATE_ID;
-    case BELAY__BATCH_URL_MISMATCH:
-        return BELAY__LINE_URL_MISMATCH;
-    case BELAY__BATCH_UNSUPPORTED_URL:
-        return BELAY__LINE_UNSUPPORTED_URL;
-    case BELAY__BATCH_LINE_TOO_LARGE:
-        return BELAY__LINE_LINE_TOO_LARGE;
-    case BELAY__BATCH_STREAM:
-        return BELAY__LINE_STREAM;
-    }
-    return BELAY__LINE_INVALID_JSON;
-}
-
 /* The URL of a line begins where the base URL ends: "/v1" is in both. */
 static struct belay_slice
 path_of(struct belay_slice url)
@@ -42,14 +20,6 @@ path_of(struct belay_slice url)
         url.len -= 3;
     }
     return url;
-}
-
-static bool
-path_ends_with(struct belay_slice path, const char *end)
-{
-    const size_t len = strlen(end);
-
-    return path.len >= len && memcmp(path.data + path.len - len, end, len) == 0;
 }
 
 /* A copy of what the request needs; NULL without memory. */
@@ -77,9 +47,7 @@ item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
     item->body = (struct belay_slice){text, body.len};
     belay__request_measure(item->body, &item->size);
     item->size.by_bytes = belay__estimate_bytes(item->body);
-    item->size.no_output = path_ends_with(path, "/embeddings")
-                           || path_ends_with(path, "/score")
-                           || path_ends_with(path, "/rerank");
+    item->size.no_output = belay__batch_is_without_output(path);
     return item;
 }
 
@@ -231,6 +199,11 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
     if (code < 0) {
         return code;
     }
+    if (batch->stopping) { /* while the line was being read again */
+        batch->stats->dropped++;
+        (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
+        return 0;
+    }
     item = item_new(batch, ref, path_of(request->url), body);
     if (item == NULL) {
         return BELAY_ENOMEM;
@@ -268,7 +241,8 @@ admit(struct belay__batch *batch, const struct belay__line *line)
         return 0;
     }
     if (request.fault != BELAY__BATCH_NONE) {
-        reject(batch, &ref, error_of(request.fault), request.message);
+        reject(
+            batch, &ref, belay__batch_error_of(request.fault), request.message);
         return 0;
     }
     code = model_of(batch, &request, &model);
@@ -304,7 +278,7 @@ admit_again(struct belay__batch *batch, const struct belay__put_off *line,
     ref.custom_id = request.custom_id_raw;
     if (request.fault != BELAY__BATCH_NONE) {
         belay__batch_write_error(
-            batch, &ref, error_of(request.fault), request.message);
+            batch, &ref, belay__batch_error_of(request.fault), request.message);
         return 0;
     }
     return let_in(batch, &ref, &request, model);

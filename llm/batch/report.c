@@ -272,6 +272,30 @@ json_latency(
     belay__json_close_object(writer);
 }
 
+static void
+json_models(
+    struct belay__json_writer *writer, const struct belay__batch_stats *stats)
+{
+    belay__json_key(writer, "models");
+    belay__json_open_object(writer);
+    for (size_t i = 0; i < stats->model_count; i++) {
+        const struct belay__model_stats *model = &stats->models[i].stats;
+
+        belay__json_key(writer, stats->models[i].name);
+        belay__json_open_object(writer);
+        json_count(writer, "ok", model->ok);
+        json_count(writer, "failed", model->failed);
+        json_count(writer, "congested", model->congested);
+        json_count(writer, "tokens_in", model->tokens_in);
+        json_count(writer, "tokens_out", model->tokens_out);
+        json_money(writer, "spent_usd", model->spent);
+        json_money(writer, "uncertain_usd", model->uncertain);
+        json_count(writer, "cost_not_known", model->unpriced);
+        belay__json_close_object(writer);
+    }
+    belay__json_close_object(writer);
+}
+
 int
 belay__batch_report_json(
     struct belay__buffer *buffer, const struct belay__batch_stats *stats)
@@ -314,6 +338,7 @@ belay__batch_report_json(
     json_real(&writer, "requests_per_s",
         per_second(stats->ok + stats->failed, elapsed_s(stats)));
     json_latency(&writer, &stats->latency_us);
+    json_models(&writer, stats);
     belay__json_close_object(&writer);
     code = belay__json_end(&writer);
     return code == 0 ? belay__buffer_append(buffer, "\n", 1) : code;

@@ -467,3 +467,32 @@ belay__batch_write_body(struct belay__buffer *buffer, struct belay_slice body,
     }
     return code;
 }
+
+bool
+belay__batch_is_without_output(struct belay_slice url)
+{
+    return ends_with(url, "/embeddings") || ends_with(url, "/score")
+           || ends_with(url, "/rerank");
+}
+
+enum belay__line_error
+belay__batch_error_of(enum belay__batch_fault fault)
+{
+    switch (fault) {
+    case BELAY__BATCH_NONE:
+        return BELAY__LINE_OK;
+    case BELAY__BATCH_INVALID_LINE:
+        return BELAY__LINE_INVALID_JSON;
+    case BELAY__BATCH_DUPLICATE_ID:
+        return BELAY__LINE_DUPLICATE_ID;
+    case BELAY__BATCH_URL_MISMATCH:
+        return BELAY__LINE_URL_MISMATCH;
+    case BELAY__BATCH_UNSUPPORTED_URL:
+        return BELAY__LINE_UNSUPPORTED_URL;
+    case BELAY__BATCH_LINE_TOO_LARGE:
+        return BELAY__LINE_LINE_TOO_LARGE;
+    case BELAY__BATCH_STREAM:
+        return BELAY__LINE_STREAM;
+    }
+    return BELAY__LINE_INVALID_JSON;
+}

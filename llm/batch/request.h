@@ -14,6 +14,7 @@
 #define BELAY_LLM_BATCH_REQUEST_H
 
 #include "llm/batch/lines.h"
+#include "llm/batch/stats.h"
 #include "runtime/buffer.h"
 
 /* Why a line is not sent; the names are what the error file says. */
@@ -70,6 +71,12 @@ void belay__batch_mark_duplicate(struct belay__batch_request *request);
 
 /* The name of a fault in the error file, as in "invalid_json_line". */
 const char *belay__batch_fault_name(enum belay__batch_fault fault);
+
+/* The code of such a line in the reports. */
+enum belay__line_error belay__batch_error_of(enum belay__batch_fault fault);
+
+/* Does this URL answer without tokens, as embeddings do? */
+bool belay__batch_is_without_output(struct belay_slice url);
 
 /* Appends the body of a request to another model: the value of every
  * top-level "model" is replaced, or one is put first if there is none; every

@@ -14,10 +14,11 @@ int belay__resume_output(
     struct belay__batch_state *state, const char *path, bool errors);
 
 /* Marks the lines in doubt, and adds up what was spent, from the journal
- * behind the header; the files must have been read. Cuts off a torn record.
- * Errors: as above.
+ * behind the header; the files must have been read. Cuts off a torn record,
+ * unless it is only to look. Errors: as above.
  */
-int belay__resume_journal(struct belay__batch_state *state, uint64_t offset);
+int belay__resume_journal(
+    struct belay__batch_state *state, uint64_t offset, bool look_only);
 
 /* Moves the failed lines of the files to a file beside them, with a number
  * behind its name, so that they are lines not done (B18). The files and the

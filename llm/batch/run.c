@@ -324,6 +324,7 @@ batch_exit(belay_task *task, void *self)
     struct belay__batch *batch = self;
     int code;
 
+    belay__batch_look_at_models(batch);
     belay__schedule_close(batch);
     end_active(batch);
     code = belay__batch_writer_finish(&batch->writer);
@@ -374,21 +375,6 @@ belay__batch_interrupt(struct belay__batch *batch)
 
 /* ---- helpers that run beside ---- */
 
-/* How many may be in flight, all models together. */
-static void
-count_limits(struct belay__batch *batch)
-{
-    const struct belay__batch_model *model = batch->models.first;
-    uint64_t limit = 0;
-
-    for (; model != NULL; model = model->next) {
-        limit += model->limit.limit;
-    }
-    batch->stats->limit = limit < batch->opts.concurrency
-                              ? (uint32_t)limit
-                              : batch->opts.concurrency;
-}
-
 struct ticker {
     struct belay__batch *batch;
 };
@@ -399,7 +385,6 @@ BELAY_ASYNC(ticker)
 
     BELAY_BEGIN;
     while (batch->opts.progress != NULL) {
-        count_limits(batch);
         batch->opts.progress(batch->stats, belay_now(task).ns, batch->opts.arg);
         BELAY_AWAIT(belay_sleep(task, batch->opts.progress_interval));
     }
@@ -547,6 +532,7 @@ BELAY_ASYNC(run_tasks)
         batch->client->uncounted = batch->budget != NULL;
         BELAY_WITH (belay_group_open(
             task, BELAY_GROUP_OPTS(.name = "batch helpers"), &batch->helpers)) {
+            BELAY_CHECK(belay__batch_start_sampler(batch));
             BELAY_CHECK(belay_spawn(batch->helpers, ticker, .batch = batch));
             BELAY_CHECK(belay_spawn(batch->helpers, syncer, .batch = batch));
             BELAY_CHECK(belay_spawn(batch->helpers, dropper, .batch = batch));

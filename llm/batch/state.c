@@ -362,7 +362,7 @@ go_on(struct belay__batch_state *state,
         code = belay__resume_output(state, opts->errors_path, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(state, header_end);
+        code = belay__resume_journal(state, header_end, false);
     }
     if (code == 0 && opts->retry_failed && state->failed > 0) {
         code = belay__resume_move_failed(
@@ -504,4 +504,31 @@ belay__batch_state_close(struct belay__batch_state *state)
     belay__free(state->memory, state->path, state->path_size);
     belay__buffer_fini(&state->journal);
     *state = (struct belay__batch_state){.fd = -1};
+}
+
+int
+belay__batch_state_look(struct belay__batch_state *state,
+    struct belay__memory *memory, const char *output_path,
+    uint64_t *ret_journal, bool *ret_running)
+{
+    struct header header;
+    int code;
+
+    (void)belay__batch_state_none(state, memory);
+    code = make_path(state, output_path);
+    if (code < 0) {
+        return code;
+    }
+    state->fd = open(state->path, O_RDONLY | O_CLOEXEC);
+    if (state->fd < 0) {
+        return -errno;
+    }
+    if (!read_header(state, &header, ret_journal)) {
+        return BELAY_ESTATE;
+    }
+    memcpy(state->job, header.job, sizeof(state->job));
+    state->lines_max = (uint64_t)header.input_size;
+    *ret_running =
+        flock(state->fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    return 0;
 }

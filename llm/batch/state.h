@@ -80,6 +80,18 @@ int belay__batch_state_open(struct belay__batch_state *state,
     struct belay__memory *memory, const struct belay__batch_state_opts *opts,
     char ret_why[BELAY__BATCH_WHY]);
 
+/* Opens the state to look at it, of whoever's run it is: nothing is changed.
+ *
+ *   ret_journal  receives where the journal begins
+ *   ret_running  receives whether a run has it locked
+ *
+ * Owner:   the caller closes the state, also after a failure.
+ * Errors:  BELAY_ESTATE its header is none; BELAY_ENOMEM, codes of the system.
+ */
+int belay__batch_state_look(struct belay__batch_state *state,
+    struct belay__memory *memory, const char *output_path,
+    uint64_t *ret_journal, bool *ret_running);
+
 /* Writes the header of a new job, onto the disk. The output files have been
  * emptied by now: otherwise a crash between the two would leave old lines that
  * the new state does not know. Errors: codes of the system, with a sentence.

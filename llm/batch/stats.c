@@ -20,9 +20,8 @@ bucket_of(uint64_t value)
            + (uint32_t)((value >> (exponent - SUB_BITS)) & (SUB_COUNT - 1));
 }
 
-/* The greatest value that falls into a bucket. */
-static uint64_t
-bucket_top(uint32_t bucket)
+uint64_t
+belay__histogram_upper(uint32_t bucket)
 {
     const uint32_t shift = bucket / SUB_COUNT;
     const uint64_t low = bucket % SUB_COUNT;
@@ -57,7 +56,7 @@ belay__histogram_percentile(
     for (uint32_t i = 0; i < BELAY__HISTOGRAM_BUCKETS; i++) {
         seen += histogram->buckets[i];
         if (seen > 0 && (double)seen >= wanted) {
-            top = bucket_top(i);
+            top = belay__histogram_upper(i);
             return top < histogram->max ? top : histogram->max;
         }
     }

@@ -9,6 +9,8 @@
 
 #include <belay/base.h>
 
+#include "llm/batch/series.h"
+
 #define BELAY__HISTOGRAM_BUCKETS 1024
 #define BELAY__STATUS_COUNT 600
 
@@ -23,6 +25,9 @@ void belay__histogram_add(struct belay__histogram *histogram, uint64_t value);
 /* The value that `percent` (0 to 100) of all are not above; 0 if empty. */
 uint64_t belay__histogram_percentile(
     const struct belay__histogram *histogram, double percent);
+
+/* The greatest value that is counted in a bucket. */
+uint64_t belay__histogram_upper(uint32_t bucket);
 
 /* Why a line failed without an answer of the server; the codes of B2 and B5. */
 #define BELAY__LINE_ERROR_MAP(X)             \
@@ -66,6 +71,13 @@ struct belay__model_stats {
     int64_t uncertain;
 };
 
+#define BELAY__STATS_MODELS 32
+
+struct belay__named_stats {
+    char name[64]; /* fit for a terminal; cut short if need be */
+    struct belay__model_stats stats;
+};
+
 struct belay__batch_stats {
     uint64_t lines;          /* read, blank ones not counted */
     uint64_t sent;           /* handed to the client */
@@ -102,6 +114,10 @@ struct belay__batch_stats {
     uint64_t statuses[BELAY__STATUS_COUNT]; /* of final answers */
     uint64_t errors[BELAY__LINE_ERROR_COUNT];
     struct belay__histogram latency_us; /* first attempt to final answer */
+    /* Brought up to date with every sample; the last has the rest. */
+    struct belay__named_stats models[BELAY__STATS_MODELS];
+    size_t model_count;
+    struct belay__series series;
     int64_t started_ns;
     int64_t ended_ns; /* 0: running */
 };

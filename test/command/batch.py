@@ -453,15 +453,16 @@ def test_b31_5_input_that_cannot_be_read(where):
 
 
 class Gate:
-    """A server that answers nobody until it is opened."""
+    """A server that answers nobody, or only some, until it is opened."""
 
-    def __init__(self):
+    def __init__(self, open_to=lambda body: False):
         self.opened = threading.Event()
+        self.open_to = open_to
         self.server = Server(self.answer)
 
     def answer(self, body):
-        del body
-        self.opened.wait(LIMIT_S)
+        if not self.open_to(body):
+            self.opened.wait(LIMIT_S)
         return OK
 
     def stop(self):
@@ -547,6 +548,78 @@ def test_b29_an_interrupt_does_not_wait_for_retries(where):
         expect_code(started.end(), 130)
     expect(where.lines("out.jsonl"), [])
     expect(where.lines("out.errors.jsonl"), [])
+
+
+# ---- what sends nothing ----
+
+
+def test_b28_a_dry_run_counts_and_estimates(where):
+    where.give(text=request("a", {"model": "m", "max_tokens": 100})
+               + request("b", {"model": "m", "max_tokens": 100})
+               + request("c", {"model": "free"}))
+    with open(where / "prices", "w", encoding="utf-8") as file:
+        json.dump({"m": {"input_cost_per_token": 1e-6,
+                         "output_cost_per_token": 1e-3}}, file)
+    done = run("batch", where / "in", "--dry-run", "--prices",
+               where / "prices", "--budget", "0.10", "--rpm", "1")
+    expect_code(done, 0)
+    expect_in("lines                                       3\n", done.out)
+    assert re.search(r"\n  m +2 lines\n", done.out), done.out
+    assert re.search(r"cost +\$0.00\S+ +\$0.100 +\$0.200\n", done.out), done.out
+    expect_in("no price in the file: these lines will not be sent", done.out)
+    expect_in("nothing limits the answer of 1 lines", done.out)
+    expect_in("the budget of $0.100 is ", done.out)
+    expect_in("it takes at least 2:00", done.out)
+    expect(where.names(), ["in", "prices"], "it leaves nothing")
+
+
+def test_b28_a_dry_run_tells_of_bad_lines(where):
+    where.give(text=request("a", {}) + request("a", {}) + "nonsense\n")
+    done = run("batch", where / "in", "--dry-run")
+    expect_code(done, 2)
+    assert re.search(r"not valid +2\n", done.out), done.out
+    assert re.search(r"duplicate_custom_id +1\n", done.out), done.out
+    expect_in("the first: line 2: custom_id 'a' was used before", done.out)
+
+
+def test_status_of_a_job_that_runs_and_of_one_that_is_dead(where):
+    where.give(10)
+    gate = Gate(lambda body: body["n"] < 6)
+    try:
+        started = Run(["batch", where / "in", "-o", where / "out.jsonl",
+                       "--base-url", gate.server.url, "-c", "4", "-q"])
+        wait_until(lambda: len(where.read("out.jsonl").splitlines()) == 6,
+                   "six are done")
+        wait_until(lambda: len(gate.server.bodies) == 10, "four in flight")
+        before = where.read("out.jsonl.state")
+        done = run("batch", "--status", where / "out.jsonl")
+        expect_code(done, 0)
+        expect_in("a run is at work\n", done.out)
+        assert re.search(r"succeeded +6\n", done.out), done.out
+        assert re.search(r"without a result yet +4\n", done.out), done.out
+        started.process.kill()
+        started.end()
+        done = run("batch", "--status", where / "out.jsonl")
+        expect_in("nobody is at work\n", done.out)
+        assert re.search(r"in doubt +4\n", done.out), done.out
+        expect(where.read("out.jsonl.state"), before, "it only looks")
+    finally:
+        gate.stop()
+    expect_code(run("batch", "--status", where / "nothing"), 2)
+
+
+def test_b27_a_page_and_the_command_that_goes_on(where):
+    where.give(10)
+    with Server(lambda body: (401, "{}")) as server:
+        done = batch(where, server.url, "--report", where / "page it's.html",
+                     "-c", "1")
+    expect_code(done, 4)
+    expect_in("  to go on:  belay batch ", done.err)
+    expect_in("it'\\''s.html'", done.err)
+    page = where.read("page it's.html")
+    assert page.startswith("<!doctype html>") and "</html>" in page, page
+    expect_in("the key or the account was refused", page)
+    expect_in("HTTP 401", page)
 
 
 # ---- files, streams, reports ----

@@ -111,6 +111,25 @@ Test(batch_limit, b24_what_says_nothing_changes_nothing)
     cr_expect(eq(u64, limit.cuts, 0));
 }
 
+Test(batch_limit, b24_a_mishap_is_no_congestion)
+{
+    uint64_t begun = 0;
+
+    belay__limit_init(&limit, 40, 40);
+    for (int i = 0; i < 30; i++) {
+        end(fill(&begun) - 1, begun, BELAY__LIMIT_ANSWERED);
+        belay__limit_end(&limit, begun, BELAY__LIMIT_BUSY);
+    }
+    cr_expect(eq(u32, limit.limit, 40));
+    (void)fill(&begun);
+    end(2, begun, BELAY__LIMIT_BUSY);
+    cr_expect(eq(u32, limit.limit, 28), "two in one window are");
+    belay__limit_init(&limit, 8, 40);
+    (void)fill(&begun);
+    belay__limit_end(&limit, 0, BELAY__LIMIT_BUSY);
+    cr_expect(eq(u32, limit.limit, 5), "or one in eight");
+}
+
 /* ---- servers with a capacity ---- */
 
 #define REQUESTS_MAX 512

@@ -1,5 +1,7 @@
 /* test_batch_report.c - what a batch has done, for people and as JSON. */
 #include "llm/batch/report.h"
+
+#include "llm/batch/html.h"
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 #include "test/support/alloc.h"
@@ -7,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,6 +175,8 @@ Test(batch_report, b27_json_is_valid_whatever_the_numbers)
     stats.ended_ns = 1; /* a nanosecond: the greatest rates there can be */
     stats.ok = UINT64_MAX;
     stats.failed = 0;
+    stats.model_count = 1;
+    memset(stats.models[0].name, 0, sizeof(stats.models[0].name));
     cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
     cr_expect(eq(
         int, belay__json_check(belay__buffer_slice(&buffer), NULL, NULL), 0));
@@ -224,4 +229,92 @@ Test(batch_report, b27_money_is_told_where_there_are_prices)
     (void)text();
     cr_expect(ne(ptr, strstr(buffer.data, "\"spent_usd\":1.50,"), NULL));
     cr_expect(ne(ptr, strstr(buffer.data, "\"budget_usd\":10.00,"), NULL));
+}
+
+/* ---- over time ---- */
+
+Test(batch_report, b27_a_series_of_any_length_fits)
+{
+    struct belay__series *series = &stats.series;
+
+    for (uint64_t i = 0; i < 10000; i++) {
+        const uint64_t at = i * (uint64_t)belay__series_interval(series);
+
+        belay__series_add(series, &(const struct belay__sample){.done = at});
+        if (at > INT64_C(4000) * SECOND) {
+            break;
+        }
+        i = series->count - 1;
+    }
+    cr_expect(ge(sz, series->count, BELAY__SERIES_SAMPLES / 2));
+    cr_expect(le(sz, series->count, BELAY__SERIES_SAMPLES));
+    for (size_t i = 0; i < series->count; i++) {
+        cr_expect(eq(u64, series->samples[i].done,
+            i * (uint64_t)belay__series_interval(series)));
+    }
+}
+
+/* ---- the page ---- */
+
+static int
+make_page(void)
+{
+    return belay__batch_report_html(&buffer, &stats,
+        &(const struct belay__html_opts){.input = "<in>&",
+            .output = "\"out\"",
+            .began = "today",
+            .state = "done",
+            .resume = "belay batch <in>"});
+}
+
+Test(batch_report, b27_the_page_needs_nothing_else_and_escapes_names)
+{
+    for (uint32_t i = 0; i < 50; i++) {
+        belay__series_add(
+            &stats.series, &(const struct belay__sample){
+                               .done = i * 3, .in_flight = i, .limit = i + 5});
+    }
+    stats.model_count = 1;
+    (void)snprintf(
+        stats.models[0].name, sizeof(stats.models[0].name), "<script>x");
+    cr_assert(eq(int, make_page(), 0));
+    (void)text();
+    cr_expect(eq(ptr, strstr(buffer.data, "<script"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "http:"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "https:"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "nan"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "<in>"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "&lt;script&gt;x"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "&lt;in&gt;&amp;"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "p99 2 s"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "</svg>"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "</html>"), NULL));
+}
+
+Test(batch_report, b27_the_page_of_a_batch_of_nothing)
+{
+    stats =
+        (struct belay__batch_stats){.started_ns = SECOND, .ended_ns = SECOND};
+    cr_assert(eq(int, make_page(), 0));
+    (void)text();
+    cr_expect(eq(ptr, strstr(buffer.data, "nan"), NULL));
+    cr_expect(eq(ptr, strstr(buffer.data, "inf"), NULL));
+}
+
+Test(batch_report, b27_without_memory_there_is_no_page)
+{
+    for (size_t k = 0; k < 100; k++) {
+        int code;
+
+        belay__buffer_fini(&buffer);
+        belay__buffer_init(&buffer, memory, 65536);
+        test_alloc_fail_at(k);
+        code = make_page();
+        if (test_alloc_failures() == 0) {
+            cr_expect(eq(int, code, 0));
+            return;
+        }
+        cr_expect(eq(int, code, BELAY_ENOMEM));
+    }
+    cr_assert(false, "it never had enough");
 }

@@ -1,0 +1,22 @@
+/* batch_report.h - what `belay batch` leaves beside its output (private). */
+#ifndef BELAY_CLI_BATCH_REPORT_H
+#define BELAY_CLI_BATCH_REPORT_H
+
+#include "cli/batch_options.h"
+
+#define BELAY__COMMAND_BYTES 4096
+
+/* The command that goes on with the batch, fit for a shell; "" if it is too
+ * long.
+ */
+void belay__batch_resume_command(
+    const struct belay__batch_options *options, char ret[BELAY__COMMAND_BYTES]);
+
+/* Writes OUTPUT.stats.json, and the page of --report. What cannot be written
+ * is told. `state` is how it ended, in a few words; `resume` may be NULL.
+ */
+void belay__batch_write_reports(const struct belay__batch_options *options,
+    const struct belay__batch_result *result, const char *state,
+    const char *resume);
+
+#endif
