@@ -35,6 +35,16 @@ enum belay__batch_doubt {
 typedef void belay__batch_progress_fn(
     const struct belay__batch_stats *stats, int64_t now_ns, void *arg);
 
+/* A line that has been written. */
+struct belay__batch_written {
+    uint64_t number;
+    struct belay_slice custom_id; /* as JSON; may be empty */
+    bool ok;
+    struct belay_slice text; /* without its newline */
+};
+typedef void belay__batch_written_fn(
+    const struct belay__batch_written *line, void *arg);
+
 /* A zero field means its default. Texts are borrowed while the batch runs. */
 struct belay__batch_opts {
     const char *input_path;  /* "-": standard input */
@@ -82,7 +92,8 @@ struct belay__batch_opts {
     bool proxy_from_env;
     belay__batch_progress_fn *progress; /* default none */
     belay_duration progress_interval;   /* default 250 ms */
-    void *arg;                          /* for progress */
+    belay__batch_written_fn *written;   /* default none */
+    void *arg;                          /* for progress and written */
     struct belay__batch **running;      /* set while it runs, then NULL */
 };
 

@@ -56,6 +56,26 @@ write_error_object(
     belay__json_close_object(writer);
 }
 
+/* The line is in batch->out, whose newline is not counted. */
+static void
+tell(struct belay__batch *batch, const struct belay__line_ref *ref,
+    enum belay__batch_file file)
+{
+    const struct belay_slice text = belay__buffer_slice(&batch->out);
+
+    if (batch->opts.written == NULL) {
+        return;
+    }
+    batch->opts.written(
+        &(const struct belay__batch_written){
+            .number = ref->number,
+            .custom_id = ref->custom_id,
+            .ok = file == BELAY__BATCH_OUTPUT,
+            .text = text,
+        },
+        batch->opts.arg);
+}
+
 /* Ends the line and writes it; says whether it is in the file. */
 static bool
 end_line(struct belay__json_writer *writer, struct belay__batch *batch,
@@ -74,6 +94,7 @@ end_line(struct belay__json_writer *writer, struct belay__batch *batch,
             batch->out.data, batch->out.len);
     }
     if (code == 0) {
+        tell(batch, ref, file);
         return true;
     }
     if (code == BELAY_ENOMEM) {
