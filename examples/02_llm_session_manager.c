@@ -74,5 +74,6 @@ BELAY_ASYNC(talk)
 int
 main(void)
 {
-    return belay_run(&talk, &(const struct talk){NULL}, NULL, NULL) < 0;
+    return belay_run(&talk, &(const struct talk){.prices = NULL}, NULL, NULL)
+           < 0;
 }

@@ -43,13 +43,13 @@ BELAY_ASYNC(query)
     BELAY_END;
 }
 
-struct program {
+struct shop {
     belay_simulator *server; /* in place of a real one */
     struct desk desk;
     belay_group *all;
 };
 
-BELAY_ASYNC(program)
+BELAY_ASYNC(shop)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(
@@ -75,5 +75,5 @@ BELAY_ASYNC(program)
 int
 main(void)
 {
-    return belay_run(&program, &(const struct program){NULL}, NULL, NULL) < 0;
+    return belay_run(&shop, &(const struct shop){.all = NULL}, NULL, NULL) < 0;
 }
