@@ -80,19 +80,27 @@ retry_in(struct belay__gpu_locks *locks, int64_t span_ns)
         belay__gpu_now(locks->pool) + span_ns);
 }
 
-/* A slot that was given to others, who have not come for it, is ours again
- * when their time is up, and nothing tells of that: nobody closes its file.
+/* What nothing tells of: a slot that was given to others is ours again when
+ * their time is up and they have not come for it, and that we wait can be said.
  */
 static int64_t
 sooner_if_due(const struct belay__gpu_locks *locks, int64_t span_ns)
 {
     const int64_t now = belay__gpu_now(locks->pool);
+    const struct belay__gpu_lock *lock;
     int64_t left_ns;
 
     for (uint32_t i = 0; i < locks->count && locks->foreign > 0; i++) {
-        left_ns = locks->slots[i].not_before_ns - now;
-        if (locks->slots[i].in_sight && left_ns > 0 && left_ns < span_ns) {
+        lock = &locks->slots[i];
+        if (!lock->in_sight) {
+            continue;
+        }
+        left_ns = lock->not_before_ns - now;
+        if (left_ns > 0 && left_ns < span_ns) {
             span_ns = left_ns;
+        }
+        if (!lock->wanted && lock->want_fd >= 0 && span_ns > SOON_NS) {
+            span_ns = SOON_NS;
         }
     }
     return span_ns;

@@ -6,8 +6,12 @@
  * pools. Memory that all of them see has an owner for each slot: who is granted
  * one must find it without an owner, or with one that the parent has marked as
  * killed, and must still be the owner when the lease ends. The parent kills one
- * after the other with SIGKILL at random times and starts it anew. At the end
- * one process keeps all slots busy, and another has to get in all the same.
+ * after the other with SIGKILL at random times and starts it anew.
+ *
+ * At the end a process keeps a device's only slot busy with leases of a few
+ * microseconds, and others have to get in all the same, time and again, before
+ * it has had ROUNDS_MAX of them (G40). A wait is counted in these and not in
+ * seconds, since a machine may be slow.
  */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include <errno.h>
@@ -31,7 +35,10 @@ enum {
     DEVICES = 2,
     SLOTS = 2,
     ALL_SLOTS = DEVICES * SLOTS,
-    TASKS = 6, /* of a worker, at a time */
+    TASKS = 6,      /* of a worker, at a time */
+    LATECOMERS = 3, /* processes … */
+    COMINGS = 40,   /* … that come so often each */
+    ROUNDS_MAX = 1000000,
     KILLS_MAX = 4096,
     STILL_MS = 60000 /* without a lease: given up */
 };
@@ -52,7 +59,11 @@ static struct shared {
     _Atomic uint32_t leases;
     _Atomic uint32_t inherited; /* from one that was killed */
     _Atomic uint32_t stop;
-    _Atomic uint32_t entered; /* the last act */
+    /* The last act. */
+    _Atomic uint64_t rounds;            /* leases of who is there */
+    _Atomic uint64_t asked[LATECOMERS]; /* in which round, from 1; 0: not */
+    _Atomic uint64_t longest;           /* wait, in rounds */
+    _Atomic uint64_t longest_ns;
 } * shared;
 
 static uint32_t life; /* of this process */
@@ -105,11 +116,9 @@ give(uint32_t slot)
 struct user {
     belay_gpu_pool *pool;
     uint64_t seed;
-    bool last_act;
     /* locals */
     belay_gpu_lease lease;
     uint32_t slot;
-    bool given_up;
     struct belay_cancel_status status;
 };
 
@@ -119,9 +128,7 @@ patience(struct user *self)
 {
     const uint64_t dice = next_random(&self->seed) % 100;
 
-    return self->last_act || dice >= 20
-               ? BELAY_FOREVER
-               : belay_microseconds((int64_t)dice * 97);
+    return dice >= 20 ? BELAY_FOREVER : belay_microseconds((int64_t)dice * 97);
 }
 
 BELAY_ASYNC(user)
@@ -146,7 +153,6 @@ BELAY_ASYNC(user)
 
 struct worker {
     uint64_t seed;
-    bool last_act;
     /* locals */
     belay_gpu_pool *pool;
     belay_group *group;
@@ -162,37 +168,118 @@ BELAY_ASYNC(worker)
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             for (uint64_t i = 0; i < TASKS; i++) {
                 BELAY_CHECK(belay_spawn(self->group, user, .pool = self->pool,
-                    .seed = self->seed * TASKS + i,
-                    .last_act = self->last_act));
+                    .seed = self->seed * TASKS + i));
             }
         }
     }
     BELAY_END;
 }
 
-/* Gets in, once, while another process is never without a request. */
-struct latecomer {
+/* ---- the last act ---- */
+
+#define ONLY_SLOT                                                  \
+    BELAY_GPU_POOL_OPTS(.devices = "sim:devices=1,slots=1,seed=1", \
+        .exclusive = true, .lock_folder = folder)
+
+struct regular {
     belay_gpu_pool *pool;
+    /* locals */
     belay_gpu_lease lease;
 };
 
-BELAY_ASYNC(latecomer)
+BELAY_ASYNC(regular)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = "sim:devices=2,slots=2,seed=1",
-            .exclusive = true, .lock_folder = folder),
-        &self->pool)) {
+    while (atomic_load(&shared->stop) == 0) {
         BELAY_WITH (
             belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
-            take(slot_of(self->pool, belay_task_id(task)));
-            CHECK(atomic_load(&shared->stop) == 0);
-            atomic_store(&shared->entered, 1);
-            give(slot_of(self->pool, belay_task_id(task)));
+            take(0);
+            atomic_fetch_add(&shared->rounds, 1);
+            BELAY_AWAIT(belay_checkpoint(task));
+            give(0);
         }
     }
     BELAY_END;
 }
+
+/* Never without a request. */
+struct house {
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_group *group;
+};
+
+BELAY_ASYNC(house)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task, ONLY_SLOT, &self->pool)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            for (int i = 0; i < TASKS; i++) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, regular, .pool = self->pool));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+struct latecomer {
+    int number;
+    uint64_t seed;
+    /* locals */
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    int comings;
+    uint64_t asked;
+    belay_time since;
+};
+
+static void
+raise_to(_Atomic uint64_t *longest, uint64_t wait)
+{
+    uint64_t seen = atomic_load(longest);
+
+    while (seen < wait && !atomic_compare_exchange_weak(longest, &seen, wait)) {
+    }
+}
+
+static void
+ask(struct latecomer *self, belay_time now)
+{
+    self->since = now;
+    self->asked = atomic_load(&shared->rounds) + 1;
+    atomic_store(&shared->asked[self->number], self->asked);
+}
+
+static void
+enter(const struct latecomer *self, belay_time now)
+{
+    atomic_store(&shared->asked[self->number], 0);
+    raise_to(&shared->longest, atomic_load(&shared->rounds) + 1 - self->asked);
+    raise_to(&shared->longest_ns, (uint64_t)(now.ns - self->since.ns));
+}
+
+BELAY_ASYNC(latecomer)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task, ONLY_SLOT, &self->pool)) {
+        for (; self->comings < COMINGS; self->comings++) {
+            BELAY_AWAIT(belay_sleep(
+                task, belay_microseconds(
+                          (int64_t)(next_random(&self->seed) % 5000))));
+            ask(self, belay_now(task));
+            BELAY_WITH (
+                belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
+                enter(self, belay_now(task));
+                take(0);
+                give(0);
+            }
+        }
+    }
+    BELAY_END;
+}
+
+/* ---- the parent ---- */
 
 static pid_t
 start(uint32_t life_, const belay_function *function, const void *arguments)
@@ -208,8 +295,6 @@ start(uint32_t life_, const belay_function *function, const void *arguments)
     }
     return pid;
 }
-
-/* ---- the parent ---- */
 
 static void
 pause_us(uint64_t us)
@@ -232,10 +317,9 @@ expect_end(pid_t pid)
 }
 
 static pid_t
-start_worker(uint32_t life_, uint64_t seed, bool last_act)
+start_worker(uint32_t life_, uint64_t seed)
 {
-    return start(life_, &worker,
-        &(const struct worker){.seed = seed + life_, .last_act = last_act});
+    return start(life_, &worker, &(const struct worker){.seed = seed + life_});
 }
 
 /* Gives the number of lives. */
@@ -252,7 +336,7 @@ kill_and_start(uint32_t leases, uint64_t seed)
 
     for (int i = 0; i < WORKERS; i++) {
         lives[i] = next;
-        pids[i] = start_worker(next++, seed, false);
+        pids[i] = start_worker(next++, seed);
     }
     while (atomic_load(&shared->leases) < leases && next < KILLS_MAX) {
         const uint32_t victim = (uint32_t)(next_random(&random) % WORKERS);
@@ -272,7 +356,7 @@ kill_and_start(uint32_t leases, uint64_t seed)
         CHECK(waitpid(pids[victim], &status, 0) == pids[victim]);
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         lives[victim] = next;
-        pids[victim] = start_worker(next++, seed, false);
+        pids[victim] = start_worker(next++, seed);
     }
     CHECK(atomic_load(&shared->leases) >= leases);
     atomic_store(&shared->stop, 1);
@@ -282,20 +366,61 @@ kill_and_start(uint32_t leases, uint64_t seed)
     return next;
 }
 
+static bool
+has_ended(pid_t *pid)
+{
+    int status = -1;
+    const pid_t ended = waitpid(*pid, &status, WNOHANG);
+
+    if (ended == 0) {
+        return false;
+    }
+    CHECK(ended == *pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    *pid = 0;
+    return true;
+}
+
+/* Until all have been in as often as they were to. */
+static void
+watch_latecomers(pid_t pids[LATECOMERS])
+{
+    uint32_t before = 0;
+    uint32_t still_ms = 0;
+    uint64_t asked;
+    int left = LATECOMERS;
+
+    for (; left > 0; pause_us(1000), still_ms++) {
+        for (int i = 0; i < LATECOMERS; i++) {
+            left -= pids[i] != 0 && has_ended(&pids[i]);
+            asked = atomic_load(&shared->asked[i]);
+            CHECK(asked == 0
+                  || atomic_load(&shared->rounds) < asked + ROUNDS_MAX);
+        }
+        if (atomic_load(&shared->leases) != before) {
+            before = atomic_load(&shared->leases);
+            still_ms = 0;
+        }
+        CHECK(still_ms < STILL_MS);
+    }
+}
+
 static void
 get_in(uint32_t next, uint64_t seed)
 {
-    uint32_t before;
+    pid_t pids[LATECOMERS];
     pid_t busy;
 
     atomic_store(&shared->stop, 0);
-    before = atomic_load(&shared->leases);
-    busy = start_worker(next, seed, true);
-    while (atomic_load(&shared->leases) < before + 2 * ALL_SLOTS) {
+    busy = start(next++, &house, &(const struct house){0});
+    while (atomic_load(&shared->rounds) < TASKS) {
         pause_us(1000);
     }
-    expect_end(start(next + 1, &latecomer, &(const struct latecomer){0}));
-    CHECK(atomic_load(&shared->entered) == 1);
+    for (int i = 0; i < LATECOMERS; i++) {
+        pids[i] = start(next, &latecomer,
+            &(const struct latecomer){.number = i, .seed = seed + next});
+        next++;
+    }
+    watch_latecomers(pids);
     atomic_store(&shared->stop, 1);
     expect_end(busy);
 }
@@ -334,6 +459,9 @@ main(int argc, char **argv)
     (void)printf("%u leases, %u processes killed, %u slots inherited\n",
         atomic_load(&shared->leases), next - 1 - WORKERS,
         atomic_load(&shared->inherited));
+    (void)printf("the longest wait: %llu rounds, %.1f ms\n",
+        (unsigned long long)atomic_load(&shared->longest),
+        (double)atomic_load(&shared->longest_ns) / 1e6);
     CHECK(atomic_load(&shared->inherited) > 0);
     remove_folder();
     return 0;
