@@ -52,9 +52,6 @@ lane_top(const struct drawing *drawing, uint32_t slot)
     return LANES_TOP + drawing->lane * slot;
 }
 
-/* What stands in <, > or & would end the text: there is none in the names
- * that the demo gives.
- */
 /* A device's name is its driver's, and may hold anything. */
 static void
 put_escaped(FILE *out, const char *text)
