@@ -266,7 +266,7 @@ learn_rates(belay_llm_client *client, struct belay__llm_account *account,
 {
     const struct belay__llm_headers headers = {get_header, &reply->http};
     const bool told = reply->attempt.status != 0 && tells_rates(reply);
-    struct belay__rate *rate;
+    struct belay__rate *rate = NULL;
 
     if (client->unlimited || client->closing || (!told && pause_ns == 0)
         || belay__llm_account_find(client, account, &rate) < 0) {

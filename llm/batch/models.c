@@ -6,6 +6,7 @@
 #include "runtime/internal.h"
 
 #define PUT_OFF_MAX ((size_t)8 * 1024 * 1024) /* bytes, of one model */
+#define SLOT sizeof(struct belay__item *)     /* of a sleeper */
 
 /* ---- lists ---- */
 
@@ -60,7 +61,7 @@ int
 belay__sleepers_init(
     struct belay__sleepers *sleepers, struct belay__memory *memory, size_t room)
 {
-    sleepers->items = belay__alloc(memory, room * sizeof(*sleepers->items));
+    sleepers->items = belay__alloc(memory, room * SLOT);
     if (sleepers->items == NULL) {
         return BELAY_ENOMEM;
     }
@@ -72,8 +73,7 @@ void
 belay__sleepers_fini(
     struct belay__sleepers *sleepers, struct belay__memory *memory)
 {
-    belay__free(
-        memory, sleepers->items, sleepers->room * sizeof(*sleepers->items));
+    belay__free(memory, sleepers->items, sleepers->room * SLOT);
     *sleepers = (struct belay__sleepers){.items = NULL};
 }
 

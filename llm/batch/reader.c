@@ -40,7 +40,9 @@ item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
     memcpy(text, path.data, path.len);
     text[path.len] = '\0';
     text += path.len + 1;
-    memcpy(text, ref->custom_id.data, ref->custom_id.len);
+    if (ref->custom_id.data != NULL) {
+        memcpy(text, ref->custom_id.data, ref->custom_id.len);
+    }
     item->ref.custom_id.data = text;
     text += ref->custom_id.len;
     memcpy(text, body.data, body.len);
@@ -192,7 +194,7 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
     const struct belay__batch_request *request,
     struct belay__batch_model *model)
 {
-    struct belay_slice body = {NULL, 0};
+    struct belay_slice body = {"", 0};
     struct belay__item *item;
     int code = body_of(batch, request, &body);
 

@@ -23,7 +23,7 @@ static bool
 take_inside(struct belay__script_parsing *parsing, const char *name,
     struct belay_slice *ret)
 {
-    struct belay__json_value value = {.type = BELAY__JSON_NONE};
+    struct belay__json_value value = {.raw = {"\"\"", 2}};
 
     if (!take(parsing, name, BELAY__JSON_STRING, "not a string", &value)) {
         return false;
@@ -74,7 +74,7 @@ static bool
 take_number(struct belay__script_parsing *parsing, const char *name,
     double most, double *ret)
 {
-    struct belay__json_value value = {.type = BELAY__JSON_NONE};
+    struct belay__json_value value = {.raw = {"", 0}};
     char text[64];
     double number = 0;
 
@@ -181,7 +181,7 @@ static bool
 read_one_text(
     struct belay__script_parsing *parsing, struct belay__sim_rule *rule)
 {
-    struct belay_slice text = {NULL, 0};
+    struct belay_slice text = {"", 0};
 
     if (!take_inside(parsing, "text", &text)) {
         return false;
