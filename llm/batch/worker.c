@@ -327,6 +327,11 @@ end_attempt(
         bill.spent = 0;
         belay__batch_state_attempt(&batch->state, item->ref.number, &bill);
     }
+    if (outcome == BELAY__OUTCOME_AGAIN && !item->charged) {
+        /* Whatever happens while it waits, it is not in doubt. */
+        belay__batch_state_unsent(&batch->state, item->ref.number);
+        (void)belay__batch_state_flush(&batch->state);
+    }
     if (outcome == BELAY__OUTCOME_DROP) {
         drop_item(worker);
     }
