@@ -215,13 +215,20 @@ chain_holds(const belay_error *chain, const belay_error *error)
     return false;
 }
 
-/* An object with one reference is in no chain but its own; but a code may be
- * in several, as an object of its own in each.
- */
+static bool
+chain_has_object(const belay_error *chain, const belay_error *error)
+{
+    while (chain != NULL && original_of(chain) != original_of(error)) {
+        chain = chain->context;
+    }
+    return chain != NULL;
+}
+
+/* An object with one reference is in no chain but its own. */
 static bool
 may_be_elsewhere(const belay_error *error)
 {
-    return error->refs > 1 || error->original != NULL || error->is_code;
+    return error->refs > 1 || error->original != NULL;
 }
 
 belay_error *
@@ -231,9 +238,12 @@ belay__error_with_context(
     belay_error **slot = &error;
     belay_error *copy;
 
-    /* No cycles: what is in the one chain is not hung below the other. */
-    if ((may_be_elsewhere(context) && chain_holds(error, context))
-        || (may_be_elsewhere(error) && chain_holds(context, error))) {
+    /* No cycles: what is in the one chain is not hung below the other. A code
+     * may be in both, as an object of its own in each; that is no cycle, but
+     * the same failure is not shown twice. */
+    if (((may_be_elsewhere(context) || context->is_code)
+            && chain_holds(error, context))
+        || (may_be_elsewhere(error) && chain_has_object(context, error))) {
         belay_error_unref(context);
         return error;
     }

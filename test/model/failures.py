@@ -57,7 +57,9 @@ class Error:
     def with_context(self, context):
         """S77, S79: the other chain at the end of this one, no error twice."""
         *_, last = self.chain()
-        if last.alone or context.is_in(self) or self.is_in(context):
+        if last.alone or context.is_in(self):
+            return self
+        if isinstance(self.identity, Error) and self.is_in(context):
             return self
         return self.extended(context)
 

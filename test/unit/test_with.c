@@ -1269,6 +1269,44 @@ Test(with, s79_the_same_bare_code_is_no_new_failure)
     belay_error_unref(result.error);
 }
 
+struct coded {
+    int unused;
+};
+
+BELAY_MANAGER(coded)
+{
+    BELAY_BEGIN;
+    BELAY_TRY_YIELD(NULL);
+    return belay_fail(task, BELAY_EPIPE, NULL);
+    BELAY_END;
+}
+
+struct coded_twice {
+    int unused;
+};
+
+BELAY_ASYNC(coded_twice)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(coded, .unused = 0)) {
+        BELAY_WITH (BELAY_ENTER(probe, .name = "a", .exit_code = BELAY_EBUSY)) {
+            return belay_fail(task, BELAY_EPIPE, NULL);
+        }
+    }
+    BELAY_END;
+}
+
+/* What has replaced it stands between the two. */
+Test(with, s77_a_bare_code_that_comes_again_keeps_the_chain)
+{
+    struct belay_result result;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, coded_twice, .unused = 0), BELAY_EPIPE));
+    cr_expect(eq(str, chain_text(&result), (char *)"EPIPE EBUSY EPIPE "));
+    belay_error_unref(result.error);
+}
+
 struct steadfast {
     belay_cancel_scope *scope;
 };
