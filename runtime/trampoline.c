@@ -79,12 +79,11 @@ belay_enter(
 {
     struct belay__arena *arena = task->frames;
     struct belay__frame *frame = (struct belay__frame *)(void *)arena->cursor;
-    const ptrdiff_t bytes =
-        (ptrdiff_t)(sizeof(*frame) + belay__align16(sizeof(void *)));
+    const size_t bytes = sizeof(*frame) + belay__align16(sizeof(void *));
 
     if (!belay__is_idle(task) || manager->exit == NULL || arguments == NULL
         || manager->enter.size != sizeof(void *)
-        || bytes > arena->end - arena->cursor) {
+        || (uintptr_t)arena->cursor + bytes > (uintptr_t)arena->end) {
         return enter_any(task, manager, arguments);
     }
     arena->cursor += bytes;
