@@ -21,7 +21,7 @@ struct belay__span {
     int64_t entered_ns;
     int64_t exiting_ns;
     const struct belay__scope *scope; /* the innermost one before the enter */
-    const char *label;
+    const char *label; /* of a scope, or ""; of a task, what it waits for */
     bool detached;
     bool cancelled; /* how the block has ended … */
     int code;

@@ -231,13 +231,14 @@ belay__observe_spawn(const belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
     const belay_task *by = runtime->current;
-    const struct belay__span *span =
+    struct belay__span *span =
         begin_span(runtime, &runtime->observers.tasks, task);
     struct belay_observed seen;
 
     if (span == NULL) {
         return;
     }
+    span->label = "start"; /* what it waits for at first */
     seen = belay__observe_about(runtime, BELAY_OBSERVED_TASK_SPAWN, task);
     if (by != NULL) {
         seen.by_name = by->base.name;
@@ -275,7 +276,12 @@ belay__observe_park(const belay_task *task, const char *what)
     struct belay_observed seen =
         belay__observe_about(task->runtime, BELAY_OBSERVED_TASK_PARK, task);
     const struct belay__frame *top = task->top;
+    struct belay__span *span =
+        belay__spans_find(&task->runtime->observers.tasks, task);
 
+    if (span != NULL) {
+        span->label = what;
+    }
     seen.name = what;
     if (top->function->file != NULL && top->resume.line > 0) {
         seen.file = top->function->file;
@@ -287,9 +293,14 @@ belay__observe_park(const belay_task *task, const char *what)
 void
 belay__observe_resume(const belay_task *task)
 {
-    const struct belay_observed seen =
+    const struct belay__span *span =
+        belay__spans_find(&task->runtime->observers.tasks, task);
+    struct belay_observed seen =
         belay__observe_about(task->runtime, BELAY_OBSERVED_TASK_RESUME, task);
 
+    if (span != NULL) {
+        seen.name = span->label;
+    }
     belay__observe_tell(task->runtime, &seen, 0);
 }
 

@@ -26,9 +26,7 @@ begin(const struct belay__trace *trace, struct belay__record *record,
     belay__record_raw(record,
         "{\"ph\":\"%s\",\"pid\":%d,\"tid\":%" PRIu64 ",\"ts\":%" PRId64 ".%03d",
         phase, (int)getpid(), seen->task_id, ns / 1000, (int)(ns % 1000));
-    if (name != NULL) { /* as in the end of a wait */
-        belay__record_text(record, "name", name);
-    }
+    belay__record_text(record, "name", name);
 }
 
 /* Separators come before an event, so that none is at the end of the array. */
@@ -286,9 +284,9 @@ belay__trace_chrome(
             park(trace, seen);
         }
         break;
-    case BELAY_OBSERVED_TASK_RESUME: /* ends what is innermost: the wait */
+    case BELAY_OBSERVED_TASK_RESUME:
         if (seen->task_id > trace->first_task) {
-            simple(trace, "E", seen, NULL, "wait");
+            simple(trace, "E", seen, seen->name, "wait");
         }
         break;
     case BELAY_OBSERVED_SCOPE_CANCEL:

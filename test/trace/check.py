@@ -16,7 +16,7 @@ import tempfile
 
 PHASES = {
     # phase: fields beside ph, pid, tid and ts
-    "B": {"name"}, "E": set(), "b": {"name", "cat", "id"},
+    "B": {"name", "cat"}, "E": {"name", "cat"}, "b": {"name", "cat", "id"},
     "e": {"name", "cat", "id"}, "i": {"name", "s"}, "M": {"name", "args"},
     "s": {"name", "cat", "id"}, "f": {"name", "cat", "id", "bp"},
 }
@@ -28,9 +28,9 @@ class Chrome:
 
     def __init__(self, events):
         self.faults = []
-        self.stacks = {}  # (pid, tid): names of open slices
+        self.stacks = {}  # (pid, tid): names and categories of open slices
         self.spans = {}   # (cat, id): open nestable async slices
-        self.flows = {}   # (cat, id): where it began
+        self.flows = {}   # (cat, name, id): where it began
         self.named = set()
         self.last_ts = 0.0
         for number, event in enumerate(events, 1):
@@ -52,13 +52,20 @@ class Chrome:
         if not isinstance(event["ts"], (int, float)) \
                 or event["ts"] < self.last_ts:
             self.fault(event, "time goes back")
+        if not 0 < event["pid"] < 2 ** 31 or not 0 <= event["tid"] < 2 ** 32:
+            self.fault(event, "no number of a process or thread")
+        if not isinstance(event.get("args", {}), dict):
+            self.fault(event, "arguments that are no object")
         self.last_ts = max(self.last_ts, event["ts"])
         track = (event["pid"], event["tid"])
         if phase == "M":
             if event["name"] not in METADATA \
                     or not isinstance(event["args"]["name"], str):
                 self.fault(event, "not metadata")
-            self.named.add(track)
+            if event["name"] == "thread_name" and track in self.named:
+                self.fault(event, "a second name")
+            if event["name"] == "thread_name":
+                self.named.add(track)
             return
         if track not in self.named and phase != "s":
             self.fault(event, "on a track without a name")
@@ -67,13 +74,18 @@ class Chrome:
                        "i": "instant"}[phase])(event, track)
 
     def begin(self, event, track):
-        self.stacks.setdefault(track, []).append(event["name"])
+        self.stacks.setdefault(track, []).append(self.kind(event))
+
+    @staticmethod
+    def kind(event):
+        """Viewers look for the beginning by both."""
+        return event["name"], event["cat"]
 
     def end(self, event, track):
         stack = self.stacks.get(track, [])
         if not stack:
             self.fault(event, "ends what has not begun")
-        elif event.get("name", stack[-1]) != stack[-1]:
+        elif self.kind(event) != stack[-1]:
             self.fault(event, f"ends {stack[-1]}")
         else:
             stack.pop()
@@ -91,10 +103,14 @@ class Chrome:
     def begin_flow(self, event, track):
         if not self.stacks.get(track):
             self.fault(event, "a flow leaves from no slice")
-        self.flows[(event["cat"], event["id"])] = track
+        key = (event["cat"], event["name"], event["id"])
+        if key in self.flows:
+            self.fault(event, "a flow that has begun already")
+        self.flows[key] = track
 
     def end_flow(self, event, track):
-        if self.flows.pop((event["cat"], event["id"]), track) == track:
+        key = (event["cat"], event["name"], event["id"])
+        if event["bp"] != "e" or self.flows.pop(key, track) == track:
             self.fault(event, "a flow from nowhere")
         if not self.stacks.get(track):
             self.fault(event, "a flow arrives at no slice")
@@ -278,23 +294,32 @@ def try_faults(scenes, folder):
 
 GOOD = """[
 {"ph":"M","pid":1,"tid":1,"ts":0.000,"name":"thread_name","args":{"name":"a"}},
-{"ph":"B","pid":1,"tid":1,"ts":1.000,"name":"a"},
+{"ph":"B","pid":1,"tid":1,"ts":1.000,"name":"a","cat":"c"},
 {"ph":"s","pid":1,"tid":1,"ts":1.000,"name":"spawn","cat":"spawn","id":2},
 {"ph":"M","pid":1,"tid":2,"ts":1.000,"name":"thread_name","args":{"name":"b"}},
-{"ph":"B","pid":1,"tid":2,"ts":1.000,"name":"b"},
+{"ph":"B","pid":1,"tid":2,"ts":1.000,"name":"b","cat":"c"},
 {"ph":"f","pid":1,"tid":2,"ts":1.000,"name":"spawn","cat":"spawn","id":2,"bp":"e"},
 {"ph":"b","pid":1,"tid":2,"ts":1.500,"name":"n","cat":"note","id":"0x1"},
 {"ph":"i","pid":1,"tid":2,"ts":1.500,"name":"i","s":"t"},
 {"ph":"e","pid":1,"tid":2,"ts":2.000,"name":"n","cat":"note","id":"0x1"},
-{"ph":"E","pid":1,"tid":2,"ts":2.000},
-{"ph":"E","pid":1,"tid":1,"ts":3.000,"name":"a"}
+{"ph":"E","pid":1,"tid":2,"ts":2.000,"name":"b","cat":"c"},
+{"ph":"E","pid":1,"tid":1,"ts":3.000,"name":"a","cat":"c"}
 ]
 """
 BAD = [
     ('"ts":3.000', '"ts":1.900', "goes back"),
-    ('"ts":3.000,"name":"a"', '"ts":3.000,"name":"b"', "ends a"),
-    ('"ts":2.000},\n', '"ts":2.000}\n', "not JSON"),
-    ('{"ph":"E","pid":1,"tid":2,"ts":2.000},\n', "", "has no end"),
+    ('"ts":3.000,"name":"a"', '"ts":3.000,"name":"b"', "ends ('a'"),
+    ('3.000,"name":"a","cat":"c"', '3.000,"name":"a","cat":"d"', "ends ('a'"),
+    ('3.000,"name":"a",', '3.000,', "lacks"),
+    ('"b","cat":"c"},\n{"ph":"E"', '"b","cat":"c"}\n{"ph":"E"', "not JSON"),
+    ('{"ph":"E","pid":1,"tid":2,"ts":2.000,"name":"b","cat":"c"},\n', "",
+     "has no end"),
+    ('"f","pid":1,"tid":2,"ts":1.000,"name":"spawn"',
+     '"f","pid":1,"tid":2,"ts":1.000,"name":"start"', "from nowhere"),
+    ('"id":2,"bp":"e"', '"id":2,"bp":"x"', "from nowhere"),
+    ('"tid":2,"ts":1.000,"name":"thread_name"',
+     '"tid":1,"ts":1.000,"name":"thread_name"', "a second name"),
+    ('"tid":1,"ts":3.000', '"tid":-1,"ts":3.000', "no number"),
     ('"E","pid":1,"tid":2', '"E","pid":1,"tid":3', "without a name"),
     ('"e","pid":1,"tid":2,"ts":2.000,"name":"n"',
      '"e","pid":1,"tid":2,"ts":2.000,"name":"m"', "not begun"),
