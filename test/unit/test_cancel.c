@@ -401,6 +401,9 @@ Test(cancel, s6_100000_nested_scopes_cancel_in_constant_stack)
 {
     belay_cancel_scope *outermost = NULL;
 
+    cr_expect(eq(int, RUN(deep, .left = 9, .outermost = &outermost), 0));
+    outermost = NULL;
+    program_unswept = true; /* no other places to fail at, but a million */
     cr_expect(eq(int, RUN(deep, .left = 100000, .outermost = &outermost), 0));
     expect_trace("");
 }
@@ -994,6 +997,9 @@ cancel_crowds(bool backwards)
     uint64_t few = 0;
     uint64_t many = 0;
 
+    cr_expect(eq(int,
+        RUN(crowd, .count = 9, .backwards = backwards, .ret_steps = &few), 0));
+    program_unswept = true; /* no other places to fail at, but a million */
     cr_expect(eq(int,
         RUN(crowd, .count = 1000, .backwards = backwards, .ret_steps = &few),
         0));
