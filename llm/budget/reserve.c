@@ -4,6 +4,8 @@
 #include "llm/json/text.h"
 #include "llm/money/prices.h"
 
+#include <string.h>
+
 __extension__ typedef __int128 wide;
 
 /* ---- reading a body ---- */
@@ -117,36 +119,78 @@ output_high(const struct belay__reserve_rules *rules,
     return cap < 0 ? -1 : clamp((wide)cap * size->answers);
 }
 
-/* The dearest that `count` tokens can be, whichever of the kinds they are. */
+/* May the server serve, and charge for, a request with priority that did not
+ * ask for that? Where the choice is left to it, its settings may say so.
+ */
+static bool
+may_get_priority(const struct belay__reserve_rules *rules)
+{
+    static const char word[] = "auto";
+    const struct belay_slice tier = rules->service_tier;
+
+    return rules->mode == BELAY__RESERVE_STRICT
+           && (tier.len == 0
+               || (tier.len == sizeof(word) - 1
+                   && memcmp(tier.data, word, tier.len) == 0));
+}
+
+/* The dearest that one of a kind can be; 0 if there is no price. False: it
+ * may be more than is known. A server may count less than what is reserved
+ * for, and then charge the small request's price; and a tier that has no room
+ * is answered from, and charged as, the usual one.
+ */
+static bool
+find_dearest(const struct belay__reserve_rules *rules,
+    enum belay__price_kind kind, int64_t in_tokens, int64_t *ret)
+{
+    const struct belay__model *model =
+        belay__prices_model(rules->prices, rules->model->index);
+    const enum belay__price_tier asked =
+        belay__price_tier_of(rules->service_tier);
+    const int64_t sizes[] = {in_tokens, 0};
+    enum belay__price_tier tiers[3] = {asked};
+    size_t count = 1;
+    bool known = true;
+
+    if (asked != BELAY__TIER_USUAL) {
+        tiers[count++] = BELAY__TIER_USUAL;
+    }
+    if (may_get_priority(rules)) {
+        tiers[count++] = BELAY__TIER_PRIORITY;
+    }
+    *ret = 0;
+    for (size_t i = 0; i < 2 * count; i++) {
+        bool at_least = false;
+        int64_t pico = 0;
+        const bool found = belay__price_find(rules->prices, model, kind,
+            tiers[i / 2], sizes[i % 2], &pico, &at_least);
+
+        if (i < 2) { /* what was asked for must have a price */
+            known &= !at_least && (found || i == 1);
+        }
+        *ret = pico > *ret ? pico : *ret;
+    }
+    return known;
+}
+
+/* Adds the dearest that `count` tokens can be, whichever of the kinds they
+ * are.
+ */
 static bool
 add_dearest(const struct belay__reserve_rules *rules,
     const enum belay__price_kind *kinds, size_t kind_count, int64_t in_tokens,
     int64_t count, wide *sum)
 {
-    const struct belay__model *model =
-        belay__prices_model(rules->prices, rules->model->index);
-    const enum belay__price_tier tier =
-        belay__price_tier_of(rules->service_tier);
-    bool at_least = false;
     int64_t dearest = 0;
+    bool known = true;
     int64_t pico;
 
     for (size_t i = 0; count > 0 && i < kind_count; i++) {
-        /* A server may count less than what is reserved for, and then charge
-         * the small request's price: it is one of the two. */
-        if (!belay__price_find(rules->prices, model, kinds[i], tier, in_tokens,
-                &pico, &at_least)) {
-            return false;
-        }
+        known &= find_dearest(rules, kinds[i], in_tokens, &pico);
         dearest = pico > dearest ? pico : dearest;
-        if (belay__price_find(
-                rules->prices, model, kinds[i], tier, 0, &pico, &at_least)
-            && pico > dearest) {
-            dearest = pico;
-        }
     }
     *sum += (wide)dearest * count;
-    return !at_least;
+    return known;
 }
 
 /* False: there is a price that is not known. */
@@ -159,7 +203,6 @@ cost_high(const struct belay__reserve_rules *rules, int64_t in_tokens,
         BELAY__PRICE_CACHE_WRITE_1H, BELAY__PRICE_IN_AUDIO};
     static const enum belay__price_kind out_kinds[] = {
         BELAY__PRICE_OUT, BELAY__PRICE_REASONING, BELAY__PRICE_OUT_AUDIO};
-    bool at_least = false;
     wide sum = 0;
     int64_t pico;
 
@@ -171,12 +214,8 @@ cost_high(const struct belay__reserve_rules *rules, int64_t in_tokens,
             &sum)) {
         return false;
     }
-    if (belay__price_find(rules->prices,
-            belay__prices_model(rules->prices, rules->model->index),
-            BELAY__PRICE_REQUEST, belay__price_tier_of(rules->service_tier),
-            in_tokens, &pico, &at_least)) {
-        sum += pico;
-    }
+    (void)find_dearest(rules, BELAY__PRICE_REQUEST, in_tokens, &pico);
+    sum += pico;
     *ret = clamp(sum);
     return true;
 }

@@ -120,7 +120,13 @@ static const char file[] =
     "  \"input_cost_per_token_above_128k_tokens\": 3e-06,"
     "  \"output_cost_per_token\": 1e-06,"
     "  \"output_cost_per_token_above_128k_tokens\": 5e-06},"
-    " \"half\": {\"input_cost_per_token\": 1e-06}}";
+    " \"half\": {\"input_cost_per_token\": 1e-06},"
+    " \"tiers\": {\"input_cost_per_token\": 2e-06,"
+    "  \"output_cost_per_token\": 4e-06,"
+    "  \"input_cost_per_token_flex\": 1e-06,"
+    "  \"output_cost_per_token_flex\": 2e-06,"
+    "  \"input_cost_per_token_priority\": 3e-06,"
+    "  \"output_cost_per_token_priority\": 7e-06}}";
 
 struct outcome {
     int code;
@@ -201,6 +207,34 @@ Test(reserve, l54_above_a_threshold_the_dearer_price_counts)
         128000 * INT64_C(1000000) + 1000000, 128001);
     expect_most(most("large", STRICT, SIZE(127937, 1, 1)),
         128001 * INT64_C(3000000) + 5000000, 128002);
+}
+
+/* What a request for 1000 tokens and 10 back may cost at most. */
+static int64_t
+most_in_tier(const char *tier, enum belay__reserve_mode mode)
+{
+    const struct outcome got = most("tiers",
+        RULES(.service_tier = slice(tier), .mode = mode), SIZE(936, 10, 1));
+
+    cr_expect(zero(int, got.code));
+    return got.most.cost.pico;
+}
+
+Test(reserve, l56_a_server_may_charge_for_another_tier_than_was_asked_for)
+{
+    const int64_t usual = 1000 * INT64_C(2000000) + 10 * INT64_C(4000000);
+    const int64_t priority = 1000 * INT64_C(3000000) + 10 * INT64_C(7000000);
+
+    cr_expect(eq(i64, most_in_tier("flex", BELAY__RESERVE_STRICT), usual));
+    cr_expect(eq(i64, most_in_tier("default", BELAY__RESERVE_STRICT), usual));
+    cr_expect(
+        eq(i64, most_in_tier("priority", BELAY__RESERVE_STRICT), priority));
+    cr_expect(eq(i64, most_in_tier(NULL, BELAY__RESERVE_STRICT), priority));
+    cr_expect(eq(i64, most_in_tier("auto", BELAY__RESERVE_STRICT), priority));
+    /* Expected is what it mostly is. */
+    cr_expect(lt(i64, most_in_tier(NULL, BELAY__RESERVE_EXPECTED), usual));
+    cr_expect(eq(i64, most_in_tier("flex", BELAY__RESERVE_EXPECTED),
+        most_in_tier("default", BELAY__RESERVE_EXPECTED)));
 }
 
 Test(reserve, l54_without_a_cap_or_a_price_it_says_so)
