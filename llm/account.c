@@ -27,11 +27,8 @@ belay__llm_account_begin(const belay_task *task, const belay_llm_client *client,
     belay_budget *budget = turn != NULL ? turn->budget : NULL;
     belay_recorder *recorder = turn != NULL ? turn->recorder : NULL;
 
-    if (budget == NULL) {
-        budget = client->budget;
-    }
-    if (budget == NULL && !client->uncounted) {
-        budget = belay_budget_current(task);
+    if (budget == NULL && (client->budget != NULL || !client->uncounted)) {
+        budget = belay__budget_innermost(task, client->budget);
     }
     if (recorder == NULL) {
         recorder = client->recorder;

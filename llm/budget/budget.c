@@ -20,13 +20,16 @@ belay__budget_caps(const belay_budget *budget, struct belay__caps *ret)
     }
 }
 
-bool
-belay__budget_is_within(const belay_budget *budget, const belay_budget *outer)
+belay_budget *
+belay__budget_innermost(const belay_task *task, belay_budget *given)
 {
-    while (budget != NULL && budget != outer) {
+    belay_budget *current = belay_budget_current(task);
+    const belay_budget *budget = current;
+
+    while (budget != NULL && budget != given) {
         budget = budget->parent;
     }
-    return budget != NULL;
+    return given == NULL || budget != NULL ? current : given;
 }
 
 /* ---- settling ---- */

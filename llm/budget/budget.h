@@ -9,9 +9,13 @@ struct belay__caps {
     bool cost;   /* what it costs: money is limited */
     bool output; /* how long its answer may get: room is held for that */
 };
-/* Is a budget another one, or inside of it? NULL is in none. */
-bool belay__budget_is_within(
-    const belay_budget *budget, const belay_budget *outer);
+
+/* What a call goes by where `given` was said: the task's current budget if
+ * that is it or inside of it, so that each of them counts; else the given one.
+ * NULL given: the current one, which may be NULL.
+ */
+belay_budget *belay__budget_innermost(
+    const belay_task *task, belay_budget *given);
 
 /* Of a budget and those around it; NULL is fine. */
 void belay__budget_caps(const belay_budget *budget, struct belay__caps *ret);

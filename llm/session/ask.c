@@ -38,12 +38,9 @@ struct asking {
 static belay_budget *
 budget_of(const belay_task *task, const belay_llm_session *session)
 {
-    belay_budget *current = belay_budget_current(task);
-
     return session->budget != NULL
-                   && belay__budget_is_within(current, session->budget)
-               ? current
-               : session->budget;
+               ? belay__budget_innermost(task, session->budget)
+               : NULL;
 }
 
 static int

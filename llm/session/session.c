@@ -7,6 +7,7 @@
  */
 #include "llm/session/session.h"
 
+#include "llm/budget/budget.h"
 #include "llm/client.h"
 #include "runtime/internal.h"
 
@@ -183,10 +184,10 @@ has_limit(const struct belay_amount *limit)
 static belay_next
 open_budget(belay_task *task, struct session_scope *self)
 {
-    belay_budget *parent = self->client->budget; /* NULL: the current one */
+    belay_budget *around = self->client->budget; /* NULL: the current one */
 
     if (self->base != NULL && self->base->budget != NULL) {
-        parent = self->base->budget;
+        around = self->base->budget;
     }
     if (!has_limit(&self->opts.limit)) {
         self->session->budget =
@@ -195,7 +196,7 @@ open_budget(belay_task *task, struct session_scope *self)
     }
     return belay_budget_open(task,
         BELAY_BUDGET_OPTS(.name = "session", .limit = self->opts.limit,
-            .parent = parent),
+            .parent = belay__budget_innermost(task, around)),
         NULL);
 }
 

@@ -116,6 +116,8 @@ struct play {
     belay_duration drain;
     struct belay_budget_opts budget;
     bool no_budget;
+    bool of_client;            /* the budget is the client's own, too … */
+    struct belay_amount inner; /* … and calls in turn are in one within it */
     bool no_prices;
     const char *record; /* a path, or NULL */
     struct belay_llm_client_opts opts;
@@ -123,6 +125,7 @@ struct play {
     /* locals */
     belay_prices *prices;
     belay_budget *own;
+    belay_budget *within;
     belay_llm_client *client;
     belay_recorder *recorder;
     belay_group *group;
@@ -337,6 +340,7 @@ client_opts(struct play *play)
     play->opts.api_key = KEY;
     play->opts.seed = SEED;
     play->opts.prices = play->prices;
+    play->opts.budget = play->of_client ? play->own : NULL;
     return &play->opts;
 }
 
@@ -349,6 +353,30 @@ spawn_calls(struct play *play)
         code = belay_spawn(play->group, caller, .play = play, .index = i);
     }
     return code;
+}
+
+struct in_inner_budget {
+    struct play *play;
+};
+
+BELAY_ASYNC(in_inner_budget)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_budget_open(task,
+        BELAY_BUDGET_OPTS(.name = "inner", .limit = self->play->inner),
+        &self->play->within)) {
+        BELAY_AWAIT(
+            BELAY_CALL(caller, .play = self->play, .index = self->play->i));
+    }
+    BELAY_END;
+}
+
+static belay_next
+begin_in_turn(belay_task *task, struct play *play)
+{
+    return play->inner.requests > 0
+               ? BELAY_CALL(in_inner_budget, .play = play)
+               : BELAY_CALL(caller, .play = play, .index = play->i);
 }
 
 struct with_client {
@@ -367,8 +395,7 @@ BELAY_ASYNC(with_client)
             }
         }
         while (self->play->in_turn && self->play->i < self->play->count) {
-            BELAY_AWAIT(
-                BELAY_CALL(caller, .play = self->play, .index = self->play->i));
+            BELAY_AWAIT(begin_in_turn(task, self->play));
             self->play->i++;
         }
     }
@@ -555,6 +582,26 @@ Test(llm_account, l55_what_was_refused_is_given_back_and_what_broke_is_in_doubt)
     PLAY(uncounted, .budget = budget);
     cr_expect(zero(int, seen.results[0].code));
     cr_expect(eq(i64, seen.budget.uncertain.cost.pico, most_pico(BODY)));
+    finish();
+}
+
+/* Each call has a budget of its own, within that of its client. */
+Test(llm_account, l53_a_budget_within_that_of_the_client_counts_too)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .in_turn = true, .count = 2, .of_client = true,
+        .budget.limit = {{0}, 0, 9}, .inner = {{0}, 0, 1});
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(zero(int, seen.results[1].code), "%s", seen.results[1].message);
+    cr_expect(eq(i64, seen.budget.spent.requests, 2), "in the outer one");
+    finish();
+    PLAY(routes, .in_turn = true, .count = 1, .of_client = true,
+        .body = UNCAPPED, .budget.limit = {{0}, 0, 9}, .inner = {{0}, 500, 1});
+    cr_expect(eq(int, seen.results[0].code, BELAY_ENOCAP), "%s",
+        seen.results[0].message);
+    cr_expect(zero(sz, fault_server_requests(server, NULL)));
     finish();
 }
 

@@ -553,6 +553,80 @@ Test(session_current, l53_a_session_has_a_budget_and_a_fork_one_within)
     cr_expect(zero(int, RUN(limited, .client = NULL)));
 }
 
+/* A client with a budget, in a budget within that one; then the same with a
+ * fork.
+ */
+struct encircled {
+    belay_budget *outer;
+    belay_budget *inner;
+    belay_llm_client *client;
+    belay_llm_session *session;
+    struct belay_reservation held;
+};
+
+struct fork_inside {
+    belay_llm_session *session;
+    belay_llm_session *fork;
+    belay_budget *inner;
+    struct belay_reservation held;
+};
+
+static int64_t
+held_in(belay_budget *budget)
+{
+    struct belay_budget_stats stats;
+
+    belay_budget_get_stats(budget, &stats);
+    return stats.held.requests;
+}
+
+BELAY_ASYNC(fork_inside)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_budget_open(task, NULL, &self->inner)) {
+        BELAY_WITH (belay_llm_session_fork(task, self->session,
+            BELAY_LLM_SESSION_OPTS(.limit.requests = 5), &self->fork)) {
+            BELAY_CHECK(belay_budget_try(stats_of(self->fork).budget,
+                &(const struct belay_amount){.requests = 1}, &self->held));
+            cr_expect(eq(i64, held_in(self->inner), 1));
+            cr_expect(eq(i64, held_in(stats_of(self->session).budget), 1));
+            belay_budget_settle(&self->held, NULL);
+        }
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(encircled)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_budget_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_llm_client_open(task,
+            BELAY_LLM_CLIENT_OPTS(.base_url = NO_SERVER, .budget = self->outer),
+            &self->client)) {
+            BELAY_WITH (belay_budget_open(task, NULL, &self->inner)) {
+                BELAY_WITH (belay_llm_session_open(task, self->client,
+                    BELAY_LLM_SESSION_OPTS(.model = "m", .limit.requests = 2),
+                    &self->session)) {
+                    BELAY_CHECK(belay_budget_try(stats_of(self->session).budget,
+                        &(const struct belay_amount){.requests = 1},
+                        &self->held));
+                    cr_expect(eq(i64, held_in(self->inner), 1));
+                    cr_expect(eq(i64, held_in(self->outer), 1));
+                    belay_budget_settle(&self->held, NULL);
+                    BELAY_AWAIT(
+                        BELAY_CALL(fork_inside, .session = self->session));
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(session_current, l53_a_session_is_in_all_the_budgets_around_it)
+{
+    cr_expect(zero(int, RUN(encircled, .client = NULL)));
+}
+
 Test(session_current, l53_sweep_of_limited_sessions)
 {
     const struct limited arguments = {.client = NULL};

@@ -97,8 +97,9 @@ struct belay_llm_client_opts {
     bool expect_input;          /* budgets hold what the input may well be, not
                                    what it is at most: more calls at once, and
                                    a cap may be passed by what that misses */
-    belay_budget *budget;       /* default each task's current one */
-    belay_recorder *recorder;   /* likewise */
+    belay_budget *budget;       /* default each task's current one; that one
+                                   too where it is within this budget */
+    belay_recorder *recorder;   /* default each task's current one */
     struct belay_llm_rates rates;
     belay_llm_group_fn *rate_group; /* default: each model has its own rates */
     void *rate_arg;                 /* for rate_group */
