@@ -400,6 +400,7 @@ belay__llm_settle(belay_llm_client *client, struct belay__llm_account *account,
     account->admitted = false;
     count(account, reply, &usage);
     cost = cost_of(client, account, reply, usage);
+    cost.at_least |= usage.state != BELAY_LLM_USAGE_EXACT; /* it is a guess */
     if (account->model != NULL && is_exact(account, &usage)) {
         belay__llm_model_learn(account->model,
             account->estimated ? account->size.by_bytes : 0, usage.in_total,

@@ -239,12 +239,8 @@ void
 belay_ledger_add(struct belay_ledger *ledger,
     const struct belay_llm_usage *usage, struct belay_cost cost)
 {
-    const bool told =
-        usage != NULL
-        && (usage->requests > 0 || usage->state != BELAY_LLM_USAGE_UNKNOWN);
-
     ledger->attempts++;
-    if (!told) {
+    if (usage == NULL || usage->state != BELAY_LLM_USAGE_EXACT) {
         ledger->unknown++;
     }
     if (usage != NULL) {

@@ -421,8 +421,8 @@ Test(prices, l46_a_ledger_sums_over_attempts)
 {
     struct belay_ledger ledger = {0};
     struct belay_ledger other = {0};
-    const struct belay_llm_usage usage = USAGE(.in_total = 10,
-        .in_cache_read = -1, .out_total = 5, .out_reasoning = 2);
+    struct belay_llm_usage usage = USAGE(.in_total = 10, .in_cache_read = -1,
+        .out_total = 5, .out_reasoning = 2, .state = BELAY_LLM_USAGE_EXACT);
 
     belay_ledger_add(&ledger, &usage, (struct belay_cost){{100}, false});
     belay_ledger_add(&ledger, &usage, (struct belay_cost){{50}, false});
@@ -440,6 +440,11 @@ Test(prices, l46_a_ledger_sums_over_attempts)
     cr_expect(eq(u64, ledger.unknown, 1));
     cr_expect(ledger.cost.at_least);
     cr_expect(eq(i64, ledger.cost.amount.pico, 150));
+
+    usage.state = BELAY_LLM_USAGE_PARTIAL;
+    belay_ledger_add(&ledger, &usage, (struct belay_cost){{50}, true});
+    cr_expect(eq(u64, ledger.unknown, 2), "L52: it is an estimate");
+    cr_expect(eq(i64, ledger.usage.in_total, 30));
 
     other.usage.in_total = INT64_MAX;
     belay_ledger_merge(&ledger, &other);

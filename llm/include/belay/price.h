@@ -205,7 +205,8 @@ BELAY_API struct belay_cost belay_prices_cost(const belay_prices *prices,
 /* What attempts, repairs and turns add up to (L46). */
 struct belay_ledger {
     uint64_t attempts;
-    uint64_t unknown; /* of them: the server did not tell the usage */
+    uint64_t unknown; /* of them: the server did not tell all of the usage,
+                         which is estimated, or counts as nothing */
     struct belay_llm_usage usage; /* .raw is not used; counts are at least 0 */
     struct belay_cost cost;
 };
@@ -214,7 +215,8 @@ struct belay_ledger {
  * belay_ledger_add - enter one attempt
  *
  *   ledger  not NULL; {0} is an empty one
- *   usage   NULL: the server told none
+ *   usage   NULL: the server told none. What is not BELAY_LLM_USAGE_EXACT is
+ *           added, and counted as unknown
  *   cost    of the attempt
  *
  * Owner:   nothing is kept.
