@@ -206,6 +206,28 @@ print_choice(
     return code;
 }
 
+/* What a stream has put together was written down in Chat's form, whatever the
+ * server's is.
+ */
+static int
+read_answer(struct belay__memory *memory, struct belay_slice provider,
+    struct belay_slice body, struct belay__answer *ret)
+{
+    const enum belay_llm_format formats[] = {
+        format_of(provider), BELAY_LLM_FORMAT_CHAT};
+    int code = 0;
+
+    for (size_t i = 0; i < 2; i++) {
+        belay__answer_init(ret, memory, false);
+        code = belay__provider_read(belay__provider_of(formats[i]), ret, body);
+        if (code == BELAY_ENOMEM || (code == 0 && ret->choice_count > 0)) {
+            break;
+        }
+        belay__answer_fini(ret);
+    }
+    return code;
+}
+
 int
 belay__log_print_answer(struct belay__memory *memory,
     struct belay_slice provider, struct belay_slice body, FILE *out)
@@ -219,9 +241,7 @@ belay__log_print_answer(struct belay__memory *memory,
     if (body.len == 0) {
         return fputs("(none, or not kept)\n", out) < 0 ? BELAY_EIO : 0;
     }
-    belay__answer_init(&answer, memory, false);
-    code = belay__provider_read(
-        belay__provider_of(format_of(provider)), &answer, body);
+    code = read_answer(memory, provider, body, &answer);
     if (code == BELAY_ENOMEM) {
         belay__answer_fini(&answer);
         return code;

@@ -17,6 +17,8 @@
 #include <strings.h>
 #include <time.h>
 
+#define WRITTEN_MAX ((size_t)64 * 1024 * 1024)
+
 /* ---- a call ---- */
 
 void
@@ -65,6 +67,7 @@ belay__llm_account_measure(struct belay__llm_account *account)
     const bool no_output = account->size.no_output;
 
     if (!account->measured) {
+        account->estimated = false;
         belay__request_measure(account->body, &account->size);
         account->size.no_output = no_output;
         account->measured = true;
@@ -306,36 +309,43 @@ settle_rates(struct belay__llm_account *account, const belay_llm_reply *reply,
 /* ---- the recorder ---- */
 
 static enum belay__record_status
-status_of(const belay_llm_reply *reply, const struct belay_llm_usage *usage)
+status_of(const struct belay__llm_account *account,
+    const belay_llm_reply *reply, const struct belay_llm_usage *usage)
 {
     const struct belay_llm_attempt *attempt = &reply->attempt;
+    const int code = attempt->code < 0 ? attempt->code : account->code;
+    const bool good = code == 0 && attempt->status / 100 == 2;
 
-    if (attempt->code == BELAY_ECANCELED) {
+    if (code == BELAY_ECANCELED) {
         return BELAY__RECORD_CANCELLED;
     }
-    if (attempt->code == BELAY_ETRUNCATED
-        || (attempt->code == 0 && attempt->status / 100 == 2
-            && usage->state == BELAY_LLM_USAGE_PARTIAL)) {
+    if (code == BELAY_ETRUNCATED
+        || (good && usage->state == BELAY_LLM_USAGE_PARTIAL)) {
         return BELAY__RECORD_TRUNCATED;
     }
-    return attempt->code == 0 && attempt->status / 100 == 2
-               ? BELAY__RECORD_OK
-               : BELAY__RECORD_ERROR;
+    return good ? BELAY__RECORD_OK : BELAY__RECORD_ERROR;
 }
 
 /* The server's words for what is wrong, or ours. */
 static struct belay_slice
-message_of(const belay_llm_reply *reply)
+message_of(
+    const struct belay__llm_account *account, const belay_llm_reply *reply)
 {
     const struct belay_llm_attempt *attempt = &reply->attempt;
     struct belay__provider_error error;
-    struct belay_slice text = {NULL, 0};
-    const char *word;
+    const char *word = "";
+    struct belay_slice text;
 
     if (attempt->code < 0) {
         word = belay_code_text(attempt->code);
-        text = (struct belay_slice){word, strlen(word)};
-    } else if (reply->answer.error_message != NULL) {
+    } else if (account->code < 0) {
+        word = belay_code_text(account->code);
+    }
+    text = (struct belay_slice){word, strlen(word)};
+    if (attempt->code < 0) {
+        return text;
+    }
+    if (reply->answer.error_message != NULL) {
         text = belay__llm_text_slice(reply->answer.error_message);
     } else if (attempt->status / 100 != 2) {
         belay__provider_error_parse(belay_llm_reply_body(reply), &error);
@@ -346,20 +356,47 @@ message_of(const belay_llm_reply *reply)
     return text;
 }
 
+/* What a stream has put together: just its text, if that is all. */
+static bool
+is_bare_text(const struct belay__answer *answer)
+{
+    const struct belay__choice *choice = &answer->choices[0];
+
+    return answer->choice_count == 1 && choice->tool_count == 0
+           && belay__stretch_slice(choice, BELAY__TEXT).len > 0
+           && belay__stretch_slice(choice, BELAY__REFUSAL).len == 0
+           && belay__stretch_slice(choice, BELAY__REASONING).len == 0;
+}
+
+/* Without memory for more there is the text. */
+static void
+write_stream(belay_llm_reply *reply, struct belay__buffer *buffer,
+    struct belay__record_end *end)
+{
+    if (!is_bare_text(&reply->answer)
+        && belay__answer_write(&reply->answer, buffer) == 0) {
+        end->body = belay__buffer_slice(buffer);
+        end->checked = true;
+    } else {
+        end->body = belay_llm_reply_text(reply);
+    }
+}
+
 static void
 finish_record(const belay_llm_client *client,
     struct belay__llm_account *account, belay_llm_reply *reply,
     const struct belay_llm_usage *usage, struct belay_cost cost)
 {
     const bool good = reply->parsed && reply->answer.choice_count > 0;
+    struct belay__buffer written;
     struct belay__record_end end = {
-        .status = status_of(reply, usage),
+        .status = status_of(account, reply, usage),
         .attempt = &reply->attempt,
         .now = {belay__clock_now(client->runtime)},
         .body = belay_llm_reply_body(reply),
         .checked =
             reply->parsed && reply->parse_code == 0 && !reply->answer.live,
-        .message = message_of(reply),
+        .message = message_of(account, reply),
         .usage = usage,
         .cost = cost,
         .secret = belay__llm_client_key(client),
@@ -378,10 +415,12 @@ finish_record(const belay_llm_client *client,
     if (good) {
         (void)belay_llm_reply_end(reply, &end.end);
     }
+    belay__buffer_init(&written, reply->memory, WRITTEN_MAX);
     if (good && end.body.len == 0) { /* a stream */
-        end.body = belay_llm_reply_text(reply);
+        write_stream(reply, &written, &end);
     }
     belay__record_finish(&account->ticket, &end);
+    belay__buffer_fini(&written);
 }
 
 /* ---- all of it ---- */

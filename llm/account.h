@@ -46,6 +46,7 @@ struct belay__llm_account {
     struct belay__llm_model *model; /* NULL until it is asked for */
     /* Of the attempt. */
     bool admitted; /* and not yet settled */
+    int code;      /* why the answer that came is of no use, or 0 */
     struct belay_reservation held;
     struct belay__rate_use use;
     struct belay__record_ticket ticket;

@@ -241,6 +241,7 @@ belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
         pause_ns = plan_retry(task, tries);
     }
     belay__llm_settle(tries->client, &tries->account, tries->reply, pause_ns);
+    tries->account.code = 0;
     tries->recorded = false;
     tries->doubted |= verdict == BELAY__LLM_ONCE;
     if (tries->on_attempt != NULL) {

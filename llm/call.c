@@ -171,6 +171,7 @@ call_judge(belay_task *task, void *self)
 
     belay__llm_record(&call->tries, code);
     verdict = judge(call, &code);
+    call->tries.account.code = code;
     again = belay__llm_plan(task, &call->tries, verdict);
     if (belay_result(task)->cancelled) {
         return end_cancelled(task, call);

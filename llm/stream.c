@@ -227,6 +227,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     const bool told = stream->told > 0;
     int over = 0;
 
+    stream->tries.account.code = code;
     if (told && !stream->opts.restart) {
         verdict = BELAY__LLM_NEVER;
     }

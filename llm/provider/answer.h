@@ -172,4 +172,10 @@ void belay__answer_get_usage(
 bool belay__answer_take(
     struct belay__answer *answer, struct belay_llm_event *ret);
 
+/* Appends what there is as JSON, as a whole answer of Chat has it; see
+ * answer_write.c. Errors: BELAY_ENOMEM, BELAY_ETOOLARGE; nothing has changed.
+ */
+int belay__answer_write(
+    struct belay__answer *answer, struct belay__buffer *buffer);
+
 #endif
