@@ -294,7 +294,8 @@ take_message(struct reader *reader, const struct belay_llm_message *message,
         if (belay__history_refuses(reader->history, message) != NULL) {
             reader->cut = reader->repair == BELAY_LLM_REPAIR_CUT;
             reader->loaded.left_out++;
-            return mend(reader);
+            /* Else the true ones may still come behind a stray one. */
+            return reader->cut ? mend(reader) : 0;
         }
     } else {
         code = mend(reader);

@@ -268,8 +268,14 @@ mend(belay_llm_session *session)
         {RESULT("a"), "", "", 0, 1, 1},
         {USER "," CALLS
               "," RESULT("a") "," RESULT("a") "," RESULT("b") "," HELLO,
-            USER "," CALLS "," RESULT("a") "," MADE("b") "," HELLO, "", 1, 2,
+            USER "," CALLS "," RESULT("a") "," RESULT("b") "," HELLO, "", 0, 1,
             6},
+        {USER "," CALLS
+              "," RESULT("x") "," RESULT("a") "," RESULT("b") "," HELLO,
+            USER "," CALLS "," RESULT("a") "," RESULT("b") "," HELLO, "", 0, 1,
+            6},
+        {USER "," CALLS "," RESULT("a") "," RESULT("a"),
+            USER "," CALLS "," RESULT("a") "," MADE("b"), "", 1, 1, 4},
     };
     struct belay_llm_loaded loaded;
     char text[4096];
