@@ -185,6 +185,17 @@ write_message(
     belay__json_close_object(json);
 }
 
+/* An answer that was filtered, or cut before its text began. Servers say such
+ * things, but take them from nobody.
+ */
+static bool
+says_nothing(const struct belay_llm_message *message)
+{
+    return belay__request_role_is(message, "assistant")
+           && message->content.len == 0 && message->part_count == 0
+           && message->tool_call_count == 0;
+}
+
 static void
 write_messages(
     struct belay__request_writer *request, const struct belay_llm_chat *chat)
@@ -204,7 +215,7 @@ write_messages(
             i += write_results(json, message, chat->message_count - i);
             continue;
         }
-        if (!is_system(message)) {
+        if (!is_system(message) && !says_nothing(message)) {
             write_message(json, message);
         }
         i++;

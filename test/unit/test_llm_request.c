@@ -246,6 +246,25 @@ Test(llm_request, l5_a_body_of_the_callers_own)
         plain, "{\"messages\":[],\"model\":\"x\",\"max_tokens\":3}");
 }
 
+Test(llm_request, l68_messages_have_no_answers_that_say_nothing)
+{
+    static const struct belay_llm_message filtered[] = {
+        {.role = "user", .content = {"a", 1}}, {.role = "assistant"},
+        {.role = "user", .content = {"b", 1}},
+        {.role = "assistant", .content = {"c", 1}},
+        {.role = "user", .content = {"d", 1}}};
+
+    expect_request(MESSAGES,
+        BELAY_LLM_CHAT(.model = "m", .messages = filtered,
+            .message_count = COUNT(filtered), .max_tokens = 9),
+        plain,
+        "{\"model\":\"m\",\"messages\":["
+        "{\"role\":\"user\",\"content\":\"a\"},"
+        "{\"role\":\"user\",\"content\":\"b\"},"
+        "{\"role\":\"assistant\",\"content\":\"c\"},"
+        "{\"role\":\"user\",\"content\":\"d\"}],\"max_tokens\":9}");
+}
+
 Test(llm_request, l3_messages_require_a_limit)
 {
     expect_refused(MESSAGES, ASK(.choices = 1), "max_tokens");
