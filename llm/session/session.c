@@ -34,6 +34,7 @@ take_options(belay_llm_session *session,
             session->max_bytes = base->max_bytes;
         }
         session->history = belay__history_ref(base->history);
+        memcpy(session->last_turn, base->last_turn, sizeof(session->last_turn));
     }
     if (session->max_bytes == 0) {
         session->max_bytes = MAX_BYTES;

@@ -382,6 +382,10 @@ PLAY(two_recorded)
         drop_reply(self);
         BELAY_AWAIT(belay_llm_chat(task, NULL, "two", &self->reply));
         drop_reply(self);
+        BELAY_WITH (belay_llm_session_fork(task, self->session, NULL, NULL)) {
+            BELAY_AWAIT(belay_llm_chat(task, NULL, "three", &self->reply));
+            drop_reply(self);
+        }
     }
     for (self->i = 0; self->i < 2; self->i++) {
         cr_expect(eq(str,
@@ -393,6 +397,12 @@ PLAY(two_recorded)
         TEXT(value_of(
             recorded(record_path, "\"parent_turn\":\"", 0), "parent_turn")),
         TEXT(value_of(recorded(record_path, "\"turn\":\"", 0), "turn"))));
+    cr_expect(
+        eq(str,
+            TEXT(value_of(
+                recorded(record_path, "\"parent_turn\":\"", 1), "parent_turn")),
+            TEXT(value_of(recorded(record_path, "\"turn\":\"", 1), "turn"))),
+        "L75: of a fork it is the turn that it begins behind");
     BELAY_END;
 }
 
