@@ -47,6 +47,15 @@ belay_next belay__chat_turn(
 /* An await: turns and words until the end of the input. */
 belay_next belay__chat_converse(belay_task *task, struct belay__chat *chat);
 
+/* The name of the session's model, as one line that no terminal obeys: it may
+ * be of somebody's file. Returns `out`.
+ */
+#define BELAY__CHAT_MODEL_BYTES 128
+const char *belay__chat_model(
+    const struct belay__chat *chat, char out[static BELAY__CHAT_MODEL_BYTES]);
+/* The same for a text of many lines; to standard error. */
+void belay__chat_say(struct belay_slice text);
+
 /* Says what is wrong, to standard error; `code` negative. */
 void belay__chat_complain(
     struct belay__chat *chat, int exit_code, const struct belay_result *result);

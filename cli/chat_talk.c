@@ -67,6 +67,34 @@ piece_len(struct belay_slice text)
     return len;
 }
 
+void
+belay__chat_say(struct belay_slice text)
+{
+    char shown[3 * PIECE_BYTES];
+
+    while (text.len > 0) {
+        const struct belay_slice piece = {text.data, piece_len(text)};
+        const size_t len = belay__printable_lines(piece, shown);
+
+        (void)fwrite(shown, 1, len, stderr);
+        text.data += piece.len;
+        text.len -= piece.len;
+    }
+}
+
+const char *
+belay__chat_model(
+    const struct belay__chat *chat, char out[static BELAY__CHAT_MODEL_BYTES])
+{
+    struct belay_llm_session_stats stats;
+
+    belay_llm_session_get_stats(chat->session, &stats);
+    (void)belay__printable(
+        (struct belay_slice){stats.model, strlen(stats.model)},
+        (struct belay_slice){NULL, 0}, out, BELAY__CHAT_MODEL_BYTES);
+    return out;
+}
+
 static void
 print_piece(struct belay__chat *chat, struct belay_slice piece)
 {

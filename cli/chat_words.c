@@ -71,13 +71,12 @@ say_code(int code)
 static void
 do_model(struct belay__chat *chat, const char *value)
 {
-    struct belay_llm_session_stats stats;
+    char model[BELAY__CHAT_MODEL_BYTES];
 
     if (value[0] != '\0') {
         say_code(belay_llm_session_set_model(chat->session, value));
     }
-    belay_llm_session_get_stats(chat->session, &stats);
-    (void)fprintf(stderr, "model: %s\n", stats.model);
+    (void)fprintf(stderr, "model: %s\n", belay__chat_model(chat, model));
 }
 
 static void
@@ -91,8 +90,9 @@ do_system(struct belay__chat *chat, const char *value)
             chat->session, (struct belay_slice){value, len}));
     }
     belay_llm_session_get_stats(chat->session, &stats);
-    (void)fprintf(stderr, "system: %.*s\n", (int)stats.system.len,
-        stats.system.len > 0 ? stats.system.data : "");
+    (void)fputs("system: ", stderr);
+    belay__chat_say(stats.system);
+    (void)fputc('\n', stderr);
 }
 
 /* True if the word is one of these. */

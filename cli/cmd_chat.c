@@ -207,12 +207,13 @@ settle_session(struct chat_command *self)
 static void
 say_hello(const struct belay__chat *chat)
 {
+    char model[BELAY__CHAT_MODEL_BYTES];
     struct belay_llm_session_stats stats;
 
     belay_llm_session_get_stats(chat->session, &stats);
     if (chat->terminal) {
         (void)fprintf(stderr, "model %s; %zu messages; /help for help\n",
-            stats.model, stats.messages);
+            belay__chat_model(chat, model), stats.messages);
     }
 }
 
