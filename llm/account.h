@@ -71,15 +71,6 @@ belay_next belay__llm_admit(belay_task *task, belay_llm_client *client,
     struct belay__llm_account *account, const struct belay__provider *provider,
     uint32_t number);
 
-/* The server has begun to answer well. */
-static inline void
-belay__llm_account_passed(struct belay__llm_account *account)
-{
-    if (account->use.probe) {
-        belay__rate_passed(&account->use);
-    }
-}
-
 /* The attempt is over, as its reply says; the usage of one that was put
  * together from events has been counted. pause_ns: for so long the server
  * wants to see nobody; 0: it did not say. Does nothing to an attempt that was

@@ -64,6 +64,17 @@ make_key(struct belay__llm_tries *tries)
         tries->key, sizeof(tries->key), "%016" PRIx64 "%016" PRIx64, high, low);
 }
 
+/* The server has begun to answer well: others need not wait for its end. */
+static void
+on_head(void *arg)
+{
+    struct belay__llm_account *account = arg;
+
+    if (account->use.probe) {
+        belay__rate_passed(&account->use);
+    }
+}
+
 struct belay__http_request
 belay__llm_http_request(struct belay__llm_tries *tries)
 {
@@ -74,6 +85,8 @@ belay__llm_http_request(struct belay__llm_tries *tries)
         .first_byte_timeout = client->first_byte_timeout,
         .idle_timeout = client->idle_timeout,
         .max_body_bytes = client->max_reply_bytes,
+        .on_head = on_head,
+        .head_arg = &tries->account,
     };
 
     if (client->idempotency_header == NULL) {

@@ -35,7 +35,6 @@ sink(const struct belay__http_reply *reply, struct belay_slice bytes, void *arg)
     int answer;
 
     (void)reply;
-    belay__llm_account_passed(&stream->tries.account);
     answer = belay__llm_feed_push(&stream->feed, bytes);
     belay__http_exchange_wake(&stream->exchange);
     return answer;

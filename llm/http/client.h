@@ -182,6 +182,11 @@ struct belay_slice belay__http_reply_header(
 typedef int belay__http_sink_fn(
     const struct belay__http_reply *reply, struct belay_slice bytes, void *arg);
 
+/* Called on the loop when the head of a 2xx answer is complete, once an
+ * exchange; it may do what a sink may.
+ */
+typedef void belay__http_head_fn(void *arg);
+
 /* One request. A zero field means its default. All pointers are borrowed
  * until the exchange has ended.
  */
@@ -200,6 +205,8 @@ struct belay__http_request {
     size_t max_head_bytes;             /* S7; default 64 KiB */
     belay__http_sink_fn *sink;         /* default: into reply->body */
     void *sink_arg;
+    belay__http_head_fn *on_head; /* or NULL */
+    void *head_arg;
 };
 
 /* One exchange: sends a request and delivers when the whole answer is there.

@@ -108,6 +108,9 @@ on_header(char *line, size_t one, size_t len, void *arg)
     }
     if (ends_head(line, len)) {
         transfer->head_done = true;
+        if (transfer->request->on_head != NULL && reply->status / 100 == 2) {
+            transfer->request->on_head(transfer->request->head_arg);
+        }
         return len;
     }
     if (belay__http_reply_line(reply, line, len) < 0) {

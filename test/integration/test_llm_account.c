@@ -881,6 +881,37 @@ Test(llm_account, l64_a_server_that_asks_for_time_gets_it_from_all)
     finish();
 }
 
+/* The answer to the one that goes first is long in coming. */
+static void
+let_go_on(struct play *of)
+{
+    (void)of;
+    fault_server_open_gate(server);
+}
+
+Test(llm_account, l64_the_others_follow_when_the_first_is_being_answered)
+{
+#define SLOW CLOSED("429 Slow", "Retry-After: 7\r\n", "{}")
+    static const struct fault_route routes[] = {FAULT_ON(NULL, SLOW),
+        FAULT_ON(NULL, SLOW),
+        FAULT_ON(NULL, FAULT_TEXT(HEAD("200 OK", "\r\n")), FAULT_DO_GATE(3),
+            FAULT_TEXT(HI_BODY), FAULT_DO_CLOSE),
+        FAULT_ON(NULL, OK)};
+
+    /* Two are told to wait; of the other two the first one hangs in its
+     * answer until the second one is done.
+     */
+    PLAY(routes, .count = 4, .max_retries = BELAY_LLM_NO_RETRIES,
+        .no_budget = true, .on_end = let_go_on,
+        .opts.rates = {.requests = 60, .burst = belay_seconds(2)});
+    cr_expect(eq(int, seen.results[0].code, BELAY_EHTTP));
+    cr_expect(eq(int, seen.results[1].code, BELAY_EHTTP));
+    cr_expect(zero(int, seen.results[2].code), "%s", seen.results[2].message);
+    cr_expect(zero(int, seen.results[3].code), "%s", seen.results[3].message);
+    cr_expect(le(i64, seen.results[3].at_ns, 8 * S));
+    finish();
+}
+
 static struct belay_slice
 one_group(struct belay_slice model, void *arg)
 {
