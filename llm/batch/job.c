@@ -8,6 +8,7 @@
 
 #include <belay/async.h>
 #include <belay/group.h>
+#include <belay/managers.h>
 #include <belay/sync.h>
 
 #include "llm/batch/batch.h"
@@ -206,14 +207,20 @@ job_of(belay_batch *batch)
     };
 }
 
+static void
+batch_free(void *arg)
+{
+    belay_batch *batch = arg;
+
+    belay_error_unref(batch->error);
+    belay_prices_unref(batch->opts.prices);
+    belay__free(batch->memory, batch, sizeof(*batch));
+}
+
 static belay_next
 scope_after(belay_task *task, void *self)
 {
-    struct batch_scope *scope = self;
-
-    belay_error_unref(scope->batch->error);
-    belay_prices_unref(scope->batch->opts.prices);
-    belay__free(scope->batch->memory, scope->batch, sizeof(*scope->batch));
+    (void)self;
     return belay_pass(task);
 }
 
@@ -240,6 +247,18 @@ scope_opened(belay_task *task, void *self)
     }
     *scope->ret = scope->batch;
     return belay_then(task, scope_left, belay_yield(task, scope->batch));
+}
+
+/* The batch is freed however this frame ends. */
+static belay_next
+scope_deferred(belay_task *task, void *self)
+{
+    struct batch_scope *scope = self;
+
+    return belay_with(task,
+        belay_group_open(
+            task, BELAY_GROUP_OPTS(.name = "batch job"), &scope->batch->group),
+        scope_opened, scope_after);
 }
 
 static const char *
@@ -269,10 +288,8 @@ scope_enter(belay_task *task, void *self)
     scope->batch->opts = scope->opts;
     (void)belay_prices_ref(scope->batch->opts.prices);
     scope->batch->job = job_of(scope->batch);
-    return belay_with(task,
-        belay_group_open(
-            task, BELAY_GROUP_OPTS(.name = "batch job"), &scope->batch->group),
-        scope_opened, scope_after);
+    return belay_with(task, belay_defer(task, batch_free, scope->batch),
+        scope_deferred, scope_after);
 }
 
 belay_next

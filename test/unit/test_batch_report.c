@@ -175,6 +175,7 @@ Test(batch_report, b27_json_is_valid_whatever_the_numbers)
     stats.ended_ns = 1; /* a nanosecond: the greatest rates there can be */
     stats.ok = UINT64_MAX;
     stats.failed = 0;
+    stats.priced = true;
     stats.model_count = 1;
     memset(stats.models[0].name, 0, sizeof(stats.models[0].name));
     cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
