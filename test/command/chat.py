@@ -306,6 +306,15 @@ def sessions(folder):
          os.path.join(folder, "none"), "a"], capture_output=True, text=True,
         timeout=LIMIT, check=False, env=environment())
     expect(done.returncode == 2 and "no model" in done.stderr, done)
+    # A stranger's file: what it names is shown, and no terminal obeys it.
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"belay_session": 1, "model": "m\x1b[2J",
+                   "system": "s\x1b[2J\ntwo", "messages": []}, file)
+    done = subprocess.run(
+        [BELAY, "chat", "--base-url", server.url, "--session", path, "-i"],
+        input="/model\n/system\n", capture_output=True, text=True,
+        timeout=LIMIT, check=False, env=environment())
+    expect(done.stderr == "model: m [2J\nsystem: s^[[2J\ntwo\n", done)
 
 
 def records(folder):
