@@ -318,6 +318,9 @@ note_end(const belay_task *task, struct caller *caller)
 BELAY_ASYNC(caller)
 {
     BELAY_BEGIN;
+    if (self->play->client == NULL) {
+        BELAY_RETURN(NULL);
+    }
     BELAY_WITH (belay_move_on(task,
         self->play->timeout.ns != 0 ? self->play->timeout : BELAY_FOREVER,
         NULL)) {
@@ -402,6 +405,24 @@ BELAY_ASYNC(with_client)
     BELAY_END;
 }
 
+/* Tasks that begin too late must see that there is no client any more. */
+struct forgetting {
+    struct play *play;
+};
+
+static belay_next
+forgetting_exit(belay_task *task, void *self)
+{
+    const struct forgetting *forgetting = self;
+
+    forgetting->play->client = NULL;
+    return belay_return(task, NULL);
+}
+
+static const belay_manager forgetting = {
+    {"forgetting", __FILE__, sizeof(struct forgetting), audit_enter, 0},
+    forgetting_exit};
+
 /* The calls belong to an outer block. */
 struct left_by_client {
     struct play *play;
@@ -414,8 +435,10 @@ BELAY_ASYNC(left_by_client)
         BELAY_WITH (belay_llm_client_open(
             task, client_opts(self->play), &self->play->client)) {
             self->play->started = belay_now(task);
-            BELAY_CHECK(spawn_calls(self->play));
-            BELAY_AWAIT(belay_sleep(task, self->play->leave));
+            BELAY_WITH (BELAY_ENTER(forgetting, .play = self->play)) {
+                BELAY_CHECK(spawn_calls(self->play));
+                BELAY_AWAIT(belay_sleep(task, self->play->leave));
+            }
         }
     }
     BELAY_END;
