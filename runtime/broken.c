@@ -9,7 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void __attribute__((noreturn)) end(const char *format, va_list args)
+static void end(const char *format, va_list args) __attribute__((noreturn))
+BELAY_PRINTF(1, 0);
+
+static void
+end(const char *format, va_list args)
 {
     (void)vfprintf(stderr, format, args);
     (void)fputc('\n', stderr);

@@ -252,6 +252,7 @@ Test(batch_progress, b30_json_form_is_whole_whatever_the_numbers)
 {
     memset(&stats, 0xff, sizeof(stats)); /* the greatest of each */
     stats.started_ns = 0;
+    stats.priced = true;
     rates = (struct belay__batch_rates){
         .done_per_s = 1e18, .tokens_per_s = 1e18, .at_ns = 1};
     belay__batch_progress_json(&stats, &rates, INT64_MAX, line, sizeof(line));

@@ -156,6 +156,7 @@ last_words(const struct program *program)
     if (child == 0) {
         (void)setrlimit(RLIMIT_CORE, &no_core);
         (void)dup2(ends[1], STDERR_FILENO);
+        program_unswept = true; /* each trial would end as this one */
         (void)program_run(program, NULL);
         _exit(0);
     }
