@@ -318,12 +318,12 @@ note_end(const belay_task *task, struct caller *caller)
 BELAY_ASYNC(caller)
 {
     BELAY_BEGIN;
-    if (self->play->client == NULL) {
-        BELAY_RETURN(NULL);
-    }
     BELAY_WITH (belay_move_on(task,
         self->play->timeout.ns != 0 ? self->play->timeout : BELAY_FOREVER,
         NULL)) {
+        if (self->play->client == NULL) {
+            BELAY_RETURN(NULL); /* it was left before this task began */
+        }
         BELAY_TRY(begin_call(task, self));
         note_end(task, self);
         if (belay_result(task)->cancelled) {
