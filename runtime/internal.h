@@ -8,7 +8,6 @@
 #define BELAY_RUNTIME_INTERNAL_H
 
 #include <assert.h>
-#include <stdarg.h>
 #include <string.h>
 
 #include <belay/async.h>
@@ -19,47 +18,12 @@
 
 #include "runtime/basics.h"
 #include "runtime/block.h"
+#include "runtime/errors.h"
 #include "runtime/frame.h"
 #include "runtime/memory.h"
 #include "runtime/observe.h"
 #include "runtime/scope.h"
-
-/* ---- waiting (task.c, sync.c, op.c) ---- */
-
-/* What a parked task waits for. */
-struct belay__wait_kind {
-    const char *name;
-    enum belay_abort (*abort)(belay_task *task);
-};
-extern const struct belay__wait_kind belay__wait_op; /* object: belay_op */
-
-/* In the task, in place of a result: its place in a queue of waiters. */
-struct belay__wait {
-    struct belay__wait *next;
-    struct belay__wait *prev;
-    struct belay_waiters *queue; /* NULL: in none */
-    void *data; /* the operation, the item to send, where to receive … */
-};
-
-/* The first half of every runtime await. False: the task is cancelled and the
- * result is set; return the token for "wait" in both cases.
- */
-bool belay__wait_begin(belay_task *task, const struct belay__wait_kind *kind);
-/* The same without a look at cancels, for what must be waited for. */
-void belay__wait_always(belay_task *task, const struct belay__wait_kind *kind);
-/* The wait is over: sets the result and queues the task if it is parked. */
-void belay__wake(belay_task *task, int code, void *value);
-void belay__waiters_push(struct belay_waiters *queue, belay_task *task);
-void belay__waiters_remove(belay_task *task);
-belay_task *belay__waiters_first(const struct belay_waiters *queue);
-size_t belay__waiters_count(const struct belay_waiters *queue); /* O(n) */
-/* Completes at once with a code; a checkpoint all the same. */
-belay_next belay__done_now(belay_task *task, int code, void *value);
-enum belay_abort belay__abort_waiter(belay_task *task);
-/* Refuses: of waits for the tasks below, which see the cancel themselves. */
-enum belay_abort belay__abort_never(belay_task *task);
-/* An operation that failed before it began; no checkpoint. */
-belay_next belay__refuse(belay_task *task, int code);
+#include "runtime/wait.h"
 
 /* ---- tasks (task.c, trampoline.c, unwind.c) ---- */
 
@@ -188,63 +152,6 @@ struct belay_result belay__outcome_merge(belay_runtime *runtime,
 
 void belay__broken_by(const belay_task *task, const char *where,
     const char *format, ...) __attribute__((noreturn, cold)) BELAY_PRINTF(3, 4);
-
-/* ---- errors (error.c) ---- */
-
-struct belay__error_site {
-    const char *task_name;
-    const char *file;
-    int line;
-};
-
-/* NULL when out of memory. The text is formatted and cut at 1 KiB. */
-belay_error *belay__error_new(struct belay__memory *memory, int code,
-    const struct belay__error_site *site, const char *format, ...)
-    BELAY_PRINTF(4, 5);
-belay_error *belay__error_new_va(struct belay__memory *memory, int code,
-    const struct belay__error_site *site, const char *format, va_list args)
-    BELAY_PRINTF(4, 0);
-/* Only on an error that nobody else has seen; each takes the reference over. */
-void belay__error_set_cause(belay_error *error, belay_error *cause);
-void belay__error_set_alone(belay_error *error);
-void belay__error_set_foreign(
-    belay_error *error, const char *domain, int foreign_code);
-
-/* How many failures of each code there are; those of codes that come when it
- * is full are in no count.
- */
-#define BELAY__TALLY_CODES 8
-struct belay__tally {
-    size_t used;
-    struct {
-        size_t count;
-        int code;
-    } of[BELAY__TALLY_CODES];
-};
-void belay__tally_add(struct belay__tally *tally, int code);
-
-/* Room for children is made when the error is made; name: the group's, or
- * NULL; more: what the failures without a child are, or NULL.
- */
-belay_error *belay__error_new_group(struct belay__memory *memory,
-    const struct belay__error_site *site, const char *name, size_t failures,
-    belay_error **children, size_t count, const struct belay__tally *more);
-/* The tally of a group error, or NULL. */
-const struct belay__tally *belay__error_more(const belay_error *error);
-/* `error` with `context` at the end of its chain; takes both over and gives
- * the error to use instead. Without memory the context is dropped, and so it
- * is if the chain ends with an error that is to stay alone.
- */
-belay_error *belay__error_with_context(
-    struct belay__memory *memory, belay_error *error, belay_error *context);
-/* Is it one error, perhaps with more in the context of the one object? NULL:
- * a bare code, which is one error with each object that was made for it; the
- * codes are the caller's to compare.
- */
-bool belay__error_same(const belay_error *a, const belay_error *b);
-/* A result as an error object: its own, or a new one for a bare code. */
-belay_error *belay__error_of(struct belay__memory *memory,
-    const struct belay_result *result, const char *task_name);
 
 /* ---- context variables (context.c) ---- */
 
