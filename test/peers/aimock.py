@@ -227,6 +227,14 @@ def test_b1_b4_b8_every_request_has_its_reply(belay, start, place):
     assert stats["tokens_out"] == sum(u["completion_tokens"] for u in used)
 
 
+def test_b8_b20_twenty_thousand_requests(belay, start, place):
+    requests = [chat(f"r-{n}", f"say {n}") for n in range(20000)]
+    with start() as url:
+        batch = Batch(belay, place, url, requests, "-c", "256")
+    batch.check(0)
+    assert len(batch.good) == 20000
+
+
 def test_b1_every_endpoint_in_one_batch(belay, start, place):
     requests = [
         chat("chat", "say it"),
