@@ -7,8 +7,8 @@
  *
  * Between attempt and perform a call may have to be admitted, see account.h.
  *
- * A call counts in client->calls from its start to its last step, so that the
- * client outlives it.
+ * A call counts in client->calls from when it is made, which may be a turn
+ * before its first step, to its last one, so that the client outlives it.
  */
 #include "llm/attempt.h"
 #include "llm/error.h"
@@ -307,15 +307,16 @@ call_start(belay_task *task, void *self)
     int code;
 
     if (why != NULL) {
+        call->tries.client->calls--;
         return belay_fail(
             task, BELAY_EINVAL, "request cannot be sent: %s", why);
     }
     code = belay__llm_tries_begin(task, &call->tries);
     if (code < 0) {
+        call->tries.client->calls--;
         return belay_fail(task, code,
             code == BELAY_ECLOSED ? "the client is being left" : NULL);
     }
-    call->tries.client->calls++;
     call->tries.account.size.no_output =
         call->kind == KIND_EMBED
         || call->provider == &belay__embeddings_provider;
@@ -337,8 +338,12 @@ call_begin(belay_task *task, const struct call *call)
 {
     static const belay_function function = {
         "llm call", __FILE__, sizeof(struct call), call_start, 0};
+    const belay_next next = belay_call(task, &function, call);
 
-    return belay_call(task, &function, call);
+    if (next.how == BELAY__HOW_CALL) {
+        call->tries.client->calls++; /* its first step may be a turn away */
+    }
+    return next;
 }
 
 belay_next

@@ -207,14 +207,31 @@ job_of(belay_batch *batch)
     };
 }
 
-static void
-batch_free(void *arg)
+static belay_batch *
+batch_new(struct belay__memory *memory, const struct belay_batch_opts *opts)
 {
-    belay_batch *batch = arg;
+    belay_batch *batch = belay__alloc_zero(memory, sizeof(*batch));
 
-    belay_error_unref(batch->error);
-    belay_prices_unref(batch->opts.prices);
-    belay__free(batch->memory, batch, sizeof(*batch));
+    if (batch != NULL) {
+        batch->memory = memory;
+        batch->opts = *opts;
+        (void)belay_prices_ref(opts->prices);
+        batch->job = job_of(batch);
+    }
+    return batch;
+}
+
+static void
+scope_free(void *arg)
+{
+    const struct batch_scope *scope = arg;
+    belay_batch *batch = scope->batch;
+
+    if (batch != NULL) {
+        belay_error_unref(batch->error);
+        belay_prices_unref(batch->opts.prices);
+        belay__free(batch->memory, batch, sizeof(*batch));
+    }
 }
 
 static belay_next
@@ -255,6 +272,10 @@ scope_deferred(belay_task *task, void *self)
 {
     struct batch_scope *scope = self;
 
+    scope->batch = batch_new(belay_task_runtime(task)->memory, &scope->opts);
+    if (scope->batch == NULL) {
+        return belay_fail(task, BELAY_ENOMEM, NULL);
+    }
     return belay_with(task,
         belay_group_open(
             task, BELAY_GROUP_OPTS(.name = "batch job"), &scope->batch->group),
@@ -275,20 +296,11 @@ scope_enter(belay_task *task, void *self)
 {
     struct batch_scope *scope = self;
     const char *why = check_opts(&scope->opts);
-    struct belay__memory *memory = belay_task_runtime(task)->memory;
 
     if (why != NULL) {
         return belay_fail(task, BELAY_EINVAL, "batch cannot begin: %s", why);
     }
-    scope->batch = belay__alloc_zero(memory, sizeof(*scope->batch));
-    if (scope->batch == NULL) {
-        return belay_fail(task, BELAY_ENOMEM, NULL);
-    }
-    scope->batch->memory = memory;
-    scope->batch->opts = scope->opts;
-    (void)belay_prices_ref(scope->batch->opts.prices);
-    scope->batch->job = job_of(scope->batch);
-    return belay_with(task, belay_defer(task, batch_free, scope->batch),
+    return belay_with(task, belay_defer(task, scope_free, scope),
         scope_deferred, scope_after);
 }
 
