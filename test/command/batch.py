@@ -22,7 +22,10 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
+
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
 
 LIMIT_S = 120
 CHAT = "/v1/chat/completions"
@@ -899,16 +902,9 @@ def test_b8_b20_twenty_thousand_requests(where):
     where.give(text="".join(request(str(n), {
         "model": "m", "messages": [{"role": "user", "content": f"say {n}"}]})
         for n in range(count)))
-    sim = subprocess.Popen([belay, "sim", "--quiet"], stdout=subprocess.PIPE,
-                           text=True)
-    try:
-        url = sim.stdout.readline().split()[-1]
+    with runner.simulator(belay) as url:
         done = batch(where, url, "-c", "256")
         expect_code(done, 0)
-    finally:
-        sim.terminate()
-        sim.stdout.close()
-        sim.wait(LIMIT_S)
     where.check()
     lines = where.lines("out.jsonl")
     expect(len(lines), count)
@@ -916,25 +912,15 @@ def test_b8_b20_twenty_thousand_requests(where):
     expect(numbers, list(range(1, count + 1)), "line numbers in the ids")
 
 
+def in_place(_, test):
+    with tempfile.TemporaryDirectory(prefix="belay-") as path:
+        test(Place(path))
+
+
 def main():
     global belay
     belay = os.path.abspath(sys.argv[1])
-    names = sys.argv[2:] or [n for n in globals() if n.startswith("test_")]
-    failed = 0
-    for name in names:
-        with tempfile.TemporaryDirectory(prefix="belay-") as path:
-            started = time.monotonic()
-            try:
-                globals()[name](Place(path))
-                word = "ok"
-            except Exception:  # whatever it is, the others still run
-                traceback.print_exc(file=sys.stdout)
-                failed += 1
-                word = "FAILED"
-            print(f"{word} {name} ({time.monotonic() - started:.1f} s)",
-                  flush=True)
-    print(f"{len(names) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return runner.run(globals(), sys.argv[2:], in_place)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Batches that are interrupted go on: the command and a server, both real.
 
-usage: batch_resume.py BELAY
+usage: batch_resume.py BELAY [NAME...]
 
 The server answers, refuses or holds a line as the test says, and counts how
 often each was sent. Nothing is timed: a test waits until so many lines are
@@ -18,6 +18,10 @@ import sys
 import tempfile
 import threading
 import time
+
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
 
 LINES = 20
 HANG_S = 120  # only a hang takes as long
@@ -42,13 +46,14 @@ class Server(http.server.ThreadingHTTPServer):
     def wait_held(self, count):
         with self.changed:
             if not self.changed.wait_for(lambda: self.held >= count, HANG_S):
-                sys.exit(f"{self.held} lines held, {count} expected")
+                raise AssertionError(
+                    f"{self.held} lines held, {count} expected")
 
     def wait_hit(self, line):
         """Until a line is there: its fate is then decided."""
         with self.changed:
             if not self.changed.wait_for(lambda: self.hits[line], HANG_S):
-                sys.exit(f"line {line} was never sent")
+                raise AssertionError(f"line {line} was never sent")
 
     def release(self):
         with self.changed:
@@ -148,7 +153,7 @@ class Batch:
         limit = time.monotonic() + HANG_S
         while text not in self.said():
             if time.monotonic() > limit:
-                sys.exit(f"never said: {text}")
+                raise AssertionError(f"never said: {text}")
             time.sleep(0.01)
 
     def wait_written(self, path, wanted):
@@ -157,7 +162,7 @@ class Batch:
         found = set()
         while not wanted <= found:
             if time.monotonic() > limit:
-                sys.exit(f"only {found} in {path}")
+                raise AssertionError(f"only {found} in {path}")
             time.sleep(0.01)
             if os.path.exists(path):
                 with open(path, encoding="utf-8") as file:
@@ -445,21 +450,19 @@ def test_b12_a_batch_that_is_done_sends_nothing(batch):
     assert set(batch.server.hits.values()) == {2}
 
 
-def main():
-    for name, test in list(globals().items()):
-        if name.startswith("test_b"):
-            print(name, flush=True)
-            batch = Batch(sys.argv[1])
-            try:
-                test(batch)
-            finally:
-                if batch.process is not None:
-                    batch.process.kill()
-                    batch.process.wait()
-                batch.server.release()
-                batch.server.shutdown()
-                batch.server.server_close()
-                batch.folder.cleanup()
+def in_batch(_, test):
+    batch = Batch(os.path.abspath(sys.argv[1]))
+    try:
+        test(batch)
+    finally:
+        if batch.process is not None:
+            batch.process.kill()
+            batch.process.wait()
+        batch.server.release()
+        batch.server.shutdown()
+        batch.server.server_close()
+        batch.folder.cleanup()
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(runner.run(globals(), sys.argv[2:], in_batch))

@@ -16,7 +16,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
+
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
 
 LIMIT_S = 60
 CANARY = "canary-93ad-secret-key-0123456789"
@@ -49,16 +52,8 @@ class Run:
         return line
 
 
-@contextlib.contextmanager
 def simulator(*options, key=""):
-    with subprocess.Popen(
-            [belay, "sim", "--port", "0", "--quiet", *options],
-            stdout=subprocess.PIPE, text=True,
-            env=dict(os.environ, SIM_KEY=key)) as process:
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
+    return runner.simulator(belay, *options, env={"SIM_KEY": key})
 
 
 @contextlib.contextmanager
@@ -239,21 +234,7 @@ def test_wrong_usage():
 def main():
     global belay
     belay = os.path.abspath(sys.argv[1])
-    wanted = sys.argv[2:]
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")
-             and (not wanted or n in wanted)]
-    failed = 0
-    for name, test in tests:
-        try:
-            test()
-            word = "ok"
-        except Exception:  # whatever it is, the others still run
-            traceback.print_exc(file=sys.stdout)
-            failed += 1
-            word = "FAILED"
-        print(f"{word} {name}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return runner.run(globals(), sys.argv[2:], lambda _, test: test())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
+
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
 
 LIMIT_S = 60
 KINDS = ("calls.db", "calls.jsonl")
@@ -21,15 +24,8 @@ KINDS = ("calls.db", "calls.jsonl")
 belay = recorded = None  # the command, and what writes records
 
 
-@contextlib.contextmanager
 def simulator(*options):
-    with subprocess.Popen(
-            [belay, "sim", "--port", "0", "--quiet", "--tool-calls", "0",
-             *options], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
+    return runner.simulator(belay, "--tool-calls", "0", *options)
 
 
 @contextlib.contextmanager
@@ -313,21 +309,7 @@ def test_s2_keys_are_in_no_record():
 def main():
     global belay, recorded
     belay, recorded = (os.path.abspath(name) for name in sys.argv[1:3])
-    wanted = sys.argv[3:]
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")
-             and (not wanted or n in wanted)]
-    failed = 0
-    for name, test in tests:
-        try:
-            test()
-            word = "ok"
-        except Exception:  # whatever it is, the others still run
-            traceback.print_exc(file=sys.stdout)
-            failed += 1
-            word = "FAILED"
-        print(f"{word} {name}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return runner.run(globals(), sys.argv[3:], lambda _, test: test())
 
 
 if __name__ == "__main__":

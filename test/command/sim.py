@@ -20,7 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
+
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
 
 LIMIT_S = 60
 QUIET_S = 0.3  # after which nothing more is expected of a server that stalls
@@ -43,15 +46,8 @@ belay = ask = None  # the command, and a program with our client
 @contextlib.contextmanager
 def simulator(*options, env=None):
     """Started; gives its port."""
-    with subprocess.Popen(
-            [belay, "sim", "--port", "0", "--quiet", *options],
-            stdout=subprocess.PIPE, text=True,
-            env=dict(os.environ, **(env or {}))) as process:
-        try:
-            line = process.stdout.readline()
-            yield int(re.search(r":(\d+)/v1$", line.strip()).group(1))
-        finally:
-            process.terminate()
+    with runner.simulator(belay, *options, env=env) as url:
+        yield int(re.search(r":(\d+)/v1$", url).group(1))
 
 
 @contextlib.contextmanager
@@ -278,24 +274,10 @@ def end_and_usage(name, whole):
     return whole["stop_reason"], whole["usage"]
 
 
-def run(names):
+def run(tests):
     global belay, ask
     belay, ask = (os.path.abspath(name) for name in sys.argv[1:3])
-    wanted = sys.argv[3:]
-    tests = [(n, f) for n, f in names.items() if n.startswith("test_")
-             and (not wanted or n in wanted)]
-    failed = 0
-    for name, test in tests:
-        try:
-            test()
-            word = "ok"
-        except Exception:  # whatever it is, the others still run
-            traceback.print_exc(file=sys.stdout)
-            failed += 1
-            word = "FAILED"
-        print(f"{word} {name}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return runner.run(tests, sys.argv[3:], lambda _, test: test())
 
 
 # ---- good answers ----

@@ -32,26 +32,22 @@ import tempfile
 import time
 import urllib.parse
 
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
+
 CONCURRENCY = 32
 WINDOW = 48
 RUN_MAX_S = 300  # of one run; only a run that hangs needs as long
 CHECK_BATCH = os.path.join(
     os.path.dirname(__file__), "..", "..", "tools", "check_batch")
 SIM = ["--latency", "4ms", "--spread", "lognormal", "--tokens", "1-6000",
-       "--fail-429", "0.02", "--fail-5xx", "0.02", "--cut", "0.02",
-       "--quiet"]
+       "--fail-429", "0.02", "--fail-5xx", "0.02", "--cut", "0.02"]
 
 
 class Sim:
-    def __init__(self, belay, seed):
-        self.process = subprocess.Popen(
-            [belay, "sim", "--seed", str(seed)] + SIM,
-            stdout=subprocess.PIPE, text=True)
-        words = self.process.stdout.readline().split()
-        if words[:2] != ["listening", "on"]:
-            self.process.kill()
-            sys.exit("the simulator does not start")
-        self.url = words[2]
+    def __init__(self, url):
+        self.url = url
 
     def stats(self):
         address = urllib.parse.urlsplit(self.url)
@@ -70,10 +66,6 @@ class Sim:
             time.sleep(0.005)
             stats = self.stats()
         return stats["hits"] - stats["refused"] - stats["cut"]
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Job:
@@ -286,8 +278,9 @@ def main():
     rng = random.Random(args.seed)
     total = dict.fromkeys(("jobs", "kills", "lines", "lost", "extra", "torn",
                            "tears"), 0)
-    sim = Sim(args.belay, args.seed)
-    try:
+    with runner.simulator(
+            args.belay, "--seed", str(args.seed), *SIM) as url:
+        sim = Sim(url)
         while total["kills"] < args.rounds:
             folder = tempfile.mkdtemp(prefix="belay-kill-")
             job = Job(args.belay, folder, sim, total["jobs"], args.lines)
@@ -300,8 +293,6 @@ def main():
             total["torn"] += job.torn
             total["tears"] += job.tears
             shutil.rmtree(folder)
-    finally:
-        sim.end()
     print("{jobs} batches, {lines} lines, {kills} kills: {lost} lines left in "
           "doubt, {extra} answered twice, {torn} torn ends seen, {tears} "
           "made; every custom_id once".format(**total))

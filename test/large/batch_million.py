@@ -19,6 +19,10 @@ import sys
 import tempfile
 import time
 
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
+
 CHUNK = 10000
 MIB = 1 << 20
 REPLY_BYTES = 4096  # a generous guess at what the simulator answers
@@ -53,10 +57,7 @@ def check(paths, count):
     assert total == count, f"{count - total} ids are missing"
 
 
-def run(belay, args, place):
-    sim = subprocess.Popen([belay, "sim", "--quiet"], stdout=subprocess.PIPE,
-                           text=True)
-    url = sim.stdout.readline().split()[-1]
+def run(belay, url, args, place):
     source = os.path.join(place, "in")
     if not args.pipe:
         with open(source, "wb") as file:
@@ -75,9 +76,6 @@ def run(belay, args, place):
     _, status, usage = os.wait4(batch.pid, 0)
     batch.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.monotonic() - started
-    sim.terminate()
-    sim.stdout.close()
-    sim.wait()
     return batch.returncode, usage.ru_maxrss * 1024, seconds
 
 
@@ -92,8 +90,10 @@ def main():
     window = 4 * args.concurrency if args.order == "input" else 0
     most = (BASE_BYTES + (args.concurrency + window) * REPLY_BYTES
             + args.lines * ID_BYTES)
+    belay = os.path.abspath(args.belay)
     with tempfile.TemporaryDirectory(prefix="belay-") as place:
-        code, used, seconds = run(os.path.abspath(args.belay), args, place)
+        with runner.simulator(belay) as url:
+            code, used, seconds = run(belay, url, args, place)
         assert code == 0, f"exit code {code}"
         check([os.path.join(place, name) for name in ("out", "out.errors")],
               args.lines)

@@ -19,8 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 import urllib.request
+
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import runner
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECK_BATCH = os.path.join(HERE, "../../tools/check_batch")
@@ -493,24 +496,14 @@ def main():
     belay, ask, folder = (os.path.abspath(name) for name in sys.argv[1:4])
     node, npm = find_node()
     install(npm, folder)
-    wanted = sys.argv[4:]
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")
-             and (not wanted or n in wanted)]
-    failed = 0
-    for name, test in tests:
+
+    def call(name, test):
+        program = belay if name.startswith("test_b") else ask
         with tempfile.TemporaryDirectory(prefix="belay-") as place:
-            try:
-                program = belay if name.startswith("test_b") else ask
-                test(program, lambda *options, at=place, **more: aimock(
-                    node, folder, at, *options, **more), place)
-                word = "ok"
-            except Exception:  # whatever it is, the others still run
-                traceback.print_exc(file=sys.stdout)
-                failed += 1
-                word = "FAILED"
-            print(f"{word} {name}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+            test(program, lambda *options, at=place, **more: aimock(
+                node, folder, at, *options, **more), place)
+
+    return runner.run(globals(), sys.argv[4:], call)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Anthropic's own client for Node.js against `belay sim`: Messages.
 
-usage: anthropic.py BELAY FOLDER
+usage: anthropic.py BELAY FOLDER [NAME...]
 
 As openai.py is for OpenAI's.
 """

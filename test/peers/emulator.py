@@ -2,7 +2,7 @@
 """The LLM client and `belay batch` against llm-emulator, a mock of model
 servers by other people.
 
-usage: emulator.py BELAY ASK FOLDER
+usage: emulator.py BELAY ASK FOLDER [NAME...]
 
 It answers with one JSON where a stream is asked for, has no status in its
 Responses and no usage in its Embeddings. Installed and skipped as aimock.py
@@ -14,9 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import traceback
 
 import aimock
+import runner
 from aimock import ANSWER, Answer, Batch, chat, content
 
 SERVER = os.path.join(aimock.HERE, "emulator_server.mjs")
@@ -101,21 +101,13 @@ def main():
     belay, ask, folder = (os.path.abspath(name) for name in sys.argv[1:4])
     node, npm = aimock.find_node()
     aimock.install(npm, folder)
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
-    failed = 0
-    for name, test in tests:
-        with tempfile.TemporaryDirectory(prefix="belay-") as place:
-            try:
-                with emulator(node, folder) as url:
-                    test(belay, ask, url, place)
-                word = "ok"
-            except Exception:  # whatever it is, the others still run
-                traceback.print_exc(file=sys.stdout)
-                failed += 1
-                word = "FAILED"
-            print(f"{word} {name}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+
+    def call(_, test):
+        with tempfile.TemporaryDirectory(prefix="belay-") as place, \
+                emulator(node, folder) as url:
+            test(belay, ask, url, place)
+
+    return runner.run(globals(), sys.argv[4:], call)
 
 
 if __name__ == "__main__":

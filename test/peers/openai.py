@@ -2,36 +2,27 @@
 """OpenAI's own client for Node.js against `belay sim`: Chat Completions,
 Responses, Embeddings.
 
-usage: openai.py BELAY FOLDER
+usage: openai.py BELAY FOLDER [NAME...]
 
 The simulator has to look like the real thing to a client that nobody here
 wrote. Installs it as aimock.py does its server, and is skipped likewise.
 """
-import contextlib
 import json
 import math
 import os
 import shutil
 import subprocess
 import sys
-import traceback
 
 import aimock
+import runner
 
 CALLS = os.path.join(aimock.HERE, "openai_calls.mjs")
 
 
-@contextlib.contextmanager
 def simulator(belay, *options, key=None):
-    environment = dict(os.environ, SIM_KEY=key or "")
     keys = ["--api-key-env", "SIM_KEY"] if key else []
-    with subprocess.Popen(
-            [belay, "sim", "--port", "0", "--quiet", *keys, *options],
-            stdout=subprocess.PIPE, text=True, env=environment) as process:
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
+    return runner.simulator(belay, *keys, *options, env={"SIM_KEY": key or ""})
 
 
 def run_calls(node, calls, folder, url, key, names):
@@ -185,19 +176,7 @@ def test_odd_streams_are_read_as_any_other(client):
 
 
 def run(tests, client):
-    tests = [(n, f) for n, f in tests.items() if n.startswith("test_")]
-    failed = 0
-    for name, test in tests:
-        try:
-            test(client)
-            word = "ok"
-        except Exception:  # whatever it is, the others still run
-            traceback.print_exc(file=sys.stdout)
-            failed += 1
-            word = "FAILED"
-        print(f"{word} {name}", flush=True)
-    print(f"{len(tests) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+    return runner.run(tests, sys.argv[3:], lambda _, test: test(client))
 
 
 def start(calls):
