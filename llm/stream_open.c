@@ -359,10 +359,31 @@ BELAY_ASYNC(whole)
     BELAY_END;
 }
 
+/* Round it: like a plain call it counts from when it is made, which may be a
+ * turn before its first step, to its end.
+ */
+struct counted {
+    struct whole whole;
+};
+
+BELAY_ASYNC(counted)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(belay_call(task, &whole, &self->whole));
+    self->whole.client->calls--;
+    return belay_pass(task);
+    BELAY_END;
+}
+
 static belay_next
 begin_whole(belay_task *task, const struct whole *whole_call)
 {
-    return belay_call(task, &whole, whole_call);
+    const belay_next next = belay_call(task, &counted, whole_call);
+
+    if (next.how == BELAY__HOW_CALL) {
+        whole_call->client->calls++;
+    }
+    return next;
 }
 
 belay_next
