@@ -6,11 +6,11 @@
  * Then it prints "done" and holds the record open until its standard input
  * ends.
  */
-#include <belay/belay.h>
+#include "test/support/caller.h"
+
 #include <belay/record.h>
 #include <belay/turn.h>
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,16 +34,6 @@ struct recorded {
     belay_llm_session *session;
     belay_llm_reply *reply;
 };
-
-static enum belay_llm_format
-format_of(const char *name)
-{
-    if (strcmp(name, "responses") == 0) {
-        return BELAY_LLM_FORMAT_RESPONSES;
-    }
-    return strcmp(name, "messages") == 0 ? BELAY_LLM_FORMAT_MESSAGES
-                                         : BELAY_LLM_FORMAT_CHAT;
-}
 
 struct turns {
     struct recorded *all;
@@ -102,7 +92,7 @@ BELAY_ASYNC(recorded)
         BELAY_WITH (belay_llm_client_open(task,
             BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url,
                 .api_key = "a-key-of-the-test",
-                .format = format_of(self->format), .prices = self->prices,
+                .format = caller_format(self->format), .prices = self->prices,
                 .retry_base = belay_milliseconds(1)),
             &self->client)) {
             belay_prices_unref(self->prices);
@@ -118,25 +108,15 @@ BELAY_ASYNC(recorded)
 int
 main(int argc, char **argv)
 {
-    struct belay_result result = {.code = 0};
     struct recorded arguments;
-    char text[1024];
-    int code;
 
     if (argc != 5) {
         (void)fprintf(stderr, "usage: recorded URL FILE FORMAT TURNS\n");
         return 2;
     }
-    (void)signal(SIGPIPE, SIG_IGN);
     arguments = (struct recorded){.base_url = argv[1],
         .path = argv[2],
         .format = argv[3],
         .turns = strtol(argv[4], NULL, 10)};
-    code = belay_run(&recorded, &arguments, NULL, &result);
-    if (code < 0) {
-        (void)belay_result_format(&result, text, sizeof(text));
-        (void)fprintf(stderr, "%s\n", text);
-        belay_error_unref(result.error);
-    }
-    return code < 0;
+    return caller_run(&recorded, &arguments) < 0;
 }

@@ -15,6 +15,7 @@
 #include "test/support/alloc.h"
 #include "test/support/fault_server.h"
 #include "test/support/program.h"
+#include "test/support/texts.h"
 
 #include <sqlite3.h>
 
@@ -1057,32 +1058,6 @@ Test(llm_account, leaving_ends_calls_that_wait_for_a_budget_or_a_rate)
 
 static char record_path[64];
 
-static char *
-read_record(void)
-{
-    static char text[1 << 20];
-    FILE *stream = fopen(record_path, "rb");
-    size_t len;
-
-    cr_assert(stream != NULL);
-    len = fread(text, 1, sizeof(text) - 1, stream);
-    text[len] = '\0';
-    cr_assert(zero(int, fclose(stream)));
-    return text;
-}
-
-static size_t
-count_in(const char *text, const char *part)
-{
-    size_t count = 0;
-
-    while ((text = strstr(text, part)) != NULL) {
-        text += strlen(part);
-        count++;
-    }
-    return count;
-}
-
 /* A path for a new file; `ending` says which kind of recorder it is for. */
 static void
 make_record(const char *ending)
@@ -1105,7 +1080,7 @@ Test(llm_account, l73_l74_each_attempt_is_recorded)
     make_record(".jsonl");
     PLAY(routes, .record = record_path, .no_budget = true);
     finish();
-    text = read_record();
+    text = file_text(record_path);
     cr_expect(eq(sz, count_in(text, "\"row\":\"start\""), 2));
     cr_expect(eq(sz, count_in(text, "\"body\":" BODY), 2));
     cr_expect(eq(sz, count_in(text, "\"number\":1"), 1), "%s", text);
@@ -1136,7 +1111,7 @@ Test(llm_account, l74_l76_streams_and_what_quotes_the_key)
     finish();
     PLAY(quoting, .record = record_path, .no_budget = true);
     finish();
-    text = read_record();
+    text = file_text(record_path);
     cr_expect(eq(sz, count_in(text, "\"row\":\"end\""), 2));
     cr_expect(eq(sz, count_in(text, "\"body\":\"hello\""), 1), "%s", text);
     cr_expect(eq(sz, count_in(text, "wrong key *******************!"), 2));
@@ -1168,7 +1143,7 @@ record_stream(const char *events)
         .no_budget = true);
     cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
     finish();
-    text = strstr(read_record(), "\"row\":\"end\"");
+    text = strstr(file_text(record_path), "\"row\":\"end\"");
     cr_assert(zero(int, unlink(record_path)));
     cr_assert(ne(ptr, (void *)(uintptr_t)text, NULL));
     return text;
@@ -1213,13 +1188,13 @@ Test(llm_account, l74_an_answer_of_no_use_is_recorded_as_an_error)
     PLAY(useless, .record = record_path, .no_budget = true, .max_retries = 1);
     cr_expect(eq(int, seen.results[0].code, BELAY_EREPLY));
     finish();
-    text = read_record();
+    text = file_text(record_path);
     cr_expect(eq(sz, count_in(text, error), 2), "%s", text);
     cr_expect(eq(sz, count_in(text, belay_code_text(BELAY_EREPLY)), 2));
     /* Whoever wants the bytes as they are has got them. */
     PLAY(useless, .ask = ASK_SEND, .record = record_path, .no_budget = true);
     finish();
-    cr_expect(eq(sz, count_in(read_record(), "\"status\":\"ok\""), 1));
+    cr_expect(eq(sz, count_in(file_text(record_path), "\"status\":\"ok\""), 1));
     cr_assert(zero(int, unlink(record_path)));
 
     make_record(".jsonl");
@@ -1227,13 +1202,13 @@ Test(llm_account, l74_an_answer_of_no_use_is_recorded_as_an_error)
         .no_budget = true);
     cr_expect(eq(int, seen.results[0].code, BELAY_EPROTO));
     finish();
-    text = read_record();
+    text = file_text(record_path);
     cr_expect(eq(sz, count_in(text, error), 1), "%s", text);
     cr_expect(eq(sz, count_in(text, belay_code_text(BELAY_EPROTO)), 1));
     PLAY(cut, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
         .no_budget = true);
     finish();
-    text = read_record();
+    text = file_text(record_path);
     cr_expect(eq(sz, count_in(text, "\"status\":\"truncated\""), 1));
     cr_expect(eq(sz, count_in(text, belay_code_text(BELAY_ETRUNCATED)), 1));
     cr_assert(zero(int, unlink(record_path)));

@@ -6,12 +6,12 @@
  * Prints what came of it as lines "name value": the code's name, the text,
  * each call of a tool, the end, the usage, and how many events there were.
  */
-#include <belay/belay.h>
+#include "test/support/caller.h"
+
 #include <belay/llm_embed.h>
 #include <belay/llm_stream.h>
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,16 +35,6 @@ struct ask {
 static const struct belay_llm_tool tools[] = {{.name = "weather",
     .description = {"tells the weather", 17},
     .parameters = {"{\"type\":\"object\"}", 17}}};
-
-static enum belay_llm_format
-format_of(const char *name)
-{
-    if (strcmp(name, "responses") == 0) {
-        return BELAY_LLM_FORMAT_RESPONSES;
-    }
-    return strcmp(name, "messages") == 0 ? BELAY_LLM_FORMAT_MESSAGES
-                                         : BELAY_LLM_FORMAT_CHAT;
-}
 
 static int
 on_event(const struct belay_llm_event *event, void *arg)
@@ -106,7 +96,7 @@ BELAY_ASYNC(ask)
     self->inputs[1] = (struct belay_slice){"another", 7};
     BELAY_WITH (belay_llm_client_open(task,
         BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url, .api_key = "a-key",
-            .format = format_of(self->format),
+            .format = caller_format(self->format),
             .retry_base = belay_milliseconds(10), .max_retries = self->retries,
             .first_byte_timeout = belay_milliseconds(self->patience_ms),
             .idle_timeout = belay_milliseconds(self->patience_ms)),
@@ -137,9 +127,7 @@ BELAY_ASYNC(ask)
 int
 main(int argc, char **argv)
 {
-    struct belay_result result = {.code = 0};
     struct ask arguments;
-    char text[1024];
     int code;
 
     if (argc < 5 || argc > 7) {
@@ -147,19 +135,13 @@ main(int argc, char **argv)
                               "[PATIENCE_MS [RETRIES]]\n");
         return 2;
     }
-    (void)signal(SIGPIPE, SIG_IGN);
     arguments = (struct ask){.base_url = argv[1],
         .format = argv[2],
         .mode = argv[3],
         .text = argv[4],
         .patience_ms = argc > 5 ? strtol(argv[5], NULL, 10) : 0,
         .retries = argc > 6 ? (int32_t)strtol(argv[6], NULL, 10) : 0};
-    code = belay_run(&ask, &arguments, NULL, &result);
+    code = caller_run(&ask, &arguments);
     printf("code %s\n", code == 0 ? "OK" : belay_code_name(code));
-    if (code < 0) {
-        (void)belay_result_format(&result, text, sizeof(text));
-        (void)fprintf(stderr, "%s\n", text);
-        belay_error_unref(result.error);
-    }
     return 0;
 }

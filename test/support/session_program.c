@@ -42,6 +42,27 @@ run_in_session(
     cr_expect(zero(int, RUN(in_session, .fn = fn, .opts = opts)));
 }
 
+const struct belay_llm_tool_call calls_ab[2] = {
+    {{"a", 1}, {"look", 4}, {"{}", 2}}, {{"b", 1}, {"find", 4}, {"{}", 2}}};
+
+struct belay_llm_message
+calling(const struct belay_llm_tool_call *calls, size_t count)
+{
+    struct belay_llm_message message = belay_llm_message("assistant", "");
+
+    message.tool_calls = calls;
+    message.tool_call_count = count;
+    return message;
+}
+
+int
+say(belay_llm_session *session, const char *role, const char *text)
+{
+    const struct belay_llm_message message = belay_llm_message(role, text);
+
+    return belay_llm_session_append(session, &message, 1);
+}
+
 struct belay_llm_session_stats
 stats_of(const belay_llm_session *session)
 {

@@ -38,6 +38,15 @@ void run_in_session(
 belay_next open_client(
     belay_task *task, const char *base_url, belay_llm_client **ret);
 
+/* Two calls of tools, "look" with the id "a" and "find" with "b". */
+extern const struct belay_llm_tool_call calls_ab[2];
+
+/* What a model says that asks for tools: the first `count` of `calls`. */
+struct belay_llm_message calling(
+    const struct belay_llm_tool_call *calls, size_t count);
+/* Appends a message; gives the code. */
+int say(belay_llm_session *session, const char *role, const char *text);
+
 struct belay_llm_session_stats stats_of(const belay_llm_session *session);
 
 /* The session as JSON, in memory that is freed by the next call or at the end

@@ -3,6 +3,7 @@
 #include "llm/record/messages.h"
 #include "llm/record/recorder.h"
 #include "test/support/program.h"
+#include "test/support/texts.h"
 
 #include <sqlite3.h>
 
@@ -174,27 +175,7 @@ BELAY_ASYNC(session)
 static char *
 read_whole(const char *name)
 {
-    static char text[1 << 20];
-    FILE *file = fopen(in_folder(name), "rb");
-    size_t len;
-
-    cr_assert(file != NULL);
-    len = fread(text, 1, sizeof(text) - 1, file);
-    text[len] = '\0';
-    cr_assert(zero(int, fclose(file)));
-    return text;
-}
-
-static size_t
-count_in(const char *text, const char *part)
-{
-    size_t count = 0;
-
-    while ((text = strstr(text, part)) != NULL) {
-        text += strlen(part);
-        count++;
-    }
-    return count;
+    return file_text(in_folder(name));
 }
 
 /* The first column of the first row of a query, as text; "" for NULL. */

@@ -11,29 +11,6 @@
 
 TestSuite(session, .fini = check_clean, .timeout = 60);
 
-static const struct belay_llm_tool_call call_a = {
-    {"a", 1}, {"look", 4}, {"{}", 2}};
-static const struct belay_llm_tool_call calls_ab[] = {
-    {{"a", 1}, {"look", 4}, {"{}", 2}}, {{"b", 1}, {"find", 4}, {"{}", 2}}};
-
-static struct belay_llm_message
-calling(const struct belay_llm_tool_call *calls, size_t count)
-{
-    struct belay_llm_message message = belay_llm_message("assistant", "");
-
-    message.tool_calls = calls;
-    message.tool_call_count = count;
-    return message;
-}
-
-static int
-say(belay_llm_session *session, const char *role, const char *text)
-{
-    const struct belay_llm_message message = belay_llm_message(role, text);
-
-    return belay_llm_session_append(session, &message, 1);
-}
-
 /* ---- options ---- */
 
 struct opening {
@@ -173,7 +150,7 @@ spell(const char *spelling, struct belay_llm_message *ret)
             ret[count] = belay_llm_message("assistant", "-");
             break;
         case 'A':
-            ret[count] = calling(&call_a, 1);
+            ret[count] = calling(calls_ab, 1);
             break;
         case 'B':
             ret[count] = calling(calls_ab, 2);
@@ -257,7 +234,7 @@ append_nonsense(belay_llm_session *session)
     cr_expect(
         eq(int, belay_llm_session_append(session, &message, 1), BELAY_EINVAL));
     message.role = "user";
-    message.tool_calls = &call_a;
+    message.tool_calls = calls_ab;
     cr_expect(
         eq(int, belay_llm_session_append(session, &message, 1), BELAY_EINVAL));
     message = (struct belay_llm_message){

@@ -9,27 +9,6 @@
 
 TestSuite(session_current, .fini = check_clean, .timeout = 60);
 
-static const struct belay_llm_tool_call calls_ab[] = {
-    {{"a", 1}, {"look", 4}, {"{}", 2}}, {{"b", 1}, {"find", 4}, {"{}", 2}}};
-
-static struct belay_llm_message
-calling(const struct belay_llm_tool_call *calls, size_t count)
-{
-    struct belay_llm_message message = belay_llm_message("assistant", "");
-
-    message.tool_calls = calls;
-    message.tool_call_count = count;
-    return message;
-}
-
-static int
-say(belay_llm_session *session, const char *role, const char *text)
-{
-    const struct belay_llm_message message = belay_llm_message(role, text);
-
-    return belay_llm_session_append(session, &message, 1);
-}
-
 static belay_next
 open_session(belay_task *task, belay_llm_client *client, const char *model,
     belay_llm_session **ret)
