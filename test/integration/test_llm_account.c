@@ -17,8 +17,6 @@
 #include "test/support/program.h"
 #include "test/support/texts.h"
 
-#include <sqlite3.h>
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -1219,28 +1217,6 @@ Test(llm_account, l74_an_answer_of_no_use_is_recorded_as_an_error)
 #define FORMATS "%s%s%s%n%n %99999d"
 #define STATEMENTS "x'); DROP TABLE attempt; DELETE FROM message; --"
 
-static char *
-query(const char *sql)
-{
-    static char text[256];
-    sqlite3_stmt *statement;
-    sqlite3 *db;
-
-    text[0] = '\0';
-    cr_assert(eq(int, sqlite3_open(record_path, &db), SQLITE_OK));
-    cr_assert(
-        eq(int, sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK),
-        "%s: %s", sql, sqlite3_errmsg(db));
-    if (sqlite3_step(statement) == SQLITE_ROW
-        && sqlite3_column_text(statement, 0) != NULL) {
-        (void)snprintf(text, sizeof(text), "%s",
-            (const char *)sqlite3_column_text(statement, 0));
-    }
-    (void)sqlite3_finalize(statement);
-    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
-    return text;
-}
-
 Test(llm_account, x10_what_a_server_writes_is_no_format_and_no_sql)
 {
     static const struct fault_route failing[] = {
@@ -1264,8 +1240,10 @@ Test(llm_account, x10_what_a_server_writes_is_no_format_and_no_sql)
     PLAY(answering, .no_budget = true, .record = record_path);
     cr_expect(zero(int, seen.results[0].code));
     finish();
-    cr_expect(eq(str, query("SELECT count(*) FROM attempt"), (char *)"2"));
-    cr_expect(ne(str, query("SELECT count(*) FROM message"), (char *)"0"));
+    cr_expect(eq(str, query_text(record_path, "SELECT count(*) FROM attempt"),
+        (char *)"2"));
+    cr_expect(ne(str, query_text(record_path, "SELECT count(*) FROM message"),
+        (char *)"0"));
     cr_assert(zero(int, unlink(record_path)));
 }
 

@@ -3,6 +3,8 @@
 
 #include "test/support/program.h"
 
+#include <sqlite3.h>
+
 #include <stdio.h>
 #include <string.h>
 
@@ -30,4 +32,26 @@ count_in(const char *text, const char *part)
         count++;
     }
     return count;
+}
+
+char *
+query_text(const char *path, const char *sql)
+{
+    static char text[4096];
+    sqlite3_stmt *statement;
+    sqlite3 *db;
+
+    text[0] = '\0';
+    cr_assert(eq(int, sqlite3_open(path, &db), SQLITE_OK));
+    cr_assert(
+        eq(int, sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK),
+        "%s: %s", sql, sqlite3_errmsg(db));
+    if (sqlite3_step(statement) == SQLITE_ROW
+        && sqlite3_column_text(statement, 0) != NULL) {
+        (void)snprintf(text, sizeof(text), "%s",
+            (const char *)sqlite3_column_text(statement, 0));
+    }
+    (void)sqlite3_finalize(statement);
+    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
+    return text;
 }

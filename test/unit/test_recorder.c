@@ -5,8 +5,6 @@
 #include "test/support/program.h"
 #include "test/support/texts.h"
 
-#include <sqlite3.h>
-
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -178,27 +176,10 @@ read_whole(const char *name)
     return file_text(in_folder(name));
 }
 
-/* The first column of the first row of a query, as text; "" for NULL. */
 static char *
 query(const char *name, const char *sql)
 {
-    static char text[4096];
-    sqlite3_stmt *statement;
-    sqlite3 *db;
-
-    text[0] = '\0';
-    cr_assert(eq(int, sqlite3_open(in_folder(name), &db), SQLITE_OK));
-    cr_assert(
-        eq(int, sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK),
-        "%s: %s", sql, sqlite3_errmsg(db));
-    if (sqlite3_step(statement) == SQLITE_ROW
-        && sqlite3_column_text(statement, 0) != NULL) {
-        (void)snprintf(text, sizeof(text), "%s",
-            (const char *)sqlite3_column_text(statement, 0));
-    }
-    (void)sqlite3_finalize(statement);
-    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
-    return text;
+    return query_text(in_folder(name), sql);
 }
 
 #define expect_query(name, sql, wanted) \
