@@ -44,11 +44,6 @@ read_member(struct belay__json *json, const struct belay__json_value *key,
 {
     if (belay__json_key_is(key, "messages")) {
         belay__sim_read_messages(json, reading);
-    } else if (belay__json_key_is(key, "model")) {
-        belay__sim_read_model(json, reading);
-    } else if (belay__json_key_is(key, "stream")) {
-        reading->request->stream =
-            belay__sim_read_bool(json, reading, "stream: not a boolean");
     } else if (belay__json_key_is(key, "stream_options")) {
         read_stream_options(json, reading);
     } else if (belay__json_key_is(key, "max_tokens")
@@ -56,10 +51,6 @@ read_member(struct belay__json *json, const struct belay__json_value *key,
         belay__sim_read_limit(json, reading);
     } else if (belay__json_key_is(key, "n")) {
         read_choices(json, reading);
-    } else if (belay__json_key_is(key, "tools")) {
-        belay__sim_read_tools(json, reading);
-    } else if (belay__json_key_is(key, "tool_choice")) {
-        belay__sim_read_tool_choice(json, reading);
     }
 }
 

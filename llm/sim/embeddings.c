@@ -124,8 +124,6 @@ read_member(struct belay__json *json, const struct belay__json_value *key,
 {
     if (belay__json_key_is(key, "input")) {
         read_input(json, reading);
-    } else if (belay__json_key_is(key, "model")) {
-        belay__sim_read_model(json, reading);
     } else if (belay__json_key_is(key, "dimensions")) {
         read_dimensions(json, reading);
     } else if (belay__json_key_is(key, "encoding_format")) {

@@ -131,7 +131,9 @@ struct belay__sim_format {
     const char *path;
     const char *request_id; /* the header with the id of an answer */
     bool x_api_key;         /* where keys are: there, or Authorization */
-    /* A member of the request; takes its value or leaves it. */
+    /* A member of the request that not all of its kind have; takes its value
+     * or leaves it.
+     */
     void (*member_fn)(struct belay__json *json,
         const struct belay__json_value *key,
         struct belay__sim_reading *reading);
@@ -140,7 +142,9 @@ struct belay__sim_format {
     /* The whole answer. */
     void (*write_fn)(
         struct belay__json_writer *json, struct belay__sim_exchange *exchange);
-    /* The events of a step, none or several; NULL: it has no streams. */
+    /* The events of a step, none or several; NULL: it is no conversation, and
+     * has neither streams nor tools.
+     */
     int (*step_fn)(struct belay__buffer *buffer,
         struct belay__sim_exchange *exchange, struct belay__sim_step *step);
     void (*error_fn)(
@@ -168,23 +172,16 @@ const char *belay__sim_read(const struct belay__sim_format *format,
     struct belay_slice body, struct belay__sim_request *ret);
 
 /* For the formats. Each consumes the value before the cursor or leaves it. */
-void belay__sim_read_model(
-    struct belay__json *json, struct belay__sim_reading *reading);
 void belay__sim_read_limit(
     struct belay__json *json, struct belay__sim_reading *reading);
 bool belay__sim_read_bool(struct belay__json *json,
     struct belay__sim_reading *reading, const char *wrong);
-void belay__sim_read_tools(
-    struct belay__json *json, struct belay__sim_reading *reading);
 /* Messages, in the forms of Chat, of Responses and of Messages alike. */
 void belay__sim_read_messages(
     struct belay__json *json, struct belay__sim_reading *reading);
 /* A content that is a string or an array of parts; of those, the texts. */
 void belay__sim_read_content(struct belay__json *json, struct belay_slice *ret,
     struct belay__sim_reading *reading);
-/* "auto", "none", "required", or an object that names one. */
-void belay__sim_read_tool_choice(
-    struct belay__json *json, struct belay__sim_reading *reading);
 
 /* ---- tools.c ---- */
 

@@ -19,17 +19,8 @@ read_member(struct belay__json *json, const struct belay__json_value *key,
         belay__sim_read_messages(json, reading);
     } else if (belay__json_key_is(key, "system")) {
         belay__sim_read_content(json, &unused, reading);
-    } else if (belay__json_key_is(key, "model")) {
-        belay__sim_read_model(json, reading);
-    } else if (belay__json_key_is(key, "stream")) {
-        reading->request->stream =
-            belay__sim_read_bool(json, reading, "stream: not a boolean");
     } else if (belay__json_key_is(key, "max_tokens")) {
         belay__sim_read_limit(json, reading);
-    } else if (belay__json_key_is(key, "tools")) {
-        belay__sim_read_tools(json, reading);
-    } else if (belay__json_key_is(key, "tool_choice")) {
-        belay__sim_read_tool_choice(json, reading);
     }
 }
 

@@ -1,8 +1,8 @@
 /* request.c - reads a request, as strictly as a real server.
  *
- * One pass over the body, no tree; the format says what its members are. The
- * words of every content are counted; the last content of a user is what the
- * answer is made from.
+ * One pass over the body, no tree; the format says what its members are, but
+ * for those that all have. The words of every content are counted; the last
+ * content of a user is what the answer is made from.
  */
 #include "llm/json/text.h"
 #include "llm/sim/internal.h"
@@ -167,9 +167,8 @@ belay__sim_read_bool(struct belay__json *json,
     return value.type == BELAY__JSON_TRUE;
 }
 
-void
-belay__sim_read_model(
-    struct belay__json *json, struct belay__sim_reading *reading)
+static void
+read_model(struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value value;
 
@@ -184,9 +183,8 @@ belay__sim_read_model(
     reading->request->model = value.raw;
 }
 
-void
-belay__sim_read_tools(
-    struct belay__json *json, struct belay__sim_reading *reading)
+static void
+read_tools(struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value value;
 
@@ -244,9 +242,9 @@ take_function(struct belay__json *json, struct belay__sim_reading *reading)
     }
 }
 
-void
-belay__sim_read_tool_choice(
-    struct belay__json *json, struct belay__sim_reading *reading)
+/* "auto", "none", "required", or an object that names one. */
+static void
+read_tool_choice(struct belay__json *json, struct belay__sim_reading *reading)
 {
     struct belay__json_value key;
     struct belay__json_value value;
@@ -272,6 +270,37 @@ belay__sim_read_tool_choice(
 
 /* ---- the whole ---- */
 
+/* What the formats of conversations have alike; false: it is another member. */
+static bool
+read_common(struct belay__json *json, const struct belay__json_value *key,
+    struct belay__sim_reading *reading)
+{
+    if (belay__json_key_is(key, "stream")) {
+        reading->request->stream =
+            belay__sim_read_bool(json, reading, "stream: not a boolean");
+    } else if (belay__json_key_is(key, "tools")) {
+        read_tools(json, reading);
+    } else if (belay__json_key_is(key, "tool_choice")) {
+        read_tool_choice(json, reading);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void
+read_member(struct belay__json *json, const struct belay__json_value *key,
+    const struct belay__sim_format *format, struct belay__sim_reading *reading)
+{
+    const bool converses = format->step_fn != NULL;
+
+    if (belay__json_key_is(key, "model")) {
+        read_model(json, reading);
+    } else if (!converses || !read_common(json, key, reading)) {
+        format->member_fn(json, key, reading);
+    }
+}
+
 const char *
 belay__sim_read(const struct belay__sim_format *format, struct belay_slice body,
     struct belay__sim_request *ret)
@@ -285,7 +314,7 @@ belay__sim_read(const struct belay__sim_format *format, struct belay_slice body,
     belay__json_open(&json, body);
     if (belay__json_enter_object(&json)) {
         while (belay__json_next_member(&json, &key)) {
-            format->member_fn(&json, &key, &reading);
+            read_member(&json, &key, format, &reading);
         }
     }
     if (belay__json_finish(&json) < 0) {

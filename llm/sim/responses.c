@@ -29,17 +29,8 @@ read_member(struct belay__json *json, const struct belay__json_value *key,
         read_input(json, reading);
     } else if (belay__json_key_is(key, "instructions")) {
         belay__sim_read_content(json, &unused, reading);
-    } else if (belay__json_key_is(key, "model")) {
-        belay__sim_read_model(json, reading);
-    } else if (belay__json_key_is(key, "stream")) {
-        reading->request->stream =
-            belay__sim_read_bool(json, reading, "stream: not a boolean");
     } else if (belay__json_key_is(key, "max_output_tokens")) {
         belay__sim_read_limit(json, reading);
-    } else if (belay__json_key_is(key, "tools")) {
-        belay__sim_read_tools(json, reading);
-    } else if (belay__json_key_is(key, "tool_choice")) {
-        belay__sim_read_tool_choice(json, reading);
     }
 }
 
@@ -57,17 +48,21 @@ enum fill {
 };
 
 static void
+put_empty_array(struct belay__json_writer *json, const char *key)
+{
+    belay__json_key(json, key);
+    belay__json_open_array(json);
+    belay__json_close_array(json);
+}
+
+static void
 put_text_part(struct belay__json_writer *json,
     struct belay__sim_exchange *exchange, enum fill fill)
 {
     belay__json_open_object(json);
     belay__sim_put_string(json, "type", "output_text");
-    belay__json_key(json, "annotations");
-    belay__json_open_array(json);
-    belay__json_close_array(json);
-    belay__json_key(json, "logprobs");
-    belay__json_open_array(json);
-    belay__json_close_array(json);
+    put_empty_array(json, "annotations");
+    put_empty_array(json, "logprobs");
     if (fill == WHOLE) {
         belay__json_key(json, "text");
         belay__sim_put_text(json, exchange);
@@ -222,9 +217,7 @@ put_settings(struct belay__json_writer *json)
     belay__sim_put_null(json, "previous_response_id");
     belay__sim_put_int(json, "temperature", 1);
     belay__sim_put_string(json, "tool_choice", "auto");
-    belay__json_key(json, "tools");
-    belay__json_open_array(json);
-    belay__json_close_array(json);
+    put_empty_array(json, "tools");
     belay__sim_put_int(json, "top_p", 1);
 }
 
@@ -318,14 +311,16 @@ put_item_event(struct belay__buffer *buffer,
     return end(&event);
 }
 
-/* Where in the answer an event belongs. */
+/* An event that tells where in the answer it belongs. */
 static void
-put_place(struct event *event, const struct belay__sim_exchange *exchange,
-    const struct belay__sim_step *step)
+begin_placed(struct event *event, struct belay__buffer *buffer,
+    const struct belay__sim_exchange *exchange, struct belay__sim_step *step,
+    const char *type)
 {
     struct belay__json_writer *json = &event->json;
     size_t index = 0;
 
+    begin(event, buffer, step, type);
     if (belay__sim_step_call(exchange, step, &index) != NULL) {
         belay__sim_put_id(json, exchange, "item_id", "fc_", index + 1);
         belay__sim_put_int(json, "output_index", step->part);
@@ -343,19 +338,10 @@ put_part_event(struct belay__buffer *buffer,
 {
     struct event event;
 
-    begin(&event, buffer, step, type);
-    put_place(&event, exchange, step);
+    begin_placed(&event, buffer, exchange, step, type);
     belay__json_key(&event.json, "part");
     put_text_part(&event.json, exchange, fill);
     return end(&event);
-}
-
-static void
-put_no_logprobs(struct event *event)
-{
-    belay__json_key(&event->json, "logprobs");
-    belay__json_open_array(&event->json);
-    belay__json_close_array(&event->json);
 }
 
 static int
@@ -366,17 +352,16 @@ put_delta(struct belay__buffer *buffer, struct belay__sim_exchange *exchange,
         belay__sim_step_call(exchange, step, NULL);
     struct event event;
 
-    begin(&event, buffer, step,
+    begin_placed(&event, buffer, exchange, step,
         call != NULL ? "response.function_call_arguments.delta"
                      : "response.output_text.delta");
-    put_place(&event, exchange, step);
     if (call != NULL) {
         belay__sim_put_json(&event.json, "delta",
             belay__sim_arguments_piece(call->arguments, step->piece));
     } else {
         belay__json_key(&event.json, "delta");
         belay__sim_put_piece(&event.json, exchange, step->piece);
-        put_no_logprobs(&event);
+        put_empty_array(&event.json, "logprobs");
     }
     return end(&event);
 }
@@ -389,17 +374,16 @@ put_filled(struct belay__buffer *buffer, struct belay__sim_exchange *exchange,
         belay__sim_step_call(exchange, step, NULL);
     struct event event;
 
-    begin(&event, buffer, step,
+    begin_placed(&event, buffer, exchange, step,
         call != NULL ? "response.function_call_arguments.done"
                      : "response.output_text.done");
-    put_place(&event, exchange, step);
     if (call != NULL) {
         belay__sim_put_inside(&event.json, "name", call->name);
         belay__sim_put_json(&event.json, "arguments", call->arguments);
     } else {
         belay__json_key(&event.json, "text");
         belay__sim_put_text(&event.json, exchange);
-        put_no_logprobs(&event);
+        put_empty_array(&event.json, "logprobs");
     }
     return end(&event);
 }
