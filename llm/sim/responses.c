@@ -50,9 +50,10 @@ enum fill {
 static void
 put_empty_array(struct belay__json_writer *json, const char *key)
 {
+    static const struct belay_slice none = {"[]", 2};
+
     belay__json_key(json, key);
-    belay__json_open_array(json);
-    belay__json_close_array(json);
+    belay__json_raw(json, none);
 }
 
 static void
