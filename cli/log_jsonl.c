@@ -290,10 +290,8 @@ static int
 search_line(struct belay__log *log, struct belay_slice text, void *arg)
 {
     struct search *search = arg;
-    struct belay__hash tip;
     struct belay_slice id;
     struct line line;
-    bool any;
 
     if (!parse(text, &line)) {
         return 0; /* it was counted at the first reading */
@@ -304,8 +302,7 @@ search_line(struct belay__log *log, struct belay_slice text, void *arg)
         return 0;
     }
     if (belay__json_key_is(&line.values[ROW], "start")) {
-        return belay__messages_each(
-            line.values[BODY].raw, hand_on, search, &tip, &any);
+        return belay__messages_each(line.values[BODY].raw, hand_on, search);
     }
     return hand_answer(log, &line.values[BODY], search);
 }

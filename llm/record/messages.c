@@ -3,74 +3,22 @@
 
 #include "llm/json/text.h"
 
-#include <sha2.h>
 #include <string.h>
-#include <sys/types.h>
 
 struct walk {
     belay__message_fn *each;
     void *arg;
-    struct belay__hash tip;
-    bool any;
     int code;
 };
-
-/* Lengths go in too, so that no two messages run together. */
-static void
-hash_part(SHA2_CTX *sha, const void *data, size_t len)
-{
-    uint8_t size[8];
-
-    for (int i = 0; i < 8; i++) {
-        size[i] = (uint8_t)((uint64_t)len >> (8 * i));
-    }
-    SHA256Update(sha, size, sizeof(size));
-    if (len > 0) {
-        SHA256Update(sha, data, len);
-    }
-}
-
-void
-belay__message_hash(const struct belay__hash *parent, struct belay_slice role,
-    struct belay_slice body, struct belay__hash *ret)
-{
-    SHA2_CTX sha;
-
-    SHA256Init(&sha);
-    hash_part(&sha, parent != NULL ? parent->bytes : NULL,
-        parent != NULL ? sizeof(parent->bytes) : 0);
-    hash_part(&sha, role.data, role.len);
-    hash_part(&sha, body.data, body.len);
-    SHA256Final(ret->bytes, &sha);
-}
-
-void
-belay__hash_of(struct belay_slice bytes, struct belay__hash *ret)
-{
-    SHA2_CTX sha;
-
-    SHA256Init(&sha);
-    SHA256Update(&sha, (const uint8_t *)bytes.data, bytes.len);
-    SHA256Final(ret->bytes, &sha);
-}
 
 static void
 add(struct walk *walk, struct belay_slice role, struct belay_slice body)
 {
-    const struct belay__hash parent = walk->tip;
-    struct belay__message message = {
-        .parent = walk->any ? &parent : NULL,
-        .role = role,
-        .body = body,
-    };
+    const struct belay__message message = {role, body};
 
-    if (walk->code != 0) {
-        return;
+    if (walk->code == 0) {
+        walk->code = walk->each(&message, walk->arg);
     }
-    belay__message_hash(message.parent, role, body, &message.hash);
-    walk->code = walk->each(&message, walk->arg);
-    walk->tip = message.hash;
-    walk->any = true;
 }
 
 static struct belay_slice
@@ -145,8 +93,8 @@ belay__messages_is_key(struct belay_slice key)
 }
 
 int
-belay__messages_each(struct belay_slice body, belay__message_fn *each,
-    void *arg, struct belay__hash *ret_tip, bool *ret_any)
+belay__messages_each(
+    struct belay_slice body, belay__message_fn *each, void *arg)
 {
     struct walk walk = {.each = each, .arg = arg};
     struct belay__json_value messages = {.type = BELAY__JSON_NONE};
@@ -171,7 +119,5 @@ belay__messages_each(struct belay_slice body, belay__message_fn *each,
     if (messages.type != BELAY__JSON_NONE) {
         add_all(&walk, &messages);
     }
-    *ret_tip = walk.tip;
-    *ret_any = walk.any;
     return walk.code;
 }

@@ -9,16 +9,8 @@
 
 #include <belay/base.h>
 
-#define BELAY__HASH_BYTES 32 /* SHA-256 */
-
-struct belay__hash {
-    uint8_t bytes[BELAY__HASH_BYTES];
-};
-
-/* One message, in its place behind its parent. */
+/* Both lie in the request's body, or are words of ours. */
 struct belay__message {
-    struct belay__hash hash;
-    const struct belay__hash *parent; /* NULL: the first one */
     struct belay_slice role; /* as it stands in the JSON, without quotes */
     struct belay_slice body; /* JSON; of a system text the text's JSON */
 };
@@ -27,17 +19,10 @@ typedef int belay__message_fn(const struct belay__message *message, void *arg);
 
 /* Calls `each` with the messages of a body in any of the wire formats, in
  * their order, system texts first; stops at the first code that is not 0 and
- * returns it. *ret_tip is the hash of the last one; false in *ret_any: there
- * are none.
+ * returns it.
  */
-int belay__messages_each(struct belay_slice body, belay__message_fn *each,
-    void *arg, struct belay__hash *ret_tip, bool *ret_any);
-
-/* The hash of a message behind `parent`, which may be NULL. */
-void belay__message_hash(const struct belay__hash *parent,
-    struct belay_slice role, struct belay_slice body, struct belay__hash *ret);
-
-void belay__hash_of(struct belay_slice bytes, struct belay__hash *ret);
+int belay__messages_each(
+    struct belay_slice body, belay__message_fn *each, void *arg);
 
 /* Is this member of a body part of the conversation, not a parameter? */
 bool belay__messages_is_key(struct belay_slice key);

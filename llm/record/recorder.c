@@ -24,6 +24,7 @@ belay__recorder_unref(belay_recorder *recorder)
         return;
     }
     memory = recorder->memory;
+    belay__row_free_blocks(recorder);
     belay__free(memory, recorder->path, strlen(recorder->path) + 1);
     belay__free(memory, recorder, sizeof(*recorder));
     belay__memory_unref(memory);

@@ -2,12 +2,16 @@
  *
  * What must not be written is taken out here, before anything is queued.
  */
+#define _GNU_SOURCE /* memmem() */
 #include "llm/record/row.h"
 
 #include "llm/record/state.h"
 #include "runtime/internal.h"
 
 #include <time.h>
+
+#define BLOCK_BYTES ((size_t)64 * 1024)
+#define SPARE_BLOCKS 16
 
 int64_t
 belay__unix_us(void)
@@ -16,6 +20,94 @@ belay__unix_us(void)
 
     (void)clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* ---- blocks ---- */
+
+static struct belay__row_block *
+take_block(belay_recorder *recorder, size_t size)
+{
+    struct belay__row_block *block = recorder->spare;
+
+    if (block != NULL && size <= BLOCK_BYTES) {
+        recorder->spare = block->next;
+        recorder->spare_count--;
+        return block;
+    }
+    size = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+    block = belay__alloc(recorder->memory, size);
+    if (block != NULL) {
+        *block = (struct belay__row_block){
+            .size = size, .used = sizeof(struct belay__row_block)};
+    }
+    return block;
+}
+
+/* No row lies in it. A large one was made for one large row. */
+static void
+give_block(belay_recorder *recorder, struct belay__row_block *block)
+{
+    if (block->size > BLOCK_BYTES || recorder->spare_count == SPARE_BLOCKS) {
+        belay__free(recorder->memory, block, block->size);
+        return;
+    }
+    block->used = sizeof(*block);
+    block->next = recorder->spare;
+    recorder->spare = block;
+    recorder->spare_count++;
+}
+
+/* Room for a row of so many bytes, which counts in its block from now on. */
+static struct belay__row *
+row_alloc(belay_recorder *recorder, size_t bytes)
+{
+    struct belay__row_block *block = recorder->block;
+    const size_t mask = _Alignof(struct belay__row) - 1;
+    size_t room;
+    struct belay__row *row;
+
+    if (bytes > SIZE_MAX - sizeof(*block) - mask) {
+        return NULL;
+    }
+    room = (bytes + mask) & ~mask;
+    if (block == NULL || room > block->size - block->used) {
+        block = take_block(recorder, sizeof(*block) + room);
+        if (block == NULL) {
+            return NULL;
+        }
+        /* That its rows come back empties the old one. */
+        recorder->block = block;
+    }
+    row = (struct belay__row *)(void *)((char *)block + block->used);
+    block->used += room;
+    block->rows++;
+    return row;
+}
+
+void
+belay__row_free(belay_recorder *recorder, struct belay__row *row)
+{
+    struct belay__row_block *block = row->block;
+
+    if (--block->rows > 0) {
+        return;
+    }
+    if (block == recorder->block) {
+        recorder->block = NULL;
+    }
+    give_block(recorder, block);
+}
+
+void
+belay__row_free_blocks(belay_recorder *recorder)
+{
+    struct belay__row_block *block;
+
+    while ((block = recorder->spare) != NULL) {
+        recorder->spare = block->next;
+        belay__free(recorder->memory, block, block->size);
+    }
+    recorder->spare_count = 0;
 }
 
 /* ---- rows ---- */
@@ -47,34 +139,32 @@ static void
 hide(struct belay_slice text, struct belay_slice secret)
 {
     char *at = belay__without_const(text.data);
-    const char *end = at + text.len;
+    char *const end = at + text.len;
 
-    while (secret.len > 0 && text.len > 0 && (size_t)(end - at) >= secret.len
-           && (at = memchr(
-                   at, secret.data[0], (size_t)(end - at) - secret.len + 1))
-                  != NULL) {
-        if (memcmp(at, secret.data, secret.len) == 0) {
-            memset(at, '*', secret.len);
-            at += secret.len;
-        } else {
-            at++;
-        }
+    if (secret.len == 0 || text.len == 0) {
+        return;
+    }
+    while ((at = memmem(at, (size_t)(end - at), secret.data, secret.len))
+           != NULL) {
+        memset(at, '*', secret.len);
+        at += secret.len;
     }
 }
 
 /* A row of its own, with copies of all texts; NULL without memory. */
 static struct belay__row *
-row_new(const belay_recorder *recorder, const struct belay__row *model,
+row_new(belay_recorder *recorder, const struct belay__row *model,
     struct belay_slice secret)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
-    struct belay__row *row = belay__alloc(recorder->memory, bytes);
+    struct belay__row *row = row_alloc(recorder, bytes);
     char *to;
 
     if (row == NULL) {
         return NULL;
     }
     *row = *model;
+    row->block = recorder->block;
     row->bytes = bytes;
     to = (char *)(row + 1);
     for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
@@ -92,12 +182,6 @@ row_new(const belay_recorder *recorder, const struct belay__row *model,
     return row;
 }
 
-void
-belay__row_free(const belay_recorder *recorder, struct belay__row *row)
-{
-    belay__free(recorder->memory, row, row->bytes);
-}
-
 static struct belay_slice
 slice_of(const char *text)
 {
@@ -105,7 +189,7 @@ slice_of(const char *text)
 }
 
 struct belay__row *
-belay__row_start(const belay_recorder *recorder,
+belay__row_start(belay_recorder *recorder,
     const struct belay__record_start *start, const char *attempt)
 {
     struct belay__row row = {
@@ -140,8 +224,8 @@ wall_us(int64_t now_us, belay_time now, belay_time then)
 }
 
 struct belay__row *
-belay__row_end(const belay_recorder *recorder,
-    const struct belay__record_end *end, const char *attempt)
+belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
+    const char *attempt)
 {
     const int64_t now_us = belay__unix_us();
     const struct belay_llm_attempt *how = end->attempt;

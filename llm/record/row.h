@@ -1,7 +1,7 @@
 /* row.h - what the loop hands to the writer (private to llm/record/).
  *
- * A row is one block: the struct and, behind it, copies of its texts. It is
- * made and freed on the loop thread and belongs to the writer in between.
+ * A row is the struct and, behind it, copies of its texts. It is made and freed
+ * on the loop thread and belongs to the writer in between.
  */
 #ifndef BELAY_LLM_RECORD_ROW_H
 #define BELAY_LLM_RECORD_ROW_H
@@ -27,10 +27,13 @@ enum {
     BELAY__TEXT_COUNT,
 };
 
+struct belay__row_block;
+
 struct belay__row {
     struct belay__row *next;
-    size_t bytes; /* of the block */
-    bool checked; /* the body is JSON */
+    struct belay__row_block *block; /* that it lies in */
+    size_t bytes;                   /* with its texts */
+    bool checked;                   /* the body is JSON */
     enum belay__row_kind kind;
     char attempt[BELAY__ULID_BYTES];
     struct belay_slice texts[BELAY__TEXT_COUNT];

@@ -7,7 +7,7 @@
 
 #define MAX_ROWS 8192
 #define MAX_BYTES ((size_t)64 * 1024 * 1024)
-#define BATCH_ROWS 128
+#define BATCH_ROWS 2048
 #define BATCH_NS UINT64_C(50000000)
 
 static void

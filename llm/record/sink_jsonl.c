@@ -8,7 +8,7 @@
 
 #include "llm/json/scan.h"
 #include "llm/json/write.h"
-#include "llm/record/messages.h"
+#include "llm/record/hash.h"
 #include "runtime/buffer.h"
 
 #include <errno.h>
@@ -26,6 +26,7 @@ struct jsonl {
     struct belay__memory *memory; /* the thread's own */
     struct belay__buffer lines;
     struct belay__sink_opts opts;
+    struct belay__hasher hasher;
     int fd;
     off_t end; /* behind the last whole line */
 };
@@ -106,10 +107,14 @@ jsonl_open(
     jsonl->sink.kind = &belay__sink_jsonl;
     jsonl->opts = *opts;
     belay__buffer_init(&jsonl->lines, jsonl->memory, BATCH_MAX);
+    code = belay__hasher_init(&jsonl->hasher);
+    if (code < 0) {
+        goto free_memory;
+    }
     jsonl->fd = open(opts->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (jsonl->fd < 0) {
         code = failed(why, "cannot be opened");
-        goto free_memory;
+        goto free_hasher;
     }
     code = find_end(jsonl->fd, &jsonl->end, why);
     if (code < 0) {
@@ -120,6 +125,8 @@ jsonl_open(
 
 close_file:
     (void)close(jsonl->fd);
+free_hasher:
+    belay__hasher_fini(&jsonl->hasher);
 free_memory:
     belay__memory_unref(jsonl->memory);
 free_sink:
@@ -146,41 +153,49 @@ key_int(struct belay__json_writer *line, const char *key, int64_t value)
     belay__json_int(line, value);
 }
 
-static void
-key_hash(
-    struct belay__json_writer *line, const char *key, struct belay_slice bytes)
+static int
+key_hash(struct belay__json_writer *line, struct jsonl *jsonl, const char *key,
+    struct belay_slice bytes)
 {
-    char text[2 * BELAY__HASH_BYTES + 1];
+    static const char digits[] = "0123456789abcdef";
+    char text[2 * BELAY__HASH_BYTES + 1] = "";
     struct belay__hash hash;
+    const int code = belay__hash_of(&jsonl->hasher, bytes, &hash);
 
-    belay__hash_of(bytes, &hash);
-    for (int i = 0; i < BELAY__HASH_BYTES; i++) {
-        (void)snprintf(text + (size_t)2 * (size_t)i, 3, "%02x", hash.bytes[i]);
+    if (code < 0) {
+        return code;
+    }
+    for (size_t i = 0; i < BELAY__HASH_BYTES; i++) {
+        text[2 * i] = digits[hash.bytes[i] >> 4];
+        text[2 * i + 1] = digits[hash.bytes[i] & 15];
     }
     belay__json_key(line, key);
     belay__json_text(line, text);
+    return 0;
 }
 
 /* JSON as JSON, anything else as a string. */
-static void
-key_body(struct belay__json_writer *line, const struct jsonl *jsonl,
+static int
+key_body(struct belay__json_writer *line, struct jsonl *jsonl,
     struct belay_slice body, bool checked)
 {
     if (body.len == 0) {
-        return;
+        return 0;
     }
     if (jsonl->opts.text == BELAY_RECORD_HASHES) {
-        key_hash(line, "body_sha256", body);
-    } else if (checked || belay__json_check(body, NULL, NULL) == 0) {
+        return key_hash(line, jsonl, "body_sha256", body);
+    }
+    if (checked || belay__json_check(body, NULL, NULL) == 0) {
         belay__json_key(line, "body");
         belay__json_raw_line(line, body);
     } else {
         key_text(line, "body", body);
     }
+    return 0;
 }
 
-static void
-write_start(struct belay__json_writer *line, const struct jsonl *jsonl,
+static int
+write_start(struct belay__json_writer *line, struct jsonl *jsonl,
     const struct belay__row *row)
 {
     key_text(line, "session", row->texts[BELAY__TEXT_SESSION]);
@@ -191,7 +206,7 @@ write_start(struct belay__json_writer *line, const struct jsonl *jsonl,
     key_text(line, "provider", row->texts[BELAY__TEXT_PROVIDER]);
     key_text(line, "model", row->texts[BELAY__TEXT_MODEL]);
     key_int(line, "started_us", row->started_us);
-    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
+    return key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
 }
 
 static void
@@ -225,8 +240,8 @@ write_usage(
     belay__json_close_object(line);
 }
 
-static void
-write_end(struct belay__json_writer *line, const struct jsonl *jsonl,
+static int
+write_end(struct belay__json_writer *line, struct jsonl *jsonl,
     const struct belay__row *row)
 {
     belay__json_key(line, "status");
@@ -252,7 +267,7 @@ write_end(struct belay__json_writer *line, const struct jsonl *jsonl,
         belay__json_key(line, "cost_at_least");
         belay__json_bool(line, true);
     }
-    key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
+    return key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
 }
 
 static int
@@ -270,13 +285,12 @@ jsonl_write(struct belay__sink *sink, const struct belay__row *row, char *why)
     belay__json_text(&line, jsonl->opts.run);
     belay__json_key(&line, "attempt");
     belay__json_text(&line, row->attempt);
-    if (row->kind == BELAY__ROW_START) {
-        write_start(&line, jsonl, row);
-    } else {
-        write_end(&line, jsonl, row);
-    }
+    code = row->kind == BELAY__ROW_START ? write_start(&line, jsonl, row)
+                                         : write_end(&line, jsonl, row);
     belay__json_close_object(&line);
-    code = belay__json_end(&line);
+    if (code == 0) {
+        code = belay__json_end(&line);
+    }
     if (code == 0) {
         code = belay__buffer_append(&jsonl->lines, "\n", 1);
     }
@@ -332,6 +346,7 @@ jsonl_close(struct belay__sink *sink)
 
     (void)!ftruncate(jsonl->fd, jsonl->end); /* half a line of a crash */
     (void)close(jsonl->fd);
+    belay__hasher_fini(&jsonl->hasher);
     belay__buffer_fini(&jsonl->lines);
     belay__memory_unref(jsonl->memory);
     free(jsonl);

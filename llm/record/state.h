@@ -10,6 +10,17 @@
 #include "llm/record/recorder.h"
 #include "llm/record/writer.h"
 
+/* Where rows lie, one behind the other: they come and go in order, and a
+ * malloc for each took longer than to fill it. Used again once the last of its
+ * rows is back.
+ */
+struct belay__row_block {
+    struct belay__row_block *next; /* among the spare ones */
+    size_t size;                   /* with this struct */
+    size_t used;
+    uint32_t rows; /* that have not come back */
+};
+
 struct belay_recorder {
     struct belay__memory *memory;
     uint32_t refs;
@@ -21,8 +32,11 @@ struct belay_recorder {
     uint32_t rows;
     size_t bytes;
     uint64_t dropped;
-    uint64_t lost; /* here, for want of memory */
-    int error;     /* of those */
+    uint64_t lost;                  /* here, for want of memory */
+    int error;                      /* of those */
+    struct belay__row_block *block; /* where the next row goes, or NULL */
+    struct belay__row_block *spare; /* empty ones */
+    uint32_t spare_count;
     struct belay__record_ticket *waiting_first;
     struct belay__record_ticket *waiting_last;
     struct belay__writer_news news;
@@ -35,11 +49,13 @@ struct belay_recorder {
 int64_t belay__unix_us(void);
 
 /* Rows of their own, with copies of all texts; NULL without memory. */
-struct belay__row *belay__row_start(const belay_recorder *recorder,
+struct belay__row *belay__row_start(belay_recorder *recorder,
     const struct belay__record_start *start, const char *attempt);
-struct belay__row *belay__row_end(const belay_recorder *recorder,
+struct belay__row *belay__row_end(belay_recorder *recorder,
     const struct belay__record_end *end, const char *attempt);
-void belay__row_free(const belay_recorder *recorder, struct belay__row *row);
+void belay__row_free(belay_recorder *recorder, struct belay__row *row);
+/* The blocks that no row lies in; all of them, once all rows are back. */
+void belay__row_free_blocks(belay_recorder *recorder);
 
 /* ---- the queue (recorder.c) ---- */
 

@@ -1,5 +1,6 @@
 /* test_recorder.c - what was asked and answered, in a file: L71, L73-L77. */
 #include "llm/json/scan.h"
+#include "llm/record/hash.h"
 #include "llm/record/messages.h"
 #include "llm/record/recorder.h"
 #include "test/support/program.h"
@@ -316,44 +317,76 @@ trace_message(const struct belay__message *message, void *arg)
     return 0;
 }
 
-static struct belay__hash
+static void
 messages_of(const char *body)
 {
-    struct belay__hash tip;
-    bool any;
-
     trace_clear();
-    cr_expect(zero(int,
-        belay__messages_each(slice(body), trace_message, NULL, &tip, &any)));
-    return tip;
+    cr_expect(
+        zero(int, belay__messages_each(slice(body), trace_message, NULL)));
 }
 
 Test(recorder, l75_messages_of_every_wire_format)
 {
-    struct belay__hash a;
-    struct belay__hash b;
-
-    (void)messages_of(CHAT(USER("a") "," MODEL("b")));
+    messages_of(CHAT(USER("a") "," MODEL("b")));
     expect_trace("user " USER("a") "; assistant " MODEL("b"));
-    (void)messages_of("{\"messages\":[" USER("a") "],\"system\":\"be brief\"}");
+    messages_of("{\"messages\":[" USER("a") "],\"system\":\"be brief\"}");
     expect_trace("system \"be brief\"; user " USER("a"));
-    (void)messages_of("{\"input\":\"a\",\"instructions\":\"i\"}");
+    messages_of("{\"input\":\"a\",\"instructions\":\"i\"}");
     expect_trace("system \"i\"; user \"a\"");
-    (void)messages_of("{\"input\":[{\"type\":\"function_call_output\","
-                      "\"output\":\"x\"}, \"text\"]}");
+    messages_of("{\"input\":[{\"type\":\"function_call_output\","
+                "\"output\":\"x\"}, \"text\"]}");
     expect_trace("function_call_output {\"type\":\"function_call_output\","
                  "\"output\":\"x\"}; user \"text\"");
-    (void)messages_of("{\"model\":\"m\"}");
+    messages_of("{\"model\":\"m\"}");
     expect_trace("");
-    (void)messages_of("not JSON");
+    messages_of("not JSON");
     expect_trace("");
-    a = messages_of("{\"messages\":[" USER("a") "," USER("b") "]}");
-    b = messages_of("{\"messages\":[" USER("b") "," USER("a") "]}");
-    cr_expect(ne(int, memcmp(&a, &b, sizeof(a)), 0));
-    b = messages_of(
-        "{\"temperature\":1,\"messages\":[" USER("a") "," USER("b") "]}");
-    cr_expect(zero(int, memcmp(&a, &b, sizeof(a))));
     trace_clear();
+}
+
+Test(recorder, l75_a_conversation_is_its_messages_in_their_order)
+{
+    (void)in_folder("a.db");
+    cr_assert(zero(
+        int, RUN(session, .opts = OPTS(.max_rows = 0),
+                 .attempts = {
+                     {.body = "{\"messages\":[" USER("a") "," USER("b") "]}"},
+                     {.body = "{\"messages\":[" USER("b") "," USER("a") "]}"},
+                     {.body = "{\"temperature\":1,\"messages\":[" USER(
+                          "a") "," USER("b") "]}"}})));
+    expect_query(
+        "a.db", "SELECT count(DISTINCT request_tip) FROM attempt", "2");
+    expect_query(
+        "a.db", "SELECT count(DISTINCT request_hash) FROM attempt", "3");
+    expect_query("a.db", "SELECT count(*) FROM message", "4");
+}
+
+/* Known answers: of "abc" from FIPS 180-4; a message's by any SHA-256 of the
+ * lengths, in eight bytes, and the parts.
+ */
+Test(recorder, l75_hashes_are_those_of_the_standard)
+{
+    struct belay__hasher hasher;
+    struct belay__hash hash;
+    struct belay__hash again;
+
+    cr_assert(zero(int, belay__hasher_init(&hasher)));
+    for (int i = 0; i < 2; i++) {
+        cr_assert(zero(int, belay__hash_of(&hasher, slice("abc"), &hash)));
+        cr_expect(zero(
+            int, memcmp(hash.bytes,
+                     "\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde\x5d\xae"
+                     "\x22\x23\xb0\x03\x61\xa3\x96\x17\x7a\x9c\xb4\x10\xff\x61"
+                     "\xf2\x00\x15\xad",
+                     32)));
+    }
+    cr_assert(zero(int,
+        belay__hash_message(&hasher, NULL, slice("ab"), slice("c"), &hash)));
+    cr_assert(zero(int,
+        belay__hash_message(&hasher, NULL, slice("a"), slice("bc"), &again)));
+    cr_expect(ne(int, memcmp(&hash, &again, sizeof(hash)), 0));
+    belay__hasher_fini(&hasher);
+    belay__hasher_fini(&hasher);
 }
 
 /* ---- L76: what is kept of texts ---- */

@@ -44,7 +44,7 @@ struct belay_recorder_opts {
     enum belay_record_full full; /* default BELAY_RECORD_WAIT */
     uint32_t max_rows;           /* on their way; default 8192 */
     size_t max_bytes;            /* of them; default 64 MiB */
-    uint32_t batch_rows;         /* in one commit; default 128 */
+    uint32_t batch_rows;         /* in one commit; default 2048 */
     belay_duration batch_time; /* … or what came in so long; default 50 ms */
     belay_redact_fn *redact;   /* NULL, or what takes secrets out */
     void *arg;                 /* for redact */

@@ -1,0 +1,240 @@
+/* test_sink_sqlite.c - rows in an SQLite file, commit by commit: L74, L75.
+ *
+ * The sink is called as the writer's thread calls it, so that a test says what
+ * is in one transaction and what in the next.
+ */
+#include "llm/record/sink.h"
+#include "test/support/program.h"
+#include "test/support/texts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BODY "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}"
+#define REPLY "{\"choices\":[]}"
+
+static char folder[] = "/tmp/belay-sink-XXXXXX";
+static char path[64];
+static char why[BELAY__SINK_WHY_BYTES];
+static struct belay__sink *sink;
+
+static void
+open_sink(const char *name)
+{
+    const struct belay__sink_opts opts = {path, "run", BELAY_RECORD_TEXT};
+
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    cr_assert(
+        zero(int, belay__sink_sqlite->open(&opts, &sink, why)), "%s", why);
+}
+
+static void
+close_sink(void)
+{
+    belay__sink_sqlite->close(sink);
+}
+
+static void
+set_up(void)
+{
+    cr_assert(mkdtemp(folder) != NULL);
+    open_sink("a.db");
+}
+
+static void
+tear_down(void)
+{
+    char command[128];
+
+    close_sink();
+    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
+    cr_assert(zero(int, system(command)));
+    check_clean();
+}
+
+TestSuite(sink_sqlite, .init = set_up, .fini = tear_down, .timeout = 60);
+
+static struct belay_slice
+slice(const char *text)
+{
+    return (struct belay_slice){text, strlen(text)};
+}
+
+/* ---- rows by hand ---- */
+
+#define ROWS_MAX 16
+
+static struct belay__row rows[ROWS_MAX];
+static int row_count;
+
+static struct belay__row *
+row_new(enum belay__row_kind kind, const char *id)
+{
+    struct belay__row *row = &rows[row_count++];
+
+    cr_assert(le(int, row_count, ROWS_MAX));
+    *row = (struct belay__row){.kind = kind};
+    (void)snprintf(
+        row->attempt, sizeof(row->attempt), "%026ld", strtol(id, NULL, 10));
+    return row;
+}
+
+static const struct belay__row *
+start(const char *id)
+{
+    struct belay__row *row = row_new(BELAY__ROW_START, id);
+
+    row->number = 2;
+    row->started_us = 1700000000000000;
+    row->texts[BELAY__TEXT_SESSION] = slice("session");
+    row->texts[BELAY__TEXT_TURN] = slice("turn");
+    row->texts[BELAY__TEXT_ENDPOINT] = slice("http://127.0.0.1/v1");
+    row->texts[BELAY__TEXT_PROVIDER] = slice("chat");
+    row->texts[BELAY__TEXT_MODEL] = slice("m");
+    row->texts[BELAY__TEXT_BODY] = slice(BODY);
+    return row;
+}
+
+static const struct belay__row *
+end(const char *id)
+{
+    struct belay__row *row = row_new(BELAY__ROW_END, id);
+
+    row->status = BELAY__RECORD_OK;
+    row->http_status = 200;
+    row->first_byte_us = 1700000000000001;
+    row->ended_us = 1700000000000002;
+    row->cost = (struct belay_cost){{75000}, true};
+    row->billed = BELAY_LLM_BILLED_YES;
+    row->usage =
+        (struct belay_llm_usage){1, 2, 3, 4, 5, 6, 7, 8, .requests = 1};
+    row->texts[BELAY__TEXT_MODEL] = slice("m-2");
+    row->texts[BELAY__TEXT_BODY] = slice(REPLY);
+    row->texts[BELAY__TEXT_REQUEST_ID] = slice("req-1");
+    row->texts[BELAY__TEXT_END] = slice("stop");
+    return row;
+}
+
+static void
+begin(void)
+{
+    cr_assert(zero(int, belay__sink_sqlite->begin(sink, why)), "%s", why);
+}
+
+static void
+put(const struct belay__row *row)
+{
+    cr_assert(zero(int, belay__sink_sqlite->write(sink, row, why)), "%s", why);
+}
+
+static void
+commit(void)
+{
+    cr_assert(zero(int, belay__sink_sqlite->commit(sink, why)), "%s", why);
+}
+
+#define expect(sql, wanted) \
+    cr_expect(eq(str, query_text(path, (sql)), (char *)(wanted)), "%s", (sql))
+
+/* All of an attempt but its id. */
+static const char everything[] =
+    "SELECT group_concat(quote(run) || quote(turn) || quote(session) || n ||"
+    " quote(endpoint) || quote(provider) || quote(model) ||"
+    " quote(model_answered) || quote(params) || quote(request_hash) ||"
+    " quote(request_tip) || quote(reply_hash) || quote(status) ||"
+    " quote(http_status) || quote(code) || quote(message) ||"
+    " quote(request_id) || quote(billed) || quote(started_us) ||"
+    " quote(first_byte_us) || quote(ended_us) || quote(end_reason) ||"
+    " quote(in_total) || quote(in_cache_read) || quote(in_cache_write_5m) ||"
+    " quote(in_cache_write_1h) || quote(in_audio) || quote(out_total) ||"
+    " quote(out_reasoning) || quote(out_audio) || quote(cost_picodollars) ||"
+    " quote(cost_at_least)) FROM attempt";
+
+/* ---- the tests ---- */
+
+Test(sink_sqlite, l74_an_attempt_is_the_same_after_one_commit_and_after_two)
+{
+    char *once;
+
+    begin();
+    put(start("1"));
+    put(end("1"));
+    commit();
+    once = strdup(query_text(path, everything));
+    cr_expect(eq(sz, count_in(once, "req-1"), 1));
+    cr_expect(eq(sz, count_in(once, "'ok'"), 1));
+    close_sink();
+
+    open_sink("b.db");
+    begin();
+    put(start("1"));
+    commit();
+    expect("SELECT status || quote(ended_us) || quote(reply_hash) FROM attempt",
+        "in_doubtNULLNULL");
+    begin();
+    put(end("1"));
+    commit();
+    cr_expect(eq(str, query_text(path, everything), once));
+    free(once);
+}
+
+Test(sink_sqlite, l74_each_end_finds_its_start)
+{
+    begin();
+    put(start("1"));
+    commit();
+    begin();
+    put(start("2"));
+    put(start("3"));
+    put(end("1"));
+    put(start("4"));
+    put(end("4"));
+    put(end("2"));
+    commit();
+    expect("SELECT group_concat(id || status, ' ') FROM (SELECT"
+           " ltrim(id, '0') AS id, status FROM attempt ORDER BY id)",
+        "1ok 2ok 3in_doubt 4ok");
+}
+
+Test(sink_sqlite, nothing_of_a_transaction_that_fails_is_taken_for_stored)
+{
+    begin();
+    put(start("1"));
+    put(start("1")); /* an id that is there already */
+    cr_assert(eq(int, belay__sink_sqlite->commit(sink, why), BELAY_EIO));
+    belay__sink_sqlite->rollback(sink);
+    expect("SELECT count(*) FROM attempt", "0");
+    begin();
+    put(start("2"));
+    put(end("2"));
+    commit();
+    expect(
+        "SELECT count(*) FROM attempt JOIN message ON hash = request_tip", "1");
+}
+
+Test(sink_sqlite, l75_what_another_has_taken_out_is_stored_again)
+{
+    begin();
+    put(start("1"));
+    commit();
+    expect("DELETE FROM attempt", "");
+    expect("DELETE FROM message", "");
+    begin();
+    put(start("2"));
+    commit();
+    expect(
+        "SELECT count(*) FROM attempt JOIN message ON hash = request_tip", "1");
+}
+
+Test(sink_sqlite, l75_a_message_that_is_known_is_not_written_again)
+{
+    begin();
+    put(start("1"));
+    commit();
+    begin();
+    put(start("2"));
+    put(start("3"));
+    commit();
+    expect("SELECT count(*) FROM message", "1");
+    expect("SELECT count(DISTINCT request_tip) || count(*) FROM attempt", "13");
+}
