@@ -107,7 +107,11 @@ jsonl_open(
     jsonl->sink.kind = &belay__sink_jsonl;
     jsonl->opts = *opts;
     belay__buffer_init(&jsonl->lines, jsonl->memory, BATCH_MAX);
-    code = belay__hasher_init(&jsonl->hasher);
+    if (opts->text == BELAY_RECORD_HASHES) {
+        code = belay__hasher_init(&jsonl->hasher);
+    } else {
+        code = 0;
+    }
     if (code < 0) {
         goto free_memory;
     }
@@ -136,26 +140,33 @@ free_sink:
 
 /* ---- lines ---- */
 
+/* A key as it stands in the line: none of ours needs escaping. */
+#define KEY(name)                        \
+    (struct belay_slice)                 \
+    {                                    \
+        "\"" name "\"", sizeof(name) + 1 \
+    }
+
 static void
-key_text(
-    struct belay__json_writer *line, const char *key, struct belay_slice text)
+key_text(struct belay__json_writer *line, struct belay_slice key,
+    struct belay_slice text)
 {
     if (text.len > 0) {
-        belay__json_key(line, key);
+        belay__json_raw_key(line, key);
         belay__json_string(line, text);
     }
 }
 
 static void
-key_int(struct belay__json_writer *line, const char *key, int64_t value)
+key_int(struct belay__json_writer *line, struct belay_slice key, int64_t value)
 {
-    belay__json_key(line, key);
+    belay__json_raw_key(line, key);
     belay__json_int(line, value);
 }
 
 static int
-key_hash(struct belay__json_writer *line, struct jsonl *jsonl, const char *key,
-    struct belay_slice bytes)
+key_hash(struct belay__json_writer *line, struct jsonl *jsonl,
+    struct belay_slice key, struct belay_slice bytes)
 {
     static const char digits[] = "0123456789abcdef";
     char text[2 * BELAY__HASH_BYTES + 1] = "";
@@ -169,7 +180,7 @@ key_hash(struct belay__json_writer *line, struct jsonl *jsonl, const char *key,
         text[2 * i] = digits[hash.bytes[i] >> 4];
         text[2 * i + 1] = digits[hash.bytes[i] & 15];
     }
-    belay__json_key(line, key);
+    belay__json_raw_key(line, key);
     belay__json_text(line, text);
     return 0;
 }
@@ -183,13 +194,13 @@ key_body(struct belay__json_writer *line, struct jsonl *jsonl,
         return 0;
     }
     if (jsonl->opts.text == BELAY_RECORD_HASHES) {
-        return key_hash(line, jsonl, "body_sha256", body);
+        return key_hash(line, jsonl, KEY("body_sha256"), body);
     }
     if (checked || belay__json_check(body, NULL, NULL) == 0) {
-        belay__json_key(line, "body");
+        belay__json_raw_key(line, KEY("body"));
         belay__json_raw_line(line, body);
     } else {
-        key_text(line, "body", body);
+        key_text(line, KEY("body"), body);
     }
     return 0;
 }
@@ -198,14 +209,14 @@ static int
 write_start(struct belay__json_writer *line, struct jsonl *jsonl,
     const struct belay__row *row)
 {
-    key_text(line, "session", row->texts[BELAY__TEXT_SESSION]);
-    key_text(line, "turn", row->texts[BELAY__TEXT_TURN]);
-    key_text(line, "parent_turn", row->texts[BELAY__TEXT_PARENT_TURN]);
-    key_int(line, "number", row->number);
-    key_text(line, "endpoint", row->texts[BELAY__TEXT_ENDPOINT]);
-    key_text(line, "provider", row->texts[BELAY__TEXT_PROVIDER]);
-    key_text(line, "model", row->texts[BELAY__TEXT_MODEL]);
-    key_int(line, "started_us", row->started_us);
+    key_text(line, KEY("session"), row->texts[BELAY__TEXT_SESSION]);
+    key_text(line, KEY("turn"), row->texts[BELAY__TEXT_TURN]);
+    key_text(line, KEY("parent_turn"), row->texts[BELAY__TEXT_PARENT_TURN]);
+    key_int(line, KEY("number"), row->number);
+    key_text(line, KEY("endpoint"), row->texts[BELAY__TEXT_ENDPOINT]);
+    key_text(line, KEY("provider"), row->texts[BELAY__TEXT_PROVIDER]);
+    key_text(line, KEY("model"), row->texts[BELAY__TEXT_MODEL]);
+    key_int(line, KEY("started_us"), row->started_us);
     return key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
 }
 
@@ -214,23 +225,23 @@ write_usage(
     struct belay__json_writer *line, const struct belay_llm_usage *usage)
 {
     const struct {
-        const char *key;
+        struct belay_slice key;
         int64_t count;
     } counts[] = {
-        {"in_total", usage->in_total},
-        {"in_cache_read", usage->in_cache_read},
-        {"in_cache_write_5m", usage->in_cache_write_5m},
-        {"in_cache_write_1h", usage->in_cache_write_1h},
-        {"in_audio", usage->in_audio},
-        {"out_total", usage->out_total},
-        {"out_reasoning", usage->out_reasoning},
-        {"out_audio", usage->out_audio},
+        {KEY("in_total"), usage->in_total},
+        {KEY("in_cache_read"), usage->in_cache_read},
+        {KEY("in_cache_write_5m"), usage->in_cache_write_5m},
+        {KEY("in_cache_write_1h"), usage->in_cache_write_1h},
+        {KEY("in_audio"), usage->in_audio},
+        {KEY("out_total"), usage->out_total},
+        {KEY("out_reasoning"), usage->out_reasoning},
+        {KEY("out_audio"), usage->out_audio},
     };
 
     if (usage->in_total < 0 && usage->out_total < 0) {
         return;
     }
-    belay__json_key(line, "usage");
+    belay__json_raw_key(line, KEY("usage"));
     belay__json_open_object(line);
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         if (counts[i].count >= 0) {
@@ -244,27 +255,27 @@ static int
 write_end(struct belay__json_writer *line, struct jsonl *jsonl,
     const struct belay__row *row)
 {
-    belay__json_key(line, "status");
+    belay__json_raw_key(line, KEY("status"));
     belay__json_text(line, belay__record_status_name(row->status));
     if (row->http_status > 0) {
-        key_int(line, "http_status", row->http_status);
+        key_int(line, KEY("http_status"), row->http_status);
     }
     if (row->code < 0) {
-        belay__json_key(line, "code");
+        belay__json_raw_key(line, KEY("code"));
         belay__json_text(line, belay_code_name(row->code));
     }
-    key_text(line, "model", row->texts[BELAY__TEXT_MODEL]);
-    key_text(line, "request_id", row->texts[BELAY__TEXT_REQUEST_ID]);
-    key_text(line, "message", row->texts[BELAY__TEXT_MESSAGE]);
-    key_text(line, "end", row->texts[BELAY__TEXT_END]);
+    key_text(line, KEY("model"), row->texts[BELAY__TEXT_MODEL]);
+    key_text(line, KEY("request_id"), row->texts[BELAY__TEXT_REQUEST_ID]);
+    key_text(line, KEY("message"), row->texts[BELAY__TEXT_MESSAGE]);
+    key_text(line, KEY("end"), row->texts[BELAY__TEXT_END]);
     if (row->first_byte_us > 0) {
-        key_int(line, "first_byte_us", row->first_byte_us);
+        key_int(line, KEY("first_byte_us"), row->first_byte_us);
     }
-    key_int(line, "ended_us", row->ended_us);
+    key_int(line, KEY("ended_us"), row->ended_us);
     write_usage(line, &row->usage);
-    key_int(line, "cost_picodollars", row->cost.amount.pico);
+    key_int(line, KEY("cost_picodollars"), row->cost.amount.pico);
     if (row->cost.at_least) {
-        belay__json_key(line, "cost_at_least");
+        belay__json_raw_key(line, KEY("cost_at_least"));
         belay__json_bool(line, true);
     }
     return key_body(line, jsonl, row->texts[BELAY__TEXT_BODY], row->checked);
@@ -279,11 +290,11 @@ jsonl_write(struct belay__sink *sink, const struct belay__row *row, char *why)
 
     belay__json_begin(&line, &jsonl->lines);
     belay__json_open_object(&line);
-    belay__json_key(&line, "row");
+    belay__json_raw_key(&line, KEY("row"));
     belay__json_text(&line, row->kind == BELAY__ROW_START ? "start" : "end");
-    belay__json_key(&line, "run");
+    belay__json_raw_key(&line, KEY("run"));
     belay__json_text(&line, jsonl->opts.run);
-    belay__json_key(&line, "attempt");
+    belay__json_raw_key(&line, KEY("attempt"));
     belay__json_text(&line, row->attempt);
     code = row->kind == BELAY__ROW_START ? write_start(&line, jsonl, row)
                                          : write_end(&line, jsonl, row);
