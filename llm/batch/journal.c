@@ -8,9 +8,6 @@
 #include "llm/batch/scan.h"
 #include "llm/batch/state.h"
 
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -47,42 +44,66 @@ belay__batch_state_flush(struct belay__batch_state *state)
         code = write_all(state->fd, state->journal.data, state->journal.len);
     }
     belay__buffer_clear(&state->journal);
-    return code;
+    state->committed = state->noted;
+    if (code < 0 && state->lost == 0) {
+        state->lost = code;
+    }
+    return state->lost;
 }
 
-/* The line number and what follows it, without zeroes at the end. */
+/* In front of `end`: two records a line are not worth a printf each. */
+static char *
+put_number(char *end, uint64_t number)
+{
+    do {
+        *--end = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return end;
+}
+
+/* The line number and what follows it, without zeroes at the end. None is
+ * negative.
+ */
 static int
 add_record(
     struct belay__batch_state *state, char kind, const int64_t numbers[NUMBERS])
 {
     char record[RECORD_MAX];
+    char *end = record + sizeof(record);
+    char *at = end;
     size_t count = NUMBERS;
-    int len = 1;
 
-    record[0] = kind;
     while (count > 1 && numbers[count - 1] == 0) {
         count--;
     }
-    for (size_t i = 0; i < count; i++) {
-        len += snprintf(record + len, sizeof(record) - (size_t)len, " %" PRId64,
-            numbers[i]);
+    *--at = '\n';
+    while (count > 0) {
+        at = put_number(at, (uint64_t)numbers[--count]);
+        *--at = ' ';
     }
-    record[len++] = '\n';
-    return belay__buffer_append(&state->journal, record, (size_t)len);
+    *--at = kind;
+    return belay__buffer_append(&state->journal, at, (size_t)(end - at));
 }
 
 int
 belay__batch_state_sent(struct belay__batch_state *state, uint64_t line,
-    uint32_t attempt, int64_t reserved)
+    uint32_t attempt, int64_t reserved, uint64_t *ret_mark)
 {
     const int64_t numbers[NUMBERS] = {(int64_t)line, attempt, reserved};
-    int code;
+    const int code = state->fd < 0 ? 0 : add_record(state, 's', numbers);
 
-    if (state->fd < 0) {
-        return 0;
+    if (code == 0) {
+        *ret_mark = ++state->noted;
     }
-    code = add_record(state, 's', numbers);
-    return code == 0 ? belay__batch_state_flush(state) : code;
+    return code;
+}
+
+int
+belay__batch_state_commit(struct belay__batch_state *state, uint64_t mark)
+{
+    return mark > state->committed ? belay__batch_state_flush(state)
+                                   : state->lost;
 }
 
 void

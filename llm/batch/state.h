@@ -47,6 +47,9 @@ struct belay__batch_state {
     int64_t spent;      /* by earlier runs, in picodollars */
     int64_t uncertain;  /* … that servers may have charged besides */
     struct belay__buffer journal; /* records not yet written */
+    uint64_t noted;     /* how many lines were announced, in this run … */
+    uint64_t committed; /* … and of how many that was written */
+    int lost; /* why a record could not be written: the first code, or 0 */
 };
 
 struct belay__batch_state_opts {
@@ -115,12 +118,17 @@ struct belay__batch_bill {
     int64_t uncertain;
 };
 
-/* The line is about to be sent: written before the call returns, so that it
- * outlives the process (not the loss of power). Attempts count from 0. Errors:
- * BELAY_ENOMEM, codes of the system; it must not be sent then.
+/* The line is about to be sent, after a commit up to this mark. Attempts count
+ * from 0. Errors: BELAY_ENOMEM; it must not be sent then.
  */
 int belay__batch_state_sent(struct belay__batch_state *state, uint64_t line,
-    uint32_t attempt, int64_t reserved);
+    uint32_t attempt, int64_t reserved, uint64_t *ret_mark);
+
+/* Sees to it that the record of the mark outlives the process (not the loss of
+ * power). All that wait are written with it: for many lines one write may do.
+ * Errors: those of belay__batch_state_flush(); no line may be sent then.
+ */
+int belay__batch_state_commit(struct belay__batch_state *state, uint64_t mark);
 
 /* The following are written with the next record: should they be lost, a file
  * still tells that a line is done, and what was reserved counts as uncertain.
@@ -142,7 +150,10 @@ void belay__batch_state_done(struct belay__batch_state *state, uint64_t line,
 /* It has failed, and its error line is about to be moved away. */
 int belay__batch_state_again(struct belay__batch_state *state, uint64_t line);
 
-/* Writes the records that wait. Errors: codes of the system; they are lost. */
+/* Writes the records that wait, in one write(2). Errors: codes of the system;
+ * the records are lost, and since they may have been anybody's, this and every
+ * later call fails: nothing more may be sent.
+ */
 int belay__batch_state_flush(struct belay__batch_state *state);
 
 /* Digits at *at, which is moved behind them. False: there are none, they begin

@@ -43,15 +43,9 @@ drop_item(struct belay__batch_worker *worker)
     belay_event_set(&batch->moved);
 }
 
-/* In the journal first: a line that is sent is never forgotten. */
 static bool
-note_sent(struct belay__batch_worker *worker)
+has_noted(struct belay__batch *batch, int code)
 {
-    struct belay__batch *batch = worker->batch;
-    const struct belay__item *item = worker->item;
-    const int code = belay__batch_state_sent(
-        &batch->state, item->ref.number, item->attempts, item->bill.reserved);
-
     if (code < 0) {
         belay__batch_stop(batch,
             code == BELAY_ENOMEM ? BELAY__BATCH_NO_MEMORY
@@ -59,6 +53,46 @@ note_sent(struct belay__batch_worker *worker)
             code, batch->opts.output_path);
     }
     return code == 0;
+}
+
+/* For the journal: a line that is sent is never forgotten. */
+static bool
+note_sent(struct belay__batch_worker *worker, uint64_t *ret_mark)
+{
+    struct belay__batch *batch = worker->batch;
+    const struct belay__item *item = worker->item;
+
+    return has_noted(
+        batch, belay__batch_state_sent(&batch->state, item->ref.number,
+                   item->attempts, item->bill.reserved, ret_mark));
+}
+
+/* Now it is in the file, by whichever worker came first. */
+static bool
+commit_note(struct belay__batch *batch, uint64_t mark)
+{
+    return has_noted(batch, belay__batch_state_commit(&batch->state, mark));
+}
+
+/* The line is not sent, although that may have been noted. */
+static void
+stay(struct belay__batch_worker *worker, bool noted)
+{
+    struct belay__batch *batch = worker->batch;
+    struct belay__item *item = worker->item;
+    const struct belay__batch_bill bill = {.reserved = item->bill.reserved};
+
+    if (noted && batch->state.lost == 0) {
+        /* A note that may be lost is not taken back: what it reserved would
+         * be taken from others. */
+        belay__batch_state_attempt(&batch->state, item->ref.number, &bill);
+    }
+    if (noted && item->attempts == 0 && !item->charged) {
+        belay__batch_state_unsent(&batch->state, item->ref.number);
+    }
+    belay__rate_settle(&worker->use, BELAY__RATE_REJECTED, NULL);
+    give_back(worker);
+    drop_item(worker);
 }
 
 static void
@@ -357,6 +391,8 @@ free_reply(struct belay__batch_worker *worker)
  */
 struct work {
     struct belay__batch_worker *worker;
+    bool noted;    /* the journal says, or will say, that the line is sent */
+    uint64_t mark; /* of that */
 };
 
 BELAY_ASYNC(work)
@@ -372,15 +408,17 @@ BELAY_ASYNC(work)
             belay__rate_take(task, &worker->item->model->rate, &worker->use));
         worker->item->model->rate_busy = false;
         if (belay_result(task)->cancelled) {
-            give_back(worker);
+            stay(worker, false);
             return belay_pass(task);
         }
     }
-    if (batch->stopping || !note_sent(worker)) {
-        belay__rate_settle(&worker->use, BELAY__RATE_REJECTED, NULL);
-        give_back(worker);
-        drop_item(worker);
-        BELAY_RETURN(NULL);
+    self->noted = !batch->stopping && note_sent(worker, &self->mark);
+    /* Others that are about to send note that meanwhile: one write for all. */
+    BELAY_TRY(belay_checkpoint(task));
+    if (belay_result(task)->cancelled || batch->stopping || !self->noted
+        || !commit_note(batch, self->mark)) {
+        stay(worker, self->noted);
+        return belay_pass(task);
     }
     begin_attempt(worker);
     belay__schedule(batch); /* another may wait for the rate now */

@@ -62,14 +62,24 @@ open_state(void)
     return belay__batch_state_open(&state, memory, &opts, why);
 }
 
+/* Line number `line` may be sent. */
+static int
+note_sent(uint64_t line)
+{
+    uint64_t mark = 0;
+    const int code = belay__batch_state_sent(&state, line, 0, 0, &mark);
+
+    return code == 0 ? belay__batch_state_commit(&state, mark) : code;
+}
+
 /* A run that begins, writes line 1 and has line 2 in flight. */
 static void
 begin_run(void)
 {
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_assert(eq(int, belay__batch_state_begin(&state, why), 0), "%s", why);
-    cr_assert(eq(int, belay__batch_state_sent(&state, 1, 0, 0), 0));
-    cr_assert(eq(int, belay__batch_state_sent(&state, 2, 0, 0), 0));
+    cr_assert(eq(int, note_sent(1), 0));
+    cr_assert(eq(int, note_sent(2), 0));
     test_file_add_line("out", state.job, 1);
     belay__batch_state_done(&state, 1, &free_of_charge);
 }
@@ -230,7 +240,7 @@ Test(batch_state, b12_a_second_run_is_refused_and_changes_nothing)
         belay__batch_state_close(&second);
         cr_expect(eq(str, test_file_read("out.state"), before));
     }
-    cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
+    cr_expect(eq(int, note_sent(3), 0));
 }
 
 Test(batch_state, b12_an_output_without_a_state_is_refused)
@@ -403,7 +413,7 @@ Test(batch_state, b15_a_record_is_in_the_file_before_the_line_is_sent)
     begin_run();
     cr_expect(ne(ptr, strstr(test_file_read("out.state"), "\ns 2\n"), NULL));
     cr_expect(eq(ptr, strstr(test_file_read("out.state"), "d 1"), NULL));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
+    cr_expect(eq(int, note_sent(3), 0));
     cr_expect(
         ne(ptr, strstr(test_file_read("out.state"), "\nd 1\ns 3\n"), NULL));
 }
@@ -414,7 +424,7 @@ Test(batch_state, b15_a_line_that_was_taken_back_is_not_in_doubt)
     belay__batch_state_unsent(&state, 2);
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(u64, state.in_doubt.count, 0));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 2, 0, 0), 0));
+    cr_expect(eq(int, note_sent(2), 0));
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(u64, state.in_doubt.count, 1), "sent again after that");
 }
@@ -429,11 +439,54 @@ Test(batch_state, b15_a_torn_record_does_not_spoil_the_next)
         test_file_append("out.state", tails[i], strlen(tails[i]) + (i == 4));
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(eq(u64, state.in_doubt.count, 1 + (i > 0)), "%zu", i);
-        cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
+        cr_expect(eq(int, note_sent(3), 0));
     }
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(u64, state.in_doubt.count, 2));
     cr_expect(belay__line_set_has(&state.in_doubt, 3));
+}
+
+Test(batch_state, b15_one_write_does_for_all_lines_that_are_about_to_be_sent)
+{
+    uint64_t marks[4];
+
+    begin_run();
+    for (uint64_t i = 0; i < 3; i++) {
+        cr_expect(eq(
+            int, belay__batch_state_sent(&state, 3 + i, 2, 70, &marks[i]), 0));
+    }
+    cr_expect(eq(ptr, strstr(test_file_read("out.state"), "s 3"), NULL));
+    cr_expect(eq(int, belay__batch_state_commit(&state, marks[1]), 0));
+    cr_expect(ne(ptr,
+        strstr(test_file_read("out.state"), "\ns 3 2 70\ns 4 2 70\ns 5 2 70\n"),
+        NULL));
+    cr_expect(eq(int, belay__batch_state_sent(&state, 6, 0, 0, &marks[3]), 0));
+    cr_expect(eq(int, belay__batch_state_commit(&state, marks[2]), 0));
+    cr_expect(eq(ptr, strstr(test_file_read("out.state"), "s 6"), NULL),
+        "another's record can wait for whom it concerns");
+    cr_expect(eq(int, belay__batch_state_commit(&state, marks[3]), 0));
+    cr_expect(ne(ptr, strstr(test_file_read("out.state"), "\ns 6\n"), NULL));
+}
+
+Test(batch_state, b15_numbers_of_any_size_come_back)
+{
+    const struct belay__batch_bill bill = {INT64_MAX, INT64_MAX - 1, 10};
+
+    uint64_t mark;
+
+    begin_run();
+    cr_expect(eq(int,
+        belay__batch_state_sent(&state, 3, UINT32_MAX, INT64_MAX, &mark), 0));
+    belay__batch_state_done(&state, 3, &bill);
+    cr_expect(eq(int, belay__batch_state_flush(&state), 0));
+    cr_expect(ne(ptr,
+        strstr(test_file_read("out.state"),
+            "\ns 3 4294967295 9223372036854775807\n"
+            "d 3 9223372036854775807 9223372036854775806 10\n"),
+        NULL));
+    cr_assert(eq(int, open_state(), 0), "%s", why);
+    cr_expect(eq(i64, state.spent, INT64_MAX - 1));
+    cr_expect(eq(i64, state.uncertain, 10));
 }
 
 static int
@@ -455,16 +508,29 @@ Test(batch_state, b15_without_room_nothing_may_be_sent)
         begin_run();
         size = test_file_size("out.state");
         cr_assert(eq(int, limit_size(size + room), 0));
-        cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), -EFBIG));
+        cr_expect(eq(int, note_sent(3), -EFBIG));
         belay__batch_state_close(&state);
         cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(not(belay__line_set_has(&state.in_doubt, 3)));
-        cr_expect(eq(int, belay__batch_state_sent(&state, 3, 0, 0), 0));
+        cr_expect(eq(int, note_sent(3), 0));
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(belay__line_set_has(&state.in_doubt, 3), "%zu", room);
         belay__batch_state_close(&state);
     }
+}
+
+/* The records that were lost may have been those of others. */
+Test(batch_state, b15_after_a_write_that_failed_nothing_may_be_sent)
+{
+    begin_run();
+    cr_assert(eq(int, limit_size(test_file_size("out.state")), 0));
+    cr_expect(eq(int, note_sent(3), -EFBIG));
+    cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
+    cr_expect(eq(int, note_sent(4), -EFBIG));
+    cr_expect(eq(int, belay__batch_state_flush(&state), -EFBIG));
+    cr_assert(eq(int, open_state(), 0), "%s", why);
+    cr_expect(eq(int, note_sent(4), 0), "it ends with the run");
 }
 
 Test(batch_state, b12_without_room_for_the_header_nothing_begins)
@@ -482,7 +548,7 @@ Test(batch_state, b11_a_state_of_no_file_takes_everything)
     cr_expect(eq(int, belay__batch_state_none(&state, memory), 0));
     cr_expect(eq(int, belay__batch_state_begin(&state, why), 0));
     cr_expect(eq(sz, strlen(state.job), 16));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 1, 0, 0), 0));
+    cr_expect(eq(int, note_sent(1), 0));
     belay__batch_state_done(&state, 1, &free_of_charge);
     belay__batch_state_unsent(&state, 1);
     cr_expect(eq(sz, state.journal.len, 0));
@@ -525,7 +591,7 @@ Test(batch_state, b12_every_allocation_may_fail)
         test_alloc_fail_at(k);
         code = open_state();
         code = code == 0 ? belay__batch_state_begin(&state, why) : code;
-        code = code == 0 ? belay__batch_state_sent(&state, 1, 0, 0) : code;
+        code = code == 0 ? note_sent(1) : code;
         if (test_alloc_failures() == 0) {
             break;
         }
