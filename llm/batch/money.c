@@ -53,6 +53,15 @@ tier_of(const struct belay__item *item, const belay_llm_reply *reply)
     return tier;
 }
 
+void
+belay__batch_weigh(struct belay__item *item)
+{
+    if (!item->estimated) {
+        item->size.by_bytes = belay__estimate_bytes(item->body);
+        item->estimated = true;
+    }
+}
+
 int
 belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
 {
@@ -66,8 +75,12 @@ belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
         .default_output_cap = batch->opts.default_output_cap,
     };
     struct belay_amount most = {.requests = 0};
-    const int code = belay__reserve_most(&rules, &item->size, &most);
+    int code;
 
+    if (batch->opts.reserve_expected) {
+        belay__batch_weigh(item);
+    }
+    code = belay__reserve_most(&rules, &item->size, &most);
     item->bill.reserved = most.cost.pico;
     if (batch->budget == NULL) {
         return 0;
@@ -142,7 +155,7 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         bill.uncertain = bill.reserved;
         belay_budget_doubt(&item->reservation);
     }
-    if (usage != NULL && usage->in_total > 0) {
+    if (item->estimated && usage != NULL && usage->in_total > 0) {
         belay__estimate_learn(
             &item->model->estimator, item->size.by_bytes, usage->in_total);
     }

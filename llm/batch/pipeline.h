@@ -128,6 +128,10 @@ int belay__batch_start_sampler(struct belay__batch *batch);
 
 /* ---- money.c ---- */
 
+/* Estimates the tokens of the item's input, unless that is done: it reads all
+ * of it, and is needed only where there is a rate or a budget of estimates.
+ */
+void belay__batch_weigh(struct belay__item *item);
 /* Room for the next attempt of the item. Errors: BELAY_EAGAIN not now;
  * BELAY_EBUDGET not at all; BELAY_ENOCAP, BELAY_ENOPRICE nobody can tell how
  * much it may cost. Nothing is held then.

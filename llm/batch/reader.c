@@ -48,7 +48,6 @@ item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
     memcpy(text, body.data, body.len);
     item->body = (struct belay_slice){text, body.len};
     belay__request_measure(item->body, &item->size);
-    item->size.by_bytes = belay__estimate_bytes(item->body);
     item->size.no_output = belay__batch_is_without_output(path);
     return item;
 }

@@ -129,13 +129,14 @@ has_rate(const struct belay__rate *rate)
 
 /* What the attempt is expected to take; its end tells what it was. */
 static struct belay__rate_use
-expected_use(const struct belay__item *item)
+expected_use(struct belay__item *item)
 {
     const struct belay__model_stats *stats = &item->model->stats;
-    int64_t in =
-        belay__estimate_mean(&item->model->estimator, item->size.by_bytes);
     int64_t out = item->size.no_output ? 0 : OUTPUT_GUESS;
+    int64_t in;
 
+    belay__batch_weigh(item);
+    in = belay__estimate_mean(&item->model->estimator, item->size.by_bytes);
     if (stats->ok > 0) {
         out = (int64_t)(stats->tokens_out / stats->ok);
     } else if (item->size.output_cap >= 0 && item->size.output_cap < out) {
@@ -323,6 +324,15 @@ write_result(struct belay__batch_worker *worker,
         &batch->stats->latency_us, (uint64_t)(now - item->first_ns) / 1000);
 }
 
+/* What was read as a completion was checked for that. */
+static bool
+is_json(belay_llm_reply *reply)
+{
+    return (is_success(belay_llm_reply_status(reply))
+               && belay_llm_reply_parse(reply) == 0)
+           || belay__json_check(belay_llm_reply_body(reply), NULL, NULL) == 0;
+}
+
 /* The answer, or that there is none, has been told to whoever wants to know:
  * now the line has its result, or is tried again.
  */
@@ -342,9 +352,7 @@ end_attempt(
                                      ? BELAY_LLM_BILLED_NO
                                      : BELAY_LLM_BILLED_UNKNOWN;
     }
-    json = worker->reply != NULL
-           && belay__json_check(belay_llm_reply_body(worker->reply), NULL, NULL)
-                  == 0;
+    json = worker->reply != NULL && is_json(worker->reply);
     item->charged |= worker->attempt.billed != BELAY_LLM_BILLED_NO;
     settle_rate(worker);
     bill =
