@@ -126,6 +126,9 @@ belay_with(
         return belay__not_entered(task, enter);
     }
     task->runtime->staged->u.after = after;
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_entering(task, task->runtime->staged);
+    }
     task->top->step = body; /* not before it is entered, or never */
     task->top->resume.line = 0;
     return belay__next(BELAY__HOW_CALL);

@@ -203,6 +203,43 @@ Test(observe, the_outcome_is_the_body_s_the_result_what_the_exit_made_of_it)
         "-suppressing EPIPE>ok 5/0");
 }
 
+struct by_hand {
+    int unused;
+};
+
+static belay_next
+by_hand_body(belay_task *task, void *self)
+{
+    (void)self;
+    trace("body");
+    return belay_leave(task);
+}
+
+static belay_next
+by_hand_after(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
+
+static belay_next
+by_hand_step(belay_task *task, void *self)
+{
+    (void)self;
+    attach(task, NULL, NULL, NULL);
+    return belay_with(task, BELAY_ENTER(slow, .enter_ms = 5), by_hand_body,
+        by_hand_after);
+}
+
+static const belay_function by_hand = {
+    "by_hand", NULL, sizeof(struct by_hand), by_hand_step, 0};
+
+Test(observe, a_block_that_is_opened_by_hand_is_told_as_any)
+{
+    cr_expect(eq(int, RUN(by_hand, .unused = 0), 0));
+    expect_trace("+slow 5; body; -slow ok>ok 0/0");
+}
+
 /* ---- cancels ---- */
 
 struct times_out {
