@@ -142,7 +142,24 @@ class Blocks:
     do_watch = do_null = do_defer = do_closing = do_block
 
     def open(self, task, s):
-        return (yield from getattr(self, "open_" + s["op"])(task, s))
+        span = self.opening(task, s["id"])
+        try:
+            leave = yield from getattr(self, "open_" + s["op"])(task, s)
+        except Failure as failure:
+            self.not_entered(span, task, s["id"], failure)
+            raise
+        self.entered(span, task, s["id"])
+        return self.observed(span, s["id"], leave)
+
+    def observed(self, span, ident, leave):
+        def leave_observed(task, outcome):
+            self.leaving(span, task, ident, outcome)
+            result = yield from leave(task, outcome)
+            self.gone(span, task, ident, result)
+            return result
+
+        leave_observed.span = span
+        return leave_observed
 
     # -- cancel scopes
 
@@ -219,11 +236,12 @@ class Blocks:
 
         def leave(task, outcome):
             if outcome is not None and not outcome.cancelled:  # S47
-                group.failures.append(outcome.error)
+                self.group_failure(group, task, outcome)
                 scope.cancel(self.now, PARENT, task)
                 self.refresh()
             group.join = Wait(aborts=False, checked=False)
             if group.alive > 0:
+                self.joining(group)
                 yield group.join
             group.finished = True
             absorbed = self.absorbs(scope, outcome)
@@ -483,7 +501,10 @@ class Blocks:
         if stack is not None:
             code = STATE if stack.closed else 0
         if code == 0:
-            stack.entries.append(Entry(self.class_leave(s), s["id"]))
+            span = self.opening(task, s["id"])
+            self.entered(span, task, s["id"])
+            stack.entries.append(Entry(
+                self.observed(span, s["id"], self.class_leave(s)), s["id"]))
         self.say(task, "push", s["id"], code)
         yield from ()
 
@@ -503,6 +524,7 @@ class Blocks:
             for entry in list(stack.entries):
                 if entry.ident == s["entry"] != 0:
                     stack.entries.remove(entry)
+                    self.forgotten(entry.leave.span, task, s["entry"])
                     code = 0
         self.say(task, "forget", s["id"], code)
         yield from ()

@@ -257,6 +257,7 @@ open_block(belay_task *task, struct frame *self, struct op *op)
         abort();
     }
     self->open[self->depth] = op - ops;
+    watch_opening(belay_task_name(task), op->args[0]);
     return belay_with(task, enter_op(task, op), in_block, behinds[self->depth]);
 }
 
@@ -300,6 +301,7 @@ stack_put(belay_task *task, const int64_t *args)
     const int64_t id = opener->args[0];
 
     entry_stacks[id] = stacks[args[2]];
+    watch_opening(belay_task_name(task), id);
     return belay_stack_enter(task, stacks[args[2]], enter_op(task, opener),
         opener->kind == OP_CLASS ? &entries[id] : NULL);
 }
@@ -363,6 +365,7 @@ start(belay_task *task, const struct frame *self, const struct op *op)
             BELAY_SPAWN_OPTS(.name = names[args[4]], .task = &tasks[args[4]]),
             NULL);
     case OP_HOLD:
+        watch_opening(names[args[5]], ops[args[3]].args[0]);
         return belay_hold_open(task, groups[args[2]],
             enter_op(task, &ops[args[3]]), names[args[5]], &holds[args[4]]);
     case OP_SHUT:
@@ -539,6 +542,7 @@ run_program(const struct header *header)
     struct belay_result result = {0};
 
     things_init((uint32_t)header->permits, (uint32_t)header->tokens);
+    watch_init();
     capacity = (size_t)header->capacity;
     (void)belay_run(&child, &root,
         BELAY_RUNTIME_OPTS(.clock = clock,

@@ -26,6 +26,7 @@
 #define LIMITERS 2
 #define CHANNELS 2
 #define VARS 3
+#define OBSERVERS 2
 #define CELLS 3
 
 /* In the order of language.py, which tells the arguments of each. */
@@ -76,6 +77,7 @@ enum kind {
     OP_FORGET,
     OP_DEFER_ON,
     OP_STATS,
+    OP_OBSERVE,
     OP_MARK, /* the first that opens a block */
     OP_SCOPE,
     OP_GROUP,
@@ -173,6 +175,14 @@ belay_next condition_wait_for(belay_task *task, const struct op *op);
 void condition_waited(const belay_task *task);
 void condition_notify(belay_task *task, const int64_t *args);
 
+/* ---- observers (watch.c) ---- */
+
+void watch_init(void);
+/* Attaches an observer, or detaches it. */
+void watch(belay_task *task, const int64_t *args);
+/* What the task of this name opens next. */
+void watch_opening(const char *task_name, int64_t id);
+
 /* ---- plain.c ---- */
 
 /* An operation that completes at once. */
@@ -194,6 +204,7 @@ void deferred(void *args);
 /* ---- the log (log.c) ---- */
 
 int64_t now_ms(const belay_task *task);
+int64_t time_of(belay_time when); /* in ms, as in the log */
 belay_duration span_of(int64_t ms);
 void put_result(const struct belay_result *result);
 /* The beginning of a line. */

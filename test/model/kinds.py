@@ -8,6 +8,7 @@ CHANNELS = 2
 VARS = 3
 MONITORS = 2  # the first locks, which have conditions
 LOCKS = 4
+OBSERVERS = 2
 CONDITIONS = 3  # of locks 0, 0, 1; as in interpret.h
 DEPTH = 7
 
@@ -118,6 +119,11 @@ class Kinds:
 
     def make_stats(self, s, _):
         s.update(slot=self.few(LOCKS))
+
+    def make_observe(self, s, _):
+        """kinds: scopes, tasks, groups added up, as in observe.h."""
+        s.update(slot=self.few(OBSERVERS),
+                 kinds=self.random.choice((1, 2, 8, 11, 11, 11)))
 
     # -- cancel scopes
 

@@ -65,6 +65,7 @@ FIELDS = {
     "forget": "id entry",
     "defer_on": "id slot",
     "stats": "id slot",
+    "observe": "id slot kinds",
     # blocks
     "mark": "id - kind slot",
     "scope": "id - slot timeout flags grace",

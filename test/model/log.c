@@ -56,9 +56,15 @@ put_result(const struct belay_result *result)
 }
 
 int64_t
+time_of(belay_time when)
+{
+    return when.ns / NS_PER_MS - 1000;
+}
+
+int64_t
 now_ms(const belay_task *task)
 {
-    return belay_now(task).ns / NS_PER_MS - 1000;
+    return time_of(belay_now(task));
 }
 
 belay_duration

@@ -18,7 +18,7 @@ NESTING = BLOCKS + ("call", "spawn", "join", "start", "hold", "shut")
 # for other tasks.
 LEAVES = ("sleep", "check", "wait", "set", "clear", "acquire", "release", "op",
           "send", "receive", "cancel", "shield", "move", "notify", "cond",
-          "cond_for", "look", "peek", "stats", "return", "break", "fail",
+          "cond_for", "look", "peek", "stats", "observe", "return", "break", "fail",
           "scope", "class", "defer", "lock")
 
 
@@ -100,7 +100,7 @@ class Maker(Kinds):
         ("status", 1), ("count", 1), ("result", 1), ("forget", 2),
         ("defer_on", 2), ("stats", 2), ("var", 2), ("setting", 2),
         ("quiet", 4), ("watch", 1), ("null", 1), ("defer", 2), ("closing", 2),
-        ("alone", 1), ("crowd", 3))
+        ("alone", 1), ("crowd", 3), ("observe", 4))
     COMMON = ("sleep", "scope", "group", "spawn", "class", "cancel", "call")
     # With a monitor's lock in hand these come oftener.
     MONITOR_WEIGHTS = {"cond": 12, "cond_for": 4, "notify": 8}
@@ -233,6 +233,8 @@ class Maker(Kinds):
         outside = [main]
         if not self.is_cut:
             outside.insert(0, self.janitor(outer))
+        if self.chance(0.3):
+            inner.insert(0, self.statement("observe", 1))
         self.program["main"] = [{
             "op": "group", "id": self.new_id(), "slot": outer, "policy": 0,
             "max": 0, "kept": 0, "body": outside}]

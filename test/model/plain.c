@@ -164,6 +164,7 @@ push(belay_task *task, const int64_t *args)
 
     if (stack != NULL) {
         entry_stacks[args[0]] = stack;
+        watch_opening(belay_task_name(task), args[0]);
         code =
             belay_stack_push(stack, &class_manager, &frame, &entries[args[0]]);
     }
@@ -365,6 +366,7 @@ run_plain(belay_task *task, const struct op *op)
         [OP_FORGET] = forget,
         [OP_DEFER_ON] = defer_on,
         [OP_STATS] = lock_stats,
+        [OP_OBSERVE] = watch,
     };
 
     run[op->kind](task, op->args);

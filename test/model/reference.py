@@ -14,9 +14,10 @@ from scopes import INFINITY, SHUTDOWN, SIBLING, Scope, visible
 from statements import Statements
 from tasks import Frame, Task
 from waits import Channel, Condition, Event, Limiter, Lock, Permits
+from watchers import Span, Watchers
 
 
-class Model(Statements, Blocks):
+class Model(Statements, Blocks, Watchers):
     def __init__(self, program, log):
         self.program = program
         self.log = log
@@ -38,6 +39,7 @@ class Model(Statements, Blocks):
         self.contexts = {}
         self.cells = [0, 0, 0]
         self.taken_ms = 0  # by the last stopwatch
+        self.observers = []
         self.tasks = []
         self.new = []  # started, but not yet run, in the order of the starts
         self.stuck = False
@@ -74,6 +76,7 @@ class Model(Statements, Blocks):
                     lambda task: self.body(task, self.program["main"]))
         self.tasks.append(root)
         self.open_scopes.append(root.base)
+        root.span = Span((), 0)
         self.start(root)
         while not root.ended:
             words = self.line().split()
@@ -230,6 +233,7 @@ class Model(Statements, Blocks):
     def ended(self, task, result):
         task.ended = True
         task.result = result
+        self.over(task, "ok" if result is None else result)
         if task.start is not None:
             task.start.ended = result
             task.start.child_alone = task.base.cancelled_at is not None
@@ -239,8 +243,7 @@ class Model(Statements, Blocks):
             self.child_ended(task, task.group, result)
         else:
             self.result = result
-        self.open_scopes.remove(task.base)
-        self.tasks.remove(task)
+        self.forget_task(task)
         for wait in task.joiners:
             wait.finish()
 
@@ -249,7 +252,7 @@ class Model(Statements, Blocks):
             self.say(task, "child", 0, "ok" if result is None else result)
         if result is not None and not result.cancelled:
             if not group.supervise:
-                group.failures.append(result.error)
+                self.group_failure(group, task, result)
                 group.scope.cancel(self.now, SIBLING, task)
         elif result is not None and group.scope.enclosing(self.now):
             group.outer_seen = True
@@ -258,6 +261,10 @@ class Model(Statements, Blocks):
             group.running += 1
             self.start(group.queue.pop(0))
         self.drop(group)
+
+    def group_failure(self, group, task, failure):
+        group.failures.append(failure.error)
+        self.failing(group, task, failure)
 
     @staticmethod
     def drop(group):

@@ -217,9 +217,14 @@ class Statements:
         task.bindings = spawner.bindings
         if s.get("context"):
             task.bindings = self.contexts.get(s["context"] - 1, task.bindings)
+        self.spawned(task, spawner)
         self.tasks.append(task)
         self.open_scopes.append(task.base)
         return task
+
+    def forget_task(self, task):
+        self.open_scopes.remove(task.base)
+        self.tasks.remove(task)
 
     def body_of(self, s):
         return lambda task: self.body(task, s["task"])
@@ -258,11 +263,13 @@ class Statements:
             return bare(STATE), None
         group.alive += 1
         scope = self.push(task, self.grace)
+        child = self.new_task(None, scope, s, run, task)
         if self.visible(task):
+            self.over(child, "none")
+            self.forget_task(child)
             self.pop(task, scope)
             self.drop(group)
             return Failure(), None
-        child = self.new_task(None, scope, s, run, task)
         start = child.start = Start(group, scope, Wait(aborts=False, checked=False))
         start.name = name
         self.start(child)
