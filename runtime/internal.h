@@ -266,6 +266,8 @@ void belay__portal_drain(belay_runtime *runtime);
 void belay__portal_shut(belay_runtime *runtime);
 /* An open portal keeps the loop alive as long as tasks are. */
 void belay__portal_update_ref(belay_runtime *runtime);
+/* Is there a post that has not been run? */
+bool belay__portal_has_posts(const belay_runtime *runtime);
 
 /* Names what is left below a scope, a while after its grace (stuck.c). */
 void belay__stuck_report(belay_runtime *runtime, struct belay__scope *root);

@@ -204,6 +204,20 @@ belay__portal_shut(belay_runtime *runtime)
     unref_locked(portal);
 }
 
+bool
+belay__portal_has_posts(const belay_runtime *runtime)
+{
+    belay_portal *portal = runtime->portal;
+    bool found = false;
+
+    if (portal != NULL) {
+        uv_mutex_lock(&portal->lock);
+        found = portal->first != NULL;
+        uv_mutex_unlock(&portal->lock);
+    }
+    return found;
+}
+
 void
 belay__portal_update_ref(belay_runtime *runtime)
 {

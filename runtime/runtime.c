@@ -58,13 +58,16 @@ arm_timer(belay_runtime *runtime, int64_t due_ns)
         &runtime->timer, on_timer, due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
 }
 
-/* A virtual clock jumps when all that tasks wait for is time. */
+/* A virtual clock jumps when all that tasks wait for is time: a post belongs
+ * to the time at which it was made.
+ */
 static bool
 may_jump(const belay_runtime *runtime, int64_t next)
 {
     return runtime->clock != NULL && runtime->clock->autojump
            && runtime->ready_first == NULL && runtime->pending_ops == 0
-           && next != INT64_MAX && next > runtime->clock->now_ns;
+           && next != INT64_MAX && next > runtime->clock->now_ns
+           && !belay__portal_has_posts(runtime);
 }
 
 static void

@@ -8,16 +8,10 @@ from failures import (
     BUSY, CANCELED, GROUP, MISNEST, OWNER, PINNED, PROTO, STATE, TIMEDOUT,
     Break, Error, Failure, Mismatch, Return, Suppress, merged)
 from language import MARKED, NO_SLOT
+from others import NOBODY
 from scopes import DEADLINE, EXPLICIT, INFINITY, PARENT, Scope
 from tasks import YIELD, Entry, Frame, Group, Stack
 from waits import Wait, bare
-
-
-class Nobody:
-    name = "-"
-
-
-NOBODY = Nobody()
 
 
 def replaced(outcome, error):

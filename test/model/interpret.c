@@ -383,6 +383,8 @@ start(belay_task *task, const struct frame *self, const struct op *op)
         return slow_op(task, op);
     case OP_REFUSE:
         return belay_op_refuse(task, (int)args[2]);
+    case OP_WORK:
+        return work(task, args);
     default:
         abort();
     }
@@ -543,6 +545,7 @@ run_program(const struct header *header)
 
     things_init((uint32_t)header->permits, (uint32_t)header->tokens);
     watch_init();
+    others_init();
     capacity = (size_t)header->capacity;
     (void)belay_run(&child, &root,
         BELAY_RUNTIME_OPTS(.clock = clock,

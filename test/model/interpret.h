@@ -49,6 +49,7 @@ enum kind {
     OP_RECEIVE,
     OP_OP,
     OP_REFUSE,
+    OP_WORK,
     OP_SET, /* the first that completes at once */
     OP_CLEAR,
     OP_RELEASE,
@@ -78,6 +79,7 @@ enum kind {
     OP_DEFER_ON,
     OP_STATS,
     OP_OBSERVE,
+    OP_POST,
     OP_MARK, /* the first that opens a block */
     OP_SCOPE,
     OP_GROUP,
@@ -180,8 +182,16 @@ void condition_notify(belay_task *task, const int64_t *args);
 void watch_init(void);
 /* Attaches an observer, or detaches it. */
 void watch(belay_task *task, const int64_t *args);
+/* The place of a task among all, by its name. */
+size_t task_place(const char *name);
 /* What the task of this name opens next. */
 void watch_opening(const char *task_name, int64_t id);
+
+/* ---- other threads (others.c) ---- */
+
+void others_init(void);
+void post(belay_task *task, const int64_t *args);
+belay_next work(belay_task *task, const int64_t *args);
 
 /* ---- plain.c ---- */
 

@@ -55,6 +55,16 @@ class Kinds:
     def make_refuse(self, s, _):
         s.update(code=self.code(), catch=self.catch())
 
+    def make_work(self, s, _):
+        s.update(ms=self.ms() * self.random.choice((1, 3)),
+                 code=self.code() if self.chance(0.2) else 0,
+                 abandon=int(self.chance(0.4)), catch=self.catch())
+
+    def make_post(self, s, _):
+        """What it cancels is filled in when all tasks are known."""
+        s.update(what=self.random.randrange(3), thread=int(self.chance(0.1)))
+        s.update(slot=self.few((EVENTS, SEMAPHORES, 1)[s["what"]]))
+
     def make_send(self, s, _):
         s.update(slot=self.few(CHANNELS), catch=self.catch())
 
@@ -225,7 +235,7 @@ class Kinds:
         s.update(slot=self.random.randrange(self.counts["task"]))
 
     CROWDS = ("lock", "lock", "lock", "token", "permit", "send", "receive",
-              "start", "hold", "op", "acquire", "use")
+              "start", "hold", "op", "acquire", "use", "work", "work", "post")
 
     def make_gathering(self, s, depth):
         """Tasks that wait for a condition, and those that notify them."""

@@ -36,6 +36,7 @@ FIELDS = {
     "receive": "id catch slot",
     "op": "id catch ms how",
     "refuse": "id catch code",
+    "work": "id catch ms code abandon",
     # what completes at once
     "set": "slot",
     "clear": "slot",
@@ -66,6 +67,7 @@ FIELDS = {
     "defer_on": "id slot",
     "stats": "id slot",
     "observe": "id slot kinds",
+    "post": "id what slot thread",
     # blocks
     "mark": "id - kind slot",
     "scope": "id - slot timeout flags grace",

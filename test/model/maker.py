@@ -9,6 +9,7 @@ import random
 from kinds import CHANNELS, DEPTH, EVENTS, LIMITERS, SEMAPHORES, Kinds
 from language import (
     BLOCKS, FOREVER, JANITOR_MS, NO_SLOT, TOKENS_MANY, every_list)
+from others import CANCEL
 
 FIRST_CODE = -7000
 
@@ -17,8 +18,9 @@ NESTING = BLOCKS + ("call", "spawn", "join", "start", "hold", "shut")
 # condition waits for the lock, whatever happens; so its owner must not wait
 # for other tasks.
 LEAVES = ("sleep", "check", "wait", "set", "clear", "acquire", "release", "op",
-          "send", "receive", "cancel", "shield", "move", "notify", "cond",
-          "cond_for", "look", "peek", "stats", "observe", "return", "break", "fail",
+          "send", "receive", "cancel", "post", "work", "shield", "move",
+          "notify", "cond", "cond_for", "look", "peek", "stats", "observe",
+          "return", "break", "fail",
           "scope", "class", "defer", "lock")
 
 
@@ -100,7 +102,8 @@ class Maker(Kinds):
         ("status", 1), ("count", 1), ("result", 1), ("forget", 2),
         ("defer_on", 2), ("stats", 2), ("var", 2), ("setting", 2),
         ("quiet", 4), ("watch", 1), ("null", 1), ("defer", 2), ("closing", 2),
-        ("alone", 1), ("crowd", 3), ("observe", 4))
+        ("alone", 1), ("crowd", 3), ("observe", 4), ("post", 4),
+        ("work", 5))
     COMMON = ("sleep", "scope", "group", "spawn", "class", "cancel", "call")
     # With a monitor's lock in hand these come oftener.
     MONITOR_WEIGHTS = {"cond": 12, "cond_for": 4, "notify": 8}
@@ -200,6 +203,8 @@ class Maker(Kinds):
                 elif s["op"] == "hand" and s["slot"] in self.pinned:
                     s["slot"] = s["to"] = NO_SLOT
                 elif s["op"] == "join":
+                    s["slot"] = self.random.randrange(self.counts["task"])
+                elif s["op"] == "post" and s["what"] == CANCEL:
                     s["slot"] = self.random.randrange(self.counts["task"])
                 elif s["op"] == "quiet":
                     s["first"], s["second"], s["third"] = (

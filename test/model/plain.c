@@ -367,6 +367,7 @@ run_plain(belay_task *task, const struct op *op)
         [OP_DEFER_ON] = defer_on,
         [OP_STATS] = lock_stats,
         [OP_OBSERVE] = watch,
+        [OP_POST] = post,
     };
 
     run[op->kind](task, op->args);

@@ -10,6 +10,7 @@ from blocks import Blocks
 from failures import DEADLK, Failure, Mismatch, Return
 from kinds import CHANNELS, EVENTS, LIMITERS, LOCKS, SEMAPHORES
 from language import FOREVER
+from others import Others
 from scopes import INFINITY, SHUTDOWN, SIBLING, Scope, visible
 from statements import Statements
 from tasks import Frame, Task
@@ -17,7 +18,7 @@ from waits import Channel, Condition, Event, Limiter, Lock, Permits
 from watchers import Span, Watchers
 
 
-class Model(Statements, Blocks, Watchers):
+class Model(Statements, Blocks, Others, Watchers):
     def __init__(self, program, log):
         self.program = program
         self.log = log
@@ -40,6 +41,9 @@ class Model(Statements, Blocks, Watchers):
         self.cells = [0, 0, 0]
         self.taken_ms = 0  # by the last stopwatch
         self.observers = []
+        self.posts = []  # made, not yet run
+        self.queue = []  # of work that waits for a thread
+        self.running = []  # work that a thread has, or that is cancelled
         self.tasks = []
         self.new = []  # started, but not yet run, in the order of the starts
         self.stuck = False
@@ -83,16 +87,21 @@ class Model(Statements, Blocks, Watchers):
             if words[0] == "=":
                 raise Mismatch("the root should not have ended")
             time = None if words[0] == "-" else int(words[0])
-            self.go_on(time, words[1], words[2])
+            self.go_on(time, *words[1:4])
+        self.finish_others()
         result = self.result
         if self.stuck and result is not None and result.cancelled:
             result = DEADLK
         self.expect(f"= {'ok' if result is None else result}")
 
-    def go_on(self, time, name, what):
+    def go_on(self, time, name, what, ident):
         """time: None if the line does not tell."""
-        waiting = [task.name for task in self.tasks
-                   if self.ready(task) or self.is_asked(task)]
+        waiting = self.others() + [
+            task.name for task in self.tasks
+            if self.ready(task) or self.is_asked(task)]
+        if time == self.now and name == "-":
+            self.other(what, ident)
+            return
         if time == self.now or time is None and name in waiting:
             step = self.ask if what in ("hook", "moved") else self.step_of
             if not step(name) and (waiting or not self.advance_if_stuck()):
@@ -174,6 +183,7 @@ class Model(Statements, Blocks, Watchers):
         """S12: in a cancelled scope an operation does not begin."""
         if wait.checked and self.visible(task):
             wait.finish(Failure())
+            wait.refused()
         elif wait.begin() and not wait.done:
             wait.finish()
 
@@ -182,6 +192,7 @@ class Model(Statements, Blocks, Watchers):
         dues += [task.wait.due for task in self.tasks
                  if not task.ended and task.wait is not None
                  and not task.wait.done]
+        dues += [job.due for job in self.running]
         dues = [due for due in dues if self.now < due < INFINITY]
         if not dues:
             if not self.advance_if_stuck():
@@ -195,6 +206,14 @@ class Model(Statements, Blocks, Watchers):
                 task.wait.finish(task.wait.result)
                 task.wait.due = INFINITY
         self.refresh()
+
+    def finish_others(self):
+        """Nothing that has begun is forgotten, also when the root has ended."""
+        while self.line()[0] != "=":
+            words = self.line().split()
+            self.go_on(int(words[0]), *words[1:4])
+        if self.others() or self.queue or self.running:
+            raise Mismatch("something is still to come")
 
     def advance_if_stuck(self):
         if self.stuck:

@@ -11,11 +11,12 @@ class Wait:
     """begin(): done at once? due: or then; aborts: a cancel ends it, gone():
     and then. hook: or its abort hook is called; moves: or it waits on, for a
     lock. Of these two the log tells. checked: a cancel keeps it from
-    beginning.
+    beginning; then comes refused().
     """
 
     def __init__(self, begin=lambda: False, due=INFINITY, aborts=True,
-                 gone=lambda: None, hook=None, moves=None, checked=True):
+                 gone=lambda: None, hook=None, moves=None, checked=True,
+                 refused=lambda: None):
         self.begin = begin
         self.due = due
         self.aborts = aborts
@@ -23,6 +24,7 @@ class Wait:
         self.hook = hook
         self.moves = moves
         self.checked = checked
+        self.refused = refused
         self.ident = 0
         self.done = False
         self.result = None

@@ -23,8 +23,8 @@ watch_init(void)
     memset(observers, 0, sizeof(observers)); /* they went with their runtime */
 }
 
-static size_t
-place_of(const char *task_name)
+size_t
+task_place(const char *task_name)
 {
     return strcmp(task_name, "root") == 0 ? ROOT : (size_t)atoi(task_name + 1);
 }
@@ -32,7 +32,7 @@ place_of(const char *task_name)
 void
 watch_opening(const char *task_name, int64_t id)
 {
-    opening[place_of(task_name)] = id;
+    opening[task_place(task_name)] = id;
 }
 
 /* ---- lines ---- */
@@ -121,7 +121,7 @@ statement_of(const struct belay_observed *seen)
         abort();
     }
     if (seen->event == BELAY_OBSERVED_SCOPE_OPEN) {
-        spans[seen->id] = opening[place_of(seen->task_name)];
+        spans[seen->id] = opening[task_place(seen->task_name)];
     }
     return spans[seen->id];
 }

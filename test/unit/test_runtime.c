@@ -618,6 +618,40 @@ Test(runtime, s130_s131_posts_run_in_order_and_are_refused_after_close)
     belay_portal_unref(NULL);
 }
 
+struct posting {
+    int unused;
+};
+
+static void
+note_time(belay_runtime *runtime, void *arg)
+{
+    const belay_task *task = arg;
+
+    (void)runtime;
+    trace("post at %d ms", (int)(belay_now(task).ns / 1000000));
+}
+
+BELAY_ASYNC(posting)
+{
+    belay_runtime *runtime = belay_task_runtime(task);
+    belay_portal *portal;
+
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(10)));
+    cr_assert(zero(int, belay_portal_open(runtime, &portal)));
+    cr_expect(zero(int, belay_portal_post(portal, note_time, task)));
+    belay_portal_unref(portal);
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(10)));
+    note_time(runtime, task);
+    BELAY_END;
+}
+
+Test(runtime, s45_a_virtual_clock_waits_for_posts_that_were_made)
+{
+    cr_expect(eq(int, RUN(posting, .unused = 0), 0));
+    expect_trace("post at 1010 ms; post at 1020 ms");
+}
+
 struct late_portal {
     belay_portal *portal;
     int code;
