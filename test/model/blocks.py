@@ -1,17 +1,17 @@
-"""Blocks and exit stacks in the reference model.
+"""Blocks in the reference model.
 
 open_X() enters a manager and gives leave(task, outcome), a generator whose
 result is what the exit makes of the outcome. Where the contract is silent it
 reads: a failing body cancels a supervising group too.
 """
 from failures import (
-    BUSY, CANCELED, GROUP, MISNEST, OWNER, PINNED, PROTO, STATE, TIMEDOUT,
-    Break, Error, Failure, Mismatch, Return, Suppress, merged)
+    CANCELED, GROUP, PROTO, STATE, TIMEDOUT, Break, Error, Failure, Mismatch,
+    Return, Suppress, merged)
 from language import MARKED, NO_SLOT
 from others import NOBODY
 from scopes import DEADLINE, EXPLICIT, INFINITY, PARENT, Scope
-from tasks import YIELD, Entry, Frame, Group, Stack
-from waits import Wait, bare
+from tasks import YIELD, Frame, Group
+from waits import Wait
 
 
 def replaced(outcome, error):
@@ -183,7 +183,7 @@ class Blocks:
 
     def scope_leave(self, scope, s):
         def leave(task, outcome):
-            yield from ()
+            outcome = yield from self.evict(task, scope, outcome)
             absorbed = self.absorbs(scope, outcome)
             self.pop(task, scope)
             if not s["fail"] or scope.source != DEADLINE:
@@ -229,6 +229,7 @@ class Blocks:
         self.slots["group"][s["slot"]] = group
 
         def leave(task, outcome):
+            outcome = yield from self.evict(task, scope, outcome)
             if outcome is not None and not outcome.cancelled:  # S47
                 self.group_failure(group, task, outcome)
                 scope.cancel(self.now, PARENT, task)
@@ -440,124 +441,3 @@ class Blocks:
             return merged(outcome, answer, False)
 
         return leave
-
-    # -- exit stacks
-
-    def open_stack(self, task, s):
-        yield from ()
-        stack = Stack(task)
-        self.slots["stack"][s["slot"]] = stack
-
-        def leave(task, outcome):
-            return (yield from self.unwind(task, stack, outcome))
-
-        return leave
-
-    @staticmethod
-    def unwind(task, stack, outcome):
-        """S73-S78: one after the other, each removed before it runs."""
-        stack.unwinding = True
-        while stack.entries:
-            entry = stack.entries.pop()
-            task.masks.append(set(task.scopes()))
-            outcome = yield from entry.leave(task, outcome)
-            task.masks.pop()
-        stack.unwinding = False
-        stack.closed = True
-        return outcome
-
-    def do_put(self, task, s, _):
-        stack = self.slots["stack"].get(s["slot"])
-        result = None
-        if stack is None:
-            self.say(task, "put", s["id"], 1)
-            return
-        if stack.closed:
-            result = bare(STATE)
-        elif stack.task is not task:
-            result = bare(OWNER)
-        else:
-            before, bound = task.scope, task.bound
-            try:
-                opener = s["body"][0]
-                leave = yield from self.open(task, opener)
-                stack.entries.append(Entry(
-                    leave, opener["id"] if opener["op"] == "class" else None,
-                    task.scope if task.scope is not before else None,
-                    task.bound > bound))
-            except Failure as failure:
-                result = failure
-        self.done(task, s, result)
-
-    def do_push(self, task, s, _):
-        stack = self.slots["stack"].get(s["slot"])
-        code = 1
-        if stack is not None:
-            code = STATE if stack.closed else 0
-        if code == 0:
-            span = self.opening(task, s["id"])
-            self.entered(span, task, s["id"])
-            stack.entries.append(Entry(
-                self.observed(span, s["id"], self.class_leave(s)), s["id"]))
-        self.say(task, "push", s["id"], code)
-        yield from ()
-
-    def do_defer_on(self, task, s, _):
-        stack = self.slots["stack"].get(s["slot"])
-        code = 1
-        if stack is not None:
-            code = STATE if stack.closed else 0
-        if code == 0:
-            stack.entries.append(Entry(self.deferred(s), None))
-        self.say(task, "defer", s["id"], code)
-        yield from ()
-
-    def do_forget(self, task, s, _):
-        code = 1
-        for stack in self.slots["stack"].values():
-            for entry in list(stack.entries):
-                if entry.ident == s["entry"] != 0:
-                    stack.entries.remove(entry)
-                    self.forgotten(entry.leave.span, task, s["entry"])
-                    code = 0
-        self.say(task, "forget", s["id"], code)
-        yield from ()
-
-    def do_close(self, task, s, _):
-        stack = self.slots["stack"].get(s["slot"])
-        result = None
-        if stack is None:
-            self.say(task, "close", s["id"], 1)
-            return
-        if stack.task is not task:
-            result = bare(OWNER)
-        elif stack.unwinding:
-            result = bare(BUSY)
-        elif stack.scope() not in (None, task.scope):
-            result = bare(MISNEST)
-        else:
-            outcome = bare(s["code"]) if s["code"] else None
-            result = yield from self.unwind(task, stack, outcome)
-        self.done(task, s, result)
-
-    def do_hand(self, task, s, _):
-        source = self.slots["stack"].get(s["slot"])
-        target = self.slots["stack"].get(s["to"])
-        code = 0
-        if source is None or target is None:
-            code = 1
-        elif source.unwinding:
-            code = BUSY
-        elif target.closed:
-            code = STATE
-        elif source.task is not target.task and any(
-                entry.scope or entry.bound for entry in source.entries):
-            code = PINNED
-        elif source is not target:
-            for entry in source.entries:
-                entry.ident = None
-            target.entries += source.entries
-            source.entries = []
-        self.say(task, "hand", s["id"], code)
-        yield from ()
-

@@ -59,6 +59,7 @@ class Kinds:
         s.update(ms=self.ms() * self.random.choice((1, 3)),
                  code=self.code() if self.chance(0.2) else 0,
                  abandon=int(self.chance(0.4)), catch=self.catch())
+        return self.in_time(s) if self.chance(0.3) else s
 
     def make_post(self, s, _):
         """What it cancels is filled in when all tasks are known."""
@@ -398,7 +399,8 @@ class Kinds:
         slot = self.any_stack()
         if self.free is not None and self.chance(0.5):
             kind, slot = self.random.choice(("gen", "scope")), self.free
-            self.pinned.add(slot)
+        elif self.chance(0.25):  # other scopes may lie in between: evictions
+            kind = self.random.choice(("gen", "scope", "scope"))
         if kind == "lock":
             inner = {"op": "lock", "id": self.new_id(), "try": 1, "slot":
                      self.random.randrange(MONITORS, LOCKS)}

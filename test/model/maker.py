@@ -46,7 +46,6 @@ class Maker(Kinds):
         self.prepared = []  # slots of scopes that were, not yet used
         self.toggled = []
         self.free = None  # the stack that may take a scope
-        self.pinned = set()  # those that have taken one
         self.monitor = None  # the lock in hand
         self.crowded = False  # the first of everything is meant
         self.entries = []  # of stacks: their ids
@@ -92,7 +91,7 @@ class Maker(Kinds):
         ("acquire", 3), ("release", 3), ("scope", 22), ("group", 12),
         ("class", 14), ("gen", 9), ("permit", 3), ("call", 6), ("spawn", 22),
         ("cancel", 12), ("move", 3), ("shield", 3), ("join", 2), ("return", 2),
-        ("break", 2), ("fail", 4), ("stack", 6), ("put", 8), ("push", 5),
+        ("break", 2), ("fail", 4), ("stack", 8), ("put", 8), ("push", 5),
         ("close", 2), ("hand", 2), ("start", 8), ("started", 4), ("hold", 6),
         ("ask", 3), ("shut", 5), ("drop", 2), ("lock", 12), ("cond", 1),
         ("cond_for", 1), ("notify", 1), ("token", 6), ("total", 2),
@@ -108,7 +107,13 @@ class Maker(Kinds):
     # With a monitor's lock in hand these come oftener.
     MONITOR_WEIGHTS = {"cond": 12, "cond_for": 4, "notify": 8}
 
+    # And with an open stack about these.
+    STACK_KINDS = ("put", "put", "put", "put", "push", "hand", "close",
+                   "forget", "defer_on")
+
     def pick(self):
+        if self.monitor is None and self.stacks and self.chance(0.3):
+            return self.random.choice(self.STACK_KINDS)
         if self.monitor is None:
             return self.random.choices(
                 [name for name, _ in self.WEIGHTS], self.weights)[0]
@@ -200,8 +205,6 @@ class Maker(Kinds):
                     self.aim(s)
                 elif s["op"] in ("shield", "move") and "slot" not in s:
                     self.aim_at_scope(s)
-                elif s["op"] == "hand" and s["slot"] in self.pinned:
-                    s["slot"] = s["to"] = NO_SLOT
                 elif s["op"] == "join":
                     s["slot"] = self.random.randrange(self.counts["task"])
                 elif s["op"] == "post" and s["what"] == CANCEL:

@@ -201,6 +201,8 @@ forget(belay_task *task, const int64_t *args)
                 code = belay_stack_forget(stacks[i], entries[id]);
             }
         }
+    }
+    if (code == 0) {
         entries[id] = NULL;
     }
     note_code(task, "forget", args[0], code);

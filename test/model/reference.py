@@ -12,13 +12,14 @@ from kinds import CHANNELS, EVENTS, LIMITERS, LOCKS, SEMAPHORES
 from language import FOREVER
 from others import Others
 from scopes import INFINITY, SHUTDOWN, SIBLING, Scope, visible
+from stacks import Stacks
 from statements import Statements
 from tasks import Frame, Task
 from waits import Channel, Condition, Event, Limiter, Lock, Permits
 from watchers import Span, Watchers
 
 
-class Model(Statements, Blocks, Others, Watchers):
+class Model(Statements, Blocks, Stacks, Others, Watchers):
     def __init__(self, program, log):
         self.program = program
         self.log = log

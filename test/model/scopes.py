@@ -12,6 +12,7 @@ class Scope:
     def __init__(self, parent, task, grace):
         self.parent = parent
         self.task = task
+        self.keeper = None  # the entry of an exit stack that has opened it
         self.grace = grace
         self.deadline = INFINITY
         self.source = None

@@ -108,3 +108,6 @@ class Entry:
         self.ident = ident
         self.scope = scope
         self.bound = bound
+
+    def is_pinned(self):
+        return self.scope is not None or self.bound

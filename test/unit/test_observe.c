@@ -227,8 +227,8 @@ by_hand_step(belay_task *task, void *self)
 {
     (void)self;
     attach(task, NULL, NULL, NULL);
-    return belay_with(task, BELAY_ENTER(slow, .enter_ms = 5), by_hand_body,
-        by_hand_after);
+    return belay_with(
+        task, BELAY_ENTER(slow, .enter_ms = 5), by_hand_body, by_hand_after);
 }
 
 static const belay_function by_hand = {

@@ -1,0 +1,154 @@
+"""Exit stacks in the reference model."""
+from failures import BUSY, MISNEST, OWNER, PINNED, STATE, Error, Failure, merged
+from scopes import PARENT
+from tasks import Entry, Stack
+from waits import bare
+
+
+class Stacks:
+    """A part of Model."""
+
+    def open_stack(self, task, s):
+        yield from ()
+        stack = Stack(task)
+        self.slots["stack"][s["slot"]] = stack
+
+        def leave(task, outcome):
+            return (yield from self.unwind(task, stack, outcome))
+
+        return leave
+
+    @staticmethod
+    def unwind(task, stack, outcome):
+        """S73-S78: one after the other, each removed before it runs."""
+        stack.unwinding = True
+        while stack.entries:
+            entry = stack.entries.pop()
+            task.masks.append(set(task.scopes()))
+            outcome = yield from entry.leave(task, outcome)
+            task.masks.pop()
+        stack.unwinding = False
+        stack.closed = True
+        return outcome
+
+    def evict(self, task, scope, outcome):
+        """Scopes inside of this one, which is left, are on exit stacks: their
+        entries are undone, wherever they are.
+        """
+        while task.scope is not scope:
+            entry = task.scope.keeper
+            for inner in task.scopes():
+                if inner.keeper is not entry:
+                    break
+                inner.cancel(self.now, PARENT, task)
+            self.refresh()
+            for stack in self.slots["stack"].values():
+                if entry in stack.entries:
+                    stack.entries.remove(entry)
+            task.masks.append(set(task.scopes()))
+            outcome = yield from entry.leave(task, outcome)
+            task.masks.pop()
+            outcome = merged(outcome, Failure(Error(MISNEST)), False)
+        return outcome
+
+    def do_put(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        result = None
+        if stack is None:
+            self.say(task, "put", s["id"], 1)
+            return
+        if stack.closed:
+            result = bare(STATE)
+        elif stack.task is not task:
+            result = bare(OWNER)
+        else:
+            before, bound = task.scope, task.bound
+            try:
+                opener = s["body"][0]
+                leave = yield from self.open(task, opener)
+                entry = Entry(
+                    leave, opener["id"] if opener["op"] == "class" else None,
+                    task.scope if task.scope is not before else None,
+                    task.bound > bound)
+                for scope in task.scopes():
+                    if scope is before:
+                        break
+                    scope.keeper = scope.keeper or entry
+                stack.entries.append(entry)
+            except Failure as failure:
+                result = failure
+        self.done(task, s, result)
+
+    def do_push(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        code = 1
+        if stack is not None:
+            code = STATE if stack.closed else 0
+        if code == 0:
+            span = self.opening(task, s["id"])
+            self.entered(span, task, s["id"])
+            stack.entries.append(Entry(
+                self.observed(span, s["id"], self.class_leave(s)), s["id"]))
+        self.say(task, "push", s["id"], code)
+        yield from ()
+
+    def do_defer_on(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        code = 1
+        if stack is not None:
+            code = STATE if stack.closed else 0
+        if code == 0:
+            stack.entries.append(Entry(self.deferred(s), None))
+        self.say(task, "defer", s["id"], code)
+        yield from ()
+
+    def do_forget(self, task, s, _):
+        code = 1
+        for stack in self.slots["stack"].values():
+            for entry in list(stack.entries):
+                if entry.ident != s["entry"] or entry.ident == 0:
+                    continue
+                code = PINNED if entry.is_pinned() else 0
+                if code == 0:
+                    stack.entries.remove(entry)
+                    self.forgotten(entry.leave.span, task, s["entry"])
+        self.say(task, "forget", s["id"], code)
+        yield from ()
+
+    def do_close(self, task, s, _):
+        stack = self.slots["stack"].get(s["slot"])
+        result = None
+        if stack is None:
+            self.say(task, "close", s["id"], 1)
+            return
+        if stack.task is not task:
+            result = bare(OWNER)
+        elif stack.unwinding:
+            result = bare(BUSY)
+        elif stack.scope() not in (None, task.scope):
+            result = bare(MISNEST)
+        else:
+            outcome = bare(s["code"]) if s["code"] else None
+            result = yield from self.unwind(task, stack, outcome)
+        self.done(task, s, result)
+
+    def do_hand(self, task, s, _):
+        source = self.slots["stack"].get(s["slot"])
+        target = self.slots["stack"].get(s["to"])
+        code = 0
+        if source is None or target is None:
+            code = 1
+        elif source.unwinding:
+            code = BUSY
+        elif target.closed:
+            code = STATE
+        elif source.task is not target.task and any(
+                entry.is_pinned() for entry in source.entries):
+            code = PINNED
+        elif source is not target:
+            for entry in source.entries:
+                entry.ident = None
+            target.entries += source.entries
+            source.entries = []
+        self.say(task, "hand", s["id"], code)
+        yield from ()
