@@ -24,9 +24,10 @@ watch_init(void)
 }
 
 size_t
-task_place(const char *task_name)
+task_place(const char *name)
 {
-    return strcmp(task_name, "root") == 0 ? ROOT : (size_t)atoi(task_name + 1);
+    return strcmp(name, "root") == 0 ? ROOT
+                                     : (size_t)strtoul(name + 1, NULL, 10);
 }
 
 void
