@@ -1,7 +1,9 @@
 /* gpu_lease.c - a lease that is free, taken and given back, N times.
  *
  * CONC 0: belay_gpu_try_acquire() and belay_gpu_release(); 1: a block. No task
- * is suspended in either.
+ * is suspended in either, and the clock is read once in each of its runs. 2: a
+ * block and a checkpoint, so that each lease has a run of its own; 3: the
+ * checkpoint alone, what 2 has beside the lease.
  */
 #include <belay/belay.h>
 #include <belay/gpu.h>
@@ -10,7 +12,7 @@
 
 struct leases {
     long count;
-    bool blocks;
+    long way;
     struct moment *start;
     struct moment *end;
     belay_gpu_pool *pool;
@@ -38,13 +40,17 @@ BELAY_ASYNC_SIZED(leases, 1024)
     BELAY_WITH (belay_gpu_pool_open(
         task, BELAY_GPU_POOL_OPTS(.devices = "sim:slots=8"), &self->pool)) {
         *self->start = moment_now();
-        if (!self->blocks) {
+        if (self->way == 0) {
             BELAY_CHECK(take_and_release(task, self));
         }
-        while (self->done < self->count) {
-            BELAY_WITH (
-                belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
-                self->done++;
+        for (; self->done < self->count; self->done++) {
+            if (self->way != 3) {
+                BELAY_WITH (belay_gpu_lease_open(
+                    task, self->pool, NULL, &self->lease)) {
+                }
+            }
+            if (self->way >= 2) {
+                BELAY_AWAIT(belay_checkpoint(task));
             }
         }
         *self->end = moment_now();
@@ -59,7 +65,7 @@ main(int argc, char **argv)
     struct moment end = {0};
     const struct leases arguments = {
         .count = argument(argc, argv, 1, 1000000),
-        .blocks = argument(argc, argv, 2, 0) != 0,
+        .way = argument(argc, argv, 2, 0),
         .start = &start,
         .end = &end,
     };

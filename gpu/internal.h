@@ -291,10 +291,15 @@ struct belay_gpu_pool {
     void *settled_arg;
 };
 
+/* While a task runs nothing else happens to the pool, so that one reading will
+ * do; but to locks something may, and what two processes tell of a slot must
+ * not overlap.
+ */
 static inline int64_t
 belay__gpu_now(const belay_gpu_pool *pool)
 {
-    return belay__clock_now(pool->runtime);
+    return pool->locks == NULL ? belay__clock_of_run(pool->runtime)
+                               : belay__clock_now(pool->runtime);
 }
 
 /* 0, or why a public call may not go on: EFORK, EWRONGTHREAD (pool.c). */

@@ -10,6 +10,18 @@ belay__clock_now(const belay_runtime *runtime)
                                   : (int64_t)uv_hrtime();
 }
 
+int64_t
+belay__clock_of_run(belay_runtime *runtime)
+{
+    if (runtime->clock != NULL || runtime->current == NULL) {
+        return belay__clock_now(runtime);
+    }
+    if (runtime->run_ns == 0) {
+        runtime->run_ns = belay__clock_now(runtime);
+    }
+    return runtime->run_ns;
+}
+
 belay_clock *
 belay_clock_new(bool autojump)
 {

@@ -195,6 +195,7 @@ struct belay_runtime {
     uv_async_t async;
     belay_clock *clock;
     int64_t armed_ns; /* what the uv timer is set to */
+    int64_t run_ns;   /* when the task that runs first asked; 0: it has not */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;
@@ -236,6 +237,10 @@ struct belay_runtime {
 extern belay_runtime *belay__runtimes;
 
 int64_t belay__clock_now(const belay_runtime *runtime);
+/* The same, read once a run: what a task does between two suspensions is done
+ * at one time. Outside of a run, and with a virtual clock, it is always read.
+ */
+int64_t belay__clock_of_run(belay_runtime *runtime);
 /* For asserts: is this the loop's thread? All but the portal is for it only. */
 bool belay__on_thread(const belay_runtime *runtime);
 /* Makes the loop come back at once, or at the next deadline. */

@@ -441,6 +441,7 @@ run(belay_runtime *runtime, belay_task *task)
     }
     task->state = BELAY__TASK_RUNNING;
     runtime->current = task;
+    runtime->run_ns = 0;
     do {
         if (--left < 0) {
             left = 0;

@@ -1,120 +1,18 @@
-/* test_gpu_lock.c - slots that one process at a time has: G39-G42.
+/* test_gpu_lock.c - slots that one process at a time has: G39, G40.
  *
- * A lock belongs to an open file, so the test is another process as far as the
- * kernel can tell. test/stress/gpu_locks.c has real ones, which are killed.
+ * test/support/gpu_locks.h tells how another process is played. The files are
+ * test_gpu_lock_files.c's, real processes test/stress/gpu_locks.c's.
  */
-#define _GNU_SOURCE /* syscall() */
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gpu/internal.h"
-#include "test/support/gpu_crowd.h"
+#include "test/support/gpu_locks.h"
 
-static char folder[64];
-static int interruptions; /* of the next calls of flock() */
-static int collisions;    /* of the next shared locks with another's */
-
-/* In front of libc's. */
-int flock(int fd, int operation);
-
-int
-flock(int fd, int operation)
-{
-    if (interruptions > 0) {
-        interruptions--;
-        errno = EINTR;
-        return -1;
-    }
-    if (collisions > 0 && (operation & LOCK_SH) != 0) {
-        collisions--;
-        errno = EWOULDBLOCK;
-        return -1;
-    }
-    return (int)syscall(SYS_flock, fd, operation);
-}
-
-static void
-make_folder(void)
-{
-    (void)snprintf(folder, sizeof(folder), "/tmp/belay-lock-XXXXXX");
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
-}
-
-static void
-remove_folder(void)
-{
-    char command[128];
-
-    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
-    cr_assert(eq(int, system(command), 0));
-    check_clean();
-}
-
-TestSuite(gpu_lock, .init = make_folder, .fini = remove_folder, .timeout = 60);
-
-#define SIM "sim:seed=7,devices=1,slots=1"
-
-/* "<folder>/belay-gpu-<device>-<slot>.<kind>" */
-static const char *
-path_of(int device, int slot, const char *kind)
-{
-    static char path[160];
-
-    (void)snprintf(path, sizeof(path),
-        "%s/belay-gpu-SIM-0000000000000007-%d-%d.%s", folder, device, slot,
-        kind);
-    return path;
-}
-
-/* ---- the stranger ---- */
-
-static int
-open_path(const char *path)
-{
-    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-
-    cr_assert(ge(int, fd, 0));
-    return fd;
-}
-
-static bool
-try_lock(int fd)
-{
-    return flock(fd, LOCK_EX | LOCK_NB) == 0;
-}
-
-/* A lock that another process has from now on. */
-static int
-foreign_lock(int device, int slot)
-{
-    const int fd = open_path(path_of(device, slot, "lock"));
-
-    cr_assert(try_lock(fd));
-    return fd;
-}
-
-static bool
-is_locked(int device, int slot, const char *kind)
-{
-    const int fd = open_path(path_of(device, slot, kind));
-    const bool locked = !try_lock(fd);
-
-    (void)close(fd);
-    return locked;
-}
+TestSuite(gpu_lock, .init = lock_folder_make, .fini = lock_folder_remove,
+    .timeout = 60);
 
 /* ---- granted, or not ---- */
-
-#define EXCLUSIVE(devices_) \
-    .no_model = true,       \
-    .opts = {.devices = (devices_), .exclusive = true, .lock_folder = folder}
 
 static void
 nothing_is_locked(belay_gpu_pool *pool)
@@ -126,17 +24,6 @@ nothing_is_locked(belay_gpu_pool *pool)
     }
 }
 
-static belay_next
-is_ours(belay_task *task, void *self)
-{
-    (void)self;
-    trace(is_locked(0, 0, "lock") ? "locked" : "not locked");
-    return belay_return(task, NULL);
-}
-
-static const belay_function look_at_lock = {
-    "look_at_lock", __FILE__, sizeof(struct gpu_inside), is_ours, 0};
-
 Test(gpu_lock, g39_a_lease_holds_the_lock_and_gives_it_back)
 {
     const struct gpu_job jobs[] = {
@@ -144,8 +31,8 @@ Test(gpu_lock, g39_a_lease_holds_the_lock_and_gives_it_back)
         {.name = "b", .at_ms = 5, .inside = &look_at_lock},
     };
 
-    cr_expect(
-        eq(int, CROWD(jobs, EXCLUSIVE(SIM), .after = nothing_is_locked), 0));
+    cr_expect(eq(
+        int, CROWD(jobs, EXCLUSIVE(LOCK_SIM), .after = nothing_is_locked), 0));
     expect_trace("a+0; locked; a-; b+0; locked; b-");
 }
 
@@ -156,7 +43,7 @@ Test(gpu_lock, g39_a_slot_that_another_process_has_is_not_granted)
         {.name = "b", .no_wait = true},
         {.name = "c", .hold_ms = 1},
     };
-    const int fd = foreign_lock(0, 0);
+    const int fd = lock_foreign(0, 0);
 
     cr_expect(
         eq(int, CROWD(jobs, EXCLUSIVE("sim:seed=7,devices=1,slots=2")), 0));
@@ -167,10 +54,11 @@ Test(gpu_lock, g39_a_slot_that_another_process_has_is_not_granted)
 Test(gpu_lock, g39_without_exclusive_nobody_looks)
 {
     const struct gpu_job jobs[] = {{.name = "a"}};
-    const int fd = foreign_lock(0, 0);
+    const int fd = lock_foreign(0, 0);
 
-    cr_expect(eq(
-        int, CROWD(jobs, .opts = {.devices = SIM, .lock_folder = folder}), 0));
+    cr_expect(eq(int,
+        CROWD(jobs, .opts = {.devices = LOCK_SIM, .lock_folder = lock_folder}),
+        0));
     expect_trace("a+0; a-");
     (void)close(fd);
 }
@@ -222,7 +110,7 @@ BELAY_ASYNC(stranger)
 {
     BELAY_BEGIN;
     if (!self->visit->holds && !self->visit->idles) {
-        while (!try_lock(self->visit->fd)) {
+        while (!lock_try(self->visit->fd)) {
             BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
         }
         trace("stranger");
@@ -245,10 +133,10 @@ BELAY_ASYNC(stranger)
 static void
 arrive(struct visit *visit)
 {
-    visit->fd = open_path(path_of(0, 0, "lock"));
-    visit->want_fd = open_path(path_of(0, 0, "want"));
+    visit->fd = lock_file_open(lock_path(0, 0, "lock"));
+    visit->want_fd = lock_file_open(lock_path(0, 0, "want"));
     if (visit->holds) {
-        cr_assert(try_lock(visit->fd));
+        cr_assert(lock_try(visit->fd));
     }
     if (visit->says_so) {
         cr_assert(zero(int, flock(visit->want_fd, LOCK_SH | LOCK_NB)));
@@ -288,9 +176,9 @@ BELAY_ASYNC(visit)
     BELAY_END;
 }
 
-#define ALONE(...)                                         \
-    BELAY_GPU_POOL_OPTS(.devices = SIM, .exclusive = true, \
-        .lock_folder = folder, __VA_ARGS__)
+#define ALONE(...)                                              \
+    BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM, .exclusive = true, \
+        .lock_folder = lock_folder, __VA_ARGS__)
 
 Test(gpu_lock, g40_who_waits_gets_in_when_the_stranger_leaves)
 {
@@ -339,12 +227,12 @@ Test(gpu_lock, g40_who_does_not_come_loses_his_turn)
  */
 Test(gpu_lock, g40_that_somebody_waits_is_said_until_it_is_heard)
 {
-    collisions = 5;
+    lock_collisions = 5;
     cr_expect(eq(int,
         RUN(visit, .opts = ALONE(.slots = 1), .holds = true, .looks = true,
             .leave_ms = 20, .jobs = 1),
         0));
-    cr_expect(eq(int, collisions, 0));
+    cr_expect(eq(int, lock_collisions, 0));
     expect_trace("is wanted; leaves; 0");
 }
 
@@ -371,9 +259,9 @@ Test(gpu_lock, g39_interrupted_calls_are_made_again)
 {
     const struct gpu_job jobs[] = {{.name = "a", .inside = &look_at_lock}};
 
-    interruptions = 20;
-    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(SIM)), 0));
-    cr_expect(eq(int, interruptions, 0));
+    lock_interruptions = 20;
+    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(LOCK_SIM)), 0));
+    cr_expect(eq(int, lock_interruptions, 0));
     expect_trace("a+0; locked; a-");
 }
 
@@ -383,9 +271,44 @@ Test(gpu_lock, g39_a_lock_that_cannot_be_had_is_a_strangers)
 {
     const struct gpu_job jobs[] = {{.name = "a", .no_wait = true}};
 
-    interruptions = 10000;
-    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(SIM)), 0));
+    lock_interruptions = 10000;
+    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(LOCK_SIM)), 0));
     expect_trace("a!GPU_EAGAIN");
+}
+
+/* Elsewhere a task's run has one time (g34); but of a slot that two processes
+ * have in turn, what they tell must not overlap.
+ */
+struct own_times {
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    int64_t release_ns;
+};
+
+BELAY_ASYNC(own_times)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(task,
+        BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM, .exclusive = true,
+            .lock_folder = lock_folder),
+        &self->pool)) {
+        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+        self->release_ns = belay_now(task).ns;
+        BELAY_CHECK(belay_gpu_release(self->lease));
+        cr_expect(ge(i64, self->pool->slots[0].since_ns, self->release_ns));
+        self->release_ns = belay_now(task).ns;
+        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+        cr_expect(ge(i64, self->pool->slots[0].since_ns, self->release_ns));
+    }
+    BELAY_END;
+}
+
+Test(gpu_lock, g39_each_grant_and_release_has_a_time_of_its_own)
+{
+    trace_clear();
+    cr_expect(
+        zero(int, belay_run(&own_times, &(const struct own_times){.pool = NULL},
+                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
 }
 
 /* Two devices or none: what can be locked is not kept while the gang waits for
@@ -418,10 +341,10 @@ struct gang {
 BELAY_ASYNC(gang)
 {
     BELAY_BEGIN;
-    self->fd = foreign_lock(1, 0);
+    self->fd = lock_foreign(1, 0);
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "sim:seed=7,devices=2,slots=1",
-            .exclusive = true, .lock_folder = folder),
+            .exclusive = true, .lock_folder = lock_folder),
         &self->pool)) {
         gpu_oracle_watch(self->pool, false);
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
@@ -489,10 +412,10 @@ BELAY_ASYNC(lose)
 BELAY_ASYNC(loser)
 {
     BELAY_BEGIN;
-    self->fd = foreign_lock(0, 1);
+    self->fd = lock_foreign(0, 1);
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = self->devices, .exclusive = true,
-            .lock_folder = folder, .max_resets = self->max_resets),
+            .lock_folder = lock_folder, .max_resets = self->max_resets),
         &self->pool)) {
         gpu_oracle_watch(self->pool, false);
         BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
@@ -540,7 +463,7 @@ BELAY_ASYNC(given_up)
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices =
                                 "sim:seed=7,devices=1,slots=2,fault=lost@0:1",
-            .exclusive = true, .lock_folder = folder, .max_resets = 2),
+            .exclusive = true, .lock_folder = lock_folder, .max_resets = 2),
         &self->pool)) {
         gpu_oracle_watch(self->pool, false);
         BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
@@ -580,251 +503,6 @@ Test(gpu_lock, g39_a_sweep_of_losses_leaves_no_lock)
     nothing_is_locked(NULL);
 }
 
-/* ---- files ---- */
-
-Test(gpu_lock, g41_a_stale_file_is_taken_and_stays)
-{
-    const struct gpu_job jobs[] = {{.name = "a", .inside = &look_at_lock}};
-    const int fd = open_path(path_of(0, 0, "lock"));
-    struct stat before;
-    struct stat after;
-
-    cr_assert(eq(int, (int)write(fd, "12345\n", 6), 6)); /* somebody's */
-    cr_assert(zero(int, fstat(fd, &before)));
-    (void)close(fd);
-    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(SIM)), 0));
-    expect_trace("a+0; locked; a-");
-    cr_expect(zero(int, stat(path_of(0, 0, "lock"), &after)));
-    cr_expect(eq(u64, before.st_ino, after.st_ino));
-    cr_expect(eq(i64, after.st_size, 6));
-}
-
-/* Files that were made here are for every user. */
-Test(gpu_lock, g41_a_new_file_is_open_to_all)
-{
-    const struct gpu_job jobs[] = {{.name = "a"}};
-    const mode_t before = umask(077);
-    struct stat status;
-
-    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(SIM)), 0));
-    (void)umask(before);
-    for (int i = 0; i < 2; i++) {
-        cr_expect(
-            zero(int, stat(path_of(0, 0, i == 0 ? "lock" : "want"), &status)));
-        cr_expect(eq(u32, status.st_mode & 0777, 0666));
-    }
-}
-
-/* What does this process have open that is called so? Each is to be closed by
- * an exec.
- */
-static int
-count_lock_files(void)
-{
-    int count = 0;
-
-    for (int fd = 0; fd < 256; fd++) {
-        char link[64];
-        char target[256];
-        ssize_t len;
-
-        (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-        len = readlink(link, target, sizeof(target) - 1);
-        if (len < 0) {
-            continue;
-        }
-        target[len] = '\0';
-        if (strstr(target, "belay-gpu-") != NULL
-            || strstr(target, "inotify") != NULL) {
-            count++;
-            cr_expect(
-                ne(int, fcntl(fd, F_GETFD) & FD_CLOEXEC, 0), "%s", target);
-        }
-    }
-    return count;
-}
-
-/* The child has no copy, so it cannot keep a lock after its parent's death. */
-static belay_next
-fork_step(belay_task *task, void *self)
-{
-    int status = -1;
-    const int before = count_lock_files();
-    const pid_t child = fork();
-
-    (void)self;
-    if (child == 0) {
-        _exit(count_lock_files());
-    }
-    cr_assert(eq(int, waitpid(child, &status, 0), child));
-    trace("%d, in the child %d", before, WEXITSTATUS(status));
-    trace(is_locked(0, 0, "lock") ? "locked" : "not locked");
-    return belay_return(task, NULL);
-}
-
-static const belay_function fork_off = {
-    "fork_off", __FILE__, sizeof(struct gpu_inside), fork_step, 0};
-
-Test(gpu_lock, g41_neither_exec_nor_fork_inherits_a_lock)
-{
-    const struct gpu_job jobs[] = {{.name = "a", .inside = &fork_off}};
-
-    cr_expect(eq(int, CROWD(jobs, EXCLUSIVE(SIM)), 0));
-    expect_trace("a+0; 2, in the child 0; locked; a-");
-}
-
-/* A kernel that never ends, and a pool that is left all the same. */
-struct hung {
-    /* locals */
-    belay_gpu_pool *pool;
-    belay_gpu_lease lease;
-    belay_gpu_kernel *kernel;
-};
-
-BELAY_ASYNC(hung)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = SIM ",fault=hang@0:1", .exclusive = true,
-            .lock_folder = folder, .drain_limit = belay_milliseconds(1)),
-        &self->pool)) {
-        gpu_oracle_watch(self->pool, false);
-        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
-        BELAY_AWAIT(belay_gpu_build(
-            task, self->lease, BELAY_GPU_SOURCE(.entry = "k"), &self->kernel));
-        BELAY_WITH (belay_move_on(task, belay_milliseconds(5), NULL)) {
-            BELAY_AWAIT(belay_gpu_run_one(task, self->lease,
-                BELAY_GPU_CMD_LAUNCH(self->kernel, 1, 1, NULL, 0)));
-        }
-        BELAY_CHECK(belay_gpu_release(self->lease));
-    }
-    BELAY_END;
-}
-
-/* The device may still be at it: so nobody else gets the slot while this
- * process lives. But a child of it must not keep the lock for longer.
- */
-Test(gpu_lock, g41_a_lock_that_is_left_behind_is_not_inherited)
-{
-    belay_clock *clock = belay_clock_new(true);
-    int status = -1;
-    pid_t child;
-
-    /* Not by RUN(), which expects all files to be closed. */
-    cr_expect(eq(int,
-        belay_run(&hung, &(const struct hung){0},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock),
-            NULL),
-        BELAY_GPU_ESTUCK));
-    belay_clock_free(clock);
-    cr_expect(eq(int, count_lock_files(), 1));
-    child = fork();
-    if (child == 0) {
-        _exit(count_lock_files());
-    }
-    cr_assert(eq(int, waitpid(child, &status, 0), child));
-    cr_expect(eq(int, WEXITSTATUS(status), 0));
-    cr_expect(is_locked(0, 0, "lock"));
-}
-
-/* ---- what cannot be opened ---- */
-
-struct picky {
-    const char *devices;
-    const char *lock_folder;
-    /* locals */
-    belay_gpu_pool *pool;
-    struct belay_gpu_device device;
-};
-
-BELAY_ASYNC(picky)
-{
-    BELAY_BEGIN;
-    self->device.size = sizeof(self->device);
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = self->devices, .exclusive = true,
-            .lock_folder = self->lock_folder),
-        &self->pool)) {
-        for (uint32_t i = 0;
-             belay_gpu_pool_device(self->pool, i, &self->device) == 0; i++) {
-            trace("%s", self->device.name);
-        }
-        trace("%s", belay_gpu_pool_note(self->pool));
-    }
-    BELAY_END;
-}
-
-#define TWO "sim:seed=7,devices=2,slots=2"
-
-Test(gpu_lock, g41_a_device_whose_lock_may_not_be_opened_is_skipped)
-{
-    char expected[256];
-
-    cr_assert(zero(int, mkdir(path_of(0, 1, "lock"), 0777)));
-    cr_expect(eq(int, RUN(picky, .devices = TWO, .lock_folder = folder), 0));
-    (void)snprintf(expected, sizeof(expected),
-        "sim 1; sim sim 0: its lock %s: %s", path_of(0, 1, "lock"),
-        uv_strerror(UV_EISDIR));
-    expect_trace(expected);
-    cr_assert(zero(int, symlink("/etc/passwd", path_of(1, 0, "want"))));
-    cr_expect(
-        eq(int, RUN(picky, .devices = TWO, .lock_folder = folder), UV_ELOOP));
-}
-
-Test(gpu_lock, g41_a_pipe_in_the_place_of_a_file_holds_nobody_up)
-{
-    cr_assert(zero(int, mkfifo(path_of(0, 0, "lock"), 0666)));
-    cr_expect(
-        eq(int, RUN(picky, .devices = SIM, .lock_folder = folder), UV_EINVAL));
-}
-
-/* For root no file is closed; so it becomes somebody else for a while. */
-static void
-become(uid_t user)
-{
-    if (getuid() == 0) {
-        cr_assert(zero(int, seteuid(user)));
-    }
-}
-
-Test(gpu_lock, g41_another_users_file_and_folder)
-{
-    const bool root = geteuid() == 0;
-    const int fd = open_path(path_of(0, 0, "lock"));
-
-    cr_assert(zero(int, fchmod(fd, root ? 0600 : 0)));
-    (void)close(fd);
-    cr_assert(zero(int, chmod(folder, 0755)));
-    become(65534);
-    cr_expect(
-        eq(int, RUN(picky, .devices = SIM, .lock_folder = folder), UV_EACCES));
-    become(0);
-    cr_assert(zero(int, unlink(path_of(0, 0, "lock"))));
-    cr_assert(zero(int, chmod(folder, 0555)));
-    become(65534);
-    cr_expect(
-        eq(int, RUN(picky, .devices = SIM, .lock_folder = folder), UV_EACCES),
-        "no file can be made here");
-    become(0);
-    cr_assert(zero(int, chmod(folder, 0755)));
-}
-
-Test(gpu_lock, g43_a_folder_that_is_none)
-{
-    char longer[300];
-
-    memset(longer, 'x', sizeof(longer));
-    longer[sizeof(longer) - 1] = '\0';
-    cr_expect(
-        eq(int, RUN(picky, .devices = SIM, .lock_folder = "/none"), UV_ENOENT));
-    cr_expect(eq(int, RUN(picky, .devices = SIM, .lock_folder = "/dev/null"),
-        UV_ENOTDIR));
-    cr_expect(
-        eq(int, RUN(picky, .devices = SIM, .lock_folder = ""), BELAY_EINVAL));
-    cr_expect(eq(
-        int, RUN(picky, .devices = SIM, .lock_folder = longer), BELAY_EINVAL));
-}
-
 /* ---- whatever happens in between ---- */
 
 Test(gpu_lock, g40_a_sweep_leaves_no_lock)
@@ -836,7 +514,7 @@ Test(gpu_lock, g40_a_sweep_leaves_no_lock)
     };
     const struct gpu_crowd crowd = {
         .jobs = jobs, .count = 3, EXCLUSIVE("sim:seed=7,devices=2,slots=1")};
-    const int fd = foreign_lock(1, 0);
+    const int fd = lock_foreign(1, 0);
 
     gpu_crowd_sweep(&crowd);
     (void)close(fd);

@@ -328,3 +328,65 @@ Test(gpu_stats, g35_what_is_overwritten_is_counted)
     cr_expect(zero(int, CROWD(jobs, .opts = {.devices = "sim", .events = 9},
                             .no_model = true, .after = check_overflow)));
 }
+
+/* ---- when ---- */
+
+/* Until the system's clock has moved on. */
+static void
+let_time_pass(void)
+{
+    const uint64_t before = uv_hrtime();
+
+    for (long i = 0; i < 100000000 && uv_hrtime() == before; i++) {
+    }
+    cr_assert(gt(u64, uv_hrtime(), before));
+}
+
+struct two_runs {
+    belay_gpu_pool *pool;
+    belay_gpu_lease lease;
+    int64_t times[3];
+};
+
+static int64_t
+lease_and_look(belay_task *task, struct two_runs *runs)
+{
+    const struct belay_gpu_event *events = runs->pool->ring;
+    uint64_t count;
+
+    cr_assert(
+        zero(int, belay_gpu_try_acquire(task, runs->pool, NULL, &runs->lease)));
+    count = runs->pool->ring_count;
+    cr_expect(eq(int, events[count - 1].kind, BELAY_GPU_EVENT_GRANT));
+    let_time_pass();
+    cr_assert(zero(int, belay_gpu_release(runs->lease)));
+    cr_assert(eq(u64, runs->pool->ring_count, count + 1));
+    cr_expect(eq(int, events[count].kind, BELAY_GPU_EVENT_SLOT));
+    trace(events[count].time.ns == events[count - 1].time.ns ? "one" : "two");
+    return events[count - 1].time.ns;
+}
+
+BELAY_ASYNC(two_runs)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_pool_open(
+        task, BELAY_GPU_POOL_OPTS(.devices = "sim"), &self->pool)) {
+        self->times[0] = lease_and_look(task, self);
+        self->times[1] = lease_and_look(task, self);
+        BELAY_AWAIT(belay_checkpoint(task));
+        let_time_pass();
+        self->times[2] = lease_and_look(task, self);
+        trace(self->times[1] == self->times[0] ? "one" : "two");
+        trace(self->times[2] == self->times[0] ? "one" : "two");
+    }
+    BELAY_END;
+}
+
+Test(gpu_stats, g34_what_a_task_does_in_one_run_has_one_time)
+{
+    trace_clear();
+    cr_expect(
+        zero(int, belay_run(&two_runs, &(const struct two_runs){.pool = NULL},
+                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    expect_trace("one; one; one; one; two");
+}
