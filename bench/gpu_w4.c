@@ -23,7 +23,7 @@ struct user {
     belay_gpu_lease lease;
 };
 
-BELAY_ASYNC_SIZED(user, 320)
+BELAY_ASYNC_SIZED(user, BELAY_GPU_LEASE_BYTES)
 {
     BELAY_BEGIN;
     self->request = fifo_ask(self->pool->fifo);

@@ -107,7 +107,7 @@ ask(belay_task *task, struct belay__gpu_request *request)
             });
         return BELAY_GPU_EAGAIN;
     }
-    if (code == 0 && belay__gpu_holds(pool, task)) {
+    if (code == 0 && request->nested && belay__gpu_holds(pool, task)) {
         code = BELAY_GPU_EDEADLK;
     }
     pool->numbers++;
@@ -197,6 +197,9 @@ acquire(belay_task *task, struct belay__gpu_request *request)
 struct lease_scope {
     struct belay__gpu_request request;
 };
+
+_Static_assert(BELAY_ENTER_BYTES(struct lease_scope) <= BELAY_GPU_LEASE_BYTES,
+    "what the header tells");
 
 static belay_next
 lease_enter(belay_task *task, void *self)

@@ -38,16 +38,16 @@ struct belay__gpu_request {
     int32_t line;
     int32_t depth;      /* of the task's cancel scope */
     uint32_t overtaken; /* as the oldest of its priority */
-    uint64_t number;    /* of the lease; in the order of arrival */
-    uint64_t bytes;     /* on each device; 0: a slot's share */
-    int64_t asked_ns;
     uint8_t devices;
     uint8_t priority;
     uint8_t bucket;
-    bool waiting;
-    bool block;  /* a block will end the lease */
-    bool nested; /* as in the options, both */
-    bool no_wait;
+    bool waiting : 1;
+    bool block : 1;  /* a block will end the lease */
+    bool nested : 1; /* as in the options, both */
+    bool no_wait : 1;
+    uint64_t number; /* of the lease; in the order of arrival */
+    uint64_t bytes;  /* on each device; 0: a slot's share */
+    int64_t asked_ns;
 };
 
 /* The requests of one priority, by shape. Within a bucket they are served in
@@ -242,7 +242,8 @@ struct belay_gpu_pool {
 
     struct belay__gpu_class classes[BELAY_GPU_PRIORITIES];
     uint64_t waiting;
-    uint64_t pass; /* of the last grant */
+    uint32_t waiting_classes; /* that have one, as bits */
+    uint64_t pass;            /* of the last grant */
     uint64_t numbers;
     struct belay__gpu_request
         *reserved;             /* for whom devices are kept, or NULL */

@@ -39,8 +39,11 @@ belay__gpu_queue_push(belay_gpu_pool *pool, struct belay__gpu_request *request)
     struct belay__gpu_class *class = &pool->classes[request->priority];
     struct belay__gpu_bucket *bucket = &class->buckets[request->bucket];
 
-    if (class->waiting++ == 0 && class->pass < pool->pass) {
-        class->pass = pool->pass;
+    if (class->waiting++ == 0) {
+        pool->waiting_classes |= UINT32_C(1) << request->priority;
+        if (class->pass < pool->pass) {
+            class->pass = pool->pass;
+        }
     }
     pool->waiting++;
     request->next = NULL;
@@ -78,7 +81,9 @@ belay__gpu_queue_remove(
         class->filled[request->bucket / 64] &=
             ~(UINT64_C(1) << request->bucket % 64);
     }
-    class->waiting--;
+    if (--class->waiting == 0) {
+        pool->waiting_classes &= ~(UINT32_C(1) << request->priority);
+    }
     pool->waiting--;
     request->waiting = false;
 }
@@ -146,11 +151,10 @@ belay__gpu_queue_order(
 {
     uint32_t count = 0;
     uint32_t at;
+    uint32_t i;
 
-    for (uint32_t i = 0; i < BELAY_GPU_PRIORITIES; i++) {
-        if (pool->classes[i].waiting == 0) {
-            continue;
-        }
+    for (uint32_t bits = pool->waiting_classes; bits != 0; bits &= bits - 1) {
+        i = (uint32_t)__builtin_ctz(bits);
         for (at = count++; at > 0 && goes_before(pool, i, ret[at - 1]); at--) {
             ret[at] = ret[at - 1];
         }

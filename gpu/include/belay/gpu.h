@@ -164,6 +164,11 @@ BELAY_API belay_next belay_gpu_pool_drain(
 #define belay_gpu_lease_open(task, pool, opts, ret) \
     belay_gpu_lease_open_at((task), __FILE__, __LINE__, (pool), (opts), (ret))
 
+/* For BELAY_ASYNC_SIZED(): what a lease as a block takes until it is left; one
+ * with a max_hold takes more.
+ */
+#define BELAY_GPU_LEASE_BYTES 144
+
 /**
  * belay_gpu_lease_open_at - enter a lease; who holds it, for people: file:line
  *
