@@ -148,7 +148,9 @@ void belay__gpu_demo_interrupt(struct belay__gpu_demo *demo, belay_time now);
 
 /* ---- what is told ---- */
 
-/* The shortest time in which the slots could have done what they did. */
+/* The shortest time in which the slots could have done what they did, each
+ * lease from when it was asked for.
+ */
 belay_duration belay__gpu_demo_ideal(const struct belay__gpu_demo *demo);
 /* Writes the files that were asked for; false if one could not be, and that is
  * said on standard error.

@@ -10,23 +10,21 @@ seconds(int64_t ns)
     return (double)ns / 1e9;
 }
 
-/* All work on all slots, without a gap; or the longest lease, which has but
- * one slot.
+/* All work on all slots, without a gap; or, if that is later, a lease that was
+ * asked for last and is long: it has but one slot, and nobody can begin it
+ * before it is asked for.
  */
 belay_duration
 belay__gpu_demo_ideal(const struct belay__gpu_demo *demo)
 {
-    const struct belay__gpu_record *record = &demo->record;
-    int64_t ideal = (demo->spent[BELAY_GPU_SLOT_RUNNING].ns
-                        + demo->spent[BELAY_GPU_SLOT_DRAINING].ns)
-                    / (demo->stats.slots > 0 ? (int64_t)demo->stats.slots : 1);
-    int64_t longest;
+    const int64_t work = demo->spent[BELAY_GPU_SLOT_RUNNING].ns
+                         + demo->spent[BELAY_GPU_SLOT_DRAINING].ns;
+    const int64_t slots = demo->stats.slots > 0 ? demo->stats.slots : 1;
+    const belay_duration soonest =
+        belay__gpu_record_soonest(&demo->record, demo->began);
 
-    for (uint32_t i = 0; i < record->hold_count; i++) {
-        longest = record->holds[i].end.ns - record->holds[i].begin.ns;
-        ideal = longest > ideal ? longest : ideal;
-    }
-    return belay_nanoseconds(ideal);
+    return work / slots > soonest.ns ? belay_nanoseconds(work / slots)
+                                     : soonest;
 }
 
 /* ---- waits ---- */

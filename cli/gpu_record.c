@@ -369,3 +369,19 @@ belay__gpu_record_idle_ns(
     free(sums);
     return idle;
 }
+
+belay_duration
+belay__gpu_record_soonest(
+    const struct belay__gpu_record *record, belay_time began)
+{
+    const struct belay__gpu_hold *hold;
+    int64_t soonest = 0;
+    int64_t end;
+
+    for (uint32_t i = 0; i < record->hold_count; i++) {
+        hold = &record->holds[i];
+        end = hold->end.ns - hold->waited.ns - began.ns;
+        soonest = end > soonest ? end : soonest;
+    }
+    return belay_nanoseconds(soonest);
+}

@@ -80,6 +80,12 @@ void belay__gpu_record_end(struct belay__gpu_record *record, belay_time now);
 int64_t belay__gpu_record_idle_ns(
     const struct belay__gpu_record *record, belay_time end);
 
+/* From `began` until the last lease could have ended at the soonest: each takes
+ * its time from when it was asked for, however many slots there are.
+ */
+belay_duration belay__gpu_record_soonest(
+    const struct belay__gpu_record *record, belay_time began);
+
 /* For the names of tasks and classes. */
 struct belay__gpu_names {
     const char *(*task)(uint64_t id, void *arg);

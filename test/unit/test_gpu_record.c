@@ -31,6 +31,28 @@ state(struct belay__gpu_record *record, int64_t at, uint16_t slot,
     feed(record, at, BELAY_GPU_EVENT_SLOT, 0, slot, (uint64_t)to);
 }
 
+/* A long one that came late ends it, not how much there was to do. */
+Test(gpu_record, no_lease_can_begin_before_it_is_asked_for)
+{
+    const belay_time began = {5};
+    struct belay__gpu_record record;
+
+    cr_assert(eq(int, belay__gpu_record_init(&record, SLOTS), 0));
+    cr_expect(zero(i64, belay__gpu_record_soonest(&record, began).ns));
+    feed(&record, 10, BELAY_GPU_EVENT_GRANT, 1, 0, 0);
+    state(&record, 40, 0, BELAY_GPU_SLOT_FREE);
+    cr_expect(eq(i64, belay__gpu_record_soonest(&record, began).ns, 35));
+    /* Asked for at 30, granted at 40: it could have ended at 50. */
+    feed(&record, 40, BELAY_GPU_EVENT_GRANT, 2, 0, 10);
+    state(&record, 60, 0, BELAY_GPU_SLOT_FREE);
+    cr_expect(eq(i64, belay__gpu_record_soonest(&record, began).ns, 45));
+    /* One that waited longer could have ended long ago. */
+    feed(&record, 60, BELAY_GPU_EVENT_GRANT, 3, 1, 50);
+    state(&record, 90, 1, BELAY_GPU_SLOT_FREE);
+    cr_expect(eq(i64, belay__gpu_record_soonest(&record, began).ns, 45));
+    belay__gpu_record_fini(&record);
+}
+
 Test(gpu_record, a_lease_lasts_from_its_grant_to_its_slot_being_free)
 {
     struct belay__gpu_record record;
