@@ -399,7 +399,7 @@ finish_record(const belay_llm_client *client,
         .message = message_of(account, reply),
         .usage = usage,
         .cost = cost,
-        .secret = belay__llm_client_key(client),
+        .secret = belay__llm_account_key(account),
     };
 
     if (account->ticket.recorder == NULL) {

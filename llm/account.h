@@ -45,12 +45,21 @@ struct belay__llm_account {
     struct belay__request_size size;
     struct belay__llm_model *model; /* NULL until it is asked for */
     /* Of the attempt. */
-    bool admitted; /* and not yet settled */
-    int code;      /* why the answer that came is of no use, or 0 */
+    struct belay__llm_access *access; /* with which it is made; kept until the
+                                         next one, or the end of the call */
+    bool admitted;                    /* and not yet settled */
+    int code; /* why the answer that came is of no use, or 0 */
     struct belay_reservation held;
     struct belay__rate_use use;
     struct belay__record_ticket ticket;
 };
+
+/* The key with which the attempt is made; empty if there is none. */
+static inline struct belay_slice
+belay__llm_account_key(const struct belay__llm_account *account)
+{
+    return belay__llm_access_key(account->access);
+}
 
 /* Captures budget and recorder. */
 void belay__llm_account_begin(const belay_task *task,

@@ -1,13 +1,14 @@
 /* admit.c - what an attempt waits for before it is sent.
  *
- *   budget -> rates -> recorder -> admitted
+ *   budget -> rates -> key -> recorder -> admitted
  *
  * In this order: a call that its budget refuses waits for nothing else, and
- * one that is let go by its rates is sent at once. Whatever ends the way gives
- * back what was passed.
+ * one that is let go by its rates is sent at once, with a key that has not
+ * waited with it. Whatever ends the way gives back what was passed.
  */
 #include "llm/account.h"
 #include "llm/budget/budget.h"
+#include "llm/error.h"
 #include "llm/provider/provider.h"
 #include "runtime/internal.h"
 
@@ -104,7 +105,7 @@ record(belay_task *task, struct admit *admit)
         .model = account->size.model,
         .body = account->body,
         .checked = account->checked,
-        .secret = belay__llm_client_key(admit->client),
+        .secret = belay__llm_account_key(account),
     };
 
     if (account->recorder == NULL) {
@@ -112,6 +113,24 @@ record(belay_task *task, struct admit *admit)
     }
     return belay_then(task, recorded,
         belay__record_begin(task, account->recorder, &start, &account->ticket));
+}
+
+/* ---- the key ---- */
+
+static belay_next
+take_key(belay_task *task, struct admit *admit)
+{
+    const int code =
+        belay__llm_access_take(admit->client, &admit->account->access);
+    belay_error *error;
+
+    if (code < 0) {
+        give_back(admit->account);
+        error = belay__llm_error_key(task, admit->client, code);
+        return error != NULL ? belay_fail_with(task, error)
+                             : belay_fail(task, code, NULL);
+    }
+    return record(task, admit);
 }
 
 /* ---- the rates ---- */
@@ -125,7 +144,7 @@ taken(belay_task *task, void *self)
         give_back(admit->account);
         return belay_pass(task);
     }
-    return record(task, admit);
+    return take_key(task, admit);
 }
 
 /* What the buckets are asked for: the server counts what an answer may take,
@@ -164,7 +183,7 @@ take_rates(belay_task *task, struct admit *admit)
     struct belay__rate *rate;
 
     if (!client->rated && client->models.groups == NULL) {
-        return record(task, admit);
+        return take_key(task, admit);
     }
     if (belay__llm_account_find(admit->client, account, &rate) < 0) {
         give_back(account);
@@ -175,7 +194,7 @@ take_rates(belay_task *task, struct admit *admit)
     }
     expect_use(account, &account->use);
     if (belay__rate_take_now(rate, &account->use)) {
-        return record(task, admit);
+        return take_key(task, admit);
     }
     return belay_then(task, taken, belay__rate_take(task, rate, &account->use));
 }

@@ -46,6 +46,7 @@ belay__llm_tries_begin(const belay_task *task, struct belay__llm_tries *tries)
 void
 belay__llm_tries_end(struct belay__llm_tries *tries)
 {
+    belay__llm_access_give(tries->client, &tries->account.access);
     belay__llm_account_end(&tries->account);
     belay_llm_reply_free(tries->reply);
     tries->reply = NULL;
@@ -171,11 +172,26 @@ get_header(const void *arg, const char *name)
     return belay__http_reply_header(arg, name);
 }
 
+/* A key that was refused may have been replaced in the meantime, or its source
+ * can have it replaced; once in a call (L30).
+ */
+static bool
+has_other_key(struct belay__llm_tries *tries)
+{
+    if (tries->renewed || tries->reply->attempt.status != 401) {
+        return false;
+    }
+    tries->renewed =
+        belay__llm_access_renew(tries->client, tries->account.access);
+    return tries->renewed;
+}
+
 enum belay__llm_verdict
-belay__llm_judge(const struct belay__llm_tries *tries, int code)
+belay__llm_judge(struct belay__llm_tries *tries, int code)
 {
     const struct belay_llm_attempt *attempt = &tries->reply->attempt;
     const struct belay__llm_headers headers = {get_header, &tries->reply->http};
+    enum belay__llm_verdict verdict;
 
     if (is_shortage(code)) {
         return BELAY__LLM_RETRY;
@@ -183,25 +199,38 @@ belay__llm_judge(const struct belay__llm_tries *tries, int code)
     if (code < 0) {
         return belay__llm_judge_failure(tries->reply->http.failure);
     }
-    return belay__llm_judge_status(attempt->status, attempt->quota, &headers);
+    verdict =
+        belay__llm_judge_status(attempt->status, attempt->quota, &headers);
+    return verdict == BELAY__LLM_REFUSED && !has_other_key(tries)
+               ? BELAY__LLM_NEVER
+               : verdict;
 }
 
-/* May a wait of this length begin? Takes a retry of the client's allowance. */
+/* May a wait of this length begin? */
+static bool
+may_wait(const belay_task *task, const struct belay__llm_tries *tries,
+    int64_t delay_ns)
+{
+    const belay_llm_client *client = tries->client;
+    const belay_time now = belay_now(task);
+    int64_t due_ns;
+
+    return tries->retries < tries->max_retries && !client->closing
+           && !__builtin_add_overflow(now.ns, delay_ns, &due_ns)
+           && due_ns < belay_effective_deadline(task).ns;
+}
+
+/* It takes a retry of the client's allowance. */
 static bool
 may_retry(
     const belay_task *task, struct belay__llm_tries *tries, int64_t delay_ns)
 {
     belay_llm_client *client = tries->client;
-    const belay_time now = belay_now(task);
-    int64_t due_ns;
 
-    if (tries->retries >= tries->max_retries || client->closing
-        || __builtin_add_overflow(now.ns, delay_ns, &due_ns)
-        || due_ns >= belay_effective_deadline(task).ns) {
-        return false;
-    }
-    return !client->spare_server
-           || belay__llm_allowance_take(&client->allowance, now.ns);
+    return may_wait(task, tries, delay_ns)
+           && (!client->spare_server
+               || belay__llm_allowance_take(
+                   &client->allowance, belay_now(task).ns));
 }
 
 /* Gives for how long nobody should ask this server, because it said so itself
@@ -242,6 +271,18 @@ plan_retry(const belay_task *task, struct belay__llm_tries *tries)
     return pause_ns;
 }
 
+/* With another key, at once. The server is not in trouble, and a hundred calls
+ * may find out together that a key is over: the allowance does not count them.
+ */
+static void
+plan_other_key(const belay_task *task, struct belay__llm_tries *tries)
+{
+    struct belay_llm_attempt *attempt = &tries->reply->attempt;
+
+    attempt->retryable = true;
+    attempt->will_retry = may_wait(task, tries, 0);
+}
+
 bool
 belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict)
@@ -249,6 +290,9 @@ belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     const struct belay_llm_attempt *attempt = &tries->reply->attempt;
     int64_t pause_ns = 0;
 
+    if (verdict == BELAY__LLM_REFUSED) {
+        plan_other_key(task, tries);
+    }
     if (verdict == BELAY__LLM_RETRY
         || (verdict == BELAY__LLM_ONCE && !tries->doubted)) {
         pause_ns = plan_retry(task, tries);

@@ -24,6 +24,7 @@ struct belay__llm_tries {
     uint32_t attempts;   /* recorded */
     bool recorded;       /* among them the one that runs, as far as it went */
     bool doubted;        /* an answer has made no sense already (L9) */
+    bool renewed;        /* another key was asked for and given (L30) */
     char key[BELAY__LLM_KEY_BYTES];   /* of all attempts (L36); "": none */
     struct belay__http_header header; /* … as it is sent */
 };
@@ -56,6 +57,15 @@ belay__llm_tries_admit(belay_task *task, struct belay__llm_tries *tries,
         task, tries->client, &tries->account, provider, tries->attempts + 1);
 }
 
+/* The key for an attempt that need not be admitted; who admits one, has it. 0,
+ * or as belay__llm_access_take().
+ */
+static inline int
+belay__llm_tries_take_key(struct belay__llm_tries *tries)
+{
+    return belay__llm_access_take(tries->client, &tries->account.access);
+}
+
 /* What an attempt sends, but for path, body and sink; points into `tries`. */
 struct belay__http_request belay__llm_http_request(
     struct belay__llm_tries *tries);
@@ -65,9 +75,11 @@ struct belay__http_request belay__llm_http_request(
  */
 void belay__llm_record(struct belay__llm_tries *tries, int code);
 
-/* What to do about an answer that is not of 2xx, or about no answer. */
+/* What to do about an answer that is not of 2xx, or about no answer. Asks the
+ * source for another key if this one was refused.
+ */
 enum belay__llm_verdict belay__llm_judge(
-    const struct belay__llm_tries *tries, int code);
+    struct belay__llm_tries *tries, int code);
 
 /* An error in the place of an answer, or in a stream, is as good as a status
  * (L22): the record becomes that of one.

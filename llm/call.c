@@ -85,23 +85,22 @@ end_cancelled(belay_task *task, struct call *call)
 static belay_next
 call_end(belay_task *task, struct call *call, int code)
 {
-    const belay_llm_client *client = call->tries.client;
     const belay_llm_reply *reply = call->tries.reply;
     belay_error *error = NULL;
 
     if (reply->attempt.code < 0) {
         error = belay__llm_error_silent(
-            task, client, reply, code, belay_result(task)->error);
+            task, &call->tries, code, belay_result(task)->error);
         return end_badly(task, call, code, error);
     }
     if (call->kind != KIND_BYTES
         && (reply->attempt.status < 200 || reply->attempt.status > 299)) {
         code = belay__llm_status_code(&reply->attempt);
-        error = belay__llm_error_status(task, client, reply);
+        error = belay__llm_error_status(task, &call->tries);
         return end_badly(task, call, code, error);
     }
     if (code == BELAY_EREPLY) {
-        error = belay__llm_error_shape(task, client, reply);
+        error = belay__llm_error_shape(task, &call->tries);
     }
     return code < 0 ? end_badly(task, call, code, error) : end_well(task, call);
 }
@@ -185,14 +184,14 @@ call_judge(belay_task *task, void *self)
 static belay_next
 call_perform(belay_task *task, struct call *call)
 {
-    const belay_llm_client *client = call->tries.client;
     struct belay__http_request request = belay__llm_http_request(&call->tries);
 
     request.path = call->path;
     request.body = call->body;
     call->tries.reply->provider = call->provider;
     return belay_then(task, call_judge,
-        belay__http_perform(task, &client->endpoints[call->provider->auth],
+        belay__http_perform(task,
+            &call->tries.account.access->endpoints[call->provider->auth],
             &request, &call->tries.reply->http));
 }
 
@@ -210,11 +209,23 @@ call_admitted(belay_task *task, void *self)
                             : call_perform(task, call);
 }
 
+/* Without anything to pass but the key. */
+static belay_next
+call_perform_now(belay_task *task, struct call *call)
+{
+    const belay_llm_client *client = call->tries.client;
+    const int code = belay__llm_tries_take_key(&call->tries);
+
+    return code < 0 ? end_badly(
+               task, call, code, belay__llm_error_key(task, client, code))
+                    : call_perform(task, call);
+}
+
 static belay_next
 call_attempt(belay_task *task, struct call *call)
 {
     if (belay__llm_tries_free(&call->tries)) {
-        return call_perform(task, call);
+        return call_perform_now(task, call);
     }
     return belay_then(task, call_admitted,
         belay__llm_tries_admit(task, &call->tries, call->provider));

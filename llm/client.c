@@ -13,9 +13,6 @@
 #include <string.h>
 
 #define RETRIES 2
-#define AUTH_SCHEME "Bearer "
-#define MESSAGES_VERSION "2023-06-01"
-#define HEADERS_MAX 3
 
 struct client_scope {
     belay_llm_client client; /* first: the scope is the client's memory */
@@ -26,21 +23,9 @@ struct client_scope {
 const char *
 belay__llm_client_label(const belay_llm_client *client)
 {
-    return client->endpoints[0] != NULL
-               ? belay__http_endpoint_label(client->endpoints[0])
+    return client->accesses->endpoints[0] != NULL
+               ? belay__http_endpoint_label(client->accesses->endpoints[0])
                : "the server";
-}
-
-struct belay_slice
-belay__llm_client_key(const belay_llm_client *client)
-{
-    const size_t scheme_len = sizeof(AUTH_SCHEME) - 1;
-
-    if (client->authorization == NULL) {
-        return (struct belay_slice){NULL, 0};
-    }
-    return (struct belay_slice){client->authorization + scheme_len,
-        client->authorization_size - 1 - scheme_len};
 }
 
 /* ---- opening ---- */
@@ -53,6 +38,9 @@ check_opts(const struct belay_llm_client_opts *opts)
 
     if (opts->base_url == NULL) {
         return "no base_url is given";
+    }
+    if (opts->api_key != NULL && opts->key_source != NULL) {
+        return "a key and a source of keys are given";
     }
     if (belay__provider_of(opts->format) == NULL) {
         return "there is no such format";
@@ -79,37 +67,6 @@ check_opts(const struct belay_llm_client_opts *opts)
 }
 
 static int
-set_key(belay_llm_client *client, const char *key)
-{
-    const size_t scheme_len = sizeof(AUTH_SCHEME) - 1;
-    size_t size;
-
-    if (key == NULL) {
-        return 0;
-    }
-    size = scheme_len + strlen(key) + 1;
-    client->authorization = belay__alloc(client->memory, size);
-    if (client->authorization == NULL) {
-        return BELAY_ENOMEM;
-    }
-    client->authorization_size = size;
-    memcpy(client->authorization, AUTH_SCHEME, scheme_len);
-    memcpy(client->authorization + scheme_len, key, size - scheme_len);
-    return 0;
-}
-
-static void
-wipe_key(belay_llm_client *client)
-{
-    if (client->authorization != NULL) {
-        explicit_bzero(client->authorization, client->authorization_size);
-        belay__free(
-            client->memory, client->authorization, client->authorization_size);
-        client->authorization = NULL;
-    }
-}
-
-static int
 set_seed(belay_llm_client *client, uint64_t seed)
 {
     client->random = seed;
@@ -118,65 +75,6 @@ set_seed(belay_llm_client *client, uint64_t seed)
     }
     return uv_random(
         NULL, NULL, &client->random, sizeof(client->random), 0, NULL);
-}
-
-/* Few headers, and short ones: libcurl spends about a hundred instructions on
- * each of their bytes.
- */
-static size_t
-write_headers(const belay_llm_client *client, enum belay__auth auth,
-    const struct belay_llm_client_opts *opts,
-    struct belay__http_header headers[static HEADERS_MAX])
-{
-    const char *agent =
-        opts->user_agent != NULL ? opts->user_agent : "belay/0.1";
-    size_t count = 0;
-
-    headers[count++] =
-        (struct belay__http_header){"User-Agent", {agent, strlen(agent)}};
-    if (auth == BELAY__AUTH_X_API_KEY) {
-        headers[count++] = (struct belay__http_header){
-            "anthropic-version", {MESSAGES_VERSION, strlen(MESSAGES_VERSION)}};
-        if (client->authorization != NULL) {
-            headers[count++] = (struct belay__http_header){
-                "x-api-key", belay__llm_client_key(client)};
-        }
-    } else if (client->authorization != NULL) {
-        headers[count++] = (struct belay__http_header){"Authorization",
-            {client->authorization, client->authorization_size - 1}};
-    }
-    return count;
-}
-
-static int
-open_endpoint(belay_llm_client *client, enum belay__auth auth,
-    const struct belay_llm_client_opts *opts, const char **ret_why)
-{
-    struct belay__http_header headers[HEADERS_MAX];
-    const size_t count = write_headers(client, auth, opts, headers);
-
-    return belay__http_endpoint_open(client->http,
-        &(const struct belay__http_endpoint_opts){
-            .url = opts->base_url,
-            .headers = headers,
-            .header_count = count,
-            .ca_file = opts->ca_file,
-            .proxy = opts->proxy,
-            .no_proxy = opts->no_proxy,
-            .proxy_from_env = opts->proxy_from_env,
-            .allow_plain = opts->allow_plain_http,
-            .insecure = opts->insecure,
-        },
-        &client->endpoints[auth], ret_why);
-}
-
-static void
-close_endpoints(belay_llm_client *client)
-{
-    for (size_t i = 0; i < BELAY__AUTHS; i++) {
-        belay__http_endpoint_close(client->endpoints[i]);
-        client->endpoints[i] = NULL;
-    }
 }
 
 /* A copy of a text, which may be NULL. */
@@ -226,6 +124,7 @@ drop_accounts(belay_llm_client *client)
     belay__recorder_unref(client->recorder);
     free_option(client, client->price_provider);
     free_option(client, client->idempotency_header);
+    free_option(client, client->user_agent);
 }
 
 static int
@@ -238,6 +137,8 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
         opts->retry_cap, opts->retry_after_cap);
     client->spare_server = opts->profile == BELAY_LLM_INTERACTIVE;
     client->format = opts->format;
+    client->key_source = opts->key_source;
+    client->key_arg = opts->key_arg;
     client->max_retries = opts->max_retries != 0 ? opts->max_retries : RETRIES;
     client->connect_timeout = opts->connect_timeout;
     client->first_byte_timeout = opts->first_byte_timeout;
@@ -251,15 +152,13 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
             client, opts->idempotency_header, &client->idempotency_header);
     }
     if (code == 0) {
-        code = set_key(client, opts->api_key);
+        code = copy_option(client, opts->user_agent, &client->user_agent);
     }
-    for (size_t i = 0; code == 0 && i < BELAY__AUTHS; i++) {
-        code = open_endpoint(client, (enum belay__auth)i, opts, ret_why);
+    if (code == 0) {
+        code = belay__llm_access_open(client, opts, ret_why);
     }
     if (code < 0) {
-        close_endpoints(client);
         drop_accounts(client);
-        wipe_key(client);
     }
     return code;
 }
@@ -279,7 +178,7 @@ wait_for_calls(belay_task *task, void *self)
         return belay_then(task, wait_for_calls, belay__next(BELAY__HOW_TURN));
     }
     drop_accounts(&scope->client);
-    wipe_key(&scope->client);
+    belay__llm_access_free(&scope->client);
     return belay_return(task, NULL);
 }
 
@@ -302,7 +201,7 @@ client_left(belay_task *task, void *self)
     belay_event_set(&scope->client.closed);
     belay__llm_models_close(&scope->client.models);
     cancel_waiters(&scope->client);
-    close_endpoints(&scope->client); /* ends the streams' exchanges */
+    belay__llm_access_close(&scope->client); /* ends the streams' exchanges */
     while (scope->client.streams != NULL) {
         belay__llm_stream_leave(scope->client.streams);
     }

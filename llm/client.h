@@ -5,6 +5,7 @@
 #include <belay/sync.h>
 #include <belay/timeout.h>
 
+#include "llm/access.h"
 #include "llm/http/client.h"
 #include "llm/model.h"
 #include "llm/provider/provider.h"
@@ -22,13 +23,13 @@ struct belay_llm_client {
     struct belay__memory *memory;
     belay_runtime *runtime;
     struct belay__http *http;
-    struct belay__http_endpoint *endpoints[BELAY__AUTHS]; /* by how the key is
-                                                             sent; NULL once
-                                                             it is left */
+    struct belay__llm_access *accesses; /* the first is that of the newest key;
+                                           there always is one */
+    belay_llm_key_fn *key_source;       /* NULL: it has one key, or none */
+    void *key_arg;
+    char *user_agent;             /* or NULL: ours */
     enum belay_llm_format format; /* of calls that do not say */
-    char *authorization;          /* "Bearer KEY", or NULL; wiped when freed */
-    size_t authorization_size;
-    char *idempotency_header; /* or NULL */
+    char *idempotency_header;     /* or NULL */
     struct belay__llm_policy policy;
     struct belay__llm_allowance allowance;
     uint64_t random;
@@ -59,8 +60,5 @@ struct belay_llm_client {
 
 /* The server's address for messages, without anything secret. */
 const char *belay__llm_client_label(const belay_llm_client *client);
-
-/* The key, to be kept out of texts; empty if there is none. */
-struct belay_slice belay__llm_client_key(const belay_llm_client *client);
 
 #endif

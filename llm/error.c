@@ -33,6 +33,13 @@ error_new(const belay_task *task, int line, int code, const char *format, ...)
     return error;
 }
 
+/* The key of the attempt that was made last. */
+static struct belay_slice
+key_of(const struct belay__llm_tries *tries)
+{
+    return belay__llm_account_key(&tries->account);
+}
+
 /* " after 3 attempts", or nothing for the first one. */
 static const char *
 attempts_text(
@@ -47,18 +54,37 @@ attempts_text(
 }
 
 belay_error *
-belay__llm_error_silent(const belay_task *task, const belay_llm_client *client,
-    const belay_llm_reply *reply, int code, belay_error *cause)
+belay__llm_error_silent(const belay_task *task,
+    const struct belay__llm_tries *tries, int code, belay_error *cause)
 {
     char attempts[DETAIL_BYTES];
     belay_error *error = error_new(task, __LINE__, code,
-        "no answer from '%s'%s: %s", belay__llm_client_label(client),
-        attempts_text(&reply->attempt, attempts), belay_code_text(code));
+        "no answer from '%s'%s: %s", belay__llm_client_label(tries->client),
+        attempts_text(&tries->reply->attempt, attempts), belay_code_text(code));
 
     if (error != NULL && cause != NULL) {
         belay__error_set_cause(error, belay_error_ref(cause));
     }
     return error;
+}
+
+belay_error *
+belay__llm_error_key(
+    const belay_task *task, const belay_llm_client *client, int code)
+{
+    switch (code) {
+    case BELAY_EAUTH:
+        return error_new(task, __LINE__, code,
+            "request cannot be sent: there is no key for '%s'",
+            belay__llm_client_label(client));
+    case BELAY_EINVAL:
+        return error_new(task, __LINE__, code,
+            "request cannot be sent: its key is not fit for a header");
+    case BELAY_ECLOSED:
+        return error_new(task, __LINE__, code, "the client is being left");
+    default:
+        return NULL;
+    }
 }
 
 /* ---- statuses ---- */
@@ -98,15 +124,15 @@ server_text(const belay_llm_reply *reply, char **ret_block, size_t *ret_size)
 }
 
 static void
-quote_server(const belay_llm_client *client, const belay_llm_reply *reply,
-    char quote[static QUOTE_BYTES])
+quote_server(
+    const struct belay__llm_tries *tries, char quote[static QUOTE_BYTES])
 {
+    const belay_llm_reply *reply = tries->reply;
     char *block;
     size_t size;
     const struct belay_slice text = server_text(reply, &block, &size);
 
-    (void)belay__printable(
-        text, belay__llm_client_key(client), quote, QUOTE_BYTES);
+    (void)belay__printable(text, key_of(tries), quote, QUOTE_BYTES);
     if (block != NULL) {
         belay__free(reply->memory, block, size);
     }
@@ -126,21 +152,22 @@ asked_text(const belay_llm_client *client,
 }
 
 belay_error *
-belay__llm_error_status(const belay_task *task, const belay_llm_client *client,
-    const belay_llm_reply *reply)
+belay__llm_error_status(
+    const belay_task *task, const struct belay__llm_tries *tries)
 {
+    const belay_llm_reply *reply = tries->reply;
     const struct belay_llm_attempt *attempt = &reply->attempt;
     char quote[QUOTE_BYTES];
     char attempts[DETAIL_BYTES];
     char asked[DETAIL_BYTES];
     belay_error *error;
 
-    quote_server(client, reply, quote);
+    quote_server(tries, quote);
     error = error_new(task, __LINE__, belay__llm_status_code(attempt),
-        "'%s' answered %d%s%s%s%s", belay__llm_client_label(client),
+        "'%s' answered %d%s%s%s%s", belay__llm_client_label(tries->client),
         attempt->status, attempts_text(attempt, attempts),
         quote[0] != '\0' ? ": " : "", quote,
-        asked_text(client, attempt, asked));
+        asked_text(tries->client, attempt, asked));
     if (error != NULL) {
         belay__error_set_foreign(error, "HTTP", attempt->status);
     }
@@ -150,9 +177,10 @@ belay__llm_error_status(const belay_task *task, const belay_llm_client *client,
 /* ---- streams ---- */
 
 belay_error *
-belay__llm_error_stream(const belay_task *task, const belay_llm_client *client,
-    const belay_llm_reply *reply)
+belay__llm_error_stream(
+    const belay_task *task, const struct belay__llm_tries *tries)
 {
+    const belay_llm_reply *reply = tries->reply;
     const struct belay_llm_attempt *attempt = &reply->attempt;
     const struct belay__answer *answer = &reply->answer;
     char quote[QUOTE_BYTES];
@@ -162,15 +190,16 @@ belay__llm_error_stream(const belay_task *task, const belay_llm_client *client,
     belay_error *error;
 
     (void)belay__printable(belay__llm_text_slice(answer->error_message),
-        belay__llm_client_key(client), quote, sizeof(quote));
+        key_of(tries), quote, sizeof(quote));
     (void)belay__printable(
         (struct belay_slice){answer->error_type.text, answer->error_type.len},
-        belay__llm_client_key(client), word, sizeof(word));
+        key_of(tries), word, sizeof(word));
     error = error_new(task, __LINE__, belay__llm_status_code(attempt),
-        "'%s' broke off with %d%s%s%s%s%s%s", belay__llm_client_label(client),
-        attempt->status, word[0] != '\0' ? " " : "", word,
-        attempts_text(attempt, attempts), quote[0] != '\0' ? ": " : "", quote,
-        asked_text(client, attempt, asked));
+        "'%s' broke off with %d%s%s%s%s%s%s",
+        belay__llm_client_label(tries->client), attempt->status,
+        word[0] != '\0' ? " " : "", word, attempts_text(attempt, attempts),
+        quote[0] != '\0' ? ": " : "", quote,
+        asked_text(tries->client, attempt, asked));
     if (error != NULL) {
         belay__error_set_foreign(error, "HTTP", attempt->status);
     }
@@ -178,8 +207,8 @@ belay__llm_error_stream(const belay_task *task, const belay_llm_client *client,
 }
 
 belay_error *
-belay__llm_error_broken(const belay_task *task, const belay_llm_client *client,
-    const belay_llm_reply *reply, int code)
+belay__llm_error_broken(
+    const belay_task *task, const struct belay__llm_tries *tries, int code)
 {
     char attempts[DETAIL_BYTES];
     const char *why = belay_code_text(code);
@@ -190,24 +219,24 @@ belay__llm_error_broken(const belay_task *task, const belay_llm_client *client,
         why = "it ends without an end of the answer";
     }
     return error_new(task, __LINE__, code, "the stream of '%s' is broken%s: %s",
-        belay__llm_client_label(client),
-        attempts_text(&reply->attempt, attempts), why);
+        belay__llm_client_label(tries->client),
+        attempts_text(&tries->reply->attempt, attempts), why);
 }
 
 belay_error *
-belay__llm_error_shape(const belay_task *task, const belay_llm_client *client,
-    const belay_llm_reply *reply)
+belay__llm_error_shape(
+    const belay_task *task, const struct belay__llm_tries *tries)
 {
-    struct belay_slice body = belay_llm_reply_body(reply);
+    struct belay_slice body = belay_llm_reply_body(tries->reply);
     char quote[QUOTE_BYTES];
 
     /* Only what is shown is looked at; the key may stand across the end. */
-    if (body.len > QUOTE_BYTES + belay__llm_client_key(client).len) {
-        body.len = QUOTE_BYTES + belay__llm_client_key(client).len;
+    if (body.len > QUOTE_BYTES + key_of(tries).len) {
+        body.len = QUOTE_BYTES + key_of(tries).len;
     }
-    (void)belay__printable(
-        body, belay__llm_client_key(client), quote, sizeof(quote));
+    (void)belay__printable(body, key_of(tries), quote, sizeof(quote));
     return error_new(task, __LINE__, BELAY_EREPLY,
         "the answer of '%s' is not a completion%s%s",
-        belay__llm_client_label(client), quote[0] != '\0' ? ": " : "", quote);
+        belay__llm_client_label(tries->client), quote[0] != '\0' ? ": " : "",
+        quote);
 }

@@ -29,6 +29,8 @@ judge_plain_status(int status)
     case 425: /* too early */
     case 429: /* too many requests */
         return BELAY__LLM_RETRY;
+    case 401: /* unauthorized */
+        return BELAY__LLM_REFUSED;
     case 501: /* not implemented: cannot get better */
         return BELAY__LLM_NEVER;
     default:

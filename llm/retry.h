@@ -15,6 +15,7 @@ enum belay__llm_verdict {
     BELAY__LLM_NEVER, /* it cannot get better */
     BELAY__LLM_ONCE,  /* a nonsensical answer: give it one more chance (L9) */
     BELAY__LLM_RETRY,
+    BELAY__LLM_REFUSED, /* the key: never, unless there is another one */
 };
 
 /* Headers of an answer, wherever they are kept: {NULL, 0} if there is none. */

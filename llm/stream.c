@@ -43,7 +43,6 @@ sink(const struct belay__http_reply *reply, struct belay_slice bytes, void *arg)
 static belay_next
 start_attempt(belay_task *task, belay_llm_stream *stream)
 {
-    belay_llm_client *client = stream->tries.client;
     belay_llm_reply *reply = stream->tries.reply;
 
     belay__llm_reply_begin_live(reply, stream->provider);
@@ -53,7 +52,8 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
     stream->attempting = true;
     stream->silent = false;
     stream->state = BELAY__STREAM_RUNNING;
-    stream->exchange.endpoint = client->endpoints[stream->provider->auth];
+    stream->exchange.endpoint = belay__llm_access_endpoint(
+        stream->tries.account.access, stream->provider->auth);
     stream->exchange.reply = &reply->http;
     stream->exchange.request = belay__llm_http_request(&stream->tries);
     stream->exchange.request.path = stream->provider->path;
@@ -135,26 +135,25 @@ judge(belay_llm_stream *stream, int *code)
 static belay_error *
 error_of(belay_task *task, belay_llm_stream *stream, int code)
 {
-    const belay_llm_client *client = stream->tries.client;
-    const belay_llm_reply *reply = stream->tries.reply;
+    const struct belay__llm_tries *tries = &stream->tries;
+    const belay_llm_reply *reply = tries->reply;
     belay_error *cause;
     belay_error *error;
 
     if (stream->silent) {
         cause = belay__http_exchange_take_error(&stream->exchange);
-        error = belay__llm_error_silent(task, client, reply, code, cause);
+        error = belay__llm_error_silent(task, tries, code, cause);
         belay_error_unref(cause);
         return error;
     }
     if (reply->answer.code == BELAY_EHTTP) {
-        return belay__llm_error_stream(task, client, reply);
+        return belay__llm_error_stream(task, tries);
     }
     if (reply->attempt.status / 100 != 2) {
-        return belay__llm_error_status(task, client, reply);
+        return belay__llm_error_status(task, tries);
     }
-    return code == BELAY_EREPLY
-               ? belay__llm_error_shape(task, client, reply)
-               : belay__llm_error_broken(task, client, reply, code);
+    return code == BELAY_EREPLY ? belay__llm_error_shape(task, tries)
+                                : belay__llm_error_broken(task, tries, code);
 }
 
 /* ---- one call of next, or of run ---- */
@@ -381,9 +380,14 @@ static belay_next
 begin_attempt(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
+    int code;
 
     if (belay__llm_tries_free(&stream->tries)) {
-        return belay_then(task, went_on, start_attempt(task, stream));
+        code = belay__llm_tries_take_key(&stream->tries);
+        return code < 0
+                   ? fail_turn(task, turn, code,
+                       belay__llm_error_key(task, stream->tries.client, code))
+                   : belay_then(task, went_on, start_attempt(task, stream));
     }
     return belay_then(task, admitted,
         belay__llm_tries_admit(task, &stream->tries, stream->provider));

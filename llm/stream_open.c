@@ -141,6 +141,7 @@ belay__llm_stream_leave(belay_llm_stream *stream)
         belay__llm_stream_count(stream);
         belay__llm_settle(tries->client, &tries->account, tries->reply, 0);
     }
+    belay__llm_access_give(tries->client, &tries->account.access);
     stream->left = true;
 }
 

@@ -97,6 +97,13 @@ int belay__http_endpoint_open(struct belay__http *http,
     const struct belay__http_endpoint_opts *opts,
     struct belay__http_endpoint **ret, const char **reterr_why);
 
+/* One more for the same address under the same policy, with headers of its own
+ * in the place of the other's. Errors: as above, but for BELAY_ENOSYS.
+ */
+int belay__http_endpoint_open_like(const struct belay__http_endpoint *like,
+    const struct belay__http_header *headers, size_t header_count,
+    struct belay__http_endpoint **ret);
+
 /* Closes its connections and wipes its headers; exchanges that still run on
  * it end with BELAY_ECLOSED, and none may be started any more. NULL is legal.
  * Not in a sink.

@@ -243,6 +243,46 @@ endpoint_init(struct belay__http_endpoint *endpoint,
     return code;
 }
 
+/* What endpoint_init() makes of its options, from an endpoint. */
+static int
+endpoint_copy(struct belay__http_endpoint *endpoint,
+    const struct belay__http_endpoint *like,
+    const struct belay__http_header *headers, size_t header_count)
+{
+    int code;
+
+    endpoint->insecure = like->insecure;
+    endpoint->gzip = like->gzip;
+    endpoint->no_http2 = like->no_http2;
+    endpoint->tls = like->tls;
+    endpoint->proxy_from_env = like->proxy_from_env;
+    endpoint->base = curl_url_dup(like->base);
+    if (endpoint->base == NULL) {
+        return BELAY_ENOMEM;
+    }
+    code = build_headers(endpoint, headers, header_count);
+    if (code == 0) {
+        code = copy_text(
+            endpoint, like->label, &endpoint->label, &endpoint->label_size);
+    }
+    if (code == 0) {
+        code = copy_text(endpoint, like->ca_file, &endpoint->ca_file,
+            &endpoint->ca_file_size);
+    }
+    if (code == 0) {
+        code = copy_text(
+            endpoint, like->proxy, &endpoint->proxy, &endpoint->proxy_size);
+    }
+    if (code == 0) {
+        code = copy_text(endpoint, like->no_proxy, &endpoint->no_proxy,
+            &endpoint->no_proxy_size);
+    }
+    if (code == 0 && endpoint->tls) {
+        code = share_sessions(endpoint);
+    }
+    return code;
+}
+
 static void
 free_text(struct belay__memory *memory, char *text, size_t size)
 {
@@ -271,6 +311,18 @@ endpoint_free(struct belay__http_endpoint *endpoint)
     free_text(memory, endpoint->proxy, endpoint->proxy_size);
     free_text(memory, endpoint->no_proxy, endpoint->no_proxy_size);
     belay__free(memory, endpoint, sizeof(*endpoint));
+}
+
+static void
+link_endpoint(struct belay__http_endpoint *endpoint)
+{
+    struct belay__http *http = endpoint->http;
+
+    endpoint->next = http->endpoints;
+    if (http->endpoints != NULL) {
+        http->endpoints->prev = endpoint;
+    }
+    http->endpoints = endpoint;
 }
 
 int
@@ -302,11 +354,37 @@ belay__http_endpoint_open(struct belay__http *http,
         }
         return code;
     }
-    endpoint->next = http->endpoints;
-    if (http->endpoints != NULL) {
-        http->endpoints->prev = endpoint;
+    link_endpoint(endpoint);
+    *ret = endpoint;
+    return 0;
+}
+
+int
+belay__http_endpoint_open_like(const struct belay__http_endpoint *like,
+    const struct belay__http_header *headers, size_t header_count,
+    struct belay__http_endpoint **ret)
+{
+    struct belay__http *http = like->http;
+    struct belay__http_endpoint *endpoint;
+    int code;
+
+    if (http->closing) {
+        return BELAY_ECLOSED;
     }
-    http->endpoints = endpoint;
+    if (belay__http_headers_check(headers, header_count) != NULL) {
+        return BELAY_EINVAL;
+    }
+    endpoint = belay__alloc_zero(http->memory, sizeof(*endpoint));
+    if (endpoint == NULL) {
+        return BELAY_ENOMEM;
+    }
+    endpoint->http = http;
+    code = endpoint_copy(endpoint, like, headers, header_count);
+    if (code < 0) {
+        endpoint_free(endpoint);
+        return code;
+    }
+    link_endpoint(endpoint);
     *ret = endpoint;
     return 0;
 }

@@ -59,12 +59,17 @@ Test(llm_retry, l30_statuses_that_may_get_better)
 Test(llm_retry, l30_statuses_that_cannot)
 {
     static const int statuses[] = {200, 201, 204, 299, 300, 301, 302, 307, 308,
-        400, 401, 402, 403, 404, 405, 410, 413, 415, 422, 451, 501, 600, 999};
+        400, 402, 403, 404, 405, 410, 413, 415, 422, 451, 501, 600, 999};
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
         cr_expect(
             eq(int, judge(statuses[i]), BELAY__LLM_NEVER), "%d", statuses[i]);
     }
+}
+
+Test(llm_retry, l30_a_key_that_is_refused)
+{
+    cr_expect(eq(int, judge(401), BELAY__LLM_REFUSED));
 }
 
 Test(llm_retry, l30_x_should_retry_wins_over_the_status)

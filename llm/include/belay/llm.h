@@ -55,6 +55,17 @@ typedef struct belay_slice belay_llm_group_fn(
 
 #define BELAY_LLM_NO_RETRIES (-1) /* for max_retries, whose 0 is a default */
 
+/* Gives the key for the attempt that is sent next, a NUL-terminated text, which
+ * is copied at once. NULL: there is none, and the attempt fails with
+ * BELAY_EAUTH. `refused` is NULL, or the key to which the server has just
+ * answered 401: with another one the call tries again, once. That may be one
+ * which has come in since, so that of many calls that are refused together only
+ * the first has it replaced. Called on the loop for each attempt; it may not
+ * call the client, and cannot wait: where it takes time to get a key, a task
+ * keeps one ready.
+ */
+typedef const char *belay_llm_key_fn(const char *refused, void *arg);
+
 /* Options for belay_llm_client_open(). A zero field means its default. */
 struct belay_llm_client_opts {
     size_t size;          /* of this struct; BELAY_LLM_CLIENT_OPTS() fills it */
@@ -62,6 +73,9 @@ struct belay_llm_client_opts {
                                a query; no "/chat/completions" */
     const char *api_key;  /* sent as a bearer token, or as the x-api-key of
                              Messages; default none */
+    belay_llm_key_fn *key_source;   /* in place of api_key: where keys come
+                                     from, see above */
+    void *key_arg;                  /* for key_source */
     enum belay_llm_format format;   /* of calls that do not say; default Chat
                                      Completions */
     const char *user_agent;         /* default "belay/" and the version */
@@ -136,11 +150,13 @@ struct belay_llm_request {
  *
  * Makes no connection. The exit ends calls that still run, as of tasks in an
  * outer block, with BELAY_ECLOSED, closes every connection, waits until that
- * is done, and wipes the key.
+ * is done, and wipes the key. Each key of a source has connections of its own;
+ * it is wiped when the last attempt that was made with it is over.
  *
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  no base_url, one that cannot be used or is plain http
  *                        to another machine; a key with control characters;
+ *                        a key and a source of keys;
  *                        an idempotency_header that can be none; a negative
  *                        number; an opts->size that is unknown
  *          BELAY_ENOSYS  libcurl lacks what opts ask for
@@ -180,6 +196,7 @@ BELAY_API BELAY_TOKEN belay_llm_client_open(belay_task *task,
  *          BELAY_ENOPRICE   its budget limits money, and the model has no
  *                           price; nothing sent
  *          BELAY_EIO        its recorder is strict and cannot write
+ *          BELAY_EAUTH      the source of keys has none; not sent
  *          BELAY_ECLOSED    the client, or the budget, was left
  *          BELAY_ENOMEM     no memory; the request may have been sent
  *          BELAY_ECANCELED  flagged: cancelled; the connection is closed
@@ -203,7 +220,7 @@ BELAY_API BELAY_TOKEN belay_llm_send(belay_task *task, belay_llm_client *client,
  * empty.
  *
  * Owner:   *ret is the caller's, for belay_llm_reply_free().
- * Errors:  BELAY_EAUTH   status 401 or 403
+ * Errors:  BELAY_EAUTH   status 401 or 403, or no key
  *          BELAY_EQUOTA  the account has run out; retries are of no use
  *          BELAY_EHTTP   any other status but 2xx; the message quotes the
  *                        server's
