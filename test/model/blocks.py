@@ -8,7 +8,6 @@ from failures import (
     CANCELED, GROUP, PROTO, STATE, TIMEDOUT, Break, Error, Failure, Mismatch,
     Return, Suppress, merged)
 from language import MARKED, NO_SLOT
-from others import NOBODY
 from scopes import DEADLINE, EXPLICIT, INFINITY, PARENT, Scope
 from tasks import YIELD, Frame, Group
 from waits import Wait
@@ -75,6 +74,7 @@ class Blocks:
         task.masks.append(set(task.scopes()))
         result = yield from leave(task, outcome)
         task.masks.pop()
+        yield from self.turn(task)
         delivered = frame.delivered
         if (result is None and outcome is not None and around
                 and delivered is not None and outcome.comes_from(delivered)):
@@ -82,7 +82,9 @@ class Blocks:
         if result is None and control is None:
             self.say(task, "behind", s["id"])
         if marked:
+            yield from self.turn(task)
             self.left(task, s, result)
+            yield from self.turn(task)
         if result is not None:
             raise result
         if control is not None:
@@ -92,11 +94,11 @@ class Blocks:
         """What the mark says that is round it."""
         words = ["ok" if result is None else result]
         kind, slot = s["op"], s.get("slot")
-        if kind in ("scope", "use"):
+        if kind == "scope":
+            words.append(self.was[s["id"]])
+        if kind == "use":
             scope = self.slots["scope"].get(slot)
             words += [scope.status()] if scope is not None else []
-        if kind in ("scope", "group", "stack"):
-            del self.slots[kind][slot]
         if kind == "watch":
             words.append(self.taken_ms)
         self.say(task, "left", s["id"], *words)
@@ -127,6 +129,7 @@ class Blocks:
             leave = yield from self.open(task, s)
         except Failure as failure:
             if marked:
+                yield from self.turn(task)
                 self.left(task, s, failure)
             raise
         yield from self.block(task, s, frame, leave, marked)
@@ -136,24 +139,36 @@ class Blocks:
     do_watch = do_null = do_defer = do_closing = do_block
 
     def open(self, task, s):
+        yield from self.turn(task)
         span = self.opening(task, s["id"])
         try:
+            yield from self.turn(task)
             leave = yield from getattr(self, "open_" + s["op"])(task, s)
         except Failure as failure:
             self.not_entered(span, task, s["id"], failure)
             raise
         self.entered(span, task, s["id"])
-        return self.observed(span, s["id"], leave)
+        yield from self.turn(task)
+        return self.observed(span, s, leave)
 
-    def observed(self, span, ident, leave):
+    def observed(self, span, s, leave):
         def leave_observed(task, outcome):
-            self.leaving(span, task, ident, outcome)
+            self.leaving(span, task, s["id"], outcome)
+            yield from self.turn(task)
             result = yield from leave(task, outcome)
-            self.gone(span, task, ident, result)
+            self.gone(span, task, s["id"], result)
+            self.forget_block(s)
             return result
 
         leave_observed.span = span
         return leave_observed
+
+    def forget_block(self, s):
+        """Nobody can reach for it any more."""
+        if s["op"] in ("scope", "group", "stack") and s["slot"] != NO_SLOT:
+            thing = self.slots[s["op"]].pop(s["slot"])
+            if s["op"] == "scope":
+                self.was[s["id"]] = thing.status()
 
     # -- cancel scopes
 
@@ -422,9 +437,9 @@ class Blocks:
         return self.deferred(s)
 
     def deferred(self, s):
-        def leave(_task, outcome):
+        def leave(task, outcome):
             yield from ()
-            self.say(NOBODY, "deferred", s["id"])
+            self.say(task, "deferred", s["id"])
             return outcome
 
         return leave
@@ -435,9 +450,11 @@ class Blocks:
         def leave(task, outcome):
             answer = None
             try:
+                self.say(task, "frame", s["id"])
                 yield from self.frame(task, s["exit"], Frame())
             except Failure as failure:
                 answer = failure
+            yield from self.turn(task)
             return merged(outcome, answer, False)
 
         return leave

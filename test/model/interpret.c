@@ -1,7 +1,6 @@
-/* interpret.c - runs programs of the model test and prints what happens.
+/* interpret.c - runs a program of the model test and prints what happens.
  *
- * Programs come from standard input, as made by language.py: flat lists of
- * operations, which name each other by their index. Each frame of a program is
+ * Each frame of a program is
  * one interpreter frame; blocks that nest in it are opened by hand with
  * belay_with(), so that one frame has as many open scopes as the program says.
  * A line of output is one event: the time in ms, the task, what happened.
@@ -16,10 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct op ops[OPS_MAX];
 const belay_task *root_task;
-static belay_hold *shutting[OPS_MAX]; /* by index */
-static size_t capacity;               /* of the channels */
+static belay_hold *shutting[OPS_MAX];    /* by index */
+static const struct op *opened[OPS_MAX]; /* by id: blocks that are open */
 
 /* ---- frames ---- */
 
@@ -28,11 +26,25 @@ static belay_next class_exit(belay_task *task, void *arg);
 
 static belay_next manager_enter(belay_task *task, void *arg);
 
-const belay_function body = {"body", __FILE__, sizeof(struct frame), go, 0};
+static belay_next begin(belay_task *task, void *arg);
+
+const belay_function body = {"body", __FILE__, sizeof(struct frame), begin, 0};
 const belay_manager class_manager = {
     {"class", __FILE__, sizeof(struct frame), manager_enter, 0}, class_exit};
 static const belay_manager generator = {
     {"generator", __FILE__, sizeof(struct frame), manager_enter, 0}, NULL};
+
+/* Each frame has a line when it begins: a task may have to wait for its turn
+ * before.
+ */
+static belay_next
+begin(belay_task *task, void *arg)
+{
+    const struct frame *self = arg;
+
+    note(task, "frame", self->id);
+    return go(task, arg);
+}
 
 static belay_next
 manager_enter(belay_task *task, void *arg)
@@ -89,6 +101,25 @@ done(belay_task *task, void *arg)
     return go(task, arg);
 }
 
+/* What stays behind a block of the library is not to be reached. */
+void
+block_gone(int64_t id)
+{
+    const struct op *op = opened[id];
+
+    if (op == NULL) {
+        return;
+    }
+    opened[id] = NULL;
+    if (op->kind == OP_SCOPE) {
+        scopes[op->args[2]] = NULL;
+    } else if (op->kind == OP_GROUP) {
+        groups[op->args[2]] = NULL;
+    } else if (op->kind == OP_STACK) {
+        stacks[op->args[2]] = NULL;
+    }
+}
+
 /* ---- the marker round every block of the library: what it has ended with,
  * and that nobody reaches for what is gone ----
  */
@@ -121,13 +152,8 @@ marker_exit(belay_task *task, void *arg)
         || (self->what == SLOT_USE && scopes[self->slot] != NULL)) {
         printf(" %d%d%d", status.caught, status.cancelled, status.expired);
     }
-    if (self->what == SLOT_SCOPE) {
-        scopes[self->slot] = NULL;
-    } else if (self->what == SLOT_GROUP) {
-        groups[self->slot] = NULL;
-    } else if (self->what == SLOT_STACK) {
-        stacks[self->slot] = NULL;
-    } else if (self->what == SLOT_WATCH) {
+    block_gone(self->id);
+    if (self->what == SLOT_WATCH) {
         printf(" %lld", (long long)(watches[self->id].ns / NS_PER_MS));
     }
     printf("\n");
@@ -198,7 +224,8 @@ close_op(belay_task *task, void *arg)
 {
     const struct op *op = arg;
 
-    return belay_call(task, &body, &(const struct frame){.pc = op->args[2]});
+    return belay_call(task, &body,
+        &(const struct frame){.id = op->args[0], .pc = op->args[2]});
 }
 
 static belay_next
@@ -257,6 +284,7 @@ open_block(belay_task *task, struct frame *self, struct op *op)
         abort();
     }
     self->open[self->depth] = op - ops;
+    opened[op->args[0]] = op->kind != OP_MARK ? op : NULL;
     watch_opening(belay_task_name(task), op->args[0]);
     return belay_with(task, enter_op(task, op), in_block, behinds[self->depth]);
 }
@@ -282,7 +310,11 @@ child_begin(belay_task *task, void *arg)
 
     if (self->is_root) {
         root_task = task;
-        things_open(task, capacity);
+        memset(opened, 0, sizeof(opened));
+        things_open(task, (size_t)program.capacity);
+        if (program.budget != MANY) {
+            watch_all(task);
+        }
     }
     note(task, "begin", 0);
     return belay_then(task, child_ended,
@@ -334,7 +366,7 @@ static belay_next
 start(belay_task *task, const struct frame *self, const struct op *op)
 {
     const int64_t *args = op->args;
-    const struct frame frame = {.pc = args[2]};
+    const struct frame frame = {.id = args[0], .pc = args[2]};
 
     switch (op->kind) {
     case OP_SLEEP:
@@ -476,101 +508,4 @@ go(belay_task *task, void *arg)
             note_code(task, name_of(op->kind), op->args[0], 1);
         }
     }
-}
-
-/* ---- programs ---- */
-
-struct header {
-    int64_t count; /* of operations */
-    int64_t grace;
-    int64_t entry;    /* of the root */
-    int64_t permits;  /* of each semaphore */
-    int64_t tokens;   /* of each limiter */
-    int64_t capacity; /* of each channel */
-};
-
-static bool
-read_number(int64_t *ret)
-{
-    char word[32];
-    char *end_of_number;
-
-    if (scanf("%31s", word) != 1) {
-        return false;
-    }
-    *ret = strtoll(word, &end_of_number, 10);
-    return *end_of_number == '\0';
-}
-
-static bool
-read_op(struct op *op)
-{
-    int64_t kind = 0;
-    bool good = read_number(&kind);
-
-    op->kind = (int)kind;
-    for (size_t i = 0; i < ARGS; i++) {
-        good = good && read_number(&op->args[i]);
-    }
-    return good && kind >= 0 && kind < OP_KINDS;
-}
-
-static bool
-read_program(struct header *header)
-{
-    bool good;
-
-    if (!read_number(&header->count)) {
-        return false;
-    }
-    good = read_number(&header->grace) && read_number(&header->entry)
-           && read_number(&header->permits) && read_number(&header->tokens)
-           && read_number(&header->capacity) && header->count <= OPS_MAX;
-    for (int64_t i = 0; good && i < header->count; i++) {
-        good = read_op(&ops[i]);
-    }
-    if (!good) {
-        fprintf(stderr, "not a program\n");
-        exit(2);
-    }
-    return true;
-}
-
-static void
-run_program(const struct header *header)
-{
-    const struct child root = {header->entry, true};
-    belay_clock *clock = belay_clock_new(true);
-    struct belay_result result = {0};
-
-    things_init((uint32_t)header->permits, (uint32_t)header->tokens);
-    watch_init();
-    others_init();
-    capacity = (size_t)header->capacity;
-    (void)belay_run(&child, &root,
-        BELAY_RUNTIME_OPTS(.clock = clock,
-            .grace =
-                header->grace < 0 ? BELAY_NO_GRACE : span_of(header->grace),
-            .step_budget = 1000000),
-        &result);
-    printf("=");
-    put_result(&result);
-    printf("\n");
-    (void)fflush(stdout);
-    belay_error_unref(result.error);
-    belay_clock_free(clock);
-}
-
-int
-main(int argc, char **argv)
-{
-    struct header header;
-
-    if (argc > 1 && strcmp(argv[1], "--lines") == 0) {
-        (void)setvbuf(stdout, NULL, _IOLBF, BUFSIZ); /* for after a crash */
-    }
-    while (read_program(&header)) {
-        run_program(&header);
-    }
-    return 0;
 }

@@ -15,6 +15,7 @@
 #define NO_SLOT 63 /* of what nobody can aim at */
 #define DEPTH 16   /* of blocks in a frame */
 #define ARGS 6
+#define MANY 1000000 /* steps a turn: as many as there are */
 #define FOREVER_MS 1000000000
 #define JANITOR_MS 10000 /* from then on nobody waits for long */
 #define TOKENS_MANY 1000 /* are there from then on */
@@ -132,6 +133,18 @@ struct frame {
     int depth;
 };
 
+/* The one that runs. */
+struct program {
+    int64_t count; /* of operations */
+    int64_t grace;
+    int64_t entry;    /* of the root */
+    int64_t permits;  /* of each semaphore */
+    int64_t tokens;   /* of each limiter */
+    int64_t capacity; /* of each channel */
+    int64_t budget;   /* steps a turn */
+};
+
+extern struct program program;
 extern struct op ops[OPS_MAX];
 
 /* ---- things (things.c) ---- */
@@ -180,6 +193,8 @@ void condition_notify(belay_task *task, const int64_t *args);
 /* ---- observers (watch.c) ---- */
 
 void watch_init(void);
+/* The first one is there from the root's first step on. */
+void watch_all(const belay_task *root);
 /* Attaches an observer, or detaches it. */
 void watch(belay_task *task, const int64_t *args);
 /* The place of a task among all, by its name. */
@@ -229,6 +244,9 @@ void note_code(const belay_task *task, const char *what, int64_t id, int code);
 void note_moved(void);
 
 /* ---- frames (interpret.c) ---- */
+
+/* The block with this id has been left, and what it had is gone. */
+void block_gone(int64_t id);
 
 extern const belay_function body;         /* struct frame */
 extern const belay_manager class_manager; /* the same */

@@ -1,5 +1,5 @@
 """How each kind of statement of a random program is made."""
-from language import BLOCKS, FOREVER, FRAMES, NO_SLOT
+from language import BLOCKS, FOREVER, FRAMES, MANY, NO_SLOT
 
 SEMAPHORES = 3
 EVENTS = 4
@@ -133,7 +133,8 @@ class Kinds:
 
     def make_observe(self, s, _):
         """kinds: scopes, tasks, groups added up, as in observe.h."""
-        s.update(slot=self.few(OBSERVERS),
+        first = 0 if self.program["budget"] == MANY else 1
+        s.update(slot=self.random.randrange(first, OBSERVERS),
                  kinds=self.random.choice((1, 2, 8, 11, 11, 11)))
 
     # -- cancel scopes

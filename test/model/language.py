@@ -4,12 +4,17 @@ A program is {"grace", "permits", ..., "main"}; main is a list of statements. A
 statement is a dict: "op" says what, "id" names it in the log, the lists below
 "body", "enter", "exit" and "task" are what it contains. flatten() turns it
 into the numbers that interpret.c reads.
+
+There are no streams and processes in it: to the runtime they are operations
+whose abort is done at once, or later, or refused, and that is "op"; what else
+there is to them is libuv, which a program on a virtual clock cannot have.
 """
 import copy
 
 FOREVER = 1000000000
 JANITOR_MS = 10000  # when what is left is set free; as in interpret.h
 TOKENS_MANY = 1000  # are there from then on
+MANY = 1000000  # steps a turn: as many as there are
 NO_SLOT = 63  # of what nobody can aim at
 ARGS = 6
 
@@ -168,7 +173,7 @@ def flatten(program):
             op[place] = flat.entry(statements)
     lines = [f"{len(flat.ops)} {program['grace']} {entry}"
              f" {program['permits']} {program['tokens']}"
-             f" {program['capacity']}"]
+             f" {program['capacity']} {program['budget']}"]
     lines += [" ".join(map(str, op)) for op in flat.ops]
     return "\n".join(lines) + "\n"
 

@@ -8,7 +8,7 @@ import random
 
 from kinds import CHANNELS, DEPTH, EVENTS, LIMITERS, SEMAPHORES, Kinds
 from language import (
-    BLOCKS, FOREVER, JANITOR_MS, NO_SLOT, TOKENS_MANY, every_list)
+    BLOCKS, FOREVER, JANITOR_MS, MANY, NO_SLOT, TOKENS_MANY, every_list)
 from others import CANCEL
 
 FIRST_CODE = -7000
@@ -55,6 +55,7 @@ class Maker(Kinds):
             "permits": self.random.choice((0, 1, 1, 2)),
             "tokens": self.random.choice((0, 1, 1, 2)),
             "capacity": self.random.choice((0, 1, 2)),
+            "budget": self.random.choice((MANY, MANY, MANY, 1, 2, 3, 5)),
         }
         # Left alone, without a janitor?
         self.is_cut = self.program["grace"] != FOREVER and self.chance(0.4)
@@ -109,7 +110,7 @@ class Maker(Kinds):
 
     # And with an open stack about these.
     STACK_KINDS = ("put", "put", "put", "put", "push", "hand", "close",
-                   "forget", "defer_on")
+                   "forget", "defer_on", "stack")
 
     def pick(self):
         if self.monitor is None and self.stacks and self.chance(0.3):

@@ -34,15 +34,12 @@ scope_open(belay_task *task, const int64_t *args)
 
 /* ---- deferred calls ---- */
 
-/* Told when nobody's step runs. */
 void
 deferred(void *arg)
 {
     const int64_t *args = arg;
 
-    note_moved();
-    printf("%lld - deferred %lld\n", (long long)now_ms(root_task),
-        (long long)args[0]);
+    note(belay_task_runtime(root_task)->current, "deferred", args[0]);
 }
 
 belay_next

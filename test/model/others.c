@@ -25,10 +25,12 @@ enum what {
 static void
 put_outside(belay_runtime *runtime, const char *what, int64_t id)
 {
+    const belay_task *task = runtime->current;
+
     note_moved();
-    printf("%lld - %s %lld",
-        (long long)time_of((belay_time){belay__clock_now(runtime)}), what,
-        (long long)id);
+    printf("%lld %s %s %lld",
+        (long long)time_of((belay_time){belay__clock_now(runtime)}),
+        task != NULL ? belay_task_name(task) : "-", what, (long long)id);
 }
 
 /* ---- posts ---- */

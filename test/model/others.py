@@ -59,8 +59,9 @@ class Others:
                 job.wait.finish(Failure())
 
         job.wait = Wait(begin=lambda: self.queue_job(job), aborts=False,
-                        hook=hook, refused=lambda: self.release_job(job))
+                        hook=hook, refused=lambda: self.release_job(job, task))
         job.wait.ident = s["id"]
+        yield from self.turn(task)
         yield from self.wait(task, s, job.wait)
 
     def queue_job(self, job):
@@ -75,9 +76,9 @@ class Others:
             self.running.append(job)
             busy.append(job)
 
-    def release_job(self, job):
+    def release_job(self, job, by):
         if job.is_freed:
-            self.say(NOBODY, "released", job.ident)
+            self.say(by, "released", job.ident)
 
     # -- what happens now, as the log says
 
@@ -112,7 +113,7 @@ class Others:
             self.say(NOBODY, "dropped", job.ident)
         else:
             self.say(NOBODY, "worked", job.ident, job.value)
-        self.release_job(job)
+        self.release_job(job, NOBODY)
         if not job.wait.done:
             result = bare(job.code) if job.code else None
             job.wait.finish(Failure() if job.cancelled else result)

@@ -4,26 +4,33 @@ A recursive interpreter, slow and plain. Blocks are try blocks, failures are
 exceptions, and nothing is marked in advance. Which of several tasks goes on
 first is not the contract's business. So the model reads the log as it goes: a
 line says which task was next; that it could be, and all that it then does
-until it waits again, is the model's to say.
+until it waits again, is the model's to say. With a small budget of steps a
+task may also have to stop where the contract does not say; then the model
+tries.
 """
 from blocks import Blocks
 from failures import DEADLK, Failure, Mismatch, Return
 from kinds import CHANNELS, EVENTS, LIMITERS, LOCKS, SEMAPHORES
-from language import FOREVER
+from language import FOREVER, MANY
 from others import Others
 from scopes import INFINITY, SHUTDOWN, SIBLING, Scope, visible
 from stacks import Stacks
 from statements import Statements
 from tasks import Frame, Task
-from waits import Channel, Condition, Event, Limiter, Lock, Permits
-from watchers import Span, Watchers
+from waits import Channel, Condition, Event, Limiter, Lock, Permits, turn
+from watchers import (
+    GROUPS, SCOPES, STEPS, TASKS, Observer, Span, Watchers)
+
+TRIES = 500  # to find out who has waited where
 
 
 class Model(Statements, Blocks, Stacks, Others, Watchers):
-    def __init__(self, program, log):
+    def __init__(self, program, log, choices=()):
         self.program = program
+        self.choices = list(choices)
         self.log = log
         self.at = 0
+        self.chosen = 0  # so many of the choices
         self.now = 0
         self.grace = self.span(program["grace"], 5000)
         self.root_scope = Scope(None, None, self.grace)
@@ -40,13 +47,18 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
         self.tokens = {}  # of sets of variables
         self.contexts = {}
         self.cells = [0, 0, 0]
+        self.was = {}  # the status of scopes that are left
         self.taken_ms = 0  # by the last stopwatch
         self.observers = []
+        if program["budget"] != MANY:  # it shows most of who has gone on
+            self.observers.append(
+                Observer("o0", SCOPES + TASKS + GROUPS + STEPS))
         self.posts = []  # made, not yet run
         self.queue = []  # of work that waits for a thread
         self.running = []  # work that a thread has, or that is cancelled
         self.tasks = []
         self.new = []  # started, but not yet run, in the order of the starts
+        self.root_runs = False
         self.stuck = False
         self.result = None
 
@@ -122,6 +134,21 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
                 return True
         return False
 
+    # -- turns (S125): the log shows that a task stops, but not where
+
+    def turn(self, task):
+        """Here a task may have to wait for its turn, also more than once. If
+        it does before its next line, it is open whether that is here or
+        further on: one is tried after the other, see check().
+        """
+        while self.program["budget"] != MANY and self.parks(task):
+            if len(self.choices) == self.chosen:
+                self.choices.append(True)
+            self.chosen += 1
+            if not self.choices[self.chosen - 1]:
+                return
+            yield turn()
+
     def ready(self, task):
         if task.ended or not task.started:
             return False
@@ -159,26 +186,55 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
 
     def step(self, task):
         at = self.at
-        value = None
+        self.take_turn(task)
         if task.routine is None:
             if self.new.pop(0) is not task:
                 raise Mismatch("S61: not the order of the spawns")
             task.routine = task.run(task)
-        else:
-            wait = task.wait
-            if not wait.done:
-                wait.gone()
-                wait.finish(Failure())
-            value = wait.result
+        elif not task.wait.done:
+            task.wait.gone()
+            task.wait.finish(Failure())
+        while self.go(task):
+            pass
+        if self.at == at:
+            raise Mismatch("the model has a step without a line")
+
+    def go(self, task):
+        """To the next wait. False: there it is to be seen who goes on."""
+        value = task.wait.result if task.wait is not None else None
         try:
             task.wait = task.routine.send(value)
         except StopIteration:
             self.refresh()
-            return
+            return False
         self.begin(task, task.wait)
         self.refresh()
-        if self.at == at:
-            raise Mismatch("the model has a step without a line")
+        if self.program["budget"] == MANY:
+            return False
+        task.steps += 1
+        if task.steps > self.program["budget"]:
+            raise Mismatch("S125: a longer turn than the budget allows")
+        if task.wait.done and not self.parks(task):
+            return True
+        self.parked(task)
+        return False
+
+    def take_turn(self, task):
+        """S125: nobody has two turns while another one waits for its own, and
+        none is longer than the budget.
+        """
+        if self.program["budget"] == MANY:
+            return  # where turns begin is not to be seen
+        if self.root_runs:  # else nobody observes it yet
+            self.resumed(task)
+        self.root_runs = True
+        task.steps = 0
+        task.passed_by = set()
+        for other in self.tasks:
+            if other is not task and self.ready(other):
+                if task in other.passed_by:
+                    raise Mismatch(f"{other.name} has waited for its turn")
+                other.passed_by.add(task)
 
     def begin(self, task, wait):
         """S12: in a cancelled scope an operation does not begin."""
@@ -243,17 +299,20 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
     def body(self, task, statements):
         result = None
         self.say(task, "begin", 0)
+        yield from self.turn(task)
+        self.say(task, "frame", 0)
         try:
             yield from self.frame(task, statements, Frame())
         except Failure as failure:
             result = failure
+        yield from self.turn(task)
         self.say(task, "end", 0, "ok" if result is None else result)
         self.ended(task, result)
 
     def ended(self, task, result):
         task.ended = True
         task.result = result
-        self.over(task, "ok" if result is None else result)
+        self.over(task, "ok" if result is None else result, task)
         if task.start is not None:
             task.start.ended = result
             task.start.child_alone = task.base.cancelled_at is not None
@@ -308,10 +367,21 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
 
 def check(program, log):
     """None, or why the log is not what the program has to do, and where."""
-    model = Model(program, log)
-    try:
-        model.run()
-    except Mismatch as mismatch:
-        return f"{mismatch}", model.at
-    return None
+    choices = []
+    furthest = None
+    for _ in range(TRIES):
+        model = Model(program, log, choices)
+        try:
+            model.run()
+            return None
+        except Mismatch as mismatch:
+            if furthest is None or model.at > furthest[1]:
+                furthest = f"{mismatch}", model.at
+        choices = model.choices
+        while choices and not choices[-1]:
+            choices.pop()  # both ways were tried
+        if not choices:
+            break
+        choices[-1] = False
+    return furthest
 

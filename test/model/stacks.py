@@ -1,5 +1,6 @@
 """Exit stacks in the reference model."""
-from failures import BUSY, MISNEST, OWNER, PINNED, STATE, Error, Failure, merged
+from failures import (
+    BUSY, MISNEST, OWNER, PINNED, STATE, Error, Failure, merged)
 from scopes import PARENT
 from tasks import Entry, Stack
 from waits import bare
@@ -18,8 +19,7 @@ class Stacks:
 
         return leave
 
-    @staticmethod
-    def unwind(task, stack, outcome):
+    def unwind(self, task, stack, outcome):
         """S73-S78: one after the other, each removed before it runs."""
         stack.unwinding = True
         while stack.entries:
@@ -27,6 +27,7 @@ class Stacks:
             task.masks.append(set(task.scopes()))
             outcome = yield from entry.leave(task, outcome)
             task.masks.pop()
+            yield from self.turn(task)
         stack.unwinding = False
         stack.closed = True
         return outcome
@@ -48,6 +49,7 @@ class Stacks:
             task.masks.append(set(task.scopes()))
             outcome = yield from entry.leave(task, outcome)
             task.masks.pop()
+            yield from self.turn(task)
             outcome = merged(outcome, Failure(Error(MISNEST)), False)
         return outcome
 
@@ -77,7 +79,7 @@ class Stacks:
                 stack.entries.append(entry)
             except Failure as failure:
                 result = failure
-        self.done(task, s, result)
+        yield from self.done(task, s, result)
 
     def do_push(self, task, s, _):
         stack = self.slots["stack"].get(s["slot"])
@@ -88,7 +90,7 @@ class Stacks:
             span = self.opening(task, s["id"])
             self.entered(span, task, s["id"])
             stack.entries.append(Entry(
-                self.observed(span, s["id"], self.class_leave(s)), s["id"]))
+                self.observed(span, s, self.class_leave(s)), s["id"]))
         self.say(task, "push", s["id"], code)
         yield from ()
 
@@ -129,8 +131,10 @@ class Stacks:
             result = bare(MISNEST)
         else:
             outcome = bare(s["code"]) if s["code"] else None
+            stack.unwinding = bool(stack.entries)
+            yield from self.turn(task)
             result = yield from self.unwind(task, stack, outcome)
-        self.done(task, s, result)
+        yield from self.done(task, s, result)
 
     def do_hand(self, task, s, _):
         source = self.slots["stack"].get(s["slot"])
@@ -145,7 +149,11 @@ class Stacks:
         elif source.task is not target.task and any(
                 entry.is_pinned() for entry in source.entries):
             code = PINNED
-        elif source is not target:
+        elif source is target or not source.entries:
+            code = 0
+        elif target.would_misnest(source.entries):
+            code = MISNEST
+        else:
             for entry in source.entries:
                 entry.ident = None
             target.entries += source.entries

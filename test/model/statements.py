@@ -19,9 +19,10 @@ class Statements:
 
     def wait(self, task, s, wait):
         result = yield wait
-        self.done(task, s, result)
+        yield from self.done(task, s, result)
 
     def done(self, task, s, result, value=None):
+        yield from self.turn(task)
         words = ["ok" if result is None else result]
         if result is None and value is not None:
             words.append(f"={value}")
@@ -94,7 +95,7 @@ class Statements:
     def do_receive(self, task, s, _):
         wait = self.channels[s["slot"]].receive()
         result = yield wait
-        self.done(task, s, result, getattr(wait, "item", None))
+        yield from self.done(task, s, result, getattr(wait, "item", None))
 
     def do_end_channel(self, task, s, _):
         channel = self.channels[s["slot"]]
@@ -120,6 +121,7 @@ class Statements:
         condition = self.conditions[s["slot"]]
         event = self.events[s["event"]]
         is_owner = condition.lock.owner is task
+        yield from self.turn(task)
         result = yield answering(None if is_owner else bare(OWNER))
         while result is None:
             self.say(task, "ready", s["id"], int(event.is_set))
@@ -128,7 +130,7 @@ class Statements:
             wait = condition.wait(task)
             wait.ident = s["id"]
             result = yield wait
-        self.done(task, s, result)
+        yield from self.done(task, s, result)
 
     def do_notify(self, task, s, _):
         condition = self.conditions[s["slot"]]
@@ -206,11 +208,13 @@ class Statements:
 
     def do_call(self, task, s, _):
         result = None
+        yield from self.turn(task)
+        self.say(task, "frame", s["id"])
         try:
             yield from self.frame(task, s["body"], Frame())
         except Failure as failure:
             result = failure
-        self.done(task, s, result)
+        yield from self.done(task, s, result)
 
     def new_task(self, group, parent, s, run, spawner):
         task = Task(f"t{s['name']}", group, parent, self.grace, run)
@@ -255,7 +259,7 @@ class Statements:
             return
         result, value = yield from self.start_child(
             task, group, s, self.body_of(s), s["name"])
-        self.done(task, s, result, value)
+        yield from self.done(task, s, result, value)
 
     def start_child(self, task, group, s, run, name=None):
         """S65-S68: until it is ready it is in a scope of its starter."""
@@ -264,8 +268,9 @@ class Statements:
         group.alive += 1
         scope = self.push(task, self.grace)
         child = self.new_task(None, scope, s, run, task)
+        yield from self.turn(task)
         if self.visible(task):
-            self.over(child, "none")
+            self.over(child, "none", task)
             self.forget_task(child)
             self.pop(task, scope)
             self.drop(group)
@@ -350,13 +355,16 @@ class Statements:
             hold.task = child
             return self.keep(child, hold, s["body"][0])
 
+        yield from self.turn(task)
         result, value = yield from self.start_child(task, group, s, keep)
+        yield from self.turn(task)
         if result is None:
             self.slots["hold"][s["hold"]] = hold
-        self.done(task, s, result, value)
+        yield from self.done(task, s, result, value)
 
     def keep(self, task, hold, opener):
         """Its task: open until it is asked for the close, or cancelled."""
+        yield from self.turn(task)
         try:
             leave = yield from self.open(task, opener)
             hold.is_open = True
@@ -370,6 +378,7 @@ class Statements:
             task.masks.pop()
         except Failure as failure:
             result = failure
+        yield from self.turn(task)
         self.ended(task, result)
 
     @staticmethod
@@ -492,4 +501,4 @@ class Statements:
         else:
             result = yield YIELD
             frame.delivered = result
-        self.done(task, s, result)
+        yield from self.done(task, s, result)

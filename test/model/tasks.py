@@ -21,6 +21,8 @@ class Task:
         self.ended = False
         self.result = None
         self.joiners = []
+        self.steps = 0  # in this turn, at least
+        self.passed_by = set()  # who had a turn while it waited for its own
 
     def scopes(self):
         scope = self.scope
@@ -98,6 +100,12 @@ class Stack:
     def scope(self):
         scopes = [entry.scope for entry in self.entries if entry.scope]
         return scopes[-1] if scopes else None
+
+    def would_misnest(self, entries):
+        """Scopes exit innermost first: these must lie inside of its own."""
+        inner = self.scope()
+        return inner is not None and any(
+            entry.scope in inner.parent.outward() for entry in entries)
 
 
 class Entry:

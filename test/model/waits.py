@@ -3,6 +3,11 @@ from failures import AGAIN, CLOSED, DEADLK, Error, Failure
 from scopes import INFINITY
 
 
+def turn():
+    """Of a task that goes on when the others have had theirs."""
+    return Wait(begin=lambda: True, aborts=False, checked=False)
+
+
 def bare(code):
     return Failure(Error.bare(code))
 

@@ -5,6 +5,8 @@
  */
 #include "test/model/interpret.h"
 
+#include "runtime/internal.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +129,16 @@ statement_of(const struct belay_observed *seen)
     return spans[seen->id];
 }
 
+/* Whose step runs. */
+static const char *
+actor(const belay_runtime *runtime, const struct belay_observed *seen)
+{
+    if (seen->event == BELAY_OBSERVED_TASK_RESUME) {
+        return seen->task_name; /* its step is about to */
+    }
+    return runtime->current != NULL ? belay_task_name(runtime->current) : "-";
+}
+
 static void
 tell(belay_runtime *runtime, const struct belay_observed *seen, void *arg)
 {
@@ -134,15 +146,36 @@ tell(belay_runtime *runtime, const struct belay_observed *seen, void *arg)
         return; /* the interpreter's */
     }
     note_moved();
-    printf("%lld %s %s:%s %lld", (long long)time_of(seen->when),
-        seen->task_name, (const char *)arg, seen->event_name,
-        (long long)statement_of(seen));
+    printf("%lld %s %s:%s %lld %s", (long long)time_of(seen->when),
+        actor(runtime, seen), (const char *)arg, seen->event_name,
+        (long long)statement_of(seen), seen->task_name);
     put_details(seen);
     printf("\n");
-    (void)runtime;
+    if (seen->event == BELAY_OBSERVED_SCOPE_EXIT) {
+        block_gone(statement_of(seen));
+    }
 }
 
 /* ---- statements ---- */
+
+static void
+attach(const belay_task *task, int64_t slot, uint32_t kinds)
+{
+    if (belay_observer_attach(belay_task_runtime(task), tell,
+            names_of_observers[slot], BELAY_OBSERVER_OPTS(.kinds = kinds),
+            &observers[slot])
+        < 0) {
+        abort();
+    }
+}
+
+void
+watch_all(const belay_task *root)
+{
+    attach(root, 0,
+        BELAY_OBSERVE_SCOPES | BELAY_OBSERVE_TASKS | BELAY_OBSERVE_GROUPS
+            | BELAY_OBSERVE_STEPS);
+}
 
 void
 watch(belay_task *task, const int64_t *args)
@@ -152,11 +185,8 @@ watch(belay_task *task, const int64_t *args)
     if (*observer != NULL) {
         belay_observer_detach(*observer);
         *observer = NULL;
-    } else if (belay_observer_attach(belay_task_runtime(task), tell,
-                   names_of_observers[args[1]],
-                   BELAY_OBSERVER_OPTS(.kinds = (uint32_t)args[2]), observer)
-               < 0) {
-        abort();
+    } else {
+        attach(task, args[1], (uint32_t)args[2]);
     }
     note_code(task, "observe", args[0], *observer != NULL);
 }
