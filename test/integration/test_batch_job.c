@@ -1,6 +1,7 @@
 /* test_batch_job.c - a batch as a scope in a program of one's own.
  *
- * What a batch does is tested in test_batch.c; here, what its block does.
+ * What a batch does is tested in test_batch_flow.c and its neighbours; here,
+ * what its block does.
  */
 #include <belay/batch.h>
 

@@ -1,0 +1,174 @@
+/* test_batch_money.c - a batch with a budget. */
+#include "test/support/batch_scene.h"
+
+#include "llm/budget/estimate.h"
+#include "test/support/alloc.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <unistd.h>
+
+TestSuite(
+    batch_money, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
+
+static const char price_file[] = "{\"m\":{\"input_cost_per_token\":1e-06,"
+                                 "\"output_cost_per_token\":1e-06}}";
+
+struct run_priced {
+    belay_prices *prices;
+};
+
+BELAY_ASYNC(run_priced)
+{
+    int code = 0;
+
+    BELAY_BEGIN;
+    code = belay_prices_new(belay_task_runtime(task),
+        (struct belay_slice){price_file, sizeof(price_file) - 1}, &self->prices,
+        NULL);
+    BELAY_CHECK(code);
+    opts.prices = self->prices;
+    BELAY_TRY(belay__batch_run(task, &opts, &result));
+    belay_prices_unref(self->prices);
+    return belay_pass(task);
+    BELAY_END;
+}
+
+static int
+run_with_prices(void)
+{
+    struct belay_result ended = {0};
+    int code;
+
+    result = (struct belay__batch_result){0};
+    code = belay_run(&run_priced, &(const struct run_priced){NULL},
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &ended);
+    opts.prices = NULL;
+    collect(&ended);
+    return code;
+}
+
+#define BODY "{\"model\":\"m\",\"max_tokens\":2}"
+#define MICRO INT64_C(1000000)
+
+/* What a line holds: a token for each byte, and the two of the answer. */
+static int64_t
+most_of_a_line(void)
+{
+    return ((int64_t)belay__estimate_bound(sizeof(BODY) - 1) + 2) * MICRO;
+}
+
+static void
+give_chat(size_t count, const char *body)
+{
+    FILE *file = fopen(input_path, "w");
+
+    cr_assert(ne(ptr, file, NULL));
+    for (size_t i = 0; i < count; i++) {
+        (void)fprintf(file,
+            "{\"custom_id\":\"%zu\",\"method\":\"POST\",\"url\":\"" CHAT
+            "\",\"body\":%s}\n",
+            i, body);
+    }
+    cr_assert(eq(int, fclose(file), 0));
+}
+
+/* The cap is for 37 and a half lines: no 38th is sent while these are held,
+ * more are when they turn out to be cheaper, and in the end the cap stands.
+ */
+static size_t held_requests;
+
+static void *
+open_when_held(void *arg)
+{
+    (void)arg;
+    for (int i = 0; i < WAIT_ROUNDS && held_requests < 37; i++) {
+        held_requests = fault_server_requests(server, NULL);
+        (void)usleep(100);
+    }
+    (void)usleep(50000); /* room for a fault to show itself */
+    held_requests = fault_server_requests(server, NULL);
+    fault_server_open_gate(server);
+    return NULL;
+}
+
+Test(batch_money, b26_the_cap_is_never_passed_and_a_higher_one_goes_on)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
+    pthread_t thread;
+    uint64_t first;
+    int64_t spent;
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 500;
+    opts.start = 500;
+    opts.budget.cost.pico = most_of_a_line() * 75 / 2;
+    give_chat(1000, BODY);
+    cr_assert(eq(int, pthread_create(&thread, NULL, open_when_held, NULL), 0));
+    cr_expect(eq(int, run_with_prices(), 0));
+    (void)pthread_join(thread, NULL);
+    cr_expect(eq(sz, held_requests, 37));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(
+        eq(i64, result.stats.spent, (int64_t)result.stats.ok * 5 * MICRO));
+    cr_expect(le(i64, result.stats.spent, opts.budget.cost.pico));
+    cr_expect(
+        gt(i64, result.stats.spent + most_of_a_line(), opts.budget.cost.pico));
+    first = result.stats.ok;
+    spent = result.stats.spent;
+
+    cr_expect(eq(int, run_with_prices(), 0), "the same cap: nothing is sent");
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(u64, result.stats.ok, 0));
+    cr_expect(eq(i64, result.stats.spent_before, spent));
+
+    opts.budget.cost.pico *= 100;
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_DONE));
+    cr_expect(eq(u64, result.stats.ok, 1000 - first));
+    cr_expect(eq(
+        i64, result.stats.spent_before + result.stats.spent, 1000 * 5 * MICRO));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 1000));
+    expect_each_once(1000);
+}
+
+/* What may have been charged counts for the cap, in this run and the next. */
+Test(batch_money, b16_b26_an_attempt_without_an_answer_is_uncertain)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_DO_CLOSE), FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.budget.cost.pico = most_of_a_line() * 2;
+    give_chat(40, BODY);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(i64, result.stats.uncertain, most_of_a_line()));
+    cr_expect(le(i64, result.stats.spent + result.stats.uncertain,
+        opts.budget.cost.pico));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 0));
+    cr_expect(eq(i64, result.stats.uncertain_before, most_of_a_line()));
+}
+
+Test(batch_money, b26_a_line_that_nobody_can_say_the_most_of_is_not_sent)
+{
+    serve(always_ok, 1);
+    opts.budget.cost.pico = INT64_C(1000000000000);
+    give(REQUEST("a", CHAT, "{\"model\":\"m\"}") REQUEST("b", CHAT,
+        "{\"model\":\"x\",\"max_tokens\":1}") REQUEST("c", CHAT, BODY));
+    cr_expect(eq(int, run_with_prices(), 0));
+    expect_code("a", "no_output_cap");
+    expect_code("b", "no_price");
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 1));
+    opts.default_output_cap = 10;
+    opts.retry_failed = true;
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(u64, result.stats.again, 2));
+    expect_code("b", "no_price");
+}

@@ -1,0 +1,335 @@
+/* test_batch_trouble.c - a batch whose server breaks, hangs or has enough. */
+#include "test/support/batch_scene.h"
+
+#include <stdio.h>
+#include <string.h>
+
+TestSuite(batch_trouble, .init = batch_set_up, .fini = batch_tear_down,
+    .timeout = 120);
+
+/* ---- no answer ---- */
+
+Test(batch_trouble, b5_no_answer_is_told_by_its_code)
+{
+    static const struct fault_route routes[] = {ON("close", FAULT_DO_CLOSE),
+        ON("reset", FAULT_DO_RESET),
+        ON("cut",
+            FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"
+                       "{\"half\":"),
+            FAULT_DO_CLOSE),
+        ON("html", REPLY("200 OK", "", "<html>hello</html>")),
+        ON("nothing", FAULT_TEXT("HTTP/1.1 204 No\r\n\r\n")),
+        ON("garbage", FAULT_TEXT("SSH-2.0-OpenSSH_9\r\n"), FAULT_DO_CLOSE),
+        ON("big",
+            FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: "
+                       "1073741824\r\n\r\n"),
+            FAULT_DO_FILL(1073741824)),
+        ON("endless", FAULT_TEXT("HTTP/1.1 200 OK\r\n\r\n"),
+            FAULT_DO_FILL(1073741824)),
+        ON("bomb",
+            FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n"
+                       "Connection: close\r\n\r\n"),
+            FAULT_DO_GZIP(1073741824), FAULT_DO_CLOSE),
+        ON("ok", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.max_retries = 1;
+    opts.max_reply_bytes = (size_t)1 << 20;
+    give(REQUEST("close", SCORE("close"), "{}") REQUEST("reset", SCORE("reset"),
+        "{}") REQUEST("cut", SCORE("cut"), "{}") REQUEST("html", SCORE("html"),
+        "{}") REQUEST("nothing", SCORE("nothing"), "{}") REQUEST("garbage",
+        SCORE("garbage"), "{}") REQUEST("big", SCORE("big"), "{}")
+            REQUEST("endless", SCORE("endless"), "{}") REQUEST(
+                "bomb", SCORE("bomb"), "{}") REQUEST("ok", SCORE("ok"), "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_DONE));
+    expect_code("close", "connection_error");
+    expect_code("reset", "connection_error");
+    expect_code("cut", "stream_truncated");
+    expect_code("html", "invalid_response");
+    expect_code("nothing", "invalid_response");
+    expect_code("garbage", "invalid_response");
+    expect_code("big", "response_too_large");
+    expect_code("endless", "response_too_large");
+    expect_code("bomb", "response_too_large");
+    expect_text(output, OK_LINE("ok", "10"));
+    /* A reply without sense is asked for once more, one too large is not. */
+    cr_expect(eq(sz, fault_server_requests(server, SCORE("html")), 2));
+    cr_expect(eq(sz, fault_server_requests(server, SCORE("cut")), 2));
+    cr_expect(eq(sz, fault_server_requests(server, SCORE("big")), 1));
+    cr_expect(eq(sz, expect_whole(errors), 9));
+}
+
+Test(batch_trouble, b5_a_reply_without_sense_may_have_some_the_second_time)
+{
+    static const struct fault_route routes[] = {
+        ON("a", REPLY("200 OK", "", "{\"half\":")), ON("a", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    give(REQUEST("a", SCORE("a"), "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    expect_text(output, OK_LINE("a", "1"));
+    cr_expect(eq(u64, result.stats.retries, 1));
+    cr_expect(eq(u64, result.stats.sent, 1));
+}
+
+Test(batch_trouble, b5_without_retries_nothing_is_asked_twice)
+{
+    static const struct fault_route routes[] = {
+        ON("html", REPLY("200 OK", "", "<html>")),
+        ON("503", REPLY("503 Busy", "", "{}")), ON("close", FAULT_DO_CLOSE)};
+
+    serve(routes, COUNT(routes));
+    opts.max_retries = -1;
+    give(REQUEST("html", SCORE("html"), "{}") REQUEST("503", SCORE("503"), "{}")
+            REQUEST("close", SCORE("close"), "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 3));
+    cr_expect(eq(sz, expect_whole(errors), 3));
+}
+
+/* In real time: a virtual clock stands while the server keeps us waiting. */
+Test(batch_trouble, b5_timeout_covers_the_line_with_its_retries)
+{
+    static const struct fault_route routes[] = {ON("hang", FAULT_DO_HANG),
+        ON("half", FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"),
+            FAULT_DO_HANG),
+        ON("drip",
+            FAULT_PIECES("HTTP/1.1 200 OK\r\nContent-Length: 900\r\n"
+                         "X: 0123456789012345678901234567890123456789"
+                         "0123456789012345678901234567890123456789",
+                1, 5),
+            FAULT_DO_HANG),
+        ON("ok", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.timeout = belay_milliseconds(60);
+    give(REQUEST("hang", SCORE("hang"), "{}") REQUEST(
+        "half", SCORE("half"), "{}") REQUEST("drip", SCORE("drip"), "{}"));
+    cr_expect(eq(int, run_in_real_time(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_DONE));
+    expect_code("hang", "timeout");
+    expect_code("half", "timeout");
+    expect_code("drip", "timeout");
+    cr_expect(eq(u64, result.stats.errors[BELAY__LINE_TIMEOUT], 3));
+    cr_expect(eq(u64, result.stats.in_flight, 0));
+    cr_expect(eq(u64, result.stats.retrying, 0));
+}
+
+/* A wait that would outlive the line's time is not begun: the answer that
+ * there is goes into the file.
+ */
+Test(batch_trouble, b5_timeout_ends_a_wait_for_another_attempt_before_it_begins)
+{
+    static const struct fault_route routes[] = {
+        ON("a", REPLY("503 Busy", "Retry-After: 100\r\n", "{\"e\":1}"))};
+
+    serve(routes, COUNT(routes));
+    opts.timeout = belay_seconds(50);
+    give(REQUEST("a", SCORE("a"), "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(ne(ptr, strstr(errors, "\"status_code\":503"), NULL));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 1));
+}
+
+Test(batch_trouble, b5_a_server_that_is_not_there)
+{
+    serve(always_ok, 1);
+    fault_server_stop(server); /* its port is closed now */
+    server = NULL;
+    opts.max_retries = 2;
+    give(REQUEST("a", CHAT, "{}") REQUEST("b", CHAT, "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    expect_code("a", "connection_error");
+    expect_code("b", "connection_error");
+    cr_expect(eq(u64, result.stats.retries, 4));
+    cr_expect(eq(u64, result.stats.errors[BELAY__LINE_CONNECTION], 2));
+}
+
+Test(batch_trouble, b5_b8_a_server_that_dies_and_comes_back_costs_no_line)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK_REPLY),
+        FAULT_ON(NULL, OK_REPLY), FAULT_ON(NULL, OK_REPLY),
+        FAULT_ON(NULL, FAULT_DO_RESET), FAULT_ON(NULL, FAULT_DO_CLOSE),
+        FAULT_ON(NULL, FAULT_DO_RESET), FAULT_ON(NULL, FAULT_DO_CLOSE),
+        FAULT_ON(NULL, REPLY("502 Gone", "", "")),
+        FAULT_ON(NULL, REPLY("503 Back soon", "Retry-After: 1\r\n", "")),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    give_numbered(40);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 40));
+    cr_expect(eq(u64, result.stats.retries, 6));
+    expect_each_once(40);
+}
+
+/* ---- a server that is congested ---- */
+
+#define TIMES_4(...) __VA_ARGS__, __VA_ARGS__, __VA_ARGS__, __VA_ARGS__
+#define REFUSED_4 \
+    TIMES_4(FAULT_ON(NULL, REPLY("429 Too Many Requests", "", "{}")))
+
+static double
+elapsed_s(void)
+{
+    return (double)(result.stats.ended_ns - result.stats.started_ns) / 1e9;
+}
+
+/* covers: B22, B24 */
+Test(batch_trouble, b24_a_server_that_answers_429_for_a_minute_fails_no_line)
+{
+    static const struct fault_route routes[] = {REFUSED_4, REFUSED_4, REFUSED_4,
+        REFUSED_4, REFUSED_4, FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 8;
+    opts.max_retries = 1;
+    give_numbered(50);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 50));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(eq(u64, result.stats.congested, 20));
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 70));
+    cr_expect(gt(dbl, elapsed_s(), 60), "%g", elapsed_s());
+    expect_each_once(50);
+}
+
+/* All that were under way are refused; then nobody is sent until the server
+ * wants it, and one goes ahead.
+ */
+Test(batch_trouble,
+    b24_a_server_that_says_when_to_come_back_is_left_alone_until_then)
+{
+    static const struct fault_route routes[] = {
+        TIMES_4(FAULT_ON(
+            NULL, REPLY("429 Too Many Requests", "Retry-After: 60\r\n", "{}"))),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.start = 4;
+    give_numbered(40);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 40));
+    cr_expect(le(sz, fault_server_requests(server, NULL), 44));
+    cr_expect(gt(dbl, elapsed_s(), 60), "%g", elapsed_s());
+    cr_expect(lt(dbl, elapsed_s(), 140), "%g", elapsed_s());
+}
+
+/* Nothing was tried to its end: the next run sends it. */
+Test(batch_trouble, b24_b31_patience_has_an_end)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, OK_REPLY), FAULT_ON(NULL, REPLY("503 Busy", "", "{}"))};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.patience = belay_seconds(600);
+    give_numbered(40);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_CONGESTED));
+    cr_expect(eq(int, result.stop_code, 503));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(eq(u64, result.stats.dropped, result.stats.lines - 1));
+    cr_expect(ge(dbl, elapsed_s(), 600));
+    cr_expect(lt(sz, fault_server_requests(server, NULL), 60));
+}
+
+/* A line that is refused while others are answered has retries like any. */
+Test(batch_trouble, b24_a_line_that_is_always_refused_fails)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/7/score", REPLY("503 Busy", "", "{\"e\":7}")),
+        FAULT_ON(NULL, FAULT_DO_SLEEP(1), OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.max_retries = 1;
+    give_numbered(400);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 399));
+    cr_expect(eq(u64, result.stats.failed, 1));
+    expect_each_once(400);
+}
+
+/* Of two models one hangs: all lines of the other come through, although the
+ * lines take turns and few of them may wait.
+ */
+#define TURNS 300
+
+static void
+give_two_models(void)
+{
+    FILE *file = fopen(input_path, "w");
+
+    cr_assert(ne(ptr, file, NULL));
+    for (int i = 0; i < 2 * TURNS; i++) {
+        const char *model = i % 2 == 0 ? "slow" : "fast";
+
+        (void)fprintf(file,
+            "{\"custom_id\":\"%d\",\"method\":\"POST\",\"url\":"
+            "\"/v1/%s/score\",\"body\":{\"model\":\"%s\",\"n\":%d}}\n",
+            i, model, model, i);
+    }
+    cr_assert(eq(int, fclose(file), 0));
+}
+
+static void
+open_when_the_fast_are_done(int round, bool *done)
+{
+    (void)round;
+    if (result.stats.ok == TURNS) {
+        fault_server_open_gate(server);
+        *done = true;
+    }
+}
+
+Test(batch_trouble, b25_a_model_that_is_slow_holds_up_no_other)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/slow/score", FAULT_DO_GATE(1), OK_REPLY),
+        FAULT_ON("/v1/fast/score", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    give_two_models();
+    cr_expect(eq(int, run_beside(open_when_the_fast_are_done), 0));
+    cr_expect(eq(u64, result.stats.ok, 2 * TURNS));
+    cr_expect(eq(u64, result.stats.lines, 2 * TURNS));
+    expect_each_once(2 * TURNS);
+}
+
+Test(batch_trouble, b25_a_model_that_refuses_holds_up_no_other)
+{
+    static const struct fault_route routes[] = {
+        TIMES_4(FAULT_ON(
+            "/v1/slow/score", REPLY("429 Slow", "Retry-After: 100\r\n", "{}"))),
+        FAULT_ON("/v1/slow/score", OK_REPLY),
+        FAULT_ON("/v1/fast/score", OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    give_two_models();
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 2 * TURNS));
+    expect_each_once(2 * TURNS);
+}
+
+Test(batch_trouble, b9_b25_lines_that_were_put_off_keep_their_place)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/slow/score", FAULT_DO_SLEEP(2), OK_REPLY),
+        FAULT_ON("/v1/fast/score", OK_REPLY)};
+    char *at;
+
+    serve(routes, COUNT(routes));
+    opts.window = 200;
+    give_two_models();
+    cr_expect(eq(int, run_it(), 0));
+    at = output;
+    for (int i = 0; i < 2 * TURNS; i++) {
+        char wanted[64];
+
+        (void)snprintf(wanted, sizeof(wanted), "\"custom_id\":\"%d\"", i);
+        at = strstr(at, wanted);
+        cr_assert(ne(ptr, at, NULL), "line %d", i);
+    }
+}
