@@ -84,11 +84,38 @@ belay__batch_show_status(const struct belay__batch_options *options)
     return EXIT_OK;
 }
 
+/* ---- what OpenAI would refuse ---- */
+
+void
+belay__batch_say_hosted(const struct belay__hosted *hosted)
+{
+    struct belay__memory *memory = belay__memory_new(NULL);
+    struct belay__buffer buffer;
+    const char *at;
+
+    if (memory == NULL) {
+        return;
+    }
+    belay__buffer_init(&buffer, memory, REPORT_BYTES);
+    if (belay__hosted_text(&buffer, hosted) == 0
+        && belay__buffer_append(&buffer, "", 1) == 0) {
+        for (at = buffer.data; *at != '\0'; at += strcspn(at, "\n") + 1) {
+            (void)fprintf(stderr,
+                "belay batch: warning: OpenAI's batches would refuse this: "
+                "%.*s\n",
+                (int)strcspn(at, "\n"), at);
+        }
+    }
+    belay__buffer_fini(&buffer);
+    belay__memory_unref(memory);
+}
+
 /* ---- dry run ---- */
 
 struct dry_command {
     struct belay__batch_options *options;
     struct belay__dry_run *dry;
+    struct belay__hosted hosted;
     belay_stack *stack;
     belay_prices *prices;
 };
@@ -127,6 +154,11 @@ BELAY_ASYNC(dry_command)
                     task, options->prices_path, &self->prices),
                 NULL));
             options->batch.prices = self->prices;
+        }
+        if (options->check_hosted) {
+            BELAY_AWAIT(belay__batch_check_hosted(
+                task, &options->batch, &self->hosted));
+            belay__batch_say_hosted(&self->hosted);
         }
         BELAY_AWAIT(belay__batch_dry_run(task, &options->batch, self->dry));
         BELAY_CHECK(print_dry_run(options, self->dry));

@@ -46,6 +46,8 @@ enum option_id {
     OPTION_MAX_RETRIES,
     OPTION_TIMEOUT,
     OPTION_DRAIN_TIMEOUT,
+    OPTION_EXPIRE,
+    OPTION_EMIT_SKIPPED,
     OPTION_ORDER,
     OPTION_WINDOW,
     OPTION_SYNC,
@@ -53,6 +55,7 @@ enum option_id {
     OPTION_MAX_REPLY,
     OPTION_INPUT_FORMAT,
     OPTION_STRICT,
+    OPTION_CHECK_HOSTED,
     OPTION_NO_ID_CHECK,
     OPTION_SEED,
     OPTION_PROGRESS,
@@ -91,6 +94,8 @@ static const struct option options[] = {
     {"max-retries", required_argument, NULL, OPTION_MAX_RETRIES},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+    {"expire", required_argument, NULL, OPTION_EXPIRE},
+    {"emit-skipped", no_argument, NULL, OPTION_EMIT_SKIPPED},
     {"order", required_argument, NULL, OPTION_ORDER},
     {"window", required_argument, NULL, OPTION_WINDOW},
     {"sync", required_argument, NULL, OPTION_SYNC},
@@ -98,6 +103,7 @@ static const struct option options[] = {
     {"max-reply", required_argument, NULL, OPTION_MAX_REPLY},
     {"input-format", required_argument, NULL, OPTION_INPUT_FORMAT},
     {"strict", no_argument, NULL, OPTION_STRICT},
+    {"check-hosted", no_argument, NULL, OPTION_CHECK_HOSTED},
     {"no-id-check", no_argument, NULL, OPTION_NO_ID_CHECK},
     {"seed", required_argument, NULL, OPTION_SEED},
     {"progress", required_argument, NULL, OPTION_PROGRESS},
@@ -371,6 +377,12 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     case OPTION_STRICT:
         ret->batch.strict = true;
         return true;
+    case OPTION_CHECK_HOSTED:
+        ret->check_hosted = true;
+        return true;
+    case OPTION_EMIT_SKIPPED:
+        ret->batch.emit_skipped = true;
+        return true;
     case OPTION_NO_ID_CHECK:
         ret->batch.no_id_check = true;
         return true;
@@ -394,6 +406,8 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
         return set_span("--timeout", text, &ret->batch.timeout);
     case OPTION_DRAIN_TIMEOUT:
         return set_span("--drain-timeout", text, &ret->batch.drain_timeout);
+    case OPTION_EXPIRE:
+        return set_span("--expire", text, &ret->batch.expire);
     case 'q':
         ret->quiet = true;
         return true;

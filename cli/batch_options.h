@@ -26,6 +26,7 @@ struct belay__batch_options {
     const char *key_path; /* or NULL */
     const char *prices_path;
     const char *report_path; /* of the page, or NULL */
+    bool check_hosted;
     bool dry_run;
     bool status;
     char **argv; /* as given */

@@ -52,8 +52,8 @@ add_word(char *text, size_t *len, const char *word)
 }
 
 void
-belay__batch_resume_command(
-    const struct belay__batch_options *options, char ret[BELAY__COMMAND_BYTES])
+belay__batch_resume_command(const struct belay__batch_options *options,
+    bool retry, char ret[BELAY__COMMAND_BYTES])
 {
     size_t len = 0;
 
@@ -66,6 +66,9 @@ belay__batch_resume_command(
             ret[0] = '\0';
             return;
         }
+    }
+    if (retry && !add_word(ret, &len, "--retry-failed")) {
+        ret[0] = '\0';
     }
 }
 

@@ -7,10 +7,11 @@
 #define BELAY__COMMAND_BYTES 4096
 
 /* The command that goes on with the batch, fit for a shell; "" if it is too
- * long.
+ * long. `retry`: lines that have an error line only because the batch has
+ * stopped are to be sent.
  */
-void belay__batch_resume_command(
-    const struct belay__batch_options *options, char ret[BELAY__COMMAND_BYTES]);
+void belay__batch_resume_command(const struct belay__batch_options *options,
+    bool retry, char ret[BELAY__COMMAND_BYTES]);
 
 /* Writes OUTPUT.stats.json, and the page of --report. What cannot be written
  * is told. `state` is how it ended, in a few words; `resume` may be NULL.

@@ -153,6 +153,7 @@ fit_descriptors(struct command *command)
 
 struct batch_command {
     struct command *command;
+    struct belay__hosted hosted;
     belay_task *task;
     belay_stack *stack;
     struct belay__sim *sim;
@@ -237,6 +238,11 @@ BELAY_ASYNC(batch_command)
                 NULL));
             command->options.batch.base_url = belay__sim_url(self->sim);
         }
+        if (command->options.check_hosted) {
+            BELAY_AWAIT(belay__batch_check_hosted(
+                task, &command->options.batch, &self->hosted));
+            belay__batch_say_hosted(&self->hosted);
+        }
         BELAY_AWAIT(
             belay__batch_run(task, &command->options.batch, &command->result));
     }
@@ -268,6 +274,10 @@ say_stop(const struct command *command)
     case BELAY__BATCH_BUDGET:
         (void)fprintf(stderr,
             "belay batch: stopped: the next line might pass the budget\n");
+        return;
+    case BELAY__BATCH_EXPIRED:
+        (void)fprintf(
+            stderr, "belay batch: stopped: the time was over (--expire)\n");
         return;
     case BELAY__BATCH_NO_INPUT:
         (void)fprintf(stderr, "belay batch: stopped: cannot read '%s': %s\n",
@@ -303,6 +313,7 @@ exit_code(const struct command *command)
         return EXIT_REFUSED;
     case BELAY__BATCH_DONE:
     case BELAY__BATCH_INTERRUPTED:
+    case BELAY__BATCH_EXPIRED:
         break;
     }
     if (command->result.stats.failed + command->result.stats.resumed_failed > 0
@@ -352,6 +363,8 @@ state_of(const struct command *command)
         return "stopped: the server answers nobody";
     case BELAY__BATCH_BUDGET:
         return "stopped at the budget";
+    case BELAY__BATCH_EXPIRED:
+        return "stopped: the time was over";
     case BELAY__BATCH_NO_INPUT:
     case BELAY__BATCH_NO_OUTPUT:
     case BELAY__BATCH_NO_MEMORY:
@@ -365,9 +378,11 @@ report(struct command *command)
 {
     const bool done =
         command->signal == 0 && command->result.stop == BELAY__BATCH_DONE;
+    const uint64_t *errors = command->result.stats.errors;
     char resume[BELAY__COMMAND_BYTES];
 
-    belay__batch_resume_command(&command->options, resume);
+    belay__batch_resume_command(&command->options,
+        errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
     if (!command->options.quiet) {
         say_stats(&command->result.stats, done ? "done" : "ended early");
         say_files(command);

@@ -30,7 +30,7 @@ _belay_batch()
     --base-url | --model | --sim-latency | --sim-faults | -c | --concurrency \
         | --start | --rpm | --tpm | --patience | --budget \
         | --max-output-tokens | --max-retries | --timeout | --drain-timeout \
-        | --window | --max-line | --max-reply \
+        | --expire | --window | --max-line | --max-reply \
         | --seed) ;;
     *)
         if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
@@ -40,10 +40,10 @@ _belay_batch()
                 --sim --sim-latency --sim-faults --allow-http --insecure
                 --ca-file --no-proxy -c --concurrency --start --rpm --tpm
                 --patience --budget --prices --reserve --max-output-tokens
-                --max-retries --timeout --drain-timeout --order --window
-                --sync --max-line --max-reply --input-format --strict
-                --dry-run --status --report --no-id-check --seed --progress -q
-                --quiet -h --help'
+                --max-retries --timeout --drain-timeout --expire --emit-skipped
+                --order --window --sync --max-line --max-reply --input-format
+                --strict --check-hosted --dry-run --status --report
+                --no-id-check --seed --progress -q --quiet -h --help'
         else
             _belay_files
         fi

@@ -72,6 +72,8 @@ struct belay__batch_opts {
     belay_duration timeout;       /* of a line, all attempts; default none */
     belay_duration drain_timeout; /* for what is in flight when the batch
                                      stops; default 120 s */
+    belay_duration expire;        /* of the run: what has no answer by then
+                                     fails; default never (B5) */
     uint64_t seed;                /* of the retries' jitter; default random */
     size_t window; /* not 0: output in the order of the input, with
                                 at most so many lines out of order */
@@ -81,6 +83,9 @@ struct belay__batch_opts {
     bool strict;       /* look at the whole input first; a bad line is then an
                          error, and nothing is sent */
     bool no_id_check;  /* duplicate ids are not looked for */
+    bool emit_skipped; /* lines that are not sent when the batch stops get an
+                          error line each (B8); default: they are in no file,
+                          and the next run sends them */
     bool overwrite;    /* begin anew: existing output files are emptied */
     bool force;        /* go on although the input is not the earlier run's */
     bool retry_failed; /* try the earlier run's failed lines again; its error
@@ -104,6 +109,7 @@ enum belay__batch_stop {
     BELAY__BATCH_REFUSED,     /* the key or the account was refused */
     BELAY__BATCH_CONGESTED,   /* the server has answered nobody for long */
     BELAY__BATCH_BUDGET,      /* there was no room for another line */
+    BELAY__BATCH_EXPIRED,     /* its time was over */
     BELAY__BATCH_NO_INPUT,    /* reading failed */
     BELAY__BATCH_NO_OUTPUT,   /* writing failed */
     BELAY__BATCH_NO_MEMORY,

@@ -74,6 +74,8 @@ state_of(const belay_batch *batch)
         return BELAY_BATCH_CONGESTED;
     case BELAY__BATCH_BUDGET:
         return BELAY_BATCH_NO_BUDGET;
+    case BELAY__BATCH_EXPIRED:
+        return BELAY_BATCH_EXPIRED;
     case BELAY__BATCH_NO_INPUT:
     case BELAY__BATCH_NO_OUTPUT:
     case BELAY__BATCH_NO_MEMORY:
@@ -189,6 +191,7 @@ job_of(belay_batch *batch)
         .max_retries = opts->max_retries,
         .timeout = opts->timeout,
         .drain_timeout = opts->drain_timeout,
+        .expire = opts->expire,
         .patience = opts->patience,
         .budget = opts->budget,
         .prices = opts->prices,
@@ -198,6 +201,7 @@ job_of(belay_batch *batch)
         .in_doubt = (enum belay__batch_doubt)opts->in_doubt,
         .overwrite = opts->overwrite,
         .retry_failed = opts->retry_failed,
+        .emit_skipped = opts->emit_skipped,
         .allow_plain_http = opts->allow_plain_http,
         .written = opts->on_line != NULL ? on_line : NULL,
         .progress = opts->on_progress != NULL ? on_progress : NULL,

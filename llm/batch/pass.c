@@ -164,6 +164,15 @@ BELAY_ASYNC(pass_call)
     BELAY_END;
 }
 
+bool
+belay__batch_is_rereadable(const char *path)
+{
+    struct stat info;
+
+    return strcmp(path, "-") != 0
+           && (stat(path, &info) < 0 || S_ISREG(info.st_mode));
+}
+
 belay_next
 belay__batch_pass(belay_task *task, const struct belay__batch_opts *opts,
     belay__batch_pass_fn *fn, void *arg)

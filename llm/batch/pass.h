@@ -12,6 +12,11 @@ typedef int belay__batch_pass_fn(void *arg,
     const struct belay__batch_opts *opts, const struct belay__line *line,
     const struct belay__batch_request *request);
 
+/* May it be looked at first, and read again by the run? What is not there may
+ * be: it fails later, with its own sentence.
+ */
+bool belay__batch_is_rereadable(const char *path);
+
 /* Reads the input as a run would. Nothing of a run is open. opts and arg must
  * live until the end.
  *

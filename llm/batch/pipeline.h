@@ -34,8 +34,9 @@ struct belay__batch {
     belay_runtime *runtime;
     struct belay__memory *memory;
     belay_llm_client *client;
-    belay_group *group;   /* the reader and the workers */
-    belay_group *helpers; /* progress and sync */
+    belay_group *readers; /* the reader */
+    belay_group *workers;
+    belay_group *helpers; /* see beside.c */
     belay_task *reader;   /* counted; NULL once it has ended */
     int input_fd;
     int input_flags; /* of fcntl, to be put back */
@@ -67,7 +68,9 @@ struct belay__batch {
     belay_budget *budget; /* a reference, or NULL: none */
     bool short_of_money;  /* until something that is in flight settles */
     bool reached;         /* the server has answered something */
-    bool stopping;        /* no line is started any more */
+    bool stopping;        /* no line is started any more … */
+    enum belay__line_error leaving; /* … and each that was not gets such an
+                                       error line; OK: it is in no file */
     struct belay_event stopped;
     bool done; /* nothing is left to do: the workers go home */
 };
@@ -83,6 +86,13 @@ struct belay__batch_reader {
     struct belay__batch *batch;
 };
 extern const belay_function belay__batch_reader;
+
+/* ---- beside.c ---- */
+
+/* Spawns those that run as long as the batch. */
+int belay__batch_start_helpers(struct belay__batch *batch);
+/* Makes safe what was written. A file that cannot be ends the batch. */
+belay_next belay__batch_sync(belay_task *task, struct belay__batch *batch);
 
 /* ---- run.c ---- */
 
@@ -175,6 +185,11 @@ extern const belay_function belay__batch_worker;
 
 /* ---- result.c: the lines of B4 to B7 ---- */
 
+/* A line that is not tried any more, now that the batch stops: it is in no
+ * file, or there is an error line for it (B5, B8).
+ */
+void belay__batch_leave(
+    struct belay__batch *batch, const struct belay__line_ref *ref);
 /* A line without an answer of the server, and why. */
 void belay__batch_write_error(struct belay__batch *batch,
     const struct belay__line_ref *ref, enum belay__line_error error,

@@ -201,8 +201,7 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
         return code;
     }
     if (batch->stopping) { /* while the line was being read again */
-        batch->stats->dropped++;
-        (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
+        belay__batch_leave(batch, ref);
         return 0;
     }
     item = item_new(batch, ref, path_of(request->url), body);
@@ -244,6 +243,11 @@ admit(struct belay__batch *batch, const struct belay__line *line)
     if (request.fault != BELAY__BATCH_NONE) {
         reject(
             batch, &ref, belay__batch_error_of(request.fault), request.message);
+        return 0;
+    }
+    if (batch->stopping) {
+        batch->stats->lines++;
+        belay__batch_leave(batch, &ref);
         return 0;
     }
     code = model_of(batch, &request, &model);
@@ -374,6 +378,14 @@ BELAY_ASYNC(read_more)
     BELAY_END;
 }
 
+/* Are there lines to be sent, or error lines to be written for them? */
+static bool
+is_wanted(const struct belay__batch *batch)
+{
+    return !batch->stopping
+           || (batch->leaving != BELAY__LINE_OK && batch->writer.code == 0);
+}
+
 struct read_lines {
     struct belay__batch *batch;
     struct belay__batch_model *model;
@@ -387,7 +399,7 @@ BELAY_ASYNC(read_lines)
     int code = 0;
 
     BELAY_BEGIN;
-    while (!batch->stopping) {
+    while (is_wanted(batch)) {
         if (!self->held) {
             code = belay__lines_next(&batch->lines, &self->line);
             self->held = code > 0;

@@ -131,6 +131,42 @@ belay__batch_write_error(struct belay__batch *batch,
     batch->stats->errors[error] += written;
 }
 
+/* Why a line is left that was not tried. */
+static const char *
+why_left(const struct belay__batch *batch)
+{
+    switch (batch->result->stop) {
+    case BELAY__BATCH_EXPIRED:
+        return "the time for the batch was over before this line had its "
+               "answer";
+    case BELAY__BATCH_REFUSED:
+        return "not sent: the server had refused the key or the account";
+    case BELAY__BATCH_CONGESTED:
+        return "not sent: the server had answered no request for too long";
+    case BELAY__BATCH_BUDGET:
+        return "not sent: it might have passed the budget";
+    case BELAY__BATCH_DONE:
+    case BELAY__BATCH_INTERRUPTED:
+    case BELAY__BATCH_NO_INPUT:
+    case BELAY__BATCH_NO_OUTPUT:
+    case BELAY__BATCH_NO_MEMORY:
+        break;
+    }
+    return "not sent: the batch was interrupted";
+}
+
+void
+belay__batch_leave(
+    struct belay__batch *batch, const struct belay__line_ref *ref)
+{
+    if (batch->leaving != BELAY__LINE_OK && batch->writer.code == 0) {
+        belay__batch_write_error(batch, ref, batch->leaving, why_left(batch));
+        return;
+    }
+    (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
+    batch->stats->dropped++;
+}
+
 static void
 write_response(
     struct belay__json_writer *writer, const belay_llm_reply *reply, bool json)

@@ -19,14 +19,14 @@
 #define CONCURRENCY 64
 #define MAX_RETRIES 5
 #define LINE_ROOM 65536 /* of an output line, besides the reply */
-#define SYNC_INTERVAL_MS 200
 #define PROGRESS_INTERVAL_MS 250
 #define DRAIN_S 120
 #define PATIENCE_S 3600
 #define SLEEPERS 6 /* a place of concurrency: four let in, and what is busy */
 
-/* Lines that were tried and have no answer when the batch is cancelled. Where
- * there is a journal they are in doubt, and the next run goes on with them.
+/* Lines that were tried and have no answer when the workers are cancelled.
+ * Where there is a journal they are in doubt, and the next run goes on with
+ * them, unless every line is to be in a file.
  */
 static void
 end_active(struct belay__batch *batch)
@@ -34,7 +34,9 @@ end_active(struct belay__batch *batch)
     struct belay__item *item;
 
     while ((item = batch->active.first) != NULL) {
-        if (batch->state.fd >= 0) {
+        if (batch->leaving == BELAY__LINE_EXPIRED) {
+            belay__batch_leave(batch, &item->ref);
+        } else if (batch->state.fd >= 0 && batch->leaving == BELAY__LINE_OK) {
             batch->stats->cut++;
             batch->stats->dropped++;
         } else {
@@ -43,6 +45,7 @@ end_active(struct belay__batch *batch)
         }
         belay__schedule_free(batch, &batch->active, item);
     }
+    belay_event_set(&batch->moved);
 }
 
 /* ---- opening and closing ---- */
@@ -347,6 +350,27 @@ static const belay_manager batch_manager = {
 
 /* ---- stopping ---- */
 
+/* What becomes of lines that are not tried any more. */
+static enum belay__line_error
+leaving_as(const struct belay__batch *batch, enum belay__batch_stop why)
+{
+    switch (why) {
+    case BELAY__BATCH_EXPIRED:
+        return BELAY__LINE_EXPIRED;
+    case BELAY__BATCH_INTERRUPTED:
+    case BELAY__BATCH_REFUSED:
+    case BELAY__BATCH_CONGESTED:
+    case BELAY__BATCH_BUDGET:
+        return batch->opts.emit_skipped ? BELAY__LINE_SKIPPED : BELAY__LINE_OK;
+    case BELAY__BATCH_DONE:
+    case BELAY__BATCH_NO_INPUT:
+    case BELAY__BATCH_NO_OUTPUT:
+    case BELAY__BATCH_NO_MEMORY:
+        break; /* there is no more to read, or nowhere to write */
+    }
+    return BELAY__LINE_OK;
+}
+
 void
 belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
     int code, const char *path)
@@ -355,13 +379,14 @@ belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
         return;
     }
     batch->stopping = true;
-    belay_event_set(&batch->stopped);
-    belay__schedule_drop(batch);
-    belay__models_close(&batch->models);
     batch->result->stop = why;
     batch->result->stop_code = code;
     batch->result->stop_path = path;
-    if (batch->reader != NULL) {
+    batch->leaving = leaving_as(batch, why);
+    belay_event_set(&batch->stopped);
+    belay__schedule_drop(batch);
+    belay__models_close(&batch->models);
+    if (batch->reader != NULL && batch->leaving == BELAY__LINE_OK) {
         (void)belay_task_cancel(batch->reader, "the batch takes no more lines");
     }
     belay__schedule(batch); /* there may be nothing left to do */
@@ -371,86 +396,6 @@ void
 belay__batch_interrupt(struct belay__batch *batch)
 {
     belay__batch_stop(batch, BELAY__BATCH_INTERRUPTED, 0, NULL);
-}
-
-/* ---- helpers that run beside ---- */
-
-struct ticker {
-    struct belay__batch *batch;
-};
-
-BELAY_ASYNC(ticker)
-{
-    struct belay__batch *batch = self->batch;
-
-    BELAY_BEGIN;
-    while (batch->opts.progress != NULL) {
-        batch->opts.progress(batch->stats, belay_now(task).ns, batch->opts.arg);
-        BELAY_AWAIT(belay_sleep(task, batch->opts.progress_interval));
-    }
-    BELAY_END;
-}
-
-struct dropper {
-    struct belay__batch *batch;
-};
-
-/* Once the batch stops, what is in flight has so long (B29). A line that is
- * active has a worker, so the group of the workers is still there.
- */
-BELAY_ASYNC(dropper)
-{
-    struct belay__batch *batch = self->batch;
-
-    BELAY_BEGIN;
-    BELAY_AWAIT(belay_event_wait(task, &batch->stopped));
-    BELAY_AWAIT(belay_sleep(task, batch->opts.drain_timeout));
-    if (batch->active.count > 0) {
-        belay_group_cancel(batch->group, "what was in flight took too long");
-    }
-    BELAY_END;
-}
-
-struct sync_files {
-    struct belay__batch *batch;
-    int fd;
-};
-
-/* Makes safe what was written; a file that cannot be synced ends the batch. */
-BELAY_ASYNC(sync_files)
-{
-    BELAY_BEGIN;
-    self->batch->synced_lines = self->batch->writer.lines;
-    while ((self->fd = belay__batch_writer_take_dirty(&self->batch->writer))
-           >= 0) {
-        BELAY_TRY(belay__file_sync(task, self->fd));
-        if (belay_result(task)->cancelled) {
-            return belay_pass(task);
-        }
-        if (belay_result(task)->code < 0) {
-            belay__batch_stop(self->batch, BELAY__BATCH_NO_OUTPUT,
-                belay_result(task)->code, self->batch->opts.output_path);
-        }
-    }
-    BELAY_END;
-}
-
-struct syncer {
-    struct belay__batch *batch;
-};
-
-BELAY_ASYNC(syncer)
-{
-    BELAY_BEGIN;
-    while (self->batch->opts.sync == BELAY__BATCH_SYNC_INTERVAL) {
-        BELAY_WITH (
-            belay_move_on(task, belay_milliseconds(SYNC_INTERVAL_MS), NULL)) {
-            BELAY_AWAIT(belay_event_wait(task, &self->batch->sync_due));
-        }
-        belay_event_clear(&self->batch->sync_due);
-        BELAY_AWAIT(BELAY_CALL(sync_files, .batch = self->batch));
-    }
-    BELAY_END;
 }
 
 /* ---- the budget ---- */
@@ -504,18 +449,48 @@ open_client(belay_task *task, struct belay__batch *batch)
 }
 
 static int
-start_tasks(struct belay__batch *batch)
+start_reader(struct belay__batch *batch)
+{
+    return belay_group_spawn(batch->readers, &belay__batch_reader,
+        &(const struct belay__batch_reader){batch},
+        BELAY_SPAWN_OPTS(.task = &batch->reader));
+}
+
+static int
+start_workers(struct belay__batch *batch)
 {
     const struct belay__batch_worker worker = {.batch = batch};
-    const struct belay__batch_reader reader = {batch};
-    int code = belay_group_spawn(batch->group, &belay__batch_reader, &reader,
-        BELAY_SPAWN_OPTS(.task = &batch->reader));
+    int code = 0;
 
     for (uint32_t i = 0; i < batch->opts.concurrency && code == 0; i++) {
         code = belay_group_spawn(
-            batch->group, &belay__batch_worker, &worker, NULL);
+            batch->workers, &belay__batch_worker, &worker, NULL);
     }
     return code;
+}
+
+/* The workers outlive the reader, unless they took too long when the batch
+ * stopped: the reader may then still have lines to leave.
+ */
+struct run_pipeline {
+    struct belay__batch *batch;
+};
+
+BELAY_ASYNC(run_pipeline)
+{
+    struct belay__batch *batch = self->batch;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.name = "batch reader"), &batch->readers)) {
+        BELAY_WITH (belay_group_open(
+            task, BELAY_GROUP_OPTS(.name = "batch"), &batch->workers)) {
+            BELAY_CHECK(start_reader(batch));
+            BELAY_CHECK(start_workers(batch));
+        }
+        end_active(batch);
+    }
+    BELAY_END;
 }
 
 /* Everything between the files and the budget. */
@@ -532,15 +507,10 @@ BELAY_ASYNC(run_tasks)
         batch->client->uncounted = batch->budget != NULL;
         BELAY_WITH (belay_group_open(
             task, BELAY_GROUP_OPTS(.name = "batch helpers"), &batch->helpers)) {
+            BELAY_CHECK(belay__batch_start_helpers(batch));
             BELAY_CHECK(belay__batch_start_sampler(batch));
-            BELAY_CHECK(belay_spawn(batch->helpers, ticker, .batch = batch));
-            BELAY_CHECK(belay_spawn(batch->helpers, syncer, .batch = batch));
-            BELAY_CHECK(belay_spawn(batch->helpers, dropper, .batch = batch));
             BELAY_CHECK(belay__schedule_start_alarm(batch));
-            BELAY_WITH (belay_group_open(
-                task, BELAY_GROUP_OPTS(.name = "batch"), &batch->group)) {
-                BELAY_CHECK(start_tasks(batch));
-            }
+            BELAY_AWAIT(BELAY_CALL(run_pipeline, .batch = batch));
             belay_group_cancel(batch->helpers, "the batch is done");
         }
     }
@@ -566,7 +536,7 @@ BELAY_ASYNC(run_call)
             BELAY_AWAIT(BELAY_CALL(run_tasks, .batch = self->batch));
         }
         if (self->batch->opts.sync != BELAY__BATCH_SYNC_NEVER) {
-            BELAY_AWAIT(BELAY_CALL(sync_files, .batch = self->batch));
+            BELAY_AWAIT(belay__batch_sync(task, self->batch));
         }
     }
     BELAY_END;

@@ -332,15 +332,14 @@ belay__schedule_next(struct belay__batch *batch)
 
 /* ---- the end ---- */
 
-/* It was not tried, or not to the end: it is in no file. */
+/* It was not tried, or not to the end. */
 static void
 drop(struct belay__batch *batch, struct belay__item *item)
 {
-    (void)belay__batch_writer_skip(&batch->writer, item->ref.sequence);
+    belay__batch_leave(batch, &item->ref);
     if (item->attempts > 0 && !item->charged) {
         belay__batch_state_unsent(&batch->state, item->ref.number);
     }
-    batch->stats->dropped++;
     batch->waiting_bytes -= item->bytes;
     belay__free(batch->memory, item, item->bytes);
 }
@@ -355,7 +354,7 @@ belay__schedule_close(struct belay__batch *batch)
         if (item->attempts > 0 && !item->charged) {
             belay__batch_state_unsent(&batch->state, item->ref.number);
         }
-        batch->stats->dropped++;
+        belay__batch_leave(batch, &item->ref);
         belay__schedule_free(batch, &batch->assigned, item);
     }
 }
@@ -377,6 +376,8 @@ belay__schedule_drop(struct belay__batch *batch)
         drop(batch, belay__sleepers_take(&batch->sleepers));
         batch->stats->retrying--;
     }
-    batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+    if (batch->leaving == BELAY__LINE_OK) { /* else the reader leaves them */
+        batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+    }
     belay_event_set(&batch->moved);
 }

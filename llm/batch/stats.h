@@ -44,6 +44,8 @@ uint64_t belay__histogram_upper(uint32_t bucket);
     X(INVALID_REPLY, "invalid_response")     \
     X(NO_MEMORY, "out_of_memory")            \
     X(CANCELLED, "batch_cancelled")          \
+    X(EXPIRED, "batch_expired")              \
+    X(SKIPPED, "skipped")                    \
     X(IN_DOUBT, "in_doubt")                  \
     X(NO_OUTPUT_CAP, "no_output_cap")        \
     X(NO_PRICE, "no_price")

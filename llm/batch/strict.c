@@ -10,7 +10,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 struct check {
     const struct belay__batch_opts *opts;
@@ -34,20 +33,10 @@ check_line(void *arg, const struct belay__batch_opts *opts,
     return 0;
 }
 
-/* It is read twice. What is not there fails later, with its own sentence. */
-static bool
-is_file(const char *path)
-{
-    struct stat info;
-
-    return strcmp(path, "-") != 0
-           && (stat(path, &info) < 0 || S_ISREG(info.st_mode));
-}
-
 BELAY_ASYNC(check)
 {
     BELAY_BEGIN;
-    if (!is_file(self->opts->input_path)) {
+    if (!belay__batch_is_rereadable(self->opts->input_path)) {
         BELAY_FAIL(BELAY_EINVAL, "cannot check '%s' first: it is not a file",
             self->opts->input_path);
     }

@@ -27,17 +27,16 @@ give_back(struct belay__batch_worker *worker)
     }
 }
 
-/* The line is in no file, and the next run sends it. */
+/* The line is not tried, or not to the end. */
 static void
 drop_item(struct belay__batch_worker *worker)
 {
     struct belay__batch *batch = worker->batch;
 
-    (void)belay__batch_writer_skip(&batch->writer, worker->item->ref.sequence);
+    belay__batch_leave(batch, &worker->item->ref);
     if (worker->item->attempts > 0 && !worker->item->charged) {
         belay__batch_state_unsent(&batch->state, worker->item->ref.number);
     }
-    batch->stats->dropped++;
     belay__schedule_free(batch, &batch->active, worker->item);
     worker->item = NULL;
     belay_event_set(&batch->moved);

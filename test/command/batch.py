@@ -319,6 +319,7 @@ def test_b31_2_usage(where):
             (["a", "-o", "c", "--timeout", "0"], "--timeout"),
             (["a", "-o", "c", "--order", "random"], "'random'"),
             (["a", "-o", "c", "--window", "0"], "--window"),
+            (["a", "-o", "c", "--expire", "0"], "--expire"),
             (["a", "-o", "c", "--sync", "often"], "'often'"),
             (["a", "-o", "c", "--max-line", "2T"], "--max-line"),
             (["a", "-o", "c", "--max-reply", "0"], "--max-reply"),

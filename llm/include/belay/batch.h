@@ -39,6 +39,7 @@ enum belay_batch_state {
     BELAY_BATCH_REFUSED,   /* the key or the account was refused */
     BELAY_BATCH_CONGESTED, /* the server has answered nobody for long */
     BELAY_BATCH_NO_BUDGET, /* the next line might have passed the budget */
+    BELAY_BATCH_EXPIRED,   /* opts->expire was over */
     BELAY_BATCH_FAILED,    /* a file, or memory; see code */
 };
 
@@ -84,6 +85,8 @@ struct belay_batch_opts {
     belay_duration timeout;  /* of a line, all attempts; default none */
     belay_duration drain_timeout; /* for what is in flight when the job stops;
                                      default 120 s */
+    belay_duration expire;      /* of this run: what has no answer by then gets
+                                   an error line; default never */
     belay_duration patience;    /* with a server that answers nobody; default an
                                 hour */
     struct belay_amount budget; /* caps, over all runs; zeroes: none */
@@ -95,6 +98,8 @@ struct belay_batch_opts {
     enum belay_batch_doubt in_doubt;
     bool overwrite;    /* begin anew, whatever is there */
     bool retry_failed; /* send again what has failed in earlier runs */
+    bool emit_skipped; /* when the job stops, an error line for each that is
+                          not tried; retry_failed sends these */
     bool allow_plain_http;
     belay_batch_line_fn *on_line;
     belay_batch_progress_fn *on_progress;
