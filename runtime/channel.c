@@ -63,7 +63,7 @@ belay_channel_free(belay_channel *channel)
         return;
     }
     BELAY__REQUIRE(
-        channel->senders.first == NULL && channel->receivers.first == NULL,
+        channel->senders.next == NULL && channel->receivers.next == NULL,
         "a task waits on the channel");
     memory = channel->memory;
     belay__free(

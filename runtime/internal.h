@@ -64,7 +64,7 @@ struct belay_task {
     };
     belay_task *ready_next;
     struct belay__arena arena;
-    struct belay_waiters joiners;
+    struct belay_waiters *joiners; /* a ring of their places, the first one */
     struct belay__scope base;
     uint64_t id;
     struct belay__deadline deadline; /* of a wait that is for a time */

@@ -55,7 +55,7 @@ task_init(belay_task *task, belay_runtime *runtime, uint32_t bytes)
     task->waiting = NULL;
     memset(&task->result, 0, sizeof(task->result));
     task->arena.chunk = NULL;
-    task->joiners = (struct belay_waiters){NULL, NULL};
+    task->joiners = NULL;
     task->id = ++runtime->last_id;
     task->deadline =
         (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SLEEP};
@@ -208,11 +208,63 @@ tell_watchers(belay_task *task)
     } while (watch != NULL);
 }
 
+/* Who joins a task stands in a ring without a head: tasks are many, and most
+ * are joined by nobody.
+ */
+static void
+joiners_push(belay_task *target, belay_task *joiner)
+{
+    struct belay_waiters *first = target->joiners;
+    struct belay_waiters *place = &joiner->wait.place;
+
+    joiner->wait.data = target;
+    if (first == NULL) {
+        *place = (struct belay_waiters){place, place};
+        target->joiners = place;
+        return;
+    }
+    *place = (struct belay_waiters){first, first->prev};
+    place->prev->next = place;
+    first->prev = place;
+}
+
+static void
+joiners_remove(belay_task *joiner)
+{
+    belay_task *target = joiner->wait.data;
+    struct belay_waiters *place = &joiner->wait.place;
+
+    if (target->joiners == place) {
+        target->joiners = place->next != place ? place->next : NULL;
+    }
+    place->next->prev = place->prev;
+    place->prev->next = place->next;
+    place->next = NULL;
+}
+
+static void
+wake_joiners(belay_task *target)
+{
+    belay_task *joiner;
+
+    while (target->joiners != NULL) {
+        joiner = BELAY__CONTAINER(target->joiners, belay_task, wait.place);
+        joiners_remove(joiner);
+        belay__wake(joiner, 0, NULL);
+    }
+}
+
+static enum belay_abort
+abort_join(belay_task *task)
+{
+    joiners_remove(task);
+    return BELAY_ABORT_DONE;
+}
+
 void
 belay__task_end(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
-    belay_task *joiner;
 
     BELAY__REQUIRE_OF(
         task, task->scope == &task->base, "it has ended inside a cancel scope");
@@ -224,9 +276,8 @@ belay__task_end(belay_task *task)
     if (__builtin_expect(runtime->watches != NULL, 0)) {
         tell_watchers(task);
     }
-    while (__builtin_expect(task->joiners.first != NULL, 0)) {
-        joiner = belay__waiters_first(&task->joiners);
-        belay__wake(joiner, 0, NULL);
+    if (__builtin_expect(task->joiners != NULL, 0)) {
+        wake_joiners(task);
     }
     task->base.owner->ended(task->base.owner, task);
     drop(task);
@@ -340,7 +391,7 @@ belay__wait_always(belay_task *task, const struct belay__wait_kind *kind)
     }
     task->state = BELAY__TASK_STARTED;
     task->waiting = kind;
-    task->wait.queue = NULL;
+    task->wait.place.next = NULL;
     task->abort_asked = false;
 }
 
@@ -350,7 +401,7 @@ belay__wake(belay_task *task, int code, void *value)
     belay_runtime *runtime = task->runtime;
 
     assert(belay__on_thread(runtime));
-    if (task->wait.queue != NULL) {
+    if (task->wait.place.next != NULL) {
         belay__waiters_remove(task);
     }
     if (task->deadline.index != 0) {
@@ -378,44 +429,44 @@ belay__done_now(belay_task *task, int code, void *value)
 void
 belay__waiters_push(struct belay_waiters *queue, belay_task *task)
 {
-    struct belay__wait *wait = &task->wait;
+    struct belay_waiters *place = &task->wait.place;
 
-    wait->queue = queue;
-    wait->next = NULL;
-    wait->prev = queue->last;
-    if (queue->last != NULL) {
-        queue->last->next = wait;
-    } else {
-        queue->first = wait;
+    if (queue->next == NULL) {
+        *queue = (struct belay_waiters){queue, queue};
     }
-    queue->last = wait;
+    *place = (struct belay_waiters){queue, queue->prev};
+    place->prev->next = place;
+    queue->prev = place;
 }
 
 void
 belay__waiters_remove(belay_task *task)
 {
-    struct belay__wait *wait = &task->wait;
-    struct belay_waiters *queue = wait->queue;
+    struct belay_waiters *place = &task->wait.place;
 
-    if (wait->prev != NULL) {
-        wait->prev->next = wait->next;
-    } else {
-        queue->first = wait->next;
+    place->next->prev = place->prev;
+    place->prev->next = place->next;
+    if (place->next == place->prev) { /* that is the queue, now empty */
+        *place->next = (struct belay_waiters){NULL, NULL};
     }
-    if (wait->next != NULL) {
-        wait->next->prev = wait->prev;
-    } else {
-        queue->last = wait->prev;
-    }
-    wait->queue = NULL;
+    place->next = NULL;
 }
 
 belay_task *
 belay__waiters_first(const struct belay_waiters *queue)
 {
-    return queue->first != NULL
-               ? BELAY__CONTAINER(queue->first, belay_task, wait)
+    return queue->next != NULL
+               ? BELAY__CONTAINER(queue->next, belay_task, wait.place)
                : NULL;
+}
+
+belay_task *
+belay__waiters_next(const struct belay_waiters *queue, const belay_task *task)
+{
+    struct belay_waiters *next = task->wait.place.next;
+
+    return next != queue ? BELAY__CONTAINER(next, belay_task, wait.place)
+                         : NULL;
 }
 
 size_t
@@ -423,8 +474,8 @@ belay__waiters_count(const struct belay_waiters *queue)
 {
     size_t count = 0;
 
-    for (const struct belay__wait *wait = queue->first; wait != NULL;
-         wait = wait->next) {
+    for (const belay_task *task = belay__waiters_first(queue); task != NULL;
+         task = belay__waiters_next(queue, task)) {
         count++;
     }
     return count;
@@ -434,7 +485,7 @@ belay__waiters_count(const struct belay_waiters *queue)
 enum belay_abort
 belay__abort_waiter(belay_task *task)
 {
-    if (task->wait.queue != NULL) {
+    if (task->wait.place.next != NULL) {
         belay__waiters_remove(task);
     }
     if (task->deadline.index != 0) {
@@ -466,8 +517,7 @@ is_below(const belay_task *task, const belay_task *other)
 belay_next
 belay_task_join(belay_task *task, belay_task *target)
 {
-    static const struct belay__wait_kind join = {
-        "task join", belay__abort_waiter};
+    static const struct belay__wait_kind join = {"task join", abort_join};
 
     if (target->state == BELAY__TASK_ENDED) {
         return belay__done_now(task, 0, NULL);
@@ -476,7 +526,7 @@ belay_task_join(belay_task *task, belay_task *target)
         return belay__done_now(task, BELAY_EDEADLK, NULL);
     }
     if (belay__wait_begin(task, &join)) {
-        belay__waiters_push(&target->joiners, task);
+        joiners_push(target, task);
     }
     return belay__next(BELAY__HOW_WAIT);
 }

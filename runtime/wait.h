@@ -16,11 +16,9 @@ struct belay__wait_kind {
 };
 extern const struct belay__wait_kind belay__wait_op; /* object: belay_op */
 
-/* In the task, in place of a result: its place in a queue of waiters. */
+/* In the task, in place of a result. */
 struct belay__wait {
-    struct belay__wait *next;
-    struct belay__wait *prev;
-    struct belay_waiters *queue; /* NULL: in none */
+    struct belay_waiters place; /* in a queue of waiters; all NULL: in none */
     void *data; /* the operation, the item to send, where to receive … */
 };
 
@@ -35,6 +33,9 @@ void belay__wake(belay_task *task, int code, void *value);
 void belay__waiters_push(struct belay_waiters *queue, belay_task *task);
 void belay__waiters_remove(belay_task *task);
 belay_task *belay__waiters_first(const struct belay_waiters *queue);
+/* The one behind a task that is in a queue; NULL: it is the last. */
+belay_task *belay__waiters_next(
+    const struct belay_waiters *queue, const belay_task *task);
 size_t belay__waiters_count(const struct belay_waiters *queue); /* O(n) */
 /* Completes at once with a code; a checkpoint all the same. */
 belay_next belay__done_now(belay_task *task, int code, void *value);

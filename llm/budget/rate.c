@@ -206,11 +206,10 @@ on_timer(struct belay__timer *timer)
 static enum belay_abort
 abort_wait(belay_task *task)
 {
-    struct belay__rate *limiter =
-        BELAY__CONTAINER(task->wait.queue, struct belay__rate, waiters);
+    const struct belay__rate_use *use = task->wait.data;
 
     belay__waiters_remove(task);
-    dispatch(limiter);
+    dispatch(use->awaited);
     return BELAY_ABORT_DONE;
 }
 
@@ -255,6 +254,7 @@ belay__rate_take(
         belay__wake(task, BELAY_ECLOSED, NULL);
         return belay__next(BELAY__HOW_WAIT);
     }
+    use->awaited = limiter;
     task->wait.data = use;
     belay__waiters_push(&limiter->waiters, task);
     if (belay__waiters_first(&limiter->waiters) == task) {

@@ -57,6 +57,7 @@ struct belay__rate {
  */
 struct belay__rate_use {
     struct belay__rate *limiter; /* NULL: nothing is taken */
+    struct belay__rate *awaited; /* while its task waits for it */
     int64_t count[BELAY__RATE_KINDS];
     bool charged[BELAY__RATE_KINDS]; /* the bucket was known at the time */
     bool probe;

@@ -38,10 +38,20 @@ admit(belay_budget *budget, const struct belay__amount *most,
 static enum belay_abort abort_wait(belay_task *task);
 static const struct belay__wait_kind budget_wait = {"budget", abort_wait};
 
+/* A call that asks for room; while it waits the task's wait.data. */
+struct reserve {
+    belay_budget *budget;
+    struct belay_amount most;
+    struct belay_reservation *reservation;
+    belay_budget *queue; /* whose it is in */
+};
+
 static struct belay_reservation *
 reservation_of(const belay_task *task)
 {
-    return task->wait.data;
+    const struct reserve *reserve = task->wait.data;
+
+    return reserve->reservation;
 }
 
 static void
@@ -54,6 +64,9 @@ leave_queue(belay_budget *budget, belay_task *task)
 static void
 enter_queue(belay_budget *budget, belay_task *task)
 {
+    struct reserve *reserve = task->wait.data;
+
+    reserve->queue = budget;
     belay__waiters_push(&budget->waiters, task);
     budget->waiting++;
 }
@@ -114,8 +127,8 @@ belay__budget_dispatch_up(belay_budget *budget)
 static enum belay_abort
 abort_wait(belay_task *task)
 {
-    belay_budget *budget =
-        BELAY__CONTAINER(task->wait.queue, belay_budget, waiters);
+    const struct reserve *reserve = task->wait.data;
+    belay_budget *budget = reserve->queue;
 
     leave_queue(budget, task);
     belay__budget_dispatch(budget);
@@ -173,12 +186,6 @@ belay__budget_hold(belay_budget *budget, const struct belay_amount *most,
 
     return try_now(budget, most, ret, &blocker) == 0;
 }
-
-struct reserve {
-    belay_budget *budget;
-    struct belay_amount most;
-    struct belay_reservation *reservation;
-};
 
 static const char *
 money(int64_t pico, char *out)
@@ -254,14 +261,14 @@ may_wait(belay_budget *budget, const struct belay__amount *most)
 static belay_next
 reserve_begin(belay_task *task, void *self)
 {
-    const struct reserve *reserve = self;
+    struct reserve *reserve = self;
     const struct belay__amount most = belay__amount_of(&reserve->most);
     belay_budget *waited = belay__budget_first_waited_for(reserve->budget);
 
     *reserve->reservation = (struct belay_reservation){
         belay_budget_ref(reserve->budget), reserve->most};
     if (belay__wait_begin(task, &budget_wait)) {
-        task->wait.data = reserve->reservation;
+        task->wait.data = reserve;
         if (waited != NULL && may_wait(reserve->budget, &most)) {
             enter_queue(waited, task);
         } else {
@@ -286,5 +293,5 @@ belay_budget_reserve(belay_task *task, belay_budget *budget,
         return belay__done_now(task, 0, NULL);
     }
     return belay_call(
-        task, &function, &(const struct reserve){budget, *most, ret});
+        task, &function, &(const struct reserve){budget, *most, ret, NULL});
 }

@@ -123,15 +123,15 @@ waiting_of(const belay_task *task)
 static void
 look_at_lock(const struct belay_lock *lock, bool silent)
 {
-    struct belay__wait *wait = lock->waiters.first;
+    const belay_task *waiter = belay__waiters_first(&lock->waiters);
     const belay_task *task = lock->owner;
 
-    while (task != NULL || wait != NULL) {
+    while (task != NULL || waiter != NULL) {
         struct waiting *found;
 
         if (task == NULL) {
-            task = BELAY__CONTAINER(wait, belay_task, wait);
-            wait = wait->next;
+            task = waiter;
+            waiter = belay__waiters_next(&lock->waiters, waiter);
         }
         found = waiting_of(task);
         if (found != NULL && found->lock == lock && !found->told) {

@@ -984,7 +984,7 @@ BELAY_ASYNC(crowd)
         belay_group_cancel(self->group, NULL);
         cr_expect(eq(u64, steps_of(task), self->before));
     }
-    cr_expect(zero(ptr, self->event.waiters.first));
+    cr_expect(zero(ptr, self->event.waiters.next));
     *self->ret_steps = steps_of(task) - self->before;
     BELAY_END;
 }

@@ -218,9 +218,9 @@ BELAY_ASYNC(storm)
         belay_group_cancel(self->group, "enough");
     }
     cr_expect(zero(ptr, self->shared.lock.owner));
-    cr_expect(zero(ptr, self->shared.lock.waiters.first));
-    cr_expect(zero(ptr, self->shared.condition.waiters.first));
-    cr_expect(zero(ptr, self->shared.limiter.waiters.first));
+    cr_expect(zero(ptr, self->shared.lock.waiters.next));
+    cr_expect(zero(ptr, self->shared.condition.waiters.next));
+    cr_expect(zero(ptr, self->shared.limiter.waiters.next));
     cr_expect(zero(ptr, self->shared.limiter.borrowers));
     cr_expect(zero(u32, self->shared.limiter.borrowed));
     cr_expect(zero(int, self->shared.inside));

@@ -12,10 +12,13 @@
 
 BELAY_BEGIN_DECLS
 
-/* A queue of waiting tasks; part of the objects below, not for direct use. */
+/* A queue of waiting tasks; part of the objects below, not for direct use. A
+ * ring, in which it stands itself while a task waits; else it is all NULL, so
+ * that the object may be copied then.
+ */
 struct belay_waiters {
-    struct belay__wait *first;
-    struct belay__wait *last;
+    struct belay_waiters *next;
+    struct belay_waiters *prev;
 };
 
 /* A flag that tasks can wait for. {0} is a clear event. */
