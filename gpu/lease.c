@@ -54,8 +54,10 @@ belay__gpu_holds(const belay_gpu_pool *pool, const belay_task *task)
     }
     for (const struct belay__scope *scope = task->base.parent; scope != NULL;
          scope = scope->parent) {
-        if (scope->task != NULL && *holder_count(counts, scope->task) > 0
-            && holds_above(pool, scope->task, scope->depth)) {
+        const belay_task *holder = belay__scope_task(scope);
+
+        if (holder != NULL && *holder_count(counts, holder) > 0
+            && holds_above(pool, holder, scope->depth)) {
             return true;
         }
     }

@@ -22,7 +22,8 @@ static belay_error *error_new(const belay_task *task, int line, int code,
 static belay_error *
 error_new(const belay_task *task, int line, int code, const char *format, ...)
 {
-    const struct belay__error_site site = {task->base.name, __FILE__, line};
+    const struct belay__error_site site = {
+        belay_task_name(task), __FILE__, line};
     belay_error *error;
     va_list args;
 

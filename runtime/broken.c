@@ -68,7 +68,7 @@ belay__broken_by(
     va_list args;
 
     (void)fprintf(stderr, "belay: broken contract in %s: task %s", where,
-        task->base.name);
+        belay_task_name(task));
     print_place(task);
     (void)fprintf(stderr, ": ");
     va_start(args, format);

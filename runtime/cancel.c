@@ -22,6 +22,14 @@ limits_of(const struct belay__scope *scope)
     return (const struct belay__limits *)(const void *)scope;
 }
 
+/* Of a scope that is CANCELLED. */
+static struct belay__cancel *
+cancel_of(const belay_runtime *runtime, const struct belay__scope *scope)
+{
+    assert(scope->cancel != 0);
+    return &runtime->cancels.slots[scope->cancel];
+}
+
 /* INT64_MAX: it has none. */
 static int64_t
 deadline_of(const struct belay__scope *scope)
@@ -86,8 +94,8 @@ stuck_due(const belay_runtime *runtime, const struct belay__scope *scope)
     if (runtime->stuck == NULL
         || (scope->flags & (BELAY__SCOPE_OVER | BELAY__SCOPE_STUCK))
                != BELAY__SCOPE_OVER
-        || __builtin_add_overflow(
-            scope->grace_ns, runtime->stuck_after_ns, &due)) {
+        || __builtin_add_overflow(cancel_of(runtime, scope)->grace_ns,
+            runtime->stuck_after_ns, &due)) {
         return INT64_MAX;
     }
     return due;
@@ -102,8 +110,9 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
         due = deadline_of(scope);
     }
     if ((scope->flags & BELAY__SCOPE_GRACE) != 0
-        && (scope->flags & BELAY__SCOPE_OVER) == 0 && scope->grace_ns < due) {
-        due = scope->grace_ns;
+        && (scope->flags & BELAY__SCOPE_OVER) == 0
+        && cancel_of(runtime, scope)->grace_ns < due) {
+        due = cancel_of(runtime, scope)->grace_ns;
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
         && limits_of(scope)->shield_ns < due) {
@@ -129,7 +138,8 @@ start_grace(belay_runtime *runtime, struct belay__scope *scope)
         if (span == 0) {
             scope->flags |= BELAY__SCOPE_OVER;
         }
-        scope->grace_ns = belay__due(runtime, belay_nanoseconds(span));
+        cancel_of(runtime, scope)->grace_ns =
+            belay__due(runtime, belay_nanoseconds(span));
     }
     rearm(runtime, scope);
 }
@@ -148,7 +158,7 @@ static void
 hold(belay_runtime *runtime, struct belay__scope *scope)
 {
     struct belay__limits *limits =
-        BELAY__CONTAINER(scope, struct belay__limits, scope);
+        BELAY__CONTAINER(scope, struct belay__limits, opened.scope);
 
     scope->flags |= BELAY__SCOPE_HELD;
     if (limits->shield_ns == 0) {
@@ -163,6 +173,7 @@ hold(belay_runtime *runtime, struct belay__scope *scope)
 static bool
 mark_one(belay_runtime *runtime, struct belay__scope *scope)
 {
+    belay_task *task = belay__scope_task(scope);
     uint32_t marks;
 
     if (waits_behind_shield(scope)) {
@@ -173,8 +184,8 @@ mark_one(belay_runtime *runtime, struct belay__scope *scope)
         return false;
     }
     scope->flags = (scope->flags & ~MARKS) | marks;
-    if (scope->task != NULL && scope->task->scope == scope) {
-        belay__cancel_notice(scope->task);
+    if (task != NULL && task->scope == scope) {
+        belay__cancel_notice(task);
     }
     return true;
 }
@@ -216,14 +227,14 @@ void
 belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent)
 {
-    assert(scope->task != NULL && scope == &scope->task->base);
+    assert((scope->flags & BELAY__SCOPE_BASE) != 0);
     belay__scope_detach(scope);
     belay__scope_attach(scope, parent);
     mark(runtime, scope);
 }
 
 int
-belay__scope_push(belay_task *task, struct belay__scope *scope)
+belay__scope_push(belay_task *task, struct belay__opened *opened)
 {
     int code = belay__deadline_reserve(task->runtime, 1);
 
@@ -231,32 +242,46 @@ belay__scope_push(belay_task *task, struct belay__scope *scope)
         return code;
     }
     if (task->scope->depth <= task->floor) {
-        scope->flags |= BELAY__SCOPE_IN_EXIT;
+        opened->scope.flags |= BELAY__SCOPE_IN_EXIT;
     }
-    scope->keeper = NULL;
-    belay__scope_link(task->runtime, scope, task->scope, task);
-    task->scope = scope;
+    opened->task = task;
+    belay__scope_link(task->runtime, &opened->scope, task->scope);
+    task->scope = &opened->scope;
     return 0;
 }
 
 void
-belay__scope_pop(belay_task *task, struct belay__scope *scope)
+belay__scope_pop(belay_task *task, struct belay__opened *opened)
 {
-    BELAY__REQUIRE_OF(task, task->scope == scope,
-        "'%s' is not its innermost scope", scope->name);
-    task->scope = scope->parent;
-    belay__scope_unlink(task->runtime, scope);
+    BELAY__REQUIRE_OF(task, task->scope == &opened->scope,
+        "'%s' is not its innermost scope", opened->name);
+    task->scope = opened->scope.parent;
+    belay__scope_unlink(task->runtime, &opened->scope);
     belay__deadline_release(task->runtime, 1);
+}
+
+void
+belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope)
+{
+    struct belay__cancels *cancels = &runtime->cancels;
+
+    belay__deadline_disarm(runtime, &scope->deadline);
+    if (scope->cancel != 0) {
+        cancels->slots[scope->cancel].free = cancels->free;
+        cancels->free = scope->cancel;
+        scope->cancel = 0;
+    }
 }
 
 belay_next
 belay__scope_evict(belay_task *task, belay_step *then)
 {
-    struct belay__keeper *keeper =
-        task->scope != &task->base ? task->scope->keeper : NULL;
+    struct belay__keeper *keeper = task->scope != &task->base
+                                       ? belay__opened_of(task->scope)->keeper
+                                       : NULL;
 
     BELAY__REQUIRE_OF(task, keeper != NULL,
-        "it ends inside of cancel scope '%s'", task->scope->name);
+        "it ends inside of cancel scope '%s'", belay__scope_name(task->scope));
     return keeper->evict(keeper, task, then);
 }
 
@@ -282,22 +307,58 @@ happened(belay_runtime *runtime, enum belay_observed_event event,
     }
 }
 
+/* There is one: it was reserved with the scope. */
+static void
+take_cancel(belay_runtime *runtime, struct belay__scope *scope,
+    const struct belay_cancel_reason *reason)
+{
+    struct belay__cancels *cancels = &runtime->cancels;
+
+    scope->cancel = cancels->free;
+    if (scope->cancel != 0) {
+        cancels->free = cancels->slots[scope->cancel].free;
+    } else {
+        scope->cancel = ++cancels->fresh;
+    }
+    assert(scope->cancel < cancels->room);
+    cancels->slots[scope->cancel] = (struct belay__cancel){.reason = *reason};
+}
+
 void
-belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
-    enum belay_cancel_source source, const char *text, const belay_task *by)
+belay__scope_cancel_for(belay_runtime *runtime, struct belay__scope *scope,
+    const struct belay_cancel_reason *reason)
 {
     assert(belay__on_thread(runtime));
     if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
         return;
     }
     scope->flags |= BELAY__SCOPE_CANCELLED;
-    scope->source = source;
-    scope->reason_text = text;
-    scope->reason_task_name = by != NULL ? by->base.name : NULL;
-    scope->reason_task_id = by != NULL ? by->id : 0;
+    take_cancel(runtime, scope, reason);
     start_grace(runtime, scope);
     mark(runtime, scope);
     happened(runtime, BELAY_OBSERVED_SCOPE_CANCEL, scope);
+}
+
+struct belay_cancel_reason
+belay__cancel_reason(
+    enum belay_cancel_source source, const char *text, const belay_task *by)
+{
+    return (struct belay_cancel_reason){
+        .source = source,
+        .text = text,
+        .task_name = by != NULL ? belay_task_name(by) : NULL,
+        .task_id = by != NULL ? by->id : 0,
+    };
+}
+
+void
+belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
+    enum belay_cancel_source source, const char *text, const belay_task *by)
+{
+    const struct belay_cancel_reason reason =
+        belay__cancel_reason(source, text, by);
+
+    belay__scope_cancel_for(runtime, scope, &reason);
 }
 
 void
@@ -314,9 +375,10 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
     }
     if ((scope->flags & (BELAY__SCOPE_GRACE | BELAY__SCOPE_OVER))
             == BELAY__SCOPE_GRACE
-        && scope->grace_ns <= now) {
+        && cancel_of(runtime, scope)->grace_ns <= now) {
         scope->flags |= BELAY__SCOPE_OVER;
-        scope->grace_ns = now; /* the loop may be late: they begin to end now */
+        /* The loop may be late: they begin to end now. */
+        cancel_of(runtime, scope)->grace_ns = now;
         mark(runtime, scope);
         happened(runtime, BELAY_OBSERVED_DEADLINE_GRACE, scope);
     }
@@ -352,7 +414,7 @@ belay__scope_move(
     if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
         return BELAY_ESTATE;
     }
-    BELAY__CONTAINER(scope, struct belay__limits, scope)->deadline_ns =
+    BELAY__CONTAINER(scope, struct belay__limits, opened.scope)->deadline_ns =
         deadline_ns;
     rearm(runtime, scope);
     if (belay__observed(runtime, BELAY_OBSERVE_CANCELS)) {
@@ -413,14 +475,17 @@ text_or_empty(const char *text)
 }
 
 struct belay_cancel_reason
-belay__scope_reason(const struct belay__scope *scope)
+belay__scope_reason(
+    const belay_runtime *runtime, const struct belay__scope *scope)
 {
-    return (struct belay_cancel_reason){
-        .source = scope->source,
-        .text = text_or_empty(scope->reason_text),
-        .task_name = text_or_empty(scope->reason_task_name),
-        .task_id = scope->reason_task_id,
-    };
+    struct belay_cancel_reason reason = {.source = BELAY_CANCEL_NONE};
+
+    if (scope->cancel != 0) {
+        reason = cancel_of(runtime, scope)->reason;
+    }
+    reason.text = text_or_empty(reason.text);
+    reason.task_name = text_or_empty(reason.task_name);
+    return reason;
 }
 
 bool
@@ -437,7 +502,7 @@ belay_cancel_pending(
     if (ret_reason == NULL || scope == NULL) {
         return true;
     }
-    *ret_reason = belay__scope_reason(scope);
+    *ret_reason = belay__scope_reason(task->runtime, scope);
     if (by_grace) {
         ret_reason->source = BELAY_CANCEL_GRACE;
     }
@@ -465,7 +530,7 @@ belay__cancel_masked(
     if (scope == NULL) {
         return false;
     }
-    *ret_reason = belay__scope_reason(scope);
+    *ret_reason = belay__scope_reason(task->runtime, scope);
     return true;
 }
 
@@ -491,7 +556,7 @@ belay_effective_deadline(const belay_task *task)
             due = earlier(due, deadline_of(scope));
         }
         if (in_exit && (scope->flags & BELAY__SCOPE_GRACE) != 0) {
-            due = earlier(due, scope->grace_ns);
+            due = earlier(due, cancel_of(task->runtime, scope)->grace_ns);
         }
         if (shields(scope)) {
             return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0

@@ -26,10 +26,12 @@ belay__task_find(const belay_runtime *runtime, uint64_t id)
 {
     int depth = 0;
 
-    for (const struct belay__scope *scope = &runtime->root; scope != NULL;
+    for (const struct belay__scope *scope = &runtime->root.scope; scope != NULL;
          scope = belay__scope_next(scope, &depth)) {
-        if (scope->task != NULL && scope->task->id == id) {
-            return scope->task;
+        belay_task *task = belay__scope_base_of(scope);
+
+        if (task != NULL && task->id == id) {
+            return task;
         }
     }
     return NULL;
@@ -142,7 +144,7 @@ dump_scopes(const belay_task *task, FILE *out)
     for (const struct belay__scope *scope = task->scope; scope != &task->base;
          scope = scope->parent) {
         fprintf(out, "%s%s", scope == task->scope ? ", inside " : " < ",
-            scope->name);
+            belay__scope_name(scope));
     }
 }
 
@@ -185,8 +187,8 @@ dump_task(const belay_task *task, int depth, FILE *out)
 {
     int64_t age_ns;
 
-    fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", task->base.name,
-        task->id, state_name(task));
+    fprintf(out, "%*s%s #%" PRIu64 " %s", depth * 2, "", belay_task_name(task),
+        belay_task_id(task), state_name(task));
     if (task->waiting != NULL) {
         fprintf(out, " for %s", belay__task_awaits(task));
     }
@@ -208,10 +210,12 @@ belay_runtime_dump(const belay_runtime *runtime, FILE *out)
     fprintf(out, "runtime: %" PRIu64 " tasks alive, %" PRIu64 " started%s\n",
         runtime->tasks_alive, runtime->tasks_started,
         runtime->closing ? ", closing" : "");
-    for (const struct belay__scope *scope = &runtime->root; scope != NULL;
+    for (const struct belay__scope *scope = &runtime->root.scope; scope != NULL;
          scope = belay__scope_next(scope, &depth)) {
-        if (scope->task != NULL && scope == &scope->task->base) {
-            dump_task(scope->task, depth, out);
+        const belay_task *task = belay__scope_base_of(scope);
+
+        if (task != NULL) {
+            dump_task(task, depth - 1, out); /* root tasks have an owner */
         }
     }
 }

@@ -77,7 +77,6 @@ struct belay__chunk {
     char *below_end;
     uint32_t size; /* of the whole block */
     uint8_t place; /* for belay__block_free() */
-    bool stays;    /* it stands in for the room that its task has not got */
 };
 
 _Static_assert(sizeof(struct belay__chunk) % 16 == 0, "self is aligned");
@@ -92,26 +91,18 @@ struct belay__arena {
     char *end;
 };
 
-void *belay__arena_push_chunk(
-    belay_runtime *runtime, struct belay__arena *arena, size_t size);
+#define BELAY__ARENA_BYTES ((sizeof(struct belay__arena) + 15) / 16 * 16)
+
+/* Of a task that has not called anything: no room. All of them share it, and
+ * nothing is ever written to it.
+ */
+extern const struct belay__arena belay__no_arena;
+
+/* The way of belay__frame_push() when there is no room. */
+void *belay__frame_push_chunk(belay_task *task, size_t size);
 void belay__arena_pop_chunk(belay_runtime *runtime, struct belay__arena *arena);
 /* Frees all chunks; only what was in the first room remains valid. */
 void belay__arena_reset(belay_runtime *runtime, struct belay__arena *arena);
-
-/* `size` is a multiple of 16; NULL when out of memory. */
-static inline void *
-belay__arena_push(
-    belay_runtime *runtime, struct belay__arena *arena, size_t size)
-{
-    void *ptr = arena->cursor;
-
-    assert(size % 16 == 0);
-    if (__builtin_expect((ptrdiff_t)size > arena->end - arena->cursor, 0)) {
-        return belay__arena_push_chunk(runtime, arena, size);
-    }
-    arena->cursor += size;
-    return ptr;
-}
 
 /* `ptr` is what was pushed last. */
 static inline void

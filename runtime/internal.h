@@ -54,7 +54,8 @@ enum belay__task_state {
 struct belay_task {
     belay_runtime *runtime;
     struct belay__frame *top;
-    struct belay__arena *frames; /* where frames go: own, or a stack entry's */
+    struct belay__arena *frames; /* where they go: behind the first one, in its
+                                 first chunk, or a stack entry's */
     struct belay__scope *scope;  /* innermost */
     struct belay__binding *context;
     const struct belay__wait_kind *waiting; /* NULL: it does not */
@@ -63,28 +64,32 @@ struct belay_task {
         struct belay__wait wait; /* while it waits */
     };
     belay_task *ready_next;
-    struct belay__arena arena;
     struct belay_waiters *joiners; /* a ring of their places, the first one */
     struct belay__scope base;
-    uint64_t id;
+    uint64_t id : 56;
+    uint64_t state : 8;              /* enum belay__task_state */
     struct belay__deadline deadline; /* of a wait that is for a time */
-    uint32_t block_bytes;
     uint32_t refs;
-    int32_t floor;       /* while an exit runs: scopes down to this depth are
+    int32_t floor; /* while an exit runs: scopes down to this depth are
                       masked; else BELAY__NO_FLOOR */
-    uint8_t state;       /* enum belay__task_state */
-    bool abort_queued;   /* in the ready queue, though it is parked */
-    bool abort_asked;    /* in this wait */
-    uint8_t block_place; /* for belay__block_free() */
+    uint32_t block_place : 8;  /* for belay__block_free() … */
+    uint32_t block_units : 22; /* … the size, in BELAY__BLOCK_STEP bytes */
+    uint32_t abort_queued : 1; /* in the ready queue, though it is parked */
+    uint32_t abort_asked : 1;  /* in this wait */
 };
 
+/* Its size is what a service pays for each of its many tasks. */
+_Static_assert(
+    sizeof(belay_task) == 160 || sizeof(void *) != 8, "a task has grown");
+
 /* A task, not yet started, with one reference for its run. Reserves all that
- * its cancel and unwinding may need. NULL when out of memory: nothing has
- * changed.
+ * its cancel and unwinding may need. By the time it starts `parent` is an
+ * owner's. Without a name it has its function's. NULL when out of memory:
+ * nothing has changed.
  */
 belay_task *belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
-    struct belay__owner *owner, const belay_function *function,
-    const void *arguments, struct belay__binding *context, const char *name);
+    const belay_function *function, const void *arguments,
+    struct belay__binding *context, const char *name);
 /* Undoes belay__task_new() for a task that was never started. */
 void belay__task_discard(belay_task *task);
 /* Runs what was ready when it was called, and what that made ready, until
@@ -201,7 +206,8 @@ struct belay_runtime {
     belay_task *current;
     struct belay__frame *staged; /* made by the step that runs, not pushed */
     struct belay__heap deadlines;
-    struct belay__scope root;
+    struct belay__cancels cancels; /* as many as there can be deadlines */
+    struct belay__opened root;
     struct belay__blocks blocks;
     struct belay__room_hint room_hints[BELAY__ROOM_HINTS];
     int64_t grace_ns;
@@ -288,16 +294,69 @@ const struct belay__scope *belay__scope_next(
 
 /* ---- what runs for every task, inline ---- */
 
-/* A scope without limits of its own, to be linked or pushed. */
+/* To be linked. */
 static inline void
-belay__scope_init(struct belay__scope *scope, const char *name)
+belay__scope_init(struct belay__scope *scope, uint32_t flags)
 {
     scope->child = NULL;
-    scope->name = name;
-    scope->flags = 0;
+    scope->flags = flags;
     scope->deadline =
         (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SCOPE};
-    scope->source = BELAY_CANCEL_NONE;
+    scope->cancel = 0;
+}
+
+/* Without limits of its own; to be linked or pushed. */
+static inline void
+belay__opened_init(struct belay__opened *opened, const char *name)
+{
+    belay__scope_init(&opened->scope, 0);
+    opened->task = NULL;
+    opened->keeper = NULL;
+    opened->name = name;
+}
+
+static inline struct belay__opened *
+belay__opened_of(const struct belay__scope *scope)
+{
+    assert((scope->flags & BELAY__SCOPE_BASE) == 0);
+    return belay__without_const(scope); /* its first member */
+}
+
+/* Whose base scope it is; NULL: it is none. */
+static inline belay_task *
+belay__scope_base_of(const struct belay__scope *scope)
+{
+    struct belay__scope *base = belay__without_const(scope);
+
+    return (scope->flags & BELAY__SCOPE_BASE) != 0
+               ? BELAY__CONTAINER(base, belay_task, base)
+               : NULL;
+}
+
+/* Whose stack it is on; NULL: nobody's. */
+static inline belay_task *
+belay__scope_task(const struct belay__scope *scope)
+{
+    return (scope->flags & BELAY__SCOPE_BASE) != 0
+               ? belay__scope_base_of(scope)
+               : belay__opened_of(scope)->task;
+}
+
+/* NULL: it has none. */
+static inline const char *
+belay__scope_name(const struct belay__scope *scope)
+{
+    return (scope->flags & BELAY__SCOPE_BASE) != 0
+               ? belay_task_name(belay__scope_base_of(scope))
+               : belay__opened_of(scope)->name;
+}
+
+/* Who is told of the task's end. */
+static inline struct belay__owner *
+belay__task_owner(const belay_task *task)
+{
+    return BELAY__CONTAINER(
+        task->base.parent, struct belay__owner, opened.scope);
 }
 
 static inline struct belay__room_hint *
@@ -310,13 +369,17 @@ belay__room_hint(belay_runtime *runtime, const belay_function *function)
 
 /* The first frame of a task stands behind it, as long as it lives. */
 static inline struct belay__frame *
-belay__task_first_frame(belay_task *task)
+belay__task_first_frame(const belay_task *task)
 {
-    return (struct belay__frame *)(void *)((char *)task
-                                           + belay__align16(sizeof(*task)));
+    char *block = belay__without_const(task);
+
+    return (
+        struct belay__frame *)(void *)(block + belay__align16(sizeof(*task)));
 }
 
-/* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */
+/* Room for `count` more deadlines, and for what is told of as many cancels;
+ * BELAY_ENOMEM changes nothing.
+ */
 static inline int
 belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
 {
@@ -483,6 +546,21 @@ static inline size_t
 belay__frame_bytes(const belay_function *function)
 {
     return sizeof(struct belay__frame) + belay__align16(function->size);
+}
+
+/* Room for a frame; `size` is a multiple of 16. NULL when out of memory. */
+static inline void *
+belay__frame_push(belay_task *task, size_t size)
+{
+    struct belay__arena *arena = task->frames;
+    void *ptr = arena->cursor;
+
+    assert(size % 16 == 0);
+    if (__builtin_expect((ptrdiff_t)size > arena->end - arena->cursor, 0)) {
+        return belay__frame_push_chunk(task, size);
+    }
+    arena->cursor += size;
+    return ptr;
 }
 
 /* The frame on top has ended, its scopes with it; the stack keeps an entry. */

@@ -171,7 +171,7 @@ belay__observe_about(belay_runtime *runtime, enum belay_observed_event event,
         .event = event,
         .event_name = events[event].name,
         .when = {belay__clock_now(runtime)},
-        .task_name = task != NULL ? task->base.name : "",
+        .task_name = task != NULL ? belay_task_name(task) : "",
         .task_id = task != NULL ? task->id : 0,
         .name = "",
         .label = "",
@@ -220,15 +220,16 @@ belay__observe_scope(belay_runtime *runtime, enum belay_observed_event event,
     const struct belay__scope *scope, int64_t deadline_ns)
 {
     struct belay_observed seen =
-        belay__observe_about(runtime, event, scope->task);
+        belay__observe_about(runtime, event, belay__scope_task(scope));
+    const char *name = belay__scope_name(scope);
     struct belay_cancel_reason reason;
 
-    seen.name = scope->name != NULL ? scope->name : "";
+    seen.name = name != NULL ? name : "";
     if (event == BELAY_OBSERVED_DEADLINE_MOVE) {
         seen.deadline.ns = deadline_ns;
     }
     if (event == BELAY_OBSERVED_SCOPE_CANCEL) {
-        reason = belay__scope_reason(scope); /* else it may be anything */
+        reason = belay__scope_reason(runtime, scope);
         seen.source = reason.source;
         seen.text = reason.text;
         seen.by_name = reason.task_name;
@@ -248,7 +249,7 @@ belay__observe_group(belay_task *host, enum belay_observed_event event,
     seen.name = name;
     seen.count = count;
     if (result != NULL) {
-        seen.by_name = child->base.name;
+        seen.by_name = belay_task_name(child);
         seen.by_id = child->id;
         seen.code = result->code;
         seen.cancelled = result->cancelled;

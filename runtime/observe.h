@@ -73,27 +73,36 @@ void belay__observe_tell(belay_runtime *runtime,
     const struct belay_observed *seen, uint64_t span_id);
 const char *belay__observed_name(enum belay_observed_event event);
 
+/* Of a hook that stands in a frequent way: its room on the stack is not taken
+ * while nobody observes.
+ */
+#define BELAY__ASIDE __attribute__((noinline, cold))
+
 /* In the life of a manager's frame, in this order; `failed` ends it at once.
  * The failure or the outcome is in task->result, when it has exited merged.
  */
-void belay__observe_entering(
+BELAY__ASIDE void belay__observe_entering(
     belay_task *task, const struct belay__frame *frame);
-void belay__observe_entered(belay_task *task, const struct belay__frame *frame);
-void belay__observe_failed(belay_task *task, const struct belay__frame *frame);
-void belay__observe_exiting(belay_task *task, const struct belay__frame *frame);
-void belay__observe_exited(belay_task *task, const struct belay__frame *frame);
+BELAY__ASIDE void belay__observe_entered(
+    belay_task *task, const struct belay__frame *frame);
+BELAY__ASIDE void belay__observe_failed(
+    belay_task *task, const struct belay__frame *frame);
+BELAY__ASIDE void belay__observe_exiting(
+    belay_task *task, const struct belay__frame *frame);
+BELAY__ASIDE void belay__observe_exited(
+    belay_task *task, const struct belay__frame *frame);
 /* An entry of an exit stack that came without an enter, or goes without exit. */
 void belay__observe_pushed(
     belay_runtime *runtime, const struct belay__frame *frame);
 void belay__observe_forgotten(
     belay_runtime *runtime, const struct belay__frame *frame);
 
-void belay__observe_spawn(const belay_task *task);
+BELAY__ASIDE void belay__observe_spawn(const belay_task *task);
 /* It has ended, or was given up before it started: then result is NULL. */
-void belay__observe_end(
+BELAY__ASIDE void belay__observe_end(
     const belay_task *task, const struct belay_result *result);
-void belay__observe_park(const belay_task *task, const char *what);
-void belay__observe_resume(const belay_task *task);
+BELAY__ASIDE void belay__observe_park(const belay_task *task, const char *what);
+BELAY__ASIDE void belay__observe_resume(const belay_task *task);
 
 /* What has happened to a cancel scope; deadline_ns: of DEADLINE_MOVE. */
 void belay__observe_scope(belay_runtime *runtime,

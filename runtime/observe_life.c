@@ -102,14 +102,17 @@ belay__observe_entered(belay_task *task, const struct belay__frame *frame)
 {
     struct belay__span *span = find_scope(task, frame);
     struct belay_observed seen;
+    const char *name;
 
     if (span == NULL) {
         return;
     }
-    if (belay__frame_manager(frame)->exit != NULL && span->scope != task->scope
-        && task->scope->name != NULL
-        && strcmp(task->scope->name, frame->function->name) != 0) {
-        span->label = task->scope->name; /* of the cancel scope that it made */
+    if (belay__frame_manager(frame)->exit != NULL
+        && span->scope != task->scope) { /* of the cancel scope it made */
+        name = belay__scope_name(task->scope);
+        if (name != NULL && strcmp(name, frame->function->name) != 0) {
+            span->label = name;
+        }
     }
     seen = about_span(
         task->runtime, BELAY_OBSERVED_SCOPE_ENTER, task, frame, span);
@@ -241,7 +244,7 @@ belay__observe_spawn(const belay_task *task)
     span->label = "start"; /* what it waits for at first */
     seen = belay__observe_about(runtime, BELAY_OBSERVED_TASK_SPAWN, task);
     if (by != NULL) {
-        seen.by_name = by->base.name;
+        seen.by_name = belay_task_name(by);
         seen.by_id = by->id;
     }
     belay__observe_tell(runtime, &seen, span->id);

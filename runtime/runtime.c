@@ -208,7 +208,7 @@ set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
             "a clock is for one runtime at a time");
         runtime->clock->runtime = runtime;
     }
-    belay__scope_init(&runtime->root, NULL);
+    belay__opened_init(&runtime->root, NULL);
 }
 
 /* The one of the options: it misses nothing. */
@@ -266,6 +266,8 @@ runtime_free(belay_runtime *runtime)
     belay__blocks_fini(memory, &runtime->blocks);
     belay__free(memory, (void *)runtime->deadlines.slots,
         runtime->deadlines.room * sizeof(*runtime->deadlines.slots));
+    belay__free(memory, runtime->cancels.slots,
+        runtime->cancels.room * sizeof(*runtime->cancels.slots));
     belay__free(memory, runtime, sizeof(*runtime));
     belay__memory_unref(memory);
 }
@@ -331,11 +333,39 @@ belay_runtime_loop(belay_runtime *runtime)
 
 /* ---- root tasks ---- */
 
+/* The owner of one of them. */
 struct root {
     struct belay__owner owner;
     belay_ended_fn *fn;
     void *arg;
 };
+
+/* Below the runtime's scope; NULL when out of memory. */
+static struct root *
+root_new(belay_runtime *runtime)
+{
+    struct root *root;
+
+    if (belay__deadline_reserve(runtime, 1) < 0) {
+        return NULL;
+    }
+    root = belay__alloc(runtime->memory, sizeof(*root));
+    if (root == NULL) {
+        belay__deadline_release(runtime, 1);
+        return NULL;
+    }
+    belay__opened_init(&root->owner.opened, NULL);
+    belay__scope_link(runtime, &root->owner.opened.scope, &runtime->root.scope);
+    return root;
+}
+
+static void
+root_free(belay_runtime *runtime, struct root *root)
+{
+    belay__scope_unlink(runtime, &root->owner.opened.scope);
+    belay__deadline_release(runtime, 1);
+    belay__free(runtime->memory, root, sizeof(*root));
+}
 
 static void
 root_ended(struct belay__owner *owner, belay_task *task)
@@ -345,7 +375,7 @@ root_ended(struct belay__owner *owner, belay_task *task)
     if (root->fn != NULL) {
         root->fn(&task->result, root->arg);
     }
-    belay__free(task->runtime->memory, root, sizeof(*root));
+    root_free(task->runtime, root);
 }
 
 int
@@ -358,15 +388,17 @@ belay_runtime_spawn(belay_runtime *runtime, const belay_function *function,
     if (runtime->closing) {
         return BELAY_ESTATE;
     }
-    root = belay__alloc(runtime->memory, sizeof(*root));
+    root = root_new(runtime);
     if (root == NULL) {
         return BELAY_ENOMEM;
     }
-    *root = (struct root){{root_ended}, ended, arg};
+    root->owner.ended = root_ended;
+    root->fn = ended;
+    root->arg = arg;
     task = belay__task_new(
-        runtime, &runtime->root, &root->owner, function, arguments, NULL, NULL);
+        runtime, &root->owner.opened.scope, function, arguments, NULL, NULL);
     if (task == NULL) {
-        belay__free(runtime->memory, root, sizeof(*root));
+        root_free(runtime, root);
         return BELAY_ENOMEM;
     }
     if (ret != NULL) {
@@ -399,7 +431,7 @@ static void
 close_handles(belay_runtime *runtime)
 {
     runtime->shut = true;
-    belay__deadline_disarm(runtime, &runtime->root.deadline);
+    belay__deadline_disarm(runtime, &runtime->root.scope.deadline);
     belay__portal_shut(runtime);
     uv_close((uv_handle_t *)&runtime->async, on_handle_closed);
     uv_close((uv_handle_t *)&runtime->timer, on_handle_closed);
@@ -456,7 +488,7 @@ belay_runtime_close(
         close_if_unused(runtime);
         return;
     }
-    belay__scope_cancel(runtime, &runtime->root, BELAY_CANCEL_SHUTDOWN,
+    belay__scope_cancel(runtime, &runtime->root.scope, BELAY_CANCEL_SHUTDOWN,
         "the runtime is closing", NULL);
 }
 
@@ -521,7 +553,8 @@ run_root(struct run *run, belay_runtime *runtime)
         BELAY__REQUIRE(!stuck, "a task waits for nothing and cannot be "
                                "cancelled; see belay_runtime_dump()");
         stuck = true;
-        belay__scope_cancel(runtime, &runtime->root, BELAY_CANCEL_SHUTDOWN,
+        belay__scope_cancel(runtime, &runtime->root.scope,
+            BELAY_CANCEL_SHUTDOWN,
             "every task waits for nothing that could still happen", NULL);
     }
     if (stuck && run->result.cancelled) {

@@ -88,6 +88,8 @@ enum {
     BELAY__SCOPE_LIMITED = 4096, /* it is the one in a struct belay__limits */
     BELAY__SCOPE_COUNTED = 8192, /* waits in it are counted, for tests; all
                                     scopes below have it too */
+    BELAY__SCOPE_BASE = 16384,   /* a task's own */
+    BELAY__SCOPE_NAMED = 32768,  /* … of a task with a name of its own */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
     BELAY__SCOPE_NOTED = BELAY__SCOPE_MARKS | BELAY__SCOPE_COUNTED,
 };
@@ -100,42 +102,60 @@ struct belay__keeper {
         struct belay__keeper *keeper, belay_task *task, belay_step *then);
 };
 
-/* Who is told that a task has ended: a group, or the runtime. */
-struct belay__owner {
-    void (*ended)(struct belay__owner *owner, belay_task *task);
-};
-
-/* What a cancel needs to reach tasks, and what is told of it. Every task has
- * one and most never use more; hence the limits stand apart. What tells of a
- * cancel is set when there is one: before, it may be anything.
+/* What a cancel needs to reach tasks. Every task has one, and most never use
+ * more: what only some have stands apart.
  */
 struct belay__scope {
     struct belay__scope *parent;
     struct belay__scope *child; /* first */
     struct belay__scope *next;  /* sibling */
     struct belay__scope *prev;
-    belay_task *task; /* whose stack it is on; NULL for the runtime's root */
-    union {
-        struct belay__keeper *keeper; /* NULL: it is a block's */
-        struct belay__owner *owner;   /* of the task whose base scope it is */
-    };
-    const char *name; /* a task's base scope: the task's */
     uint32_t flags;
     int32_t depth; /* more than that of the task's scopes above it */
     struct belay__deadline deadline; /* armed for what comes first */
-    enum belay_cancel_source source; /* NONE until CANCELLED */
-    int64_t grace_ns;                /* once GRACE is set: when it is over */
-    const char *reason_text;         /* once CANCELLED is set … */
-    const char *reason_task_name;
-    uint64_t reason_task_id;
+    uint32_t cancel; /* its place in belay__cancels, from 1; 0: CANCELLED is
+                        not set */
+};
+
+/* One that is not a task's base scope. */
+struct belay__opened {
+    struct belay__scope scope; /* the first member */
+    belay_task *task; /* whose stack it is on; NULL: the runtime's own */
+    struct belay__keeper *keeper; /* NULL: it is a block's */
+    const char *name;
+};
+
+/* Below whose scope tasks are is told that they have ended: a group, say. */
+struct belay__owner {
+    struct belay__opened opened;
+    void (*ended)(struct belay__owner *owner, belay_task *task);
 };
 
 /* A scope with times of its own. */
 struct belay__limits {
-    struct belay__scope scope; /* with LIMITED; the first member */
-    int64_t deadline_ns;       /* INT64_MAX: none */
+    struct belay__opened opened; /* with LIMITED; the first member */
+    int64_t deadline_ns;         /* INT64_MAX: none */
     int64_t grace_ns;  /* how long exits may take once it is cancelled */
     int64_t shield_ns; /* how long the shield lasts; with HELD, until when */
+};
+
+/* What is told of the cancel of a scope. */
+struct belay__cancel {
+    struct belay_cancel_reason reason; /* its texts may be NULL */
+    union {
+        int64_t grace_ns; /* once GRACE is set: when it is over */
+        uint32_t free;    /* of a place that is not taken: the next one */
+    };
+};
+
+/* A cancel may not allocate, and few scopes are cancelled by themselves. So
+ * the places are reserved with the scopes', and hardly ever touched.
+ */
+struct belay__cancels {
+    struct belay__cancel *slots; /* slots[1..fresh] have been in use */
+    uint32_t room;
+    uint32_t fresh;
+    uint32_t free; /* first; 0: none */
 };
 
 static inline void
@@ -166,14 +186,13 @@ belay__scope_detach(struct belay__scope *scope)
 /* Arms the deadline of a scope that was linked, and marks it. */
 void belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope);
 
-/* Links a scope below parent; room for its deadline is reserved by the caller.
- * It inherits what is in force, unless a shield flag is set.
+/* Links a scope below parent; room for it is reserved by the caller. It
+ * inherits what is in force, unless a shield flag is set.
  */
 static inline void
 belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
-    struct belay__scope *parent, belay_task *task)
+    struct belay__scope *parent)
 {
-    scope->task = task;
     scope->depth = parent->depth + 1;
     belay__scope_attach(scope, parent);
     if (((scope->flags & BELAY__SCOPE_LIMITED)
@@ -183,12 +202,15 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     }
 }
 
+/* Its deadline and what is told of its cancel. */
+void belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope);
+
 static inline void
 belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)
 {
     assert(scope->child == NULL);
-    if (scope->deadline.index != 0) {
-        belay__deadline_disarm(runtime, &scope->deadline);
+    if ((scope->deadline.index | scope->cancel) != 0) {
+        belay__scope_clear(runtime, scope);
     }
     belay__scope_detach(scope);
 }
@@ -198,11 +220,11 @@ belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)
  */
 void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent);
-/* Reserves, and makes `scope` the innermost one of the running task; and back.
- * BELAY_ENOMEM: nothing has changed.
+/* Reserves, and makes the scope the innermost one of the running task; and
+ * back. BELAY_ENOMEM: nothing has changed.
  */
-int belay__scope_push(belay_task *task, struct belay__scope *scope);
-void belay__scope_pop(belay_task *task, struct belay__scope *scope);
+int belay__scope_push(belay_task *task, struct belay__opened *opened);
+void belay__scope_pop(belay_task *task, struct belay__opened *opened);
 /* The task's innermost scope is still open though what is around it ends: an
  * outer scope or the task itself. Has it unwound, which makes a failure of
  * task->result; the running frame goes on in the step `then`: an exit, whose
@@ -217,6 +239,9 @@ void belay__scopes_outlive_exit(belay_task *task, int32_t floor);
 /* Marks and queues; the first reason is kept. Never allocates. */
 void belay__scope_cancel(belay_runtime *runtime, struct belay__scope *scope,
     enum belay_cancel_source source, const char *text, const belay_task *by);
+/* The same for a reason that was kept. */
+void belay__scope_cancel_for(belay_runtime *runtime, struct belay__scope *scope,
+    const struct belay_cancel_reason *reason);
 void belay__scope_set_shield(
     belay_runtime *runtime, struct belay__scope *scope, bool shield);
 /* BELAY_ESTATE: it is cancelled; nothing has changed. */
@@ -227,9 +252,13 @@ void belay__scope_due(belay_runtime *runtime, struct belay__scope *scope);
 bool belay__scope_reached(const struct belay__scope *scope);
 /* Queues a parked task that sees a cancel, for its abort hook to be asked. */
 void belay__cancel_notice(belay_task *task);
-/* Why it was cancelled; no text is NULL. */
+/* Why it was cancelled, with BELAY_CANCEL_NONE if it was not; no text is NULL.
+ */
 struct belay_cancel_reason belay__scope_reason(
-    const struct belay__scope *scope);
+    const belay_runtime *runtime, const struct belay__scope *scope);
+/* For a cancel with this text by this task, which may be NULL. */
+struct belay_cancel_reason belay__cancel_reason(
+    enum belay_cancel_source source, const char *text, const belay_task *by);
 /* Is the task cancelled but does not see it, behind a shield or in an exit? */
 bool belay__cancel_masked(
     const belay_task *task, struct belay_cancel_reason *ret_reason);

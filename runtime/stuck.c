@@ -48,16 +48,18 @@ look_at(belay_runtime *runtime, const belay_task *task, bool all)
 void
 belay__stuck_report(belay_runtime *runtime, struct belay__scope *root)
 {
-    const bool all = root == &runtime->root;
+    const bool all = root == &runtime->root.scope;
     const struct belay__scope *scope = root;
+    const belay_task *task = belay__scope_task(root);
     int depth = 0;
 
-    if (root->task != NULL) {
-        look_at(runtime, root->task, all);
+    if (task != NULL) {
+        look_at(runtime, task, all);
     }
     while ((scope = belay__scope_next(scope, &depth)) != NULL && depth > 0) {
-        if (scope->task != NULL && scope == &scope->task->base) {
-            look_at(runtime, scope->task, all);
+        task = belay__scope_base_of(scope);
+        if (task != NULL) {
+            look_at(runtime, task, all);
         }
     }
 }

@@ -11,6 +11,22 @@
 #include <string.h>
 
 #define DEADLINES 2 /* the wait's and the base scope's */
+#define BLOCK_UNITS_MAX ((1U << 22) - 1)
+#define ID_MASK ((UINT64_C(1) << 56) - 1)
+
+/* Does a task that has this much room for frames keep an arena in its block?
+ * If not it gets one with the first chunk.
+ */
+static bool
+has_arena(size_t room)
+{
+#ifdef BELAY_ARENA_MALLOC
+    (void)room;
+    return true;
+#else
+    return room > 0;
+#endif
+}
 
 /* For more frames than the first, in the task's own block. */
 static size_t
@@ -29,56 +45,83 @@ room_bytes(belay_runtime *runtime, const belay_function *function)
     return hint->function == function ? hint->bytes : 0;
 }
 
-/* All of a task's first block: itself, its first frame, and what other frames
- * take, of which some exit.
+/* The task itself, its first frame, room for other frames of which some exit,
+ * and a name if it has one of its own.
  */
-static uint32_t
-block_bytes(size_t first_frame, size_t room)
+static size_t
+block_bytes(size_t first_frame, size_t room, const char *name)
 {
     size_t bytes = belay__align16(sizeof(belay_task)) + first_frame;
 
-    if (room > 0) {
-        bytes += room + sizeof(struct belay__exit);
+    if (has_arena(room)) {
+        bytes += BELAY__ARENA_BYTES + room + sizeof(struct belay__exit);
     }
-    return bytes > UINT32_MAX ? UINT32_MAX : (uint32_t)bytes;
+    return name != NULL ? bytes + BELAY__BLOCK_STEP : bytes;
+}
+
+/* Where a task with a name of its own has it: at the end of its block. */
+static const char **
+name_place(const belay_task *task)
+{
+    char *end = (char *)belay__without_const(task)
+                + (size_t)task->block_units * BELAY__BLOCK_STEP;
+
+    return (const char **)(void *)(end - BELAY__BLOCK_STEP);
 }
 
 /* Every field that something may read; the others, of a wait and of a cancel,
  * are set with it.
  */
 static void
-task_init(belay_task *task, belay_runtime *runtime, uint32_t bytes)
+task_init(belay_task *task, belay_runtime *runtime)
 {
     task->runtime = runtime;
-    task->frames = &task->arena;
     task->scope = &task->base;
     task->waiting = NULL;
     memset(&task->result, 0, sizeof(task->result));
-    task->arena.chunk = NULL;
     task->joiners = NULL;
-    task->id = ++runtime->last_id;
+    task->id = ++runtime->last_id & ID_MASK;
     task->deadline =
         (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SLEEP};
-    task->block_bytes = bytes;
     task->refs = 1;
     task->floor = BELAY__NO_FLOOR;
     task->state = BELAY__TASK_NEW;
     task->abort_queued = false;
 }
 
+/* With as much room behind it for more. */
+static void
+first_frame_init(belay_task *task, const belay_function *function,
+    const void *arguments, size_t room)
+{
+    struct belay__arena *arena = belay__without_const(&belay__no_arena);
+
+    task->top = belay__task_first_frame(task);
+    belay__frame_init(task->top, function, 0);
+    belay__frame_copy(task->top, arguments);
+    if (has_arena(room)) {
+        arena = (struct belay__arena *)(void *)((char *)task->top
+                                                + belay__frame_bytes(function));
+        arena->chunk = NULL;
+        arena->cursor = (char *)arena + BELAY__ARENA_BYTES;
+        arena->end = arena->cursor + room;
+    }
+    task->frames = arena;
+}
+
 belay_task *
 belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
-    struct belay__owner *owner, const belay_function *function,
-    const void *arguments, struct belay__binding *context, const char *name)
+    const belay_function *function, const void *arguments,
+    struct belay__binding *context, const char *name)
 {
     const size_t room = room_bytes(runtime, function);
-    const size_t first_frame = belay__frame_bytes(function);
-    const uint32_t bytes = block_bytes(first_frame, room);
+    const size_t bytes = block_bytes(belay__frame_bytes(function), room, name);
     struct belay__block block;
     belay_task *task;
 
     assert(belay__on_thread(runtime));
-    if (belay__deadline_reserve(runtime, DEADLINES) < 0) {
+    if (bytes / BELAY__BLOCK_STEP > BLOCK_UNITS_MAX
+        || belay__deadline_reserve(runtime, DEADLINES) < 0) {
         return NULL;
     }
     block = belay__block_alloc(runtime->memory, &runtime->blocks, bytes);
@@ -87,17 +130,17 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
         belay__deadline_release(runtime, DEADLINES);
         return NULL;
     }
-    task_init(task, runtime, bytes);
+    task_init(task, runtime);
+    task->block_units = bytes / BELAY__BLOCK_STEP & BLOCK_UNITS_MAX;
     task->block_place = block.place;
     task->context = context != NULL ? belay__context_ref(context) : NULL;
-    task->top = belay__task_first_frame(task);
-    task->arena.cursor = (char *)task->top + first_frame;
-    task->arena.end = task->arena.cursor + room;
-    belay__frame_init(task->top, function, 0);
-    belay__frame_copy(task->top, arguments);
-    belay__scope_init(&task->base, name != NULL ? name : function->name);
-    task->base.owner = owner;
-    belay__scope_link(runtime, &task->base, parent, task);
+    first_frame_init(task, function, arguments, room);
+    belay__scope_init(&task->base, BELAY__SCOPE_BASE);
+    if (name != NULL) {
+        task->base.flags |= BELAY__SCOPE_NAMED;
+        *name_place(task) = name;
+    }
+    belay__scope_link(runtime, &task->base, parent);
     runtime->tasks_alive++;
     runtime->tasks_started++;
     runtime->task_blocks++;
@@ -122,7 +165,8 @@ drop(belay_task *task)
     }
     runtime->task_blocks--;
     belay__block_free(runtime->memory, &runtime->blocks,
-        (struct belay__block){task, task->block_place}, task->block_bytes);
+        (struct belay__block){task, task->block_place},
+        (size_t)task->block_units * BELAY__BLOCK_STEP);
 }
 
 static void
@@ -136,8 +180,8 @@ task_release(belay_task *task)
         belay__context_unref(runtime, task->context);
         task->context = NULL;
     }
-    if (task->arena.chunk != NULL) {
-        belay__arena_reset(runtime, &task->arena);
+    if (task->frames->chunk != NULL) {
+        belay__arena_reset(runtime, task->frames);
     }
     task->top = NULL;
     task->state = BELAY__TASK_ENDED;
@@ -265,6 +309,7 @@ void
 belay__task_end(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
+    struct belay__owner *owner = belay__task_owner(task);
 
     BELAY__REQUIRE_OF(
         task, task->scope == &task->base, "it has ended inside a cancel scope");
@@ -279,7 +324,7 @@ belay__task_end(belay_task *task)
     if (__builtin_expect(task->joiners != NULL, 0)) {
         wake_joiners(task);
     }
-    task->base.owner->ended(task->base.owner, task);
+    owner->ended(owner, task);
     drop(task);
     belay__runtime_task_ended(runtime);
 }
@@ -302,7 +347,9 @@ belay_task_unref(belay_task *task)
 const char *
 belay_task_name(const belay_task *task)
 {
-    return task->base.name;
+    return (task->base.flags & BELAY__SCOPE_NAMED) != 0
+               ? *name_place(task)
+               : belay__task_first_frame(task)->function->name;
 }
 
 uint64_t
@@ -347,8 +394,8 @@ belay__result_cancelled(belay_task *task)
 __attribute__((noinline, cold)) static void
 cancel_all(belay_runtime *runtime)
 {
-    belay__scope_cancel(
-        runtime, &runtime->root, BELAY_CANCEL_EXPLICIT, "by the test", NULL);
+    belay__scope_cancel(runtime, &runtime->root.scope, BELAY_CANCEL_EXPLICIT,
+        "by the test", NULL);
 }
 
 /* False: the task is cancelled, and the result says so. */
@@ -507,7 +554,7 @@ is_below(const belay_task *task, const belay_task *other)
 {
     for (const struct belay__scope *scope = &task->base; scope != NULL;
          scope = scope->parent) {
-        if (scope->task == other) {
+        if (belay__scope_task(scope) == other) {
             return true;
         }
     }

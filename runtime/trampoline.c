@@ -36,8 +36,7 @@ belay_call(
     struct belay__frame *frame;
 
     belay__require_idle(task);
-    frame = belay__arena_push(
-        task->runtime, task->frames, belay__frame_bytes(function));
+    frame = belay__frame_push(task, belay__frame_bytes(function));
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
@@ -60,7 +59,7 @@ enter_any(belay_task *task, const belay_manager *manager, const void *arguments)
         flags |= BELAY__FRAME_GENERATOR;
         bytes += sizeof(struct belay__exit);
     }
-    frame = belay__arena_push(task->runtime, task->frames, bytes);
+    frame = belay__frame_push(task, bytes);
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
@@ -180,7 +179,7 @@ belay_next
 belay_fail_at(belay_task *task, const char *file, int line, int code,
     const char *format, ...)
 {
-    const struct belay__error_site site = {task->base.name, file, line};
+    const struct belay__error_site site = {belay_task_name(task), file, line};
     belay_error *error = NULL;
     va_list args;
 
@@ -202,7 +201,7 @@ belay_next
 belay_fail_alone_at(belay_task *task, const char *file, int line, int code,
     const char *format, ...)
 {
-    const struct belay__error_site site = {task->base.name, file, line};
+    const struct belay__error_site site = {belay_task_name(task), file, line};
     belay_error *error;
     va_list args;
 
@@ -248,8 +247,8 @@ void
 belay__lost_line(belay_task *task, const char *file)
 {
     belay__broken("BELAY_BEGIN",
-        "task %s, %s:%d: an await inside a switch of its own", task->base.name,
-        file, task->top->resume.line);
+        "task %s, %s:%d: an await inside a switch of its own",
+        belay_task_name(task), file, task->top->resume.line);
 }
 
 static inline void

@@ -28,8 +28,8 @@ belay__result_enrich(belay_runtime *runtime, struct belay_result *result)
     const belay_task *task = runtime->current;
 
     if (result->code < 0 && !result->cancelled && result->error == NULL) {
-        result->error = belay__error_of(
-            runtime->memory, result, task != NULL ? task->base.name : NULL);
+        result->error = belay__error_of(runtime->memory, result,
+            task != NULL ? belay_task_name(task) : NULL);
     }
 }
 
@@ -277,7 +277,6 @@ belay__unwind(belay_task *task)
                 (void)belay__scope_evict(task, NULL);
                 return true; /* then it ends again */
             }
-            belay__frame_pop(task, frame);
             belay__task_end(task);
             return false;
         }

@@ -12,7 +12,7 @@
 static void
 add_misnest(belay_task *task, belay_stack_entry *entry)
 {
-    const struct belay__error_site site = {task->base.name, NULL, 0};
+    const struct belay__error_site site = {belay_task_name(task), NULL, 0};
     struct belay_result misnest = {.code = BELAY_EMISNEST};
 
     misnest.error = belay__error_new(task->runtime->memory, BELAY_EMISNEST,
@@ -46,7 +46,7 @@ static void
 cancel_scopes(belay_task *task, const struct belay__keeper *keeper)
 {
     for (struct belay__scope *scope = task->scope;
-         scope != &task->base && scope->keeper == keeper;
+         scope != &task->base && belay__opened_of(scope)->keeper == keeper;
          scope = scope->parent) {
         belay__scope_cancel(task->runtime, scope, BELAY_CANCEL_PARENT,
             "left open on an exit stack", task);
@@ -65,7 +65,7 @@ belay__entry_evict(
     assert(frame->scopes == NULL);
     cancel_scopes(task, keeper);
     belay__entry_unlink(entry);
-    entry->left_open = entry->scope->name;
+    entry->left_open = belay__scope_name(entry->scope);
     entry->then = then;
     next = belay__entry_exit(task, entry);
     /* The frame has no scopes of its own any more: there the entry is found

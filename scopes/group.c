@@ -20,15 +20,13 @@ struct errors {
 };
 
 struct belay_group {
-    struct belay__owner owner;
-    struct belay__scope scope;
+    struct belay__owner owner; /* with its scope */
     struct belay_group_opts opts;
     belay_group **ret;
     belay_runtime *runtime;
     belay_task *host;
     belay_task *waiting_first; /* not started, linked by ready_next */
     belay_task *waiting_last;
-    struct belay_waiters joiner; /* the host, in the exit */
     size_t alive;
     size_t running;
     size_t failures;
@@ -56,7 +54,7 @@ tell(const belay_group *group, enum belay_observed_event event, size_t count,
 {
     if (belay__observed(group->runtime, BELAY_OBSERVE_GROUPS)) {
         belay__observe_group(
-            group->host, event, group->scope.name, count, child, result);
+            group->host, event, group->owner.opened.name, count, child, result);
     }
 }
 
@@ -77,7 +75,7 @@ add_failure(belay_group *group, const struct belay_result *result,
         }
     }
     if (group->error_count < group->opts.max_errors) {
-        error = belay__error_of(memory, result, child->base.name);
+        error = belay__error_of(memory, result, belay_task_name(child));
     }
     if (error != NULL) {
         group->errors->kept[group->error_count++] = error;
@@ -124,12 +122,12 @@ child_ended(struct belay__owner *owner, belay_task *child)
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
     if (child->result.cancelled) {
-        group->child_cut |= belay__scope_reached(&group->scope);
+        group->child_cut |= belay__scope_reached(&group->owner.opened.scope);
     } else if (child->result.code < 0
                && group->opts.policy == BELAY_FAIL_FAST) {
         add_failure(group, &child->result, child);
-        belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_SIBLING,
-            "another task of the group failed", child);
+        belay__scope_cancel(group->runtime, &group->owner.opened.scope,
+            BELAY_CANCEL_SIBLING, "another task of the group failed", child);
     }
     group->running--;
     start_next(group);
@@ -159,9 +157,9 @@ belay__group_drop(belay_group *group)
 void
 belay__group_adopt(belay_group *group, belay_task *child)
 {
-    child->base.owner = &group->owner;
     group->running++; /* it runs already, whatever max_running says */
-    belay__scope_reparent(group->runtime, &child->base, &group->scope);
+    belay__scope_reparent(
+        group->runtime, &child->base, &group->owner.opened.scope);
 }
 
 static belay_next
@@ -173,9 +171,9 @@ group_enter(belay_task *task, void *self)
     group->owner.ended = child_ended;
     group->runtime = task->runtime;
     group->host = task;
-    belay__scope_init(
-        &group->scope, group->opts.name != NULL ? group->opts.name : "group");
-    code = belay__scope_push(task, &group->scope);
+    belay__opened_init(&group->owner.opened,
+        group->opts.name != NULL ? group->opts.name : "group");
+    code = belay__scope_push(task, &group->owner.opened);
     if (code < 0) {
         return belay_fail(task, code, NULL);
     }
@@ -189,7 +187,7 @@ group_enter(belay_task *task, void *self)
 static belay_next
 group_fail(belay_task *task, belay_group *group)
 {
-    const struct belay__error_site site = {task->base.name, NULL, 0};
+    const struct belay__error_site site = {belay_task_name(task), NULL, 0};
     struct belay__memory *memory = group->runtime->memory;
     struct errors *errors = group->errors;
     belay_error *error =
@@ -217,11 +215,13 @@ group_joined(belay_task *task, void *self)
     bool cut_short;
 
     group->finished = true;
-    absorbed = belay__scope_absorb(&group->scope, belay_outcome(task));
+    absorbed =
+        belay__scope_absorb(&group->owner.opened.scope, belay_outcome(task));
     /* A cancel from outside that children saw is the group's result even if
      * the body was through: behind the block their work would be missing. */
-    cut_short = group->child_cut && belay__scope_reached(&group->scope);
-    belay__scope_pop(task, &group->scope);
+    cut_short =
+        group->child_cut && belay__scope_reached(&group->owner.opened.scope);
+    belay__scope_pop(task, &group->owner.opened);
     if (group->failures > 0) {
         return group_fail(task, group);
     }
@@ -238,13 +238,13 @@ group_exit(belay_task *task, void *self)
     belay_group *group = self;
     const struct belay_result *outcome = belay_outcome(task);
 
-    if (task->scope != &group->scope) {
+    if (task->scope != &group->owner.opened.scope) {
         return belay__scope_evict(task, group_exit);
     }
     if (is_failure(outcome)) {
         add_failure(group, outcome, task);
-        belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_PARENT,
-            "the body of the group failed", task);
+        belay__scope_cancel(group->runtime, &group->owner.opened.scope,
+            BELAY_CANCEL_PARENT, "the body of the group failed", task);
     }
     group->joining = true;
     if (group->alive == 0) {
@@ -330,8 +330,8 @@ belay_group_spawn(belay_group *group, const belay_function *function,
     if (group->finished) {
         return BELAY_ESTATE;
     }
-    task = belay__task_new(group->runtime, &group->scope, &group->owner,
-        function, arguments,
+    task = belay__task_new(group->runtime, &group->owner.opened.scope, function,
+        arguments,
         belay__spawn_context(spawner != NULL ? spawner : group->host, opts),
         opts != NULL ? opts->name : NULL);
     if (task == NULL) {
@@ -347,8 +347,8 @@ belay_group_spawn(belay_group *group, const belay_function *function,
 void
 belay_group_cancel(belay_group *group, const char *text)
 {
-    belay__scope_cancel(group->runtime, &group->scope, BELAY_CANCEL_EXPLICIT,
-        text, group->runtime->current);
+    belay__scope_cancel(group->runtime, &group->owner.opened.scope,
+        BELAY_CANCEL_EXPLICIT, text, group->runtime->current);
 }
 
 size_t

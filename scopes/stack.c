@@ -246,8 +246,10 @@ keep_scopes(belay_task *task, belay_stack_entry *entry, int32_t depth)
     entry->scope = task->scope;
     for (struct belay__scope *scope = task->scope; scope->depth > depth;
          scope = scope->parent) {
-        if (scope->keeper == NULL) { /* else it is on a stack by itself */
-            scope->keeper = &entry->keeper;
+        struct belay__opened *opened = belay__opened_of(scope);
+
+        if (opened->keeper == NULL) { /* else it is on a stack by itself */
+            opened->keeper = &entry->keeper;
         }
     }
 }

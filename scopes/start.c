@@ -14,8 +14,7 @@
 #include "scopes/place.h"
 
 struct start {
-    struct belay__owner owner;
-    struct belay__scope scope; /* the child's parent, the caller's innermost */
+    struct belay__owner owner; /* its scope is the caller's innermost */
     belay_group *group;
     belay_task *caller;
     belay_task *child; /* until it is started */
@@ -38,7 +37,7 @@ child_ended(struct belay__owner *owner, belay_task *child)
     struct start *start = BELAY__CONTAINER(owner, struct start, owner);
 
     start->ended = belay__result_copy(&child->result);
-    start->child_name = child->base.name;
+    start->child_name = belay_task_name(child);
     start->child_alone = (child->base.flags & BELAY__SCOPE_CANCELLED) != 0;
     belay__wake(start->caller, 0, NULL);
     belay__group_drop(start->group);
@@ -72,7 +71,7 @@ start_over(belay_task *task, void *self)
     struct start *start = self;
     const bool cancelled = belay__cancel_visible(task);
 
-    belay__scope_pop(task, &start->scope);
+    belay__scope_pop(task, &start->owner.opened);
     if (!start->handed_over) {
         return fail_start(task, start, cancelled);
     }
@@ -96,19 +95,20 @@ start_begin(belay_task *task, void *self)
     struct start *start = self;
     int code;
 
-    belay__scope_init(&start->scope, "start");
-    code = belay__scope_push(task, &start->scope);
+    belay__opened_init(&start->owner.opened, "start");
+    start->owner.ended = child_ended;
+    code = belay__scope_push(task, &start->owner.opened);
     if (code < 0) {
         discard(start->group, start->child);
         return belay_fail(task, code, NULL);
     }
     if (!belay__wait_begin(task, &start_wait)) {
-        belay__scope_pop(task, &start->scope);
+        belay__scope_pop(task, &start->owner.opened);
         discard(start->group, start->child);
         return belay_end_with(task, belay__next(BELAY__HOW_WAIT));
     }
-    start->child->base.owner = &start->owner;
-    belay__scope_reparent(task->runtime, &start->child->base, &start->scope);
+    belay__scope_reparent(
+        task->runtime, &start->child->base, &start->owner.opened.scope);
     belay__task_start(start->child);
     return belay_then(task, start_over, belay__next(BELAY__HOW_WAIT));
 }
@@ -132,7 +132,7 @@ make_child(struct start *start, const belay_function *function,
         return code;
     }
     start->child =
-        belay__task_new(task->runtime, task->scope, NULL, function, arguments,
+        belay__task_new(task->runtime, task->scope, function, arguments,
             belay__spawn_context(task, opts), opts != NULL ? opts->name : NULL);
     if (start->child == NULL) {
         belay__group_drop(start->group);
@@ -148,8 +148,7 @@ belay_group_start(belay_task *task, belay_group *group,
 {
     static const belay_function starter = {
         "group start", __FILE__, sizeof(struct start), start_begin, 0};
-    struct start start = {
-        .owner = {child_ended}, .caller = task, .group = group, .ret = ret};
+    struct start start = {.caller = task, .group = group, .ret = ret};
     int code = make_child(&start, function, arguments, opts);
     belay_next next;
 
@@ -166,7 +165,7 @@ belay_group_start(belay_task *task, belay_group *group,
 bool
 belay__start_pending(const belay_task *task)
 {
-    return task->base.owner->ended == child_ended;
+    return belay__task_owner(task)->ended == child_ended;
 }
 
 int
@@ -177,12 +176,12 @@ belay_started(belay_task *task, void *value)
     if (!belay__start_pending(task)) {
         return BELAY_ESTATE;
     }
-    start = BELAY__CONTAINER(task->base.owner, struct start, owner);
+    start = BELAY__CONTAINER(belay__task_owner(task), struct start, owner);
     if (start->started) {
         return BELAY_ESTATE;
     }
     start->started = true;
-    if ((start->scope.flags & BELAY__SCOPE_MARKS) != 0) {
+    if ((start->owner.opened.scope.flags & BELAY__SCOPE_MARKS) != 0) {
         return 0; /* the caller is cancelled: the child stays with it */
     }
     start->handed_over = true;

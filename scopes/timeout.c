@@ -16,13 +16,20 @@ struct belay_cancel_scope {
     struct belay_cancel_scope_opts opts;
     belay_cancel_scope **ret;
     belay_runtime *runtime;
+    struct belay_cancel_reason early; /* of a cancel before it was entered */
     enum {
         OF_A_BLOCK, /* not prepared */
-        PREPARED,   /* with a cancel's reason in `limits`, if source is set */
+        PREPARED,
         ENTERED,
         LEFT,
     } life;
 };
+
+static struct belay__scope *
+tree_scope(belay_cancel_scope *scope)
+{
+    return &scope->limits.opened.scope;
+}
 
 static int64_t
 deadline_of(
@@ -53,36 +60,33 @@ grace_or(const struct belay_cancel_scope_opts *opts, int64_t otherwise)
 static int
 scope_open(belay_task *task, belay_cancel_scope *scope)
 {
-    const struct belay__limits before = scope->limits;
     int code;
 
     scope->runtime = task->runtime;
     scope->limits.deadline_ns = deadline_of(task->runtime, &scope->opts);
     scope->limits.grace_ns = task->runtime->grace_ns;
     scope->limits.shield_ns = INT64_MAX;
-    belay__scope_init(&scope->limits.scope,
+    belay__opened_init(&scope->limits.opened,
         scope->opts.name != NULL ? scope->opts.name : "cancel scope");
-    scope->limits.scope.flags = BELAY__SCOPE_LIMITED;
+    tree_scope(scope)->flags = BELAY__SCOPE_LIMITED;
     if (scope->opts.shield) {
-        scope->limits.scope.flags |= BELAY__SCOPE_SHIELD;
+        tree_scope(scope)->flags |= BELAY__SCOPE_SHIELD;
         scope->limits.shield_ns = grace_or(&scope->opts, INT64_MAX);
     } else {
         scope->limits.grace_ns =
             grace_or(&scope->opts, task->runtime->grace_ns);
     }
-    code = belay__scope_push(task, &scope->limits.scope);
+    code = belay__scope_push(task, &scope->limits.opened);
     if (code < 0) {
-        scope->limits = before;
+        tree_scope(scope)->flags = 0; /* a prepared one may be tried again */
         return code;
     }
-    if (before.scope.source != BELAY_CANCEL_NONE) { /* before it was entered */
-        belay__scope_cancel(task->runtime, &scope->limits.scope,
-            before.scope.source, before.scope.reason_text, NULL);
-        scope->limits.scope.reason_task_name = before.scope.reason_task_name;
-        scope->limits.scope.reason_task_id = before.scope.reason_task_id;
+    if (scope->early.source != BELAY_CANCEL_NONE) {
+        belay__scope_cancel_for(
+            task->runtime, tree_scope(scope), &scope->early);
     }
     if (scope->limits.deadline_ns <= belay__clock_now(task->runtime)) {
-        belay__scope_due(task->runtime, &scope->limits.scope);
+        belay__scope_due(task->runtime, tree_scope(scope));
     }
     return 0;
 }
@@ -106,7 +110,7 @@ scope_enter(belay_task *task, void *self)
 static belay_error *
 timeout_error(const belay_task *task)
 {
-    const struct belay__error_site site = {task->base.name, NULL, 0};
+    const struct belay__error_site site = {belay_task_name(task), NULL, 0};
     struct belay__memory *memory = task->runtime->memory;
     belay_error *error =
         belay__error_new(memory, BELAY_ETIMEDOUT, &site, "timed out");
@@ -147,14 +151,15 @@ static belay_next
 scope_close(belay_task *task, belay_cancel_scope *scope)
 {
     const bool absorbed =
-        belay__scope_absorb(&scope->limits.scope, belay_outcome(task));
+        belay__scope_absorb(tree_scope(scope), belay_outcome(task));
     const bool by_deadline =
-        scope->limits.scope.source == BELAY_CANCEL_DEADLINE;
+        belay__scope_reason(task->runtime, tree_scope(scope)).source
+        == BELAY_CANCEL_DEADLINE;
 
     if (scope->opts.status != NULL) {
         *scope->opts.status = belay_cancel_scope_status(scope);
     }
-    belay__scope_pop(task, &scope->limits.scope);
+    belay__scope_pop(task, &scope->limits.opened);
     if (!scope->opts.fail_on_timeout || !by_deadline) {
         return absorbed ? belay_suppress(task) : belay_return(task, NULL);
     }
@@ -171,7 +176,7 @@ scope_exit(belay_task *task, void *self)
 {
     belay_cancel_scope *scope = self;
 
-    if (task->scope != &scope->limits.scope) {
+    if (task->scope != tree_scope(scope)) {
         return belay__scope_evict(task, scope_exit);
     }
     return scope_close(task, scope);
@@ -229,7 +234,7 @@ use_exit(belay_task *task, void *self)
 {
     struct use *use = self;
 
-    if (task->scope != &use->scope->limits.scope) {
+    if (task->scope != &use->scope->limits.opened.scope) {
         return belay__scope_evict(task, use_exit);
     }
     use->scope->life = LEFT;
@@ -282,23 +287,16 @@ belay_cancel_scope_enter(belay_task *task, belay_cancel_scope *scope)
 static void
 cancel_prepared(belay_cancel_scope *scope, const char *text)
 {
-    const belay_task *by = scope->runtime->current;
-
-    if (scope->limits.scope.source != BELAY_CANCEL_NONE) {
-        return;
-    }
-    scope->limits.scope.source = BELAY_CANCEL_EXPLICIT;
-    scope->limits.scope.reason_text = text;
-    if (by != NULL) {
-        scope->limits.scope.reason_task_name = belay_task_name(by);
-        scope->limits.scope.reason_task_id = belay_task_id(by);
+    if (scope->early.source == BELAY_CANCEL_NONE) {
+        scope->early = belay__cancel_reason(
+            BELAY_CANCEL_EXPLICIT, text, scope->runtime->current);
     }
 }
 
 static int
 move_prepared(belay_cancel_scope *scope, belay_time when)
 {
-    if (scope->limits.scope.source != BELAY_CANCEL_NONE) {
+    if (scope->early.source != BELAY_CANCEL_NONE) {
         return BELAY_ESTATE;
     }
     scope->opts.timeout = belay_nanoseconds(0);
@@ -364,7 +362,7 @@ belay_cancel_scope_cancel(belay_cancel_scope *scope, const char *text)
     if (scope->life == LEFT) {
         return;
     }
-    belay__scope_cancel(scope->runtime, &scope->limits.scope,
+    belay__scope_cancel(scope->runtime, tree_scope(scope),
         BELAY_CANCEL_EXPLICIT, text, scope->runtime->current);
 }
 
@@ -377,7 +375,7 @@ belay_cancel_scope_move(belay_cancel_scope *scope, belay_time when)
     if (scope->life == LEFT) {
         return BELAY_ESTATE;
     }
-    return belay__scope_move(scope->runtime, &scope->limits.scope, when.ns);
+    return belay__scope_move(scope->runtime, tree_scope(scope), when.ns);
 }
 
 void
@@ -390,17 +388,19 @@ belay_cancel_scope_set_shield(belay_cancel_scope *scope, bool shield)
     if (scope->life == LEFT) {
         return;
     }
-    belay__scope_set_shield(scope->runtime, &scope->limits.scope, shield);
+    belay__scope_set_shield(scope->runtime, tree_scope(scope), shield);
 }
 
 struct belay_cancel_status
 belay_cancel_scope_status(const belay_cancel_scope *scope)
 {
+    const uint32_t flags = scope->limits.opened.scope.flags;
+
     return (struct belay_cancel_status){
-        .caught = (scope->limits.scope.flags & BELAY__SCOPE_CAUGHT) != 0,
-        .cancelled = (scope->limits.scope.flags & BELAY__SCOPE_CANCELLED) != 0
+        .caught = (flags & BELAY__SCOPE_CAUGHT) != 0,
+        .cancelled = (flags & BELAY__SCOPE_CANCELLED) != 0
                      || (scope->life == PREPARED
-                         && scope->limits.scope.source != BELAY_CANCEL_NONE),
-        .expired = (scope->limits.scope.flags & BELAY__SCOPE_EXPIRED) != 0,
+                         && scope->early.source != BELAY_CANCEL_NONE),
+        .expired = (flags & BELAY__SCOPE_EXPIRED) != 0,
     };
 }

@@ -201,7 +201,7 @@ uv_queue_work(
     uv_loop_t *loop, uv_work_t *request, uv_work_cb run, uv_after_work_cb after)
 {
     belay_runtime *runtime = belay_task_runtime(root_task);
-    struct job *job = starting[task_place(runtime->current->base.name)];
+    struct job *job = starting[task_place(belay_task_name(runtime->current))];
     struct job **end = &queue;
 
     (void)loop;

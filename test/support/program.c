@@ -304,7 +304,7 @@ root_step(belay_task *task, void *arg)
     runtime->cancel_in = self->fault->cancel_in;
     runtime->cancel_late = self->fault->cancel_late;
     runtime->counts_waits = true;
-    runtime->root.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
+    runtime->root.scope.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
     task->base.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
     return belay_then(task, root_end,
         belay_call(task, self->program->function, self->program->arguments));

@@ -127,22 +127,12 @@ struct discarding {
     uint64_t alive;
 };
 
-static void
-never_ended(struct belay__owner *owner, belay_task *task)
-{
-    (void)owner;
-    (void)task;
-    trace("ended");
-}
-
 BELAY_ASYNC(discarding)
 {
-    static struct belay__owner owner = {never_ended};
-
     BELAY_BEGIN;
     self->alive = belay_task_runtime(task)->tasks_alive;
-    self->task = belay__task_new(belay_task_runtime(task), &task->base, &owner,
-        &worker, &(const struct worker){.code = 0}, NULL, NULL);
+    self->task = belay__task_new(belay_task_runtime(task), &task->base, &worker,
+        &(const struct worker){.code = 0}, NULL, NULL);
     BELAY_CHECK(self->task != NULL ? 0 : BELAY_ENOMEM);
     belay__task_discard(self->task);
     cr_expect(eq(u64, belay_task_runtime(task)->tasks_alive, self->alive));

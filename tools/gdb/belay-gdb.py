@@ -13,6 +13,7 @@ a core has no clock.
 import gdb
 
 INT64_MAX = 2**63 - 1
+BLOCK_STEP = 16  # BELAY__BLOCK_STEP
 LIMIT = 1000000  # of steps along any list: memory may be damaged
 
 
@@ -33,7 +34,8 @@ class Constants:
 
     def __init__(self):
         for name in ("CANCELLED", "VISIBLE", "CUT", "SHIELD", "IN_EXIT",
-                     "GRACE", "HELD", "PIERCED", "LIMITED"):
+                     "GRACE", "HELD", "PIERCED", "LIMITED", "BASE",
+                     "NAMED"):
             setattr(self, name, const(f"BELAY__SCOPE_{name}"))
         for name in ("MANAGER", "ENTERED", "EXITING"):
             setattr(self, "FRAME_" + name, const(f"BELAY__FRAME_{name}"))
@@ -81,6 +83,10 @@ class Scope:
         kind = gdb.lookup_type("struct belay__limits").pointer()
         return self.value.address.cast(kind).dereference()
 
+    def name(self):
+        kind = gdb.lookup_type("struct belay__opened").pointer()
+        return text(self.value.address.cast(kind)["name"])
+
     def deadline(self):
         return int(self.limits()["deadline_ns"]) if self.has("LIMITED") \
             else INT64_MAX
@@ -117,7 +123,7 @@ def effective_deadline(task):
         if not in_exit and not scope.has("CANCELLED"):
             due = min(due, scope.deadline())
         if in_exit and scope.has("GRACE"):
-            due = min(due, int(scope.value["grace_ns"]))
+            due = min(due, int(task.runtime.cancel(scope)["grace_ns"]))
         if scope.shields():
             if scope.has("HELD"):
                 due = min(due, int(scope.limits()["shield_ns"]))
@@ -127,6 +133,22 @@ def effective_deadline(task):
 
 
 # ---- tasks ----
+
+def at_address(place, name, stars=1):
+    """What lies there, as this type; with two stars the pointer there."""
+    kind = gdb.lookup_type(name)
+    for _ in range(stars):
+        kind = kind.pointer()
+    return gdb.Value(place).cast(kind).dereference()
+
+
+def base_task(scope):
+    """The task whose base scope this value is."""
+    fields = gdb.lookup_type("struct belay_task").fields()
+    offset = next(field.bitpos // 8 for field in fields
+                  if field.name == "base")
+    return at_address(int(scope.address) - offset, "struct belay_task")
+
 
 class Task:
     """A belay_task, and its line."""
@@ -141,7 +163,14 @@ class Task:
 
     @property
     def name(self):
-        return text(self.value["base"]["name"])
+        """As belay_task_name() in task.c."""
+        at = address(self.value)
+        if int(self.value["base"]["flags"]) & self.constants.NAMED:
+            end = at + int(self.value["block_units"]) * BLOCK_STEP
+            return text(at_address(end - BLOCK_STEP, "char", 2))
+        size = (self.value.type.sizeof + 15) // 16 * 16
+        first = at_address(at + size, "struct belay__frame")
+        return text(first["function"]["name"])
 
     def awaits(self):
         waiting = self.value["waiting"]
@@ -193,19 +222,19 @@ class Task:
         for scope in self.scope.chain():
             if address(scope.value) == base:
                 break
-            names.append(text(scope.value["name"]))
+            names.append(scope.name())
         return ", inside " + " < ".join(names) if names else ""
 
     def reason(self, what, scope, by_grace=False):
-        value = scope.value
+        reason = self.runtime.cancel(scope)["reason"]
         source = "grace" if by_grace \
-            else self.constants.sources.get(int(value["source"]), "?")
+            else self.constants.sources.get(int(reason["source"]), "?")
         shown = f", {what} ({source}"
-        if text(value["reason_text"]):
-            shown += ": " + text(value["reason_text"])
-        if int(value["reason_task_id"]):
-            shown += f", by {text(value['reason_task_name'])}" \
-                     f" #{int(value['reason_task_id'])}"
+        if text(reason["text"]):
+            shown += ": " + text(reason["text"])
+        if int(reason["task_id"]):
+            shown += f", by {text(reason['task_name'])}" \
+                     f" #{int(reason['task_id'])}"
         return shown + ")"
 
     def cancel(self):
@@ -268,11 +297,11 @@ class Runtime:
 
     def tasks(self):
         """(depth, task), owners first."""
-        scope, depth = self.value["root"], 0
+        scope, depth = self.value["root"]["scope"], 0
         for _ in range(LIMIT):
-            task = scope["task"]
-            if task and int(scope.address) == address(task["base"]):
-                yield depth, Task(task.dereference(), self)
+            if int(scope["flags"]) & self.constants.BASE:
+                # Each root task has a scope of its own above it.
+                yield depth - 1, Task(base_task(scope), self)
             if scope["child"]:
                 scope, depth = scope["child"].dereference(), depth + 1
                 continue
@@ -281,6 +310,10 @@ class Runtime:
                     return
                 scope, depth = scope["parent"].dereference(), depth - 1
             scope = scope["next"].dereference()
+
+    def cancel(self, scope):
+        """What is told of the cancel of a scope."""
+        return self.value["cancels"]["slots"][int(scope.value["cancel"])]
 
     def head(self):
         return (f"runtime: {int(self.value['tasks_alive'])} tasks alive, "
