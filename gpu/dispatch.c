@@ -162,8 +162,10 @@ choose_in(const belay_gpu_pool *pool, const struct belay__gpu_class *class,
         for (uint64_t bits = class->filled[word]; bits != 0; bits &= bits - 1) {
             head = class->buckets[word * 64 + (uint32_t)__builtin_ctzll(bits)]
                        .first;
-            if ((best == NULL || head->number < best->number)
-                && belay__gpu_place(pool, head, found)) {
+            if (best == NULL) { /* nothing is in the slots that counts */
+                best = belay__gpu_place(pool, head, slots) ? head : NULL;
+            } else if (head->number < best->number
+                       && belay__gpu_place(pool, head, found)) {
                 best = head;
                 copy_slots(slots, found, head->devices);
             }

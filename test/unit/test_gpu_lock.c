@@ -1,9 +1,9 @@
-/* test_gpu_lock.c - slots that one process at a time has: G39, G40.
+/* test_gpu_lock.c - slots that one process at a time has: G39.
  *
- * test/support/gpu_locks.h tells how another process is played. The files are
- * test_gpu_lock_files.c's, real processes test/stress/gpu_locks.c's.
+ * test/support/gpu_locks.h tells how another process is played. Waiting for it
+ * is test_gpu_lock_wait.c's, the files are test_gpu_lock_files.c's, and real
+ * processes test/stress/gpu_locks.c's.
  */
-#include <sys/file.h>
 #include <unistd.h>
 
 #include "gpu/internal.h"
@@ -61,198 +61,6 @@ Test(gpu_lock, g39_without_exclusive_nobody_looks)
         0));
     expect_trace("a+0; a-");
     (void)close(fd);
-}
-
-/* ---- waiting for another process ---- */
-
-struct visit {
-    bool holds;   /* the stranger has the lock; else it tries, and tries */
-    bool says_so; /* that it waits … */
-    bool idles;   /* … but it does not come for it */
-    bool looks;   /* whether anybody waits, before it leaves */
-    int leave_ms; /* after that it is given back, as by a death */
-    const struct belay_gpu_pool_opts *opts;
-    int jobs;
-    int hold_ms;
-    int cancel_ms; /* of the first job; 0: never */
-    /* locals */
-    belay_gpu_pool *pool;
-    belay_group *group;
-    belay_task *first;
-    int fd;
-    int want_fd;
-    int i;
-};
-
-struct guest {
-    belay_gpu_pool *pool;
-    int number;
-    int hold_ms;
-    /* locals */
-    belay_gpu_lease lease;
-};
-
-BELAY_ASYNC(guest)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
-        trace("%d", self->number);
-        BELAY_AWAIT(belay_sleep(task, belay_milliseconds(self->hold_ms)));
-    }
-    BELAY_END;
-}
-
-struct stranger {
-    struct visit *visit;
-};
-
-BELAY_ASYNC(stranger)
-{
-    BELAY_BEGIN;
-    if (!self->visit->holds && !self->visit->idles) {
-        while (!lock_try(self->visit->fd)) {
-            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
-        }
-        trace("stranger");
-    }
-    if (!self->visit->idles) {
-        (void)close(self->visit->want_fd);
-    }
-    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(self->visit->leave_ms)));
-    if (self->visit->idles) {
-        (void)close(self->visit->want_fd);
-    }
-    if (self->visit->looks) {
-        trace(is_locked(0, 0, "want") ? "is wanted" : "nobody waits");
-    }
-    trace("leaves");
-    (void)close(self->visit->fd);
-    BELAY_END;
-}
-
-static void
-arrive(struct visit *visit)
-{
-    visit->fd = lock_file_open(lock_path(0, 0, "lock"));
-    visit->want_fd = lock_file_open(lock_path(0, 0, "want"));
-    if (visit->holds) {
-        cr_assert(lock_try(visit->fd));
-    }
-    if (visit->says_so) {
-        cr_assert(zero(int, flock(visit->want_fd, LOCK_SH | LOCK_NB)));
-    }
-}
-
-BELAY_ASYNC(visit)
-{
-    BELAY_BEGIN;
-    arrive(self);
-    BELAY_WITH (belay_gpu_pool_open(task, self->opts, &self->pool)) {
-        gpu_oracle_watch(self->pool, false);
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            for (self->i = 0; self->i < self->jobs; self->i++) {
-                BELAY_CHECK(belay_group_spawn(self->group, &guest,
-                    &(const struct guest){.pool = self->pool,
-                        .number = self->i,
-                        .hold_ms = self->hold_ms},
-                    BELAY_SPAWN_OPTS(.task = self->i == 0 && self->cancel_ms > 0
-                                                 ? &self->first
-                                                 : NULL)));
-            }
-            BELAY_AWAIT(belay_checkpoint(task));
-            BELAY_AWAIT(belay_checkpoint(task));
-            BELAY_CHECK(belay_spawn(self->group, stranger, .visit = self));
-            if (self->cancel_ms > 0) {
-                BELAY_AWAIT(
-                    belay_sleep(task, belay_milliseconds(self->cancel_ms)));
-                (void)belay_task_cancel(self->first, "test");
-                belay_task_unref(self->first);
-                BELAY_AWAIT(belay_checkpoint(task));
-                BELAY_AWAIT(belay_checkpoint(task));
-                trace(is_locked(0, 0, "want") ? "still waits" : "gave up");
-            }
-        }
-    }
-    BELAY_END;
-}
-
-#define ALONE(...)                                              \
-    BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM, .exclusive = true, \
-        .lock_folder = lock_folder, __VA_ARGS__)
-
-Test(gpu_lock, g40_who_waits_gets_in_when_the_stranger_leaves)
-{
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.slots = 1), .holds = true, .leave_ms = 1000,
-            .jobs = 2),
-        0));
-    expect_trace("leaves; 0; 1");
-}
-
-/* A wait for a lock is a wait for a lease like any other: it can be cancelled,
- * and nothing of it is left.
- */
-Test(gpu_lock, g40_a_wait_for_a_lock_can_be_cancelled)
-{
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.slots = 1), .holds = true, .leave_ms = 1000,
-            .jobs = 1, .cancel_ms = 120),
-        0));
-    expect_trace("gave up; leaves");
-}
-
-Test(gpu_lock, g40_a_stranger_gets_in_between_two_leases)
-{
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.slots = 1), .says_so = true, .leave_ms = 100,
-            .jobs = 3, .hold_ms = 10),
-        0));
-    expect_trace("0; stranger; leaves; 1; 2");
-}
-
-/* A slot was given to one who waits, and does not take it: after 10 ms it is
- * the next one's here, and is not left idle for longer.
- */
-Test(gpu_lock, g40_who_does_not_come_loses_his_turn)
-{
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.slots = 1), .says_so = true, .idles = true,
-            .leave_ms = 45, .jobs = 3, .hold_ms = 10),
-        0));
-    expect_trace("0; 1; 2; leaves");
-}
-
-/* A holder that asks whether anybody waits has the file to himself for an
- * instant. Who wanted to say so in that instant says it soon again.
- */
-Test(gpu_lock, g40_that_somebody_waits_is_said_until_it_is_heard)
-{
-    lock_collisions = 5;
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.slots = 1), .holds = true, .looks = true,
-            .leave_ms = 20, .jobs = 1),
-        0));
-    cr_expect(eq(int, lock_collisions, 0));
-    expect_trace("is wanted; leaves; 0");
-}
-
-/* For who does not say that he waits a busy slot is not given up. */
-Test(gpu_lock, g40_without_strangers_the_lock_stays_from_lease_to_lease)
-{
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.slots = 1), .leave_ms = 1, .jobs = 3,
-            .hold_ms = 10),
-        0));
-    expect_trace("0; 1; 2; stranger; leaves");
-}
-
-Test(gpu_lock, g40_lock_keep_bounds_how_often_it_is_given_up)
-{
-    cr_expect(eq(int,
-        RUN(visit, .opts = ALONE(.lock_keep = belay_milliseconds(25)),
-            .says_so = true, .leave_ms = 100, .jobs = 4, .hold_ms = 10),
-        0));
-    expect_trace("0; 1; 2; stranger; leaves; 3");
 }
 
 Test(gpu_lock, g39_interrupted_calls_are_made_again)
@@ -365,6 +173,21 @@ Test(gpu_lock, g22_a_gang_keeps_no_lock_while_it_waits)
 
 /* ---- out of service ---- */
 
+struct guest {
+    belay_gpu_pool *pool;
+    /* locals */
+    belay_gpu_lease lease;
+};
+
+BELAY_ASYNC(guest)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
+        trace("guest");
+    }
+    BELAY_END;
+}
+
 /* Loses its device in a lease on slot 0, while a stranger has slot 1; then it
  * wants both.
  */
@@ -444,7 +267,7 @@ Test(gpu_lock, g39_a_slot_that_another_process_has_is_not_reset)
     cr_expect(eq(int,
         RUN(loser, .devices = "sim:seed=7,devices=1,slots=2,fault=sticky@0:1"),
         0));
-    expect_trace("GPU_ELOST; 1 and 0 resets; waits; 0; release; "
+    expect_trace("GPU_ELOST; 1 and 0 resets; waits; guest; release; "
                  "1 and 1 resets");
 }
 
