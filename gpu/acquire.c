@@ -26,10 +26,26 @@ belay__gpu_count_refusal(
         });
 }
 
-/* NULL: the options will do; else what is wrong with them. */
-static const char *
-check_opts(const struct belay_gpu_lease_opts *opts)
+static const struct belay_gpu_lease_opts *
+opts_or_defaults(const struct belay_gpu_lease_opts *opts)
 {
+    static const struct belay_gpu_lease_opts defaults = {
+        .size = sizeof(defaults)};
+
+    return opts != NULL ? opts : &defaults;
+}
+
+/* NULL: the call will do; else what is wrong with it. */
+static const char *
+check(const struct belay_gpu_lease_opts *opts, const belay_gpu_pool *pool,
+    const belay_gpu_lease *ret, bool block)
+{
+    if (opts->size != sizeof(*opts)) {
+        return "size is not known";
+    }
+    if (pool == NULL || ret == NULL) {
+        return pool == NULL ? "pool is NULL" : "ret is NULL";
+    }
     if (opts->priority >= BELAY_GPU_PRIORITIES) {
         return "priority is more than 7";
     }
@@ -39,16 +55,24 @@ check_opts(const struct belay_gpu_lease_opts *opts)
     if (opts->max_hold.ns < 0) {
         return "max_hold is negative";
     }
+    if (opts->max_hold.ns > 0 && !block) {
+        return "max_hold is for leases with a block";
+    }
     return NULL;
 }
 
-static const struct belay_gpu_lease_opts *
-opts_or_defaults(const struct belay_gpu_lease_opts *opts)
+/* Of a call that will not do: options of another library are no GPU's error. */
+static int
+code_of(const struct belay_gpu_lease_opts *opts)
 {
-    static const struct belay_gpu_lease_opts defaults = {
-        .size = sizeof(defaults)};
+    return opts->size != sizeof(*opts) ? BELAY_EINVAL : BELAY_GPU_EINVAL;
+}
 
-    return opts != NULL ? opts : &defaults;
+static belay_next
+refuse(belay_task *task, const struct belay_gpu_lease_opts *opts,
+    const char *wrong)
+{
+    return belay__gpu_refuse(task, code_of(opts), "%s", wrong);
 }
 
 static struct belay__gpu_request
@@ -283,16 +307,9 @@ belay_gpu_lease_open_at(belay_task *task, const char *file, int line,
     const char *wrong;
 
     opts = opts_or_defaults(opts);
-    if (opts->size != sizeof(*opts)) {
-        return belay__refuse(task, BELAY_EINVAL);
-    }
-    if (pool == NULL || ret == NULL) {
-        return belay__gpu_refuse(task, BELAY_GPU_EINVAL, "%s is NULL",
-            pool == NULL ? "pool" : "ret");
-    }
-    wrong = check_opts(opts);
+    wrong = check(opts, pool, ret, true);
     if (wrong != NULL) {
-        return belay__gpu_refuse(task, BELAY_GPU_EINVAL, "%s", wrong);
+        return refuse(task, opts, wrong);
     }
     lease.request = request_of(opts, pool, file, line, ret);
     lease.request.block = true;
@@ -324,19 +341,9 @@ belay_gpu_acquire_at(belay_task *task, const char *file, int line,
     const char *wrong;
 
     opts = opts_or_defaults(opts);
-    if (opts->size != sizeof(*opts)) {
-        return belay__refuse(task, BELAY_EINVAL);
-    }
-    if (pool == NULL || ret == NULL) {
-        return belay__gpu_refuse(task, BELAY_GPU_EINVAL, "%s is NULL",
-            pool == NULL ? "pool" : "ret");
-    }
-    wrong = check_opts(opts);
-    if (wrong == NULL && opts->max_hold.ns > 0) {
-        wrong = "max_hold is for leases with a block";
-    }
+    wrong = check(opts, pool, ret, false);
     if (wrong != NULL) {
-        return belay__gpu_refuse(task, BELAY_GPU_EINVAL, "%s", wrong);
+        return refuse(task, opts, wrong);
     }
     request = request_of(opts, pool, file, line, ret);
     return belay_call(task, &function, &request);
@@ -351,12 +358,8 @@ belay_gpu_try_acquire_at(belay_task *task, const char *file, int line,
     int code;
 
     opts = opts_or_defaults(opts);
-    if (opts->size != sizeof(*opts)) {
-        return BELAY_EINVAL;
-    }
-    if (pool == NULL || ret == NULL || check_opts(opts) != NULL
-        || opts->max_hold.ns > 0) {
-        return BELAY_GPU_EINVAL;
+    if (check(opts, pool, ret, false) != NULL) {
+        return code_of(opts);
     }
     code = belay__gpu_check_caller(pool);
     if (code < 0) {

@@ -1,13 +1,11 @@
 /* test_gpu_pool_cuda.c - the pool over the CUDA driver, on the fake library:
- * real slot threads, a device that fails as it is told.
+ * real slot threads. Devices that fail are test_gpu_pool_cuda_lost.c's.
  */
 #define _GNU_SOURCE /* gettid() */
 #include "test/support/fake_cuda.h"
+#include "test/support/gpu_locks.h"
 #include "test/support/gpu_work.h"
-#include "test/support/program.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -221,7 +219,6 @@ Test(gpu_pool_cuda, g15_a_cancel_stops_a_kernel_that_looks)
 
 struct heir {
     bool exclusive;
-    const char *folder;
     /* locals */
     belay_gpu_pool *pool;
 };
@@ -231,7 +228,7 @@ BELAY_ASYNC(heir)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = self->exclusive,
-            .lock_folder = self->folder),
+            .lock_folder = lock_folder),
         &self->pool)) {
         BELAY_AWAIT(BELAY_CALL(gpu_add, .pool = self->pool));
     }
@@ -243,22 +240,19 @@ BELAY_ASYNC(heir)
  */
 Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
 {
-    char folder[] = "/tmp/belay-heir-XXXXXX";
-    char command[64];
     int64_t before;
 
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    lock_folder_make();
     fake_cuda_use("devices=1");
     /* The first allocation is the slot's own; the next test has that. */
     fake_cuda_script("call=cuMemAlloc_v2:2:2 call=cuMemAlloc_v2:3:2 "
                      "call=cuMemAlloc_v2:4:2");
-    cr_expect(eq(int, RUN(heir, .exclusive = true, .folder = folder), 0));
+    cr_expect(eq(int, RUN(heir, .exclusive = true), 0));
     before = fake_cuda_value("cuMemAlloc_v2");
     cr_expect(eq(i64, before, 7), "three refused, four made");
     fake_cuda_script("call=cuMemAlloc_v2:2:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ENOMEM));
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    cr_assert(eq(int, system(command), 0));
+    lock_folder_remove();
 }
 
 /* The slot's own first allocation, and its context, may come too early as
@@ -266,20 +260,16 @@ Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
  */
 Test(gpu_pool_cuda, g42_also_a_slot_is_opened_with_patience)
 {
-    char folder[] = "/tmp/belay-heir-XXXXXX";
-    char command[64];
-
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    lock_folder_make();
     fake_cuda_use("devices=1");
     fake_cuda_script("call=cuMemAlloc_v2:1:2 call=cuDevicePrimaryCtxRetain:2:2 "
                      "call=cuMemHostAlloc:2:2");
-    cr_expect(eq(int, RUN(heir, .exclusive = true, .folder = folder), 0));
+    cr_expect(eq(int, RUN(heir, .exclusive = true), 0));
     cr_expect(eq(i64, fake_cuda_value("cuDevicePrimaryCtxRetain"), 4));
     cr_expect(eq(i64, fake_cuda_value("cuMemAlloc_v2"), 5));
     fake_cuda_script("call=cuMemAlloc_v2:1:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ELOST));
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    cr_assert(eq(int, system(command), 0));
+    lock_folder_remove();
 }
 
 /* What others have when the slot is opened is no measure of what there will
@@ -287,7 +277,6 @@ Test(gpu_pool_cuda, g42_also_a_slot_is_opened_with_patience)
  */
 struct crowded {
     bool exclusive;
-    const char *folder;
     /* locals */
     belay_gpu_pool *pool;
     belay_gpu_lease lease;
@@ -299,7 +288,7 @@ BELAY_ASYNC(crowded)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = self->exclusive,
-            .lock_folder = self->folder),
+            .lock_folder = lock_folder),
         &self->pool)) {
         BELAY_AWAIT(BELAY_CALL(gpu_add, .pool = self->pool));
         fake_cuda_script("others=0");
@@ -313,21 +302,16 @@ BELAY_ASYNC(crowded)
 
 Test(gpu_pool_cuda, g42_what_others_have_at_first_does_not_shrink_the_pool)
 {
-    char folder[] = "/tmp/belay-heir-XXXXXX";
-    char command[64];
-
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    lock_folder_make();
     fake_cuda_use("devices=1 mem=256M others=200M");
-    cr_expect(eq(int, RUN(crowded, .exclusive = true, .folder = folder), 0));
+    cr_expect(eq(int, RUN(crowded, .exclusive = true), 0));
     fake_cuda_script("others=200M");
     cr_expect(eq(int, RUN(crowded, .exclusive = false), BELAY_GPU_EUNSAT));
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    cr_assert(eq(int, system(command), 0));
+    lock_folder_remove();
 }
 
 /* There is no memory, and patience has an end; a cancel is an earlier one. */
 struct cut_short {
-    const char *folder;
     /* locals */
     belay_gpu_pool *pool;
     belay_gpu_lease lease;
@@ -340,7 +324,7 @@ BELAY_ASYNC(cut_short)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = true,
-            .lock_folder = self->folder),
+            .lock_folder = lock_folder),
         &self->pool)) {
         BELAY_WITH (
             belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
@@ -359,273 +343,14 @@ BELAY_ASYNC(cut_short)
 
 Test(gpu_pool_cuda, g42_patience_has_an_end)
 {
-    char folder[] = "/tmp/belay-heir-XXXXXX";
-    char command[64];
-
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    lock_folder_make();
     fake_cuda_use("devices=1 oom_after=1"); /* that one is the slot's own */
     cr_expect(eq(int,
-        belay_run(&cut_short, &(const struct cut_short){.folder = folder},
+        belay_run(&cut_short, &(const struct cut_short){.pool = NULL},
             BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
         0));
     expect_trace("cut short; GPU_ENOMEM");
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    cr_assert(eq(int, system(command), 0));
-}
-
-/* ---- what does not end ---- */
-
-/* On the real clock: while something runs outside, the virtual one waits. */
-static int
-run_for_real(const belay_function *function, const void *arguments)
-{
-    return belay_run(function, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
-}
-
-/* Asks for a kernel that hangs, and gives up waiting for it. */
-struct hanging {
-    belay_gpu_pool *pool;
-    /* locals */
-    belay_gpu_lease lease;
-    belay_gpu_kernel *kernel;
-    belay_gpu_buffer done;
-};
-
-static belay_next
-hang(belay_task *task, struct hanging *self)
-{
-    const struct belay_gpu_arg args[] = {belay_gpu_arg_stop(),
-        belay_gpu_arg_sequence(), belay_gpu_arg_u64(1),
-        belay_gpu_arg_buffer(self->done)};
-    const struct belay_gpu_cmd cmds[] = {
-        BELAY_GPU_CMD_LAUNCH(self->kernel, 1, 1, args, 4),
-    };
-
-    return belay_gpu_run(task, self->lease, cmds, 1);
-}
-
-BELAY_ASYNC(hanging)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_lease_open(task, self->pool,
-        BELAY_GPU_LEASE_OPTS(.bytes = 1 << 20), &self->lease)) {
-        BELAY_AWAIT(belay_gpu_build(
-            task, self->lease, &belay__gpu_spin, &self->kernel));
-        BELAY_AWAIT(belay_gpu_alloc(task, self->lease, 8, &self->done));
-        BELAY_WITH (belay_timeout(task, belay_milliseconds(20))) {
-            BELAY_AWAIT(hang(task, self));
-        }
-    }
-    BELAY_END;
-}
-
-struct stuck {
-    bool late; /* it ends while the pool is still open */
-    uint32_t slots;
-    /* locals */
-    belay_gpu_pool *pool;
-    struct belay_gpu_device device;
-};
-
-BELAY_ASYNC(stuck)
-{
-    BELAY_BEGIN;
-    self->device.size = sizeof(self->device);
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = self->slots,
-            .drain_limit = belay_milliseconds(50),
-            .close_limit = belay_milliseconds(50)),
-        &self->pool)) {
-        BELAY_TRY(BELAY_CALL(hanging, .pool = self->pool));
-        trace("lease: %s", trace_result(belay_result(task)));
-        BELAY_CHECK(belay_gpu_pool_device(self->pool, 0, &self->device));
-        trace("%u lost", self->device.slots_lost);
-        if (self->late) {
-            fake_cuda_open();
-            while (self->device.slots_lost > 0) {
-                BELAY_AWAIT(belay_sleep(task, belay_milliseconds(5)));
-                BELAY_CHECK(
-                    belay_gpu_pool_device(self->pool, 0, &self->device));
-            }
-            BELAY_AWAIT(BELAY_CALL(hanging, .pool = self->pool));
-            trace("and works again");
-        }
-    }
-    BELAY_END;
-}
-
-Test(gpu_pool_cuda, g13_a_slot_that_does_not_drain_comes_back_when_it_has)
-{
-    fake_cuda_use("hang=1");
-    cr_expect(eq(int,
-        run_for_real(&stuck, &(const struct stuck){.late = true, .slots = 1}),
-        0));
-    expect_trace("lease: GPU_ESTUCK; 1 lost; and works again");
-}
-
-/* The thread is in a call that does not return: the pool says so, leaves it
- * behind, and ends. What it holds on the device stays there, by intent.
- */
-Test(gpu_pool_cuda, g31_a_thread_that_hangs_is_left_behind)
-{
-    fake_cuda_use("hang=1");
-    cr_expect(eq(int, run_for_real(&stuck, &(const struct stuck){.slots = 1}),
-        BELAY_GPU_ESTUCK));
-    cr_expect(eq(i64, fake_cuda_value("running"), 1));
-    cr_expect(eq(i64, fake_cuda_value("marks"), 0));
-    /* It comes back long after the pool has gone, and finds its way out. */
-    fake_cuda_open();
-    while (fake_cuda_value("running") > 0) {
-        sched_yield();
-    }
-    fake_cuda_forget();
-}
-
-/* ---- a device that is lost ---- */
-
-/* Adders until the device has had enough; what became of each is counted. */
-struct lossy {
-    uint32_t tasks;
-    uint32_t slots;
-    /* locals */
-    belay_gpu_pool *pool;
-    belay_group *group;
-    int done;
-    int lost;
-    int other;
-};
-
-struct one {
-    belay_gpu_pool *pool;
-    struct lossy *counts;
-};
-
-BELAY_ASYNC(one)
-{
-    BELAY_BEGIN;
-    BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
-    switch (belay_result(task)->code) {
-    case 0:
-        self->counts->done++;
-        break;
-    case BELAY_GPU_ELOST:
-        self->counts->lost++;
-        break;
-    default:
-        self->counts->other++;
-        break;
-    }
-    BELAY_END;
-}
-
-BELAY_ASYNC(lossy)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = self->slots),
-        &self->pool)) {
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            for (uint32_t i = 0; i < self->tasks; i++) {
-                BELAY_CHECK(belay_spawn(
-                    self->group, one, .pool = self->pool, .counts = self));
-            }
-        }
-        trace("%s", self->done + self->lost == (int)self->tasks ? "all told"
-                                                                : "some not");
-        trace("other %d", self->other);
-        /* Whoever was not on that device has not noticed. */
-        self->lost = self->lost > (int)self->slots ? 1000 : self->lost;
-        trace("lost %s", self->lost == 0      ? "none"
-                         : self->lost == 1000 ? "too many"
-                                              : "few");
-        BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
-        trace("then %s", trace_result(belay_result(task)));
-    }
-    BELAY_END;
-}
-
-Test(gpu_pool_cuda, g27_the_other_device_goes_on)
-{
-    fake_cuda_use("devices=2 fault=10:700");
-    cr_expect(eq(int, RUN(lossy, .tasks = 40, .slots = 2), 0));
-    expect_trace("all told; other 0; lost few; then ok");
-}
-
-Test(gpu_pool_cuda, g29_a_lost_cuda_device_stays_lost)
-{
-    fake_cuda_use("devices=1 fault=1:700 reset=1");
-    cr_expect(eq(int, RUN(lossy, .tasks = 1, .slots = 1), 0));
-    expect_trace("all told; other 0; lost few; then GPU_ELOST");
-    cr_expect(eq(i64, fake_cuda_value("cuDevicePrimaryCtxReset_v2"), 0));
-}
-
-/* Another process has a slot of the lost device. Nobody waits for its lock only
- * to learn that the driver cannot reset.
- */
-struct shut_out {
-    const char *folder;
-    /* locals */
-    belay_gpu_pool *theirs;
-    belay_gpu_lease their_lease;
-    belay_gpu_pool *pool;
-    belay_gpu_lease lease;
-};
-
-BELAY_ASYNC(shut_out)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 2, .exclusive = true,
-            .lock_folder = self->folder),
-        &self->theirs)) {
-        BELAY_AWAIT(
-            belay_gpu_acquire(task, self->theirs, NULL, &self->their_lease));
-        BELAY_WITH (belay_gpu_pool_open(task,
-            BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 2,
-                .exclusive = true, .lock_folder = self->folder),
-            &self->pool)) {
-            BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
-            trace("%s", trace_result(belay_result(task)));
-            BELAY_TRY(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
-            trace("%s", trace_result(belay_result(task)));
-        }
-        BELAY_CHECK(belay_gpu_release(self->their_lease));
-    }
-    BELAY_END;
-}
-
-Test(gpu_pool_cuda, g27_of_a_lost_device_no_lock_is_waited_for)
-{
-    char folder[] = "/tmp/belay-heir-XXXXXX";
-    char command[64];
-
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
-    fake_cuda_use("devices=1 fault=1:700");
-    cr_expect(eq(int, RUN(shut_out, .folder = folder), 0));
-    expect_trace("GPU_ELOST; GPU_ELOST");
-    (void)snprintf(command, sizeof(command), "rm -r %s", folder);
-    cr_assert(eq(int, system(command), 0));
-}
-
-/* Every operation ends once, on the device that is lost as well (G30). */
-Test(gpu_pool_cuda, g30_a_fault_leaves_nobody_waiting)
-{
-    for (int at = 1; at <= 12; at++) {
-        char script[32];
-
-        (void)snprintf(script, sizeof(script), "fault=%d:719", at);
-        if (at == 1) {
-            fake_cuda_use(script);
-        } else {
-            fake_cuda_script(script);
-        }
-        trace_clear();
-        cr_expect(eq(int, RUN(lossy, .tasks = 12, .slots = 3), 0));
-        cr_expect(ne(ptr, strstr(trace_text(), "all told; other 0"), NULL),
-            "%d: %s", at, trace_text());
-        fake_cuda_repair();
-    }
+    lock_folder_remove();
 }
 
 /* ---- G44, G45: "auto" and lists ---- */

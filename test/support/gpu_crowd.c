@@ -205,3 +205,15 @@ gpu_crowd_sweep(const struct gpu_crowd *crowd)
     trace_clear();
     sweep(&program);
 }
+
+BELAY__STEP(gpu_waiter)
+const belay_function gpu_waiter = {
+    "gpu_waiter", __FILE__, sizeof(struct gpu_waiter), gpu_waiter__step, 0};
+BELAY__BODY(gpu_waiter)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
+        trace("waiter");
+    }
+    BELAY_END;
+}

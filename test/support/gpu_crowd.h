@@ -69,4 +69,12 @@ void gpu_crowd_sweep(const struct gpu_crowd *crowd);
 /* Slot indices of a lease, as in the trace. */
 const char *gpu_slots_text(belay_gpu_lease lease);
 
+/* A task that takes a slot's share in a block, and traces "waiter" there. */
+struct gpu_waiter {
+    belay_gpu_pool *pool;
+    /* locals */
+    belay_gpu_lease lease;
+};
+extern const belay_function gpu_waiter;
+
 #endif

@@ -173,21 +173,6 @@ Test(gpu_lock, g22_a_gang_keeps_no_lock_while_it_waits)
 
 /* ---- out of service ---- */
 
-struct guest {
-    belay_gpu_pool *pool;
-    /* locals */
-    belay_gpu_lease lease;
-};
-
-BELAY_ASYNC(guest)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
-        trace("guest");
-    }
-    BELAY_END;
-}
-
 /* Loses its device in a lease on slot 0, while a stranger has slot 1; then it
  * wants both.
  */
@@ -247,7 +232,8 @@ BELAY_ASYNC(loser)
         trace_resets(self->pool);
         BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(belay_spawn(self->group, guest, .pool = self->pool));
+            BELAY_CHECK(
+                belay_spawn(self->group, gpu_waiter, .pool = self->pool));
             BELAY_AWAIT(belay_sleep(task, belay_milliseconds(600)));
             trace(is_locked(0, 1, "want") ? "waits" : "does not wait");
             (void)close(self->fd);
@@ -267,7 +253,7 @@ Test(gpu_lock, g39_a_slot_that_another_process_has_is_not_reset)
     cr_expect(eq(int,
         RUN(loser, .devices = "sim:seed=7,devices=1,slots=2,fault=sticky@0:1"),
         0));
-    expect_trace("GPU_ELOST; 1 and 0 resets; waits; guest; release; "
+    expect_trace("GPU_ELOST; 1 and 0 resets; waits; waiter; release; "
                  "1 and 1 resets");
 }
 

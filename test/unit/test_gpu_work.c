@@ -76,6 +76,14 @@ BELAY_ASYNC(launch)
     BELAY_END;
 }
 
+/* A kernel that takes its time and does nothing. */
+static belay_next
+build_empty(belay_task *task, struct bench *b)
+{
+    return belay_gpu_build(
+        task, b->lease, BELAY_GPU_SOURCE(.entry = "k"), &b->kernel);
+}
+
 static void
 set_all(const struct belay_gpu_sim_call *call)
 {
@@ -133,8 +141,7 @@ BODY(two_children)
     struct bench *b = self->b;
 
     BELAY_BEGIN;
-    BELAY_AWAIT(belay_gpu_build(
-        task, b->lease, BELAY_GPU_SOURCE(.entry = "k"), &b->kernel));
+    BELAY_AWAIT(build_empty(task, b));
     BELAY_WITH (belay_group_open(task, NULL, &b->group)) {
         BELAY_CHECK(belay_spawn(b->group, launch, .b = b, .name = "one"));
         BELAY_CHECK(belay_group_spawn(b->group, &launch,
@@ -162,8 +169,7 @@ BODY(in_order)
     struct bench *b = self->b;
 
     BELAY_BEGIN;
-    BELAY_AWAIT(belay_gpu_build(
-        task, b->lease, BELAY_GPU_SOURCE(.entry = "k"), &b->kernel));
+    BELAY_AWAIT(build_empty(task, b));
     BELAY_WITH (belay_group_open(task, NULL, &b->group)) {
         BELAY_CHECK(belay_spawn(b->group, launch, .b = b, .name = "one"));
         BELAY_CHECK(belay_spawn(b->group, launch, .b = b, .name = "two"));
@@ -218,8 +224,7 @@ BODY(fail_and_cancel)
     struct bench *b = self->b;
 
     BELAY_BEGIN;
-    BELAY_AWAIT(belay_gpu_build(
-        task, b->lease, BELAY_GPU_SOURCE(.entry = "k"), &b->kernel));
+    BELAY_AWAIT(build_empty(task, b));
     BELAY_WITH (belay_group_open(
         task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &b->group)) {
         BELAY_CHECK(belay_group_spawn(b->group, &launch,
@@ -439,8 +444,7 @@ BODY(odd_drivers)
     struct bench *b = self->b;
 
     BELAY_BEGIN;
-    BELAY_AWAIT(belay_gpu_build(
-        task, b->lease, BELAY_GPU_SOURCE(.entry = "k"), &b->kernel));
+    BELAY_AWAIT(build_empty(task, b));
     BELAY_WITH (belay_group_open(task, NULL, &b->group)) {
         for (int i = 0; i < 6; i++) {
             BELAY_CHECK(belay_spawn(b->group, launch, .b = b, .name = "k"));
@@ -484,8 +488,7 @@ BODY(bad)
 
     BELAY_BEGIN;
     BELAY_AWAIT(belay_gpu_alloc(task, b->lease, 64, &b->buffer));
-    BELAY_AWAIT(belay_gpu_build(
-        task, b->lease, BELAY_GPU_SOURCE(.entry = "k"), &b->kernel));
+    BELAY_AWAIT(build_empty(task, b));
     EXPECT_REFUSED(BELAY_GPU_EINVAL, "lease",
         belay_gpu_alloc(task, (belay_gpu_lease){NULL, 0}, 1, &b->other));
     EXPECT_REFUSED(BELAY_GPU_EINVAL, "bytes",
