@@ -403,6 +403,7 @@ struct calls {
     double free_us[CALLS];
     double load_us[CALLS];
     double launch_us[CALLS];
+    int beside_load; /* of the rounds: the other stream still worked then */
 };
 
 /* The time is taken in statements of its own: which argument of a call comes
@@ -418,7 +419,8 @@ time_of(const struct raw *raw, double began_us, CUresult code, const char *what)
 }
 
 static void
-time_calls(const struct raw *raw, CUstream stream, struct calls *calls)
+time_calls(
+    const struct raw *raw, CUstream stream, CUstream load, struct calls *calls)
 {
     CUdeviceptr at;
     CUmodule module;
@@ -440,6 +442,7 @@ time_calls(const struct raw *raw, CUstream stream, struct calls *calls)
             &module, belay__gpu_saxpy.ptx.data, 0, NULL, NULL);
         calls->load_us[i] = time_of(raw, began_us, code, "cuModuleLoadDataEx");
         (void)raw->cuModuleUnload(module);
+        calls->beside_load += raw->cuStreamQuery(load) == CUDA_ERROR_NOT_READY;
     }
 }
 
@@ -464,9 +467,11 @@ check_calls(int argc, char **argv)
     /* Another stream has work for a while: do calls wait for that? */
     raw_check(&raw, raw_spin(&raw, streams[1], 1, raw_rounds(&raw, 2e6)),
         "cuLaunchKernel");
-    time_calls(&raw, streams[0], &calls);
+    time_calls(&raw, streams[0], streams[1], &calls);
     raw.words[8] = 1; /* enough */
-    (void)printf("{\"launch_p50_us\": %.1f, \"launch_max_us\": %.0f, ",
+    (void)printf("{\"rounds\": %d, \"calls_beside_load\": %d, ", CALLS,
+        calls.beside_load);
+    (void)printf("\"launch_p50_us\": %.1f, \"launch_max_us\": %.0f, ",
         quantile(calls.launch_us, CALLS, 0.5),
         quantile(calls.launch_us, CALLS, 1));
     (void)printf("\"alloc_p50_us\": %.1f, \"alloc_max_us\": %.0f, ",

@@ -62,7 +62,8 @@ raw_check(const struct raw *raw, CUresult code, const char *what)
         return;
     }
     (void)raw->cuGetErrorName(code, &name);
-    (void)printf("{\"error\": \"%s: %s\", \"code\": %u}\n", what,
+    /* On a line of its own: half an answer may stand there already. */
+    (void)printf("\n{\"error\": \"%s: %s\", \"code\": %u}\n", what,
         name != NULL ? name : "?", code);
     exit(1);
 }
