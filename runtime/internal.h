@@ -200,6 +200,7 @@ struct belay_runtime {
     uv_async_t async;
     belay_clock *clock;
     int64_t armed_ns; /* what the uv timer is set to */
+    uint32_t spared;  /* polls since deadlines were found over for long */
     int64_t run_ns;   /* when the task that runs first asked; 0: it has not */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */

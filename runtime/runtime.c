@@ -76,8 +76,8 @@ update(belay_runtime *runtime)
     const int64_t next = belay__deadline_next(runtime);
     const bool virtual_due =
         runtime->clock != NULL && next <= runtime->clock->now_ns;
-    const bool idle =
-        runtime->ready_first != NULL || virtual_due || may_jump(runtime, next);
+    const bool idle = runtime->ready_first != NULL || virtual_due
+                      || runtime->spared > 0 || may_jump(runtime, next);
 
     if (runtime->shut) {
         return; /* libuv would start an idle handle that is closing */

@@ -160,3 +160,62 @@ Test(deadline, s41_sleeps_end_in_the_order_of_their_ends)
     cr_expect(eq(int, RUN(sleepers, .i = 0), 0));
     expect_trace("1; 3; 3; 5; 7; 9");
 }
+
+/* ---- a loop that stood still ---- */
+
+struct stand_still {
+    struct belay_event answered;
+    belay_portal *portal;
+    belay_group *group;
+    struct belay_cancel_status *ret_status;
+};
+
+static void
+answer(belay_runtime *runtime, void *arg)
+{
+    (void)runtime;
+    belay_event_set(arg);
+}
+
+struct block {
+    struct stand_still *outer;
+};
+
+/* What has come while the loop stood still was there in time. */
+BELAY_ASYNC(block)
+{
+    const struct timespec longer = {0, 60000000}; /* than the time given */
+
+    BELAY_BEGIN;
+    cr_assert(zero(int, belay_portal_post(self->outer->portal, answer,
+                            &self->outer->answered)));
+    (void)nanosleep(&longer, NULL);
+    BELAY_END;
+}
+
+BELAY_ASYNC(stand_still)
+{
+    BELAY_BEGIN;
+    cr_assert(
+        zero(int, belay_portal_open(belay_task_runtime(task), &self->portal)));
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_WITH (
+            belay_move_on(task, belay_milliseconds(20), self->ret_status)) {
+            BELAY_CHECK(belay_spawn(self->group, block, .outer = self));
+            BELAY_AWAIT(belay_event_wait(task, &self->answered));
+        }
+    }
+    belay_portal_unref(self->portal);
+    BELAY_END;
+}
+
+Test(deadline, what_came_while_the_loop_stood_still_is_looked_at_first)
+{
+    struct belay_cancel_status status = {0};
+
+    cr_expect(
+        zero(int, belay_run(&stand_still,
+                      &(const struct stand_still){.ret_status = &status},
+                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(not(status.cancelled));
+}
