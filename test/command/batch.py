@@ -17,6 +17,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -46,9 +47,14 @@ class Server:
         outer = self
         self.bodies = []
         self.headers = []
+        self.connections = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def setup(self):
+                super().setup()
+                outer.connections.append(self.connection)
 
             def do_POST(self):
                 size = int(self.headers["Content-Length"])
@@ -90,6 +96,15 @@ class Server:
         self.listener.shutdown()
         self.thread.join()
         self.listener.server_close()
+
+    def cut(self):
+        """Stops, and resets what is connected."""
+        self.stop()
+        for one in list(self.connections):
+            with contextlib.suppress(OSError):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                               struct.pack("ii", 1, 0))
+                one.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self):
         return self
