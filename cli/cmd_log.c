@@ -1,6 +1,7 @@
 /* cmd_log.c - `belay log`: what a recorder has written. */
 #include "cli/commands.h"
 
+#include "cli/log_forget.h"
 #include "cli/log_print.h"
 #include "cli/options.h"
 #include "llm/json/scan.h"
@@ -10,8 +11,10 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define LAST 20
+#define DAY_S 86400
 #define LINE_MAX_BYTES ((size_t)256 * 1024 * 1024)
 
 enum {
@@ -34,6 +37,9 @@ static const char help[] =
     "                        said\n"
     "      --cost            tokens and cost of each model\n"
     "      --json            lines of JSON\n"
+    "      --forget AGE      take out attempts that are older, as 30d or 12h\n"
+    "      --forget-texts AGE\n"
+    "                        take out what was said in them\n"
     "  -h, --help\n";
 
 enum option_name {
@@ -41,6 +47,8 @@ enum option_name {
     OPTION_SHOW,
     OPTION_COST,
     OPTION_JSON,
+    OPTION_FORGET,
+    OPTION_FORGET_TEXTS,
 };
 
 static const struct option long_options[] = {
@@ -49,6 +57,8 @@ static const struct option long_options[] = {
     {"show", required_argument, NULL, OPTION_SHOW},
     {"cost", no_argument, NULL, OPTION_COST},
     {"json", no_argument, NULL, OPTION_JSON},
+    {"forget", required_argument, NULL, OPTION_FORGET},
+    {"forget-texts", required_argument, NULL, OPTION_FORGET_TEXTS},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -59,12 +69,60 @@ struct command {
     bool last_given;
     bool cost;
     bool json;
+    bool forgets;
+    struct belay__log_forget forget;
     struct belay__log log;
 };
 
 static const struct belay_slice nothing = {NULL, 0};
 
 /* ---- options ---- */
+
+/* As any time, and in days: "30d". */
+static bool
+take_age(const char *text, belay_duration *ret)
+{
+    const size_t len = strlen(text);
+    char days[24];
+    uint64_t count;
+
+    if (len < 2 || len > sizeof(days) || text[len - 1] != 'd') {
+        return belay__option_span(text, ret);
+    }
+    memcpy(days, text, len - 1);
+    days[len - 1] = '\0';
+    if (!belay__option_count(
+            days, 0, INT64_MAX / INT64_C(1000000000) / DAY_S, &count)) {
+        return false;
+    }
+    *ret = belay_seconds((int64_t)count * DAY_S);
+    return true;
+}
+
+static bool
+take_forget(struct command *command, int name, const char *text)
+{
+    const bool texts_only = name == OPTION_FORGET_TEXTS;
+    belay_duration age;
+    struct timespec now;
+    int64_t ms;
+
+    if (command->forgets) {
+        (void)fprintf(stderr, "belay log: one --forget is expected\n");
+        return false;
+    }
+    if (!take_age(text, &age)) {
+        (void)fprintf(stderr, "belay log: --forget%s: not a time: '%s'\n",
+            texts_only ? "-texts" : "", text);
+        return false;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - age.ns / 1000000;
+    command->forgets = true;
+    command->forget.texts_only = texts_only;
+    belay__ulid_least(ms > 0 ? ms : 0, command->forget.before);
+    return true;
+}
 
 static bool
 take_option(struct command *command, int name, const char *text)
@@ -90,6 +148,9 @@ take_option(struct command *command, int name, const char *text)
     case OPTION_JSON:
         command->json = true;
         return true;
+    case OPTION_FORGET:
+    case OPTION_FORGET_TEXTS:
+        return take_forget(command, name, text);
     default:
         return false; /* getopt has said why */
     }
@@ -114,6 +175,12 @@ take_options(struct command *command, int argc, char **argv)
         (void)fprintf(stderr, optind == argc
                                   ? "belay log: a file is expected\n"
                                   : "belay log: one file is expected\n");
+        return EXIT_USAGE;
+    }
+    if (command->forgets
+        && (command->last_given || command->cost || command->json
+            || command->filter.session != NULL || command->filter.id != NULL)) {
+        (void)fprintf(stderr, "belay log: --forget goes alone\n");
         return EXIT_USAGE;
     }
     if (command->filter.id != NULL && command->filter.id[0] == '\0') {
@@ -267,13 +334,38 @@ show(struct command *command, struct belay__buffer *buffer)
     return code;
 }
 
+/* ---- what goes ---- */
+
+static int
+forget(struct command *command)
+{
+    struct belay__log_forget *forget = &command->forget;
+    int code = belay__log_forget_old(&command->log, command->path, forget);
+
+    if (code < 0) {
+        return code;
+    }
+    (void)printf("%" PRIu64 " attempts %s\n", forget->count,
+        forget->texts_only ? "without their texts" : "forgotten");
+    if (forget->pending) {
+        return belay__log_fail(&command->log,
+            "somebody reads it: its log holds what was taken out until this is "
+            "done once more, or the last one closes it");
+    }
+    return 0;
+}
+
 /* ---- the command ---- */
 
 static int
 run(struct command *command, struct belay__buffer *buffer)
 {
-    int code = belay__log_read(&command->log, command->path, &command->filter);
+    int code;
 
+    if (command->forgets) {
+        return forget(command);
+    }
+    code = belay__log_read(&command->log, command->path, &command->filter);
     if (code < 0) {
         return code;
     }

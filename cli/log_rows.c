@@ -1,5 +1,5 @@
 /* log_rows.c - the attempts of a record, in memory. */
-#include "cli/log.h"
+#include "cli/log_forget.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -299,6 +299,23 @@ belay__log_read(struct belay__log *log, const char *path,
         keep_wanted(log, filter);
     }
     return code;
+}
+
+int
+belay__log_forget_old(
+    struct belay__log *log, const char *path, struct belay__log_forget *forget)
+{
+    enum kind kind = OTHER;
+    int code = kind_of(log, path, &kind);
+
+    if (code < 0 || kind == EMPTY) {
+        return code;
+    }
+    if (kind == OTHER) {
+        return belay__log_fail(log, "not a record: neither SQLite nor JSONL");
+    }
+    return kind == SQLITE ? belay__log_forget_sqlite(log, path, forget)
+                          : belay__log_forget_jsonl(log, path, forget);
 }
 
 int

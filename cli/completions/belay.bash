@@ -85,9 +85,11 @@ _belay_log()
 {
     case $1 in
     -n | --last | --session | --show) ;;
+    --forget | --forget-texts) _belay_words '30d 90d 365d' ;;
     *)
         if [[ ${COMP_WORDS[COMP_CWORD]} == -* ]]; then
-            _belay_words '-n --last --session --show --cost --json -h --help'
+            _belay_words '-n --last --session --show --cost --json --forget
+                --forget-texts -h --help'
         else
             _belay_files
         fi

@@ -125,6 +125,8 @@ complete -c belay -n '__fish_seen_subcommand_from log' -l session -x -d 'Those o
 complete -c belay -n '__fish_seen_subcommand_from log' -l show -x -d 'With all that was said'
 complete -c belay -n '__fish_seen_subcommand_from log' -l cost -d 'Tokens and cost of each model'
 complete -c belay -n '__fish_seen_subcommand_from log' -l json -d 'Lines of JSON'
+complete -c belay -n '__fish_seen_subcommand_from log' -l forget -x -a '30d 90d 365d' -d 'Take out older attempts'
+complete -c belay -n '__fish_seen_subcommand_from log' -l forget-texts -x -a '30d 90d 365d' -d 'Take out what was said in them'
 complete -c belay -n '__fish_seen_subcommand_from log' -s h -l help -d 'Show a summary'
 
 # belay sim

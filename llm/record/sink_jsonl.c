@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define BATCH_MAX ((size_t)512 * 1024 * 1024)
@@ -119,6 +120,14 @@ jsonl_open(
     if (jsonl->fd < 0) {
         code = failed(why, "cannot be opened");
         goto free_hasher;
+    }
+    /* Lines go to an offset of ours: two at once would write over each other,
+     * and `belay log --forget` moves them. */
+    if (flock(jsonl->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        (void)snprintf(
+            why, BELAY__SINK_WHY_BYTES, "somebody else is writing to it");
+        code = BELAY_EIO;
+        goto close_file;
     }
     code = find_end(jsonl->fd, &jsonl->end, why);
     if (code < 0) {

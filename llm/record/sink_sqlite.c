@@ -256,7 +256,7 @@ sqlite_rollback(struct belay__sink *sink)
     (void)sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
-/* Somebody else has written; perhaps messages are gone. */
+/* Somebody else has written; messages may be gone (belay log --forget). */
 static int
 look_at_version(struct belay__sqlite *sqlite, char *why)
 {

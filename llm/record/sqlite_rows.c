@@ -61,7 +61,11 @@ belay__sqlite_statement(int which)
         [BELAY__ADD_TURN] =
             "INSERT OR IGNORE INTO turn VALUES (?1, ?2, ?3, ?4, ?5)",
         [BELAY__ADD_MESSAGE] =
-            "INSERT OR IGNORE INTO message VALUES (?1, ?2, ?3, ?4)",
+            /* One without its text is of a recorder that keeps hashes only, or
+             * it was forgotten. */
+        "INSERT INTO message VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash)"
+        " DO UPDATE SET body = excluded.body"
+        " WHERE body IS NULL AND excluded.body IS NOT NULL",
         [BELAY__ADD_BLOB] = "INSERT OR IGNORE INTO blob VALUES (?1, ?2)",
         [BELAY__ADD_ATTEMPT] =
             "INSERT INTO attempt (id, run, turn, session, n, endpoint,"

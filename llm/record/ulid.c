@@ -40,12 +40,33 @@ count_up(struct belay__ulid_source *source)
     }
 }
 
+/* 48 bits of time and 16 digits of five bits each. */
+static void
+write_id(int64_t ms, const uint8_t random[16], char out[BELAY__ULID_BYTES])
+{
+    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+    for (int i = 0; i < 10; i++) {
+        out[i] = digits[((uint64_t)ms >> (45 - 5 * i)) & DIGIT_MAX];
+    }
+    for (int i = 0; i < 16; i++) {
+        out[10 + i] = digits[random[i]];
+    }
+    out[26] = '\0';
+}
+
+void
+belay__ulid_least(int64_t unix_ms, char out[BELAY__ULID_BYTES])
+{
+    static const uint8_t none[16];
+
+    write_id(unix_ms, none, out);
+}
+
 void
 belay__ulid_make(struct belay__ulid_source *source, int64_t unix_ms,
     char out[BELAY__ULID_BYTES])
 {
-    static const char digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-
     if (unix_ms > source->ms) {
         source->ms = unix_ms;
         fill_random(source->random, sizeof(source->random));
@@ -55,11 +76,5 @@ belay__ulid_make(struct belay__ulid_source *source, int64_t unix_ms,
     } else {
         count_up(source);
     }
-    for (int i = 0; i < 10; i++) {
-        out[i] = digits[((uint64_t)source->ms >> (45 - 5 * i)) & DIGIT_MAX];
-    }
-    for (int i = 0; i < 16; i++) {
-        out[10 + i] = digits[source->random[i]];
-    }
-    out[26] = '\0';
+    write_id(source->ms, source->random, out);
 }

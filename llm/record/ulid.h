@@ -19,4 +19,7 @@ struct belay__ulid_source {
 void belay__ulid_make(struct belay__ulid_source *source, int64_t unix_ms,
     char out[BELAY__ULID_BYTES]);
 
+/* The least id of a moment. */
+void belay__ulid_least(int64_t unix_ms, char out[BELAY__ULID_BYTES]);
+
 #endif

@@ -9,6 +9,7 @@ SQLite and for lines of JSON alike. Nothing leaves loopback.
 import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -203,16 +204,23 @@ def test_calls_of_tools_are_shown():
                 assert out.endswith('-> weather\n{"a": 1}\n'), out
 
 
+def all_written(path):
+    """The four attempts, once somebody who still writes has written them."""
+    until = time.monotonic() + LIMIT_S
+    rows = []
+    while time.monotonic() < until:
+        rows = Log(path, "--json").good().json()
+        if [row["status"] for row in rows] == ["ok"] * 4:
+            break
+    assert len(rows) == 4, rows
+    return rows
+
+
 def test_a_record_that_is_written_to():
     with simulator() as url, places() as paths:
         for path in paths:
             with writing(url, path) as process:
-                until = time.monotonic() + LIMIT_S
-                while time.monotonic() < until:
-                    rows = Log(path, "--json").good().json()
-                    if [row["status"] for row in rows] == ["ok"] * 4:
-                        break
-                assert len(rows) == 4, rows
+                rows = all_written(path)
                 process.kill()
             assert Log(path, "--json").good().json() == rows
 
@@ -294,6 +302,114 @@ def test_wrong_usage():
             record(url, path, turns=0)
             log = Log(path, "--show", "nobody")
             assert log.code == 1 and "begins with 'nobody'" in log.err
+
+
+OLD = "01AAAAAAAA"  # an id that begins so is of 2011
+
+
+def make_old(path, rows):
+    """Gives the attempts ids of long ago."""
+    ids = {row["attempt"]: OLD + row["attempt"][len(OLD):] for row in rows}
+    if path.endswith(".db"):
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.executemany("UPDATE attempt SET id = ?2 WHERE id = ?1",
+                           ids.items())
+        return
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    for new, old in ids.items():
+        text = text.replace(new, old)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def holds(path, text):
+    """In the record, or in what SQLite has beside it."""
+    for name in (path, path + "-wal"):
+        if os.path.exists(name):
+            with open(name, "rb") as file:
+                if text.encode() in file.read():
+                    return True
+    return False
+
+
+def test_s9_forgets_attempts():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            record(url, path, turns=2)
+            rows = Log(path, "--json").good().json()
+            make_old(path, rows)
+            record(url, path, turns=1)
+            new = Log(path, "--json").good().json()[len(rows):]
+            assert len(new) == 2 and holds(path, "question 1")
+            log = Log(path, "--forget", "30d").good()
+            assert log.out == "3 attempts forgotten\n", log.out
+            assert Log(path, "--json").good().json() == new
+            # The first question was asked anew, the second was not.
+            assert not holds(path, "question 1")
+            assert not holds(path, OLD)
+            shown = Log(path, "--show", new[0]["attempt"]).good().out
+            assert "question 0" in shown, shown
+            assert Log(path, "--forget", "30d").out == "0 attempts forgotten\n"
+            assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_s9_forgets_what_was_said():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            record(url, path, turns=2)
+            rows = Log(path, "--json").good().json()
+            make_old(path, rows)
+            log = Log(path, "--forget-texts", "12h").good()
+            assert log.out == "3 attempts without their texts\n", log.out
+            after = Log(path, "--json").good().json()
+            assert [row["cost_picodollars"] for row in after] == [
+                row["cost_picodollars"] for row in rows]
+            assert not holds(path, "question"), path
+            assert not holds(path, "outside of it")
+            assert Log(path, "--show", OLD).good().out.count(" ok ") == 3
+            # Who says the same again is recorded with all of it.
+            record(url, path, turns=1)
+            new = Log(path, "--json", "-n", "2").good().json()
+            shown = Log(path, "--show", new[0]["attempt"]).good().out
+            assert "question 0" in shown, shown
+
+
+def test_s9_nothing_is_that_old():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            record(url, path)
+            before = Log(path, "--json").good().json()
+            assert Log(path, "--forget", "1h").good().out.startswith("0 ")
+            assert Log(path, "--json").good().json() == before
+            assert Log(path, "--forget", "0s").good().out.startswith("4 ")
+            assert Log(path).good().lines[1:] == []
+
+
+def test_s9_beside_a_recorder():
+    with simulator() as url, places() as paths:
+        for path in paths:
+            with writing(url, path) as process:
+                rows = all_written(path)
+                log = Log(path, "--forget", "1h")
+                if path.endswith(".db"):
+                    assert log.good().out.startswith("0 "), log.out
+                else:
+                    assert log.code == 1, log.out
+                    assert "recorder is writing" in log.err, log.err
+                assert Log(path, "--json").good().json() == rows
+                assert process.poll() is None
+
+
+def test_wrong_ages():
+    with places() as paths:
+        for path in paths:
+            for age in ("", "x", "-1d", "1.5d", "99999999999999999d", "d"):
+                log = Log(path, "--forget", age)
+                assert log.code == 2 and "not a time" in log.err, (age, log.err)
+            assert Log(path, "--forget", "1d", "--cost").code == 2
+            assert Log(path, "--forget", "1d", "--forget-texts", "1d").code == 2
+            assert Log(path, "--forget", "1d").code == 1  # no file
 
 
 def test_s2_keys_are_in_no_record():
