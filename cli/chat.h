@@ -8,6 +8,7 @@
 
 #include "cli/chat_input.h"
 #include "cli/chat_options.h"
+#include "cli/chat_output.h"
 
 /* As for batches (B31). */
 enum {
@@ -23,6 +24,7 @@ enum {
 struct belay__chat {
     const struct belay__chat_options *options;
     struct belay__chat_input input;
+    struct belay__chat_output output;
     belay_task *task;
     belay_llm_session *session; /* its block's */
     belay_cancel_scope *turn;   /* round the answer that comes, or NULL */

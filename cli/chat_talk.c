@@ -1,7 +1,9 @@
 /* chat_talk.c - questions of somebody who waits, and their answers.
  *
  * The scope round an answer is what Ctrl-C cancels: the turn is undone, what
- * was printed of it stays on the screen, and the next one begins.
+ * was printed of it stays on the screen, and the next one begins. In it a
+ * second task writes, so that an output which takes nothing holds up nothing
+ * else.
  */
 #include "cli/chat.h"
 
@@ -41,7 +43,6 @@ belay__chat_complain(
                               ? belay_error_message(result->error)
                               : belay_code_text(result->code);
 
-    (void)fflush(stdout);
     (void)fprintf(
         stderr, "%sbelay chat: %s\n", chat->in_line ? "\n" : "", message);
     chat->in_line = false;
@@ -108,9 +109,7 @@ print_piece(struct belay__chat *chat, struct belay_slice piece)
         return;
     }
     chat->in_line = out.data[out.len - 1] != '\n';
-    if (fwrite(out.data, 1, out.len, stdout) != out.len) {
-        chat->write_code = errno != 0 ? -errno : BELAY_EIO;
-    }
+    chat->write_code = belay__chat_output_put(&chat->output, out);
 }
 
 /* Returns 0, or why it cannot be written. */
@@ -123,9 +122,6 @@ print_text(struct belay__chat *chat, struct belay_slice text)
         print_piece(chat, (struct belay_slice){text.data, len});
         text.data += len;
         text.len -= len;
-    }
-    if (chat->write_code == 0 && fflush(stdout) != 0) {
-        chat->write_code = errno != 0 ? -errno : BELAY_EIO;
     }
     return chat->write_code;
 }
@@ -167,6 +163,9 @@ struct turn {
     struct belay__chat *chat;
     const char *text;
     belay_llm_reply *reply;
+    belay_group *group;
+    int code; /* what came of asking */
+    belay_error *error;
 };
 
 static void
@@ -174,6 +173,7 @@ close_turn(void *arg)
 {
     struct turn *turn = arg;
 
+    belay_error_unref(turn->error);
     belay_llm_reply_free(turn->reply);
     belay_cancel_scope_free(turn->chat->turn);
     turn->chat->turn = NULL;
@@ -214,6 +214,47 @@ save(belay_task *task, struct belay__chat *chat)
                                                : belay_checkpoint(task);
 }
 
+struct asking {
+    struct turn *turn;
+};
+
+BELAY_ASYNC(asking)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (time_limit(task, self->turn->chat)) {
+        BELAY_AWAIT(ask(task, self->turn));
+    }
+    BELAY_END;
+}
+
+/* The answer is there, or has failed: what remains to be printed. */
+static void
+end_printing(struct turn *turn, const struct belay_result *result)
+{
+    struct belay__chat *chat = turn->chat;
+
+    turn->code = result->code;
+    turn->error = belay_error_ref(result->error);
+    if (turn->code == 0) {
+        if (!chat->options->stream && !chat->conversation) {
+            (void)print_reply(chat, turn->reply);
+        }
+        end_line(chat);
+    }
+    belay__chat_output_end(&chat->output);
+}
+
+static void
+say_cut_off(struct belay__chat *chat)
+{
+    /* What takes no answer takes no message either, if it is the same. */
+    if (!chat->output.stalled) {
+        (void)fprintf(stderr, "%s(cut off; nothing of this turn is kept)\n",
+            chat->in_line ? "\n" : "");
+    }
+    chat->in_line = false;
+}
+
 BELAY_ASYNC(turn)
 {
     struct belay__chat *chat = self->chat;
@@ -222,20 +263,28 @@ BELAY_ASYNC(turn)
     BELAY_WITH (belay_defer(task, close_turn, self)) {
         BELAY_CHECK(make_scope(task, chat));
         BELAY_WITH (belay_cancel_scope_enter(task, chat->turn)) {
-            BELAY_WITH (time_limit(task, chat)) {
-                BELAY_AWAIT(ask(task, self));
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(
+                    belay__chat_output_spawn(self->group, &chat->output));
+                BELAY_TRY(BELAY_CALL(asking, .turn = self));
+                if (belay_result(task)->cancelled) {
+                    return belay_pass(task);
+                }
+                end_printing(self, belay_result(task));
             }
         }
         if (belay_cancel_scope_status(chat->turn).caught) {
-            (void)fprintf(stderr, "%s(cut off; nothing of this turn is kept)\n",
-                chat->in_line ? "\n" : "");
-            chat->in_line = false;
+            say_cut_off(chat);
             BELAY_RETURN(NULL);
         }
-        if (!chat->options->stream && !chat->conversation) {
-            (void)print_reply(chat, self->reply);
+        if (chat->write_code == 0) {
+            chat->write_code = chat->output.code;
         }
-        end_line(chat);
+        if (self->code < 0) {
+            return self->error != NULL
+                       ? belay_fail_with(task, belay_error_ref(self->error))
+                       : belay_fail(task, self->code, NULL);
+        }
         BELAY_TRY(save(task, chat));
         if (belay_result(task)->code < 0 && !belay_result(task)->cancelled) {
             belay__chat_complain(chat, BELAY__CHAT_NO_FILE, belay_result(task));

@@ -364,7 +364,14 @@ belay__cmd_chat(int argc, char **argv)
         (void)fprintf(stderr, "belay chat: %s\n", belay_code_text(code));
         return BELAY__CHAT_NO_FILE;
     }
+    code = belay__chat_output_init(&chat.output, STDOUT_FILENO);
+    if (code < 0) {
+        (void)fprintf(stderr, "belay chat: %s\n", belay_code_text(code));
+        belay__chat_input_fini(&chat.input);
+        return BELAY__CHAT_NO_FILE;
+    }
     code = run(&chat);
+    belay__chat_output_fini(&chat.output);
     belay__chat_input_fini(&chat.input);
     return code;
 }

@@ -6,6 +6,7 @@ server in this program that streams, stalls, refuses and sends what terminals
 obey. What the server was asked shows what a turn has left behind; Ctrl-C comes
 in the middle of an answer.
 """
+import fcntl
 import http.server
 import json
 import os
@@ -13,9 +14,11 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 
@@ -41,6 +44,8 @@ def words_for(body):
     text = body["messages"][-1]["content"]
     if text == "evil":
         return [EVIL[:4], EVIL[4:]]
+    if text == "long":
+        return ["0123456789abcdef" * 4096] * 16
     if text.startswith("slow"):
         return ["one ", "two ", None]  # and then nothing more
     return ["You ", "said: ", text]
@@ -525,6 +530,65 @@ def simulated():
     expect(same.stdout == done.stdout, same)
 
 
+def full(pipe):
+    """Waits until nobody could write into it any more: what is in it stays the
+    same, and it is much."""
+    until = time.monotonic() + LIMIT
+    before = -1
+    while time.monotonic() < until:
+        time.sleep(0.05)
+        now = struct.unpack("i", fcntl.ioctl(
+            pipe, termios.FIONREAD, struct.pack("i", 0)))[0]
+        if now == before and now >= 32768:
+            return True
+        before = now
+    return False
+
+
+def output_that_takes_nothing():
+    for arguments, code in ((["long"], 130), (["--stream", "long"], 130)):
+        with subprocess.Popen(
+                command(*arguments), stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, env=environment()) as chat:
+            expect(full(chat.stdout), "the pipe is not full")
+            chat.send_signal(signal.SIGINT)
+            try:
+                chat.wait(LIMIT)
+            except subprocess.TimeoutExpired:
+                chat.kill()
+            expect(chat.returncode == code, (arguments, chat.returncode))
+
+
+def output_that_is_slow():
+    for arguments in (["long"], ["--stream", "long"]):
+        with subprocess.Popen(
+                command(*arguments), stdout=subprocess.PIPE,
+                env=environment()) as chat:
+            expect(full(chat.stdout), "the pipe is not full")
+            text = chat.stdout.read()
+            expect(chat.wait(LIMIT) == 0, chat.returncode)
+            expect(text == b"0123456789abcdef" * 65536 + b"\n", len(text))
+    with tempfile.TemporaryFile() as file:
+        file.write(b"before\n")
+        file.flush()
+        done = subprocess.run(command("hello"), stdout=file, check=False,
+                              timeout=LIMIT, env=environment())
+        file.seek(0)
+        expect((done.returncode, file.read()) ==
+               (0, b"before\nYou said: hello\n"), done)
+
+
+def output_that_is_closed():
+    for arguments in (["long"], ["--stream", "long"]):
+        with subprocess.Popen(
+                command(*arguments), stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, env=environment()) as chat:
+            expect(full(chat.stdout), "the pipe is not full")
+            chat.stdout.close()
+            expect(chat.wait(LIMIT) == 5, chat.returncode)
+            expect(b"cannot be written" in chat.stderr.read(), "no reason")
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         one_question()
@@ -539,6 +603,9 @@ def main():
         conversation(folder)
         endings()
         simulated()
+        output_that_takes_nothing()
+        output_that_is_slow()
+        output_that_is_closed()
     print("\n".join(faults), end="\n" if faults else "")
     return 1 if faults else 0
 

@@ -566,6 +566,29 @@ Test(recorder, files_that_cannot_be_opened_are_named_with_the_reason)
         BELAY_EINVAL));
 }
 
+struct twice {
+    const char *path;
+};
+
+BELAY_ASYNC(twice)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(
+        task, BELAY_RECORDER_OPTS(.path = self->path), NULL)) {
+        BELAY_WITH (belay_recorder_open(
+            task, BELAY_RECORDER_OPTS(.path = self->path), NULL)) {
+        }
+    }
+    BELAY_END;
+}
+
+Test(recorder, lines_have_one_recorder_a_database_many)
+{
+    cr_expect(eq(int, RUN(twice, .path = in_folder("twice.jsonl")), BELAY_EIO));
+    cr_expect(zero(int, RUN(twice, .path = in_folder("twice.db"))));
+    expect_query("twice.db", "SELECT count(*) FROM run", "2");
+}
+
 Test(recorder, l77_a_disk_that_is_full_fails_no_call_unless_strict)
 {
     struct belay_recorder_stats now;
@@ -633,8 +656,12 @@ Test(recorder, l74_ids_sort_as_they_were_made)
     belay__ulid_make(&source, 0, next);
     cr_expect(lt(int, strcmp(last, next), 0));
     cr_expect(zero(int, strcmp(next + 10, "0000000000000000")));
+    belay__ulid_least(INT64_C(1469918176385), next);
+    cr_expect(eq(str, next, "01ARYZ6S410000000000000000"));
     source = (struct belay__ulid_source){0};
     belay__ulid_make(&source, INT64_C(1469918176385), next);
+    belay__ulid_least(INT64_C(1469918176386), last);
+    cr_expect(lt(int, strcmp(next, last), 0));
     next[10] = '\0';
     cr_expect(eq(str, next, "01ARYZ6S41"), "as in the specification");
 }

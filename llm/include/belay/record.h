@@ -66,8 +66,9 @@ struct belay_recorder_opts {
  * Owner:   the block holds one reference.
  * Errors:  BELAY_EINVAL  no path; an opts->size that is unknown
  *          BELAY_ENOSYS  SQLite was left out when the library was built
- *          BELAY_EIO     the file cannot be opened or is none of ours; the
- *                        message says why
+ *          BELAY_EIO     the file cannot be opened, is none of ours, or is one
+ *                        of lines that somebody else writes to; the message
+ *                        says why
  *          BELAY_ENOMEM  no memory
  *          In each case nothing stays open. The exit of a strict one fails
  *          with BELAY_EIO if something could not be written.
