@@ -515,6 +515,7 @@ read_session(belay_llm_session *session, struct reader *reader,
     belay__history_unref(session->memory, session->history);
     session->history = reader->history;
     reader->history = NULL;
+    session->last_turn[0] = '\0'; /* that is of another conversation */
     session->ledger = ledger;
     return 0;
 }

@@ -326,6 +326,7 @@ belay_llm_session_clear(belay_llm_session *session)
     }
     belay__history_unref(session->memory, session->history);
     session->history = NULL;
+    session->last_turn[0] = '\0';
     return 0;
 }
 

@@ -37,7 +37,7 @@ struct belay_llm_session {
     uint64_t undone;
     struct belay__ulid_source ids; /* of turns */
     char id[BELAY__ULID_BYTES];
-    char last_turn[BELAY__ULID_BYTES]; /* that was kept; "": none */
+    char last_turn[BELAY__ULID_BYTES]; /* that the next follows; "": none */
 };
 
 struct belay_llm_turn {

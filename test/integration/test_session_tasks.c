@@ -417,6 +417,40 @@ Test(session_tasks, l74_a_recorder_knows_session_and_turn)
     (void)unlink(record_path);
 }
 
+PLAY(cleared_recorded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(
+        task, BELAY_RECORDER_OPTS(.path = record_path), NULL)) {
+        BELAY_AWAIT(belay_llm_chat(task, NULL, "one", &self->reply));
+        drop_reply(self);
+        BELAY_CHECK(belay_llm_session_clear(self->session));
+        BELAY_AWAIT(belay_llm_chat(task, NULL, "two", &self->reply));
+        drop_reply(self);
+        BELAY_AWAIT(belay_llm_chat(task, NULL, "three", &self->reply));
+        drop_reply(self);
+    }
+    cr_expect(
+        eq(str, TEXT(recorded(record_path, "\"parent_turn\":\"", 1)), TEXT("")),
+        "only the third has one");
+    cr_expect(eq(str,
+        TEXT(value_of(
+            recorded(record_path, "\"parent_turn\":\"", 0), "parent_turn")),
+        TEXT(value_of(recorded(record_path, "\"turn\":\"", 1), "turn"))));
+    BELAY_END;
+}
+
+Test(session_tasks, l75_what_is_said_after_a_clear_follows_nothing)
+{
+    static const struct fault_route routes[] = {FAULT_ON(PATH, SAYS("1"))};
+    const int fd = mkstemps(record_path, 6);
+
+    cr_assert(ge(int, fd, 0));
+    (void)close(fd);
+    SCENE(routes, cleared_recorded, .size = 0);
+    (void)unlink(record_path);
+}
+
 /* ---- sweeps ---- */
 
 /* All that a session can do, in one go. One answer serves all questions. */
