@@ -21,7 +21,7 @@
     "  WHERE m.parent_hash IS NOT NULL) SELECT hash FROM kept)"
 #define KEPT(column)                                                        \
     "(SELECT " column " FROM attempt WHERE id >= ?1 AND " column " IS NOT " \
-                                                                 "NULL)"
+    "NULL)"
 
 static const char *const all[] = {
     "DELETE FROM attempt WHERE id < ?1",
