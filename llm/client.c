@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define RETRIES 2
+#define DRAINS 8
 
 struct client_scope {
     belay_llm_client client; /* first: the scope is the client's memory */
@@ -144,6 +145,7 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     client->first_byte_timeout = opts->first_byte_timeout;
     client->idle_timeout = opts->idle_timeout;
     client->max_reply_bytes = opts->max_reply_bytes;
+    client->max_drains = opts->max_drains > 0 ? opts->max_drains : DRAINS;
     if (code == 0) {
         code = set_accounts(client, opts);
     }

@@ -52,6 +52,7 @@ struct belay_llm_client {
     size_t calls; /* that still run */
     belay_llm_stream *streams;
     uint32_t drains; /* streams that read on unseen */
+    uint32_t max_drains;
     bool closing;
     struct belay_event closed; /* set with closing: ends waits for a retry */
     bool

@@ -1,7 +1,7 @@
 /* stream.c - a call whose answer comes bit by bit.
  *
  *   idle -> running -> done
- *    ^         |   \-> failed
+ *    ^         |   \-> failed, or cancelled
  *    +- waiting
  *
  * The exchange goes on by itself between two calls of next: its sink frames
@@ -54,6 +54,7 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
     stream->state = BELAY__STREAM_RUNNING;
     stream->exchange.endpoint = belay__llm_access_endpoint(
         stream->tries.account.access, stream->provider->auth);
+    stream->exchange.survives = stream->opts.drain.ns > 0;
     stream->exchange.reply = &reply->http;
     stream->exchange.request = belay__llm_http_request(&stream->tries);
     stream->exchange.request.path = stream->provider->path;
@@ -185,12 +186,20 @@ fail_turn(belay_task *task, struct turn *turn, int code, belay_error *error)
                          : belay_fail(task, code, NULL);
 }
 
-/* Cancelled: the connection is closed, and no more is told (L42). */
+/* Cancelled: no more is told, and the connection is closed (L42), unless the
+ * exit wants the counts that come last (L44).
+ */
 static belay_next
 cancel_turn(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
 
+    if (stream->opts.drain.ns > 0 && stream->state == BELAY__STREAM_RUNNING
+        && !stream->exchange.ended && !stream->left) {
+        stream->state = BELAY__STREAM_CANCELLED;
+        stream->tries.client->calls--;
+        return belay_pass(task);
+    }
     belay__llm_stream_end(task, stream, BELAY_ECANCELED);
     if (stream->state != BELAY__STREAM_DONE) {
         stream->state = BELAY__STREAM_FAILED;
@@ -302,6 +311,7 @@ said_farewell(belay_task *task, void *self)
     if (belay_result(task)->cancelled) {
         return cancel_turn(task, turn);
     }
+    belay__http_exchange_stop(&turn->stream->exchange);
     return answer_complete(task, turn);
 }
 
@@ -455,6 +465,7 @@ turn_on(belay_task *task, void *self)
         break;
     case BELAY__STREAM_DONE:
         return answer_complete(task, turn);
+    case BELAY__STREAM_CANCELLED:
     case BELAY__STREAM_FAILED:
         stream->tries.client->calls--;
         return belay_fail(task, BELAY_ESTATE, "the stream has failed before");

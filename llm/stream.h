@@ -8,14 +8,13 @@
 #include "llm/feed.h"
 #include "llm/http/exchange.h"
 
-#define BELAY__LLM_DRAINS_MAX 8 /* streams of a client that read on unseen */
-
 /* What the next call of belay_llm_stream_next() has to do. */
 enum belay__stream_state {
     BELAY__STREAM_IDLE,    /* start an attempt */
     BELAY__STREAM_RUNNING, /* read, wait */
     BELAY__STREAM_WAITING, /* wait until another attempt is due */
     BELAY__STREAM_DONE,
+    BELAY__STREAM_CANCELLED, /* the exchange goes on, for the exit to drain */
     BELAY__STREAM_FAILED,
 };
 

@@ -282,15 +282,23 @@ stream_drained(belay_task *task, void *self)
     return stream_close(task, self);
 }
 
+/* Was it left while more was to come? */
+static bool
+is_early(const belay_llm_stream *stream)
+{
+    return !stream->left && !stream->exchange.ended
+           && (stream->state == BELAY__STREAM_RUNNING
+               || stream->state == BELAY__STREAM_CANCELLED);
+}
+
 static belay_next
 stream_exit(belay_task *task, void *self)
 {
     struct scope *scope = self;
     belay_llm_stream *stream = &scope->stream;
 
-    if (stream->left || stream->opts.drain.ns <= 0
-        || stream->state != BELAY__STREAM_RUNNING || stream->exchange.ended
-        || stream->tries.client->drains >= BELAY__LLM_DRAINS_MAX) {
+    if (!is_early(stream) || stream->opts.drain.ns <= 0
+        || stream->tries.client->drains >= stream->tries.client->max_drains) {
         return stream_close(task, self);
     }
     stream->tries.client->drains++;

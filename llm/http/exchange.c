@@ -53,11 +53,18 @@ belay__http_exchange_stop(struct belay__http_exchange *exchange)
     exchange->error = NULL;
 }
 
+static void
+cut_short(struct belay__http_exchange *exchange)
+{
+    if (!exchange->survives) {
+        belay__http_exchange_stop(exchange);
+    }
+}
+
 static enum belay_abort
 on_abort(struct belay_op *op)
 {
-    belay__http_exchange_stop(
-        BELAY__CONTAINER(op, struct belay__http_exchange, op));
+    cut_short(BELAY__CONTAINER(op, struct belay__http_exchange, op));
     return BELAY_ABORT_DONE;
 }
 
@@ -108,7 +115,7 @@ belay__http_exchange_wait(
     belay_task *task, struct belay__http_exchange *exchange)
 {
     if (begin_wait(task, exchange) < 0) {
-        belay__http_exchange_stop(exchange);
+        cut_short(exchange);
         return belay_op_wait(&exchange->op);
     }
     if (exchange->ended) {

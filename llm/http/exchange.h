@@ -23,6 +23,7 @@ struct belay__http_exchange {
     struct belay__http_endpoint *endpoint; /* NULL: it was closed */
     struct belay__http_request request;
     struct belay__http_reply *reply;
+    bool survives; /* a cancel ends the wait, not the exchange */
     /* To be read: */
     bool ended;
     int code; /* once ended: as of belay__http_perform() */
@@ -41,7 +42,7 @@ belay_next belay__http_exchange_start(
 
 /* An operation: waits until the sink has called for the task since it waited
  * last (0), or the exchange has ended (its code). A cancel ends the exchange
- * too, in the same turn. The result of the code's error is for
+ * too, in the same turn, unless it survives. The result of the code's error is for
  * belay__http_exchange_failed().
  */
 belay_next belay__http_exchange_wait(

@@ -8,9 +8,11 @@
  * libcurl 7.88 closes a socket that never became a connection without a word,
  * and only says afterwards that it need not be watched.
  */
+#define _GNU_SOURCE /* POLLRDHUP */
 #include "llm/http/transfer.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <unistd.h>
 
 #define ROOM_STEP 64
@@ -115,6 +117,37 @@ watch_poll(struct belay__http_watch *watch, int wanted)
     return 0;
 }
 
+/* Has the other side closed, whatever it may have said before? */
+static bool
+is_closed(curl_socket_t fd)
+{
+    struct pollfd one = {.fd = fd, .events = POLLRDHUP};
+
+    return poll(&one, 1, 0) != 0;
+}
+
+/* Nobody uses the connection. If the server has closed it, libcurl would see
+ * that when it wants to use it again, which may be never: after a burst that
+ * would leave a crowd of dead sockets. But with HTTP/2 it also speaks unasked,
+ * of windows and settings, and with TLS of tickets; that waits for the next
+ * exchange.
+ */
+static void
+on_idle(struct belay__http_watch *watch)
+{
+    if (watch->shard->in_flight == 0 && is_closed(watch->fd)) {
+        belay__http_shard_retire(watch->shard);
+        return;
+    }
+    if (watch->shard->in_flight == 0
+        && uv_poll_start(&watch->poll, UV_DISCONNECT, on_poll) == 0) {
+        watch->polled = UV_DISCONNECT;
+        return;
+    }
+    (void)uv_poll_stop(&watch->poll);
+    watch->polled = 0;
+}
+
 static void
 on_poll(uv_poll_t *poll, int status, int events)
 {
@@ -124,15 +157,7 @@ on_poll(uv_poll_t *poll, int status, int events)
     int flags = 0;
 
     if (watch->wanted == 0) {
-        /* Nobody uses the connection: the server has closed it or speaks
-         * unasked. libcurl looks when it wants to use it again, which may be
-         * never: after a burst that would leave a crowd of dead sockets. */
-        if (shard->in_flight == 0) {
-            belay__http_shard_retire(shard);
-            return;
-        }
-        (void)uv_poll_stop(poll);
-        watch->polled = 0;
+        on_idle(watch);
         return;
     }
     flags |= (events & UV_READABLE) != 0 ? CURL_CSELECT_IN : 0;

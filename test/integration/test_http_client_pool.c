@@ -322,3 +322,19 @@ Test(http_client_pool, connections_that_died_idle_give_their_sockets_back)
         0));
     fault_server_stop(arguments.server);
 }
+
+/* HTTP/2 does, of windows and settings; then it is no reason to close. */
+Test(http_client_pool, a_server_may_speak_unasked_before_it_closes)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(OK_HI), FAULT_DO_SLEEP(5), FAULT_TEXT("x"),
+            FAULT_DO_SLEEP(20), FAULT_DO_CLOSE)};
+    const struct fading arguments = {
+        .server = fault_server_start(routes, COUNT(routes))};
+
+    cr_expect(eq(int,
+        belay_run(&fading, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        0));
+    fault_server_stop(arguments.server);
+}

@@ -94,6 +94,8 @@ struct belay_llm_client_opts {
     belay_duration first_byte_timeout; /* of an attempt; default 600 s */
     belay_duration idle_timeout; /* without a byte of the body; default 120 s */
     size_t max_reply_bytes;      /* unpacked; default 64 MiB */
+    uint32_t max_drains;         /* streams with .drain that read on at once
+                                    (llm_stream.h); default 8 */
     const char *ca_file;         /* PEM; default the system's authorities */
     const char *proxy;           /* URL; default none. The key goes through a
                                     tunnel, never to the proxy */
