@@ -385,9 +385,18 @@ report(struct command *command)
         errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
     if (!command->options.quiet) {
         say_stats(&command->result.stats, done ? "done" : "ended early");
+        if (done && command->result.stats.sent == 0
+            && command->result.stats.resumed > 0) {
+            (void)fprintf(stderr,
+                "  nothing was left to send; --overwrite begins anew\n");
+        }
         say_files(command);
         if (!done && resume[0] != '\0') {
-            (void)fprintf(stderr, "  to go on:  %s\n", resume);
+            (void)fprintf(stderr, "  to go on%s:  %s\n",
+                command->result.stop == BELAY__BATCH_BUDGET
+                    ? ", with a higher --budget"
+                    : "",
+                resume);
         }
     }
     belay__batch_write_reports(&command->options, &command->result,

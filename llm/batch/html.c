@@ -164,7 +164,10 @@ money_tile(struct page *page)
     const struct belay__batch_stats *stats = page->stats;
     char spent[24];
     char value[32];
-    char label[64] = "spent";
+    const char *what = stats->uncertain > 0 || stats->uncertain_before > 0
+                           ? "spent or uncertain"
+                           : "spent";
+    char label[64];
     char cap[24];
 
     belay__format_money(belay__batch_spent(stats), spent, sizeof(spent));
@@ -172,7 +175,9 @@ money_tile(struct page *page)
         stats->unpriced > 0 ? "&ge; " : "", spent);
     if (stats->cap > 0) {
         belay__format_money(stats->cap, cap, sizeof(cap));
-        (void)snprintf(label, sizeof(label), "spent of %s", cap);
+        (void)snprintf(label, sizeof(label), "%s, of %s", what, cap);
+    } else {
+        (void)snprintf(label, sizeof(label), "%s", what);
     }
     tile(page, value, label);
 }
@@ -432,7 +437,7 @@ models(struct page *page)
     const struct belay__batch_stats *stats = page->stats;
     const struct belay__plot plot = {.label = "models"};
     struct belay__plot_row rows[BELAY__STATS_MODELS];
-    char texts[BELAY__STATS_MODELS][96];
+    char texts[BELAY__STATS_MODELS][144];
 
     if (stats->model_count == 0) {
         return;
@@ -441,6 +446,7 @@ models(struct page *page)
         const struct belay__model_stats *model = &stats->models[i].stats;
         char tokens[16];
         char money[24] = "";
+        char doubt[48] = "";
 
         belay__format_count((double)(model->tokens_in + model->tokens_out),
             tokens, sizeof(tokens));
@@ -449,17 +455,22 @@ models(struct page *page)
                                                      : "(no model)",
             .text = texts[i]};
         if (stats->priced) {
-            belay__format_money(
-                model->spent + model->uncertain, money, sizeof(money));
+            belay__format_money(model->spent, money, sizeof(money));
+            if (model->uncertain > 0) {
+                memcpy(doubt, " and ", 6);
+                belay__format_money(model->uncertain, doubt + 5, 24);
+                memcpy(doubt + strlen(doubt), " uncertain", 11);
+            }
             rows[i].value = (double)model->spent;
             rows[i].second = (double)model->uncertain;
         } else {
             rows[i].value = (double)(model->tokens_in + model->tokens_out);
         }
         (void)snprintf(texts[i], sizeof(texts[i]),
-            "%" PRIu64 " lines, %s tokens%s%s%s", model->ok + model->failed,
+            "%" PRIu64 " lines, %s tokens%s%s%s%s", model->ok + model->failed,
             tokens, money[0] != '\0' ? ", " : "",
-            model->unpriced > 0 && money[0] != '\0' ? "at least " : "", money);
+            model->unpriced > 0 && money[0] != '\0' ? "at least " : "", money,
+            doubt);
     }
     begin_section(page, stats->priced ? "Cost by model" : "Tokens by model");
     if (page->code == 0) {
