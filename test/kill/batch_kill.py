@@ -10,7 +10,7 @@ some kilobytes too rarely to count on, so some files are given torn ends by
 hand. The server is `belay sim`, which refuses and cuts off some requests. What
 is checked:
 
-covers: B14, B15, B16, B17
+covers: B14, B15, B16, B17, B26
 
 - a kill leaves no more lines in doubt than were in flight, or had broken off
   and were about to be tried again, of which there are as many at most (in
@@ -18,7 +18,10 @@ covers: B14, B15, B16, B17
 - in the end every custom_id of the input is in the files exactly once;
 - the server has answered at most as many requests too many as lines were
   left in doubt;
-- the last report equals a recount of the files.
+- the last report equals a recount of the files;
+- every other batch has a budget, which is raised each time it is used up: what
+  the server has charged is never above it, nor above what the reports tell,
+  lines that were in doubt included.
 """
 import argparse
 import http.client
@@ -38,6 +41,8 @@ import runner
 
 CONCURRENCY = 32
 WINDOW = 48
+BUDGET = 1.5  # dollars, and as many more each time
+TOKEN = 1e-6  # dollars for one
 RUN_MAX_S = 300  # of one run; only a run that hangs needs as long
 CHECK_BATCH = os.path.join(
     os.path.dirname(__file__), "..", "..", "tools", "check_batch")
@@ -67,6 +72,12 @@ class Sim:
             stats = self.stats()
         return stats["hits"] - stats["refused"] - stats["cut"]
 
+    def cost(self):
+        """What it asks for, answered to the end or not."""
+        self.charged()
+        stats = self.stats()
+        return TOKEN * (stats["prompt_tokens"] + stats["completion_tokens"])
+
 
 class Job:
     """One input and what the runs make of it."""
@@ -88,15 +99,40 @@ class Job:
             self.command += ["--order", "input", "--window", str(WINDOW)]
         if self.inline:
             self.command += ["--errors", "inline"]
+        self.budget = 0
+        if number % 2 == 0:
+            self.add_budget()
         self.bad = 0
         self.make_input(number)
         self.journal_end = 0
         self.doubt = set()
         self.lost = 0
         self.kills = 0
+        self.raised = 0
         self.torn = 0
         self.tears = 0
         self.charged_before = sim.charged()
+        self.cost_before = sim.cost()
+
+    def add_budget(self):
+        prices = os.path.join(self.folder, "prices")
+        with open(prices, "w", encoding="utf-8") as file:
+            json.dump({"m": {"input_cost_per_token": TOKEN,
+                             "output_cost_per_token": TOKEN,
+                             "max_output_tokens": 6000}}, file)
+        self.command += ["--prices", prices, "--budget", ""]
+        self.raise_budget()
+
+    def raise_budget(self):
+        self.budget += BUDGET
+        self.command[-1] = f"{self.budget:.2f}"
+
+    def check_budget(self, told=None):
+        cost = self.sim.cost() - self.cost_before
+        most = self.budget if told is None else min(told, self.budget)
+        if self.budget and cost > most + TOKEN / 2:
+            self.fail(f"${cost:.6f} charged, {told} told, at most "
+                      f"${self.budget:.2f} allowed")
 
     def make_input(self, number):
         with open(self.input, "w", encoding="utf-8") as out:
@@ -171,6 +207,7 @@ class Job:
 
     def after_kill(self, rng):
         self.kills += 1
+        self.check_budget()
         done, _ = self.recount()
         sent = self.sent()
         lost = sent - done
@@ -198,6 +235,17 @@ class Job:
         with open(rng.choice(self.files()), "ab") as file:
             file.write(rng.choice(torn))
 
+    def after_budget(self):
+        """The next run may spend more. What waited for another attempt was
+        dropped, and is in doubt if the server may have charged for it."""
+        self.check_budget(self.told())
+        done, _ = self.recount()
+        lost = self.sent() - done
+        self.lost += len(lost)
+        self.doubt = (self.doubt - done) | lost
+        self.raised += 1
+        self.raise_budget()
+
     def after_end(self, code):
         before = len(self.doubt)
         if code != (1 if self.bad else 0):
@@ -217,7 +265,17 @@ class Job:
             self.fail(f"{extra} requests too many, {self.lost} lines lost")
         return extra
 
+    def told(self):
+        """What it has cost at most, says the last report."""
+        with open(self.output + ".stats.json", encoding="utf-8") as file:
+            stats = json.load(file)
+        return sum(stats[name] for name in (
+            "spent_usd", "spent_before_usd", "uncertain_usd",
+            "uncertain_before_usd"))
+
     def check_report(self, in_doubt):
+        if self.budget:
+            self.check_budget(self.told())
         with open(self.output + ".stats.json", encoding="utf-8") as file:
             stats = json.load(file)
         sums = {
@@ -261,7 +319,10 @@ def run_job(job, rng, kills_left):
                 if process.wait() == -9:
                     job.after_kill(rng)
                     continue
-            return process.wait(RUN_MAX_S)
+            code = process.wait(RUN_MAX_S)
+            if code != 3 or not job.budget:
+                return code
+            job.after_budget()
         finally:
             if process.poll() is None:
                 process.kill()
@@ -277,7 +338,7 @@ def main():
     args = parser.parse_args()
     rng = random.Random(args.seed)
     total = dict.fromkeys(("jobs", "kills", "lines", "lost", "extra", "torn",
-                           "tears"), 0)
+                           "tears", "raised"), 0)
     with runner.simulator(
             args.belay, "--seed", str(args.seed), *SIM) as url:
         sim = Sim(url)
@@ -292,10 +353,12 @@ def main():
             total["lost"] += job.lost
             total["torn"] += job.torn
             total["tears"] += job.tears
+            total["raised"] += job.raised
             shutil.rmtree(folder)
     print("{jobs} batches, {lines} lines, {kills} kills: {lost} lines left in "
           "doubt, {extra} answered twice, {torn} torn ends seen, {tears} "
-          "made; every custom_id once".format(**total))
+          "made; every custom_id once; no budget passed, {raised} raised"
+          .format(**total))
 
 
 main()
