@@ -7,6 +7,8 @@
  */
 #include "runtime/internal.h"
 
+#include <stdlib.h>
+
 #define CALLERS_MAX 1000
 
 /* ---- scopes ---- */
@@ -278,7 +280,7 @@ belay__observe_park(const belay_task *task, const char *what)
 {
     struct belay_observed seen =
         belay__observe_about(task->runtime, BELAY_OBSERVED_TASK_PARK, task);
-    const struct belay__frame *top = task->top;
+    const struct belay__frame *at = task->top;
     struct belay__span *span =
         belay__spans_find(&task->runtime->observers.tasks, task);
 
@@ -286,9 +288,13 @@ belay__observe_park(const belay_task *task, const char *what)
         span->label = what;
     }
     seen.name = what;
-    if (top->function->file != NULL && top->resume.line > 0) {
-        seen.file = top->function->file;
-        seen.line = top->resume.line;
+    /* A group that joins has no lines: it is where its block stands. */
+    while (at != NULL && at->resume.line == 0) {
+        at = at->caller;
+    }
+    if (at != NULL && at->function->file != NULL) {
+        seen.file = at->function->file;
+        seen.line = abs(at->resume.line);
     }
     belay__observe_tell(task->runtime, &seen, 0);
 }

@@ -421,6 +421,54 @@ BELAY_ASYNC(steps)
     BELAY_END;
 }
 
+static void
+tell_line(belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    const int *line = arg;
+
+    (void)runtime;
+    if (seen->event == BELAY_OBSERVED_TASK_PARK) {
+        trace("%s at %s, line %d", seen->name,
+            strstr(seen->file, "test_observe.c") != NULL ? "home" : seen->file,
+            seen->line - *line);
+    }
+}
+
+struct joins_child {
+    int unused;
+};
+
+struct joins {
+    belay_group *group;
+    int line;
+};
+
+BELAY_ASYNC(joins_child)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+    BELAY_END;
+}
+
+BELAY_ASYNC(joins)
+{
+    BELAY_BEGIN;
+    self->line = __LINE__ + 4;
+    cr_assert(zero(int,
+        belay_observer_attach(belay_task_runtime(task), tell_line, &self->line,
+            BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_STEPS), NULL)));
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, joins_child, .unused = 0));
+    }
+    BELAY_END;
+}
+
+Test(observe, a_group_that_joins_waits_where_its_block_stands)
+{
+    cr_expect(eq(int, RUN(joins, .group = NULL), 0));
+    expect_trace("group join at home, line 0; sleep at home, line -11");
+}
+
 Test(observe, parks_and_resumes)
 {
     cr_expect(eq(int, RUN(steps, .event = {.set = false}), 0));
