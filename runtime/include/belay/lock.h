@@ -12,6 +12,11 @@
  *         take(self->queue);
  *     }
  *
+ * Who has the lock must not wait for a task that may be waiting for one of its
+ * conditions: not join it, nor leave a group that it is in. Whatever ends that
+ * task's wait, a notify or a cancel, it needs the lock before it goes on; the
+ * two would wait for each other, and no cancel and no grace would part them.
+ *
  * Both objects lie in the caller's memory and need not be finished; no task
  * may be waiting when that memory goes.
  */
