@@ -95,7 +95,7 @@ append_all(belay_llm_session *session)
         {.role = "user", .parts = parts, .part_count = 3}, calling(calls_ab, 2),
         belay_llm_tool_result(slice_of("b"), "no", true),
         belay_llm_tool_result(slice_of("a"), "yes", false)};
-    struct belay_llm_message found;
+    struct belay_llm_message found = {.content = {"", 0}};
     bool incomplete = true;
 
     cr_expect(zero(int, belay_llm_session_append(session, messages, 4)));
@@ -315,7 +315,7 @@ trim_all(belay_llm_session *session)
 
     for (size_t i = 0; i < COUNT(cases); i++) {
         const size_t count = spell(cases[i].spelling, messages);
-        struct belay_llm_trimmed trimmed;
+        struct belay_llm_trimmed trimmed = {.dropped = 0};
 
         (void)belay_llm_session_clear(session);
         dropped[0] = '\0';
