@@ -212,6 +212,61 @@ Test(channel, after_close_what_is_inside_comes_out_and_nothing_goes_in)
     expect_trace("send ECLOSED; receive ok 7; receive ECLOSED 7");
 }
 
+/* ---- several wait when it is closed ---- */
+
+struct late_one {
+    belay_channel *channel;
+    bool sends;
+    int item;
+};
+
+BELAY_ASYNC(late_one)
+{
+    BELAY_BEGIN;
+    if (self->sends) {
+        BELAY_TRY(belay_channel_send(task, self->channel, &self->item));
+    } else {
+        BELAY_TRY(belay_channel_receive(task, self->channel, &self->item));
+    }
+    trace("%d %s", self->item, trace_result(belay_result(task)));
+    BELAY_END;
+}
+
+struct closed_on {
+    belay_channel *channel;
+    belay_group *group;
+    bool sends;
+    int i;
+};
+
+BELAY_ASYNC(closed_on)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_channel, &self->channel)) {
+        BELAY_CHECK(belay_channel_new(
+            belay_task_runtime(task), 0, sizeof(int), &self->channel));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            for (self->i = 1; self->i <= 3; self->i++) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, late_one, .channel = self->channel,
+                        .sends = self->sends, .item = self->i));
+            }
+            BELAY_AWAIT(belay_checkpoint(task));
+            belay_channel_close(self->channel);
+        }
+    }
+    BELAY_END;
+}
+
+Test(channel, a_close_wakes_all_who_wait_the_first_first)
+{
+    cr_expect(eq(int, RUN(closed_on, .sends = false), 0));
+    expect_trace("1 ECLOSED; 2 ECLOSED; 3 ECLOSED");
+    trace_clear();
+    cr_expect(eq(int, RUN(closed_on, .sends = true), 0));
+    expect_trace("1 ECLOSED; 2 ECLOSED; 3 ECLOSED");
+}
+
 struct bad {
     belay_channel *channel;
 };

@@ -219,3 +219,43 @@ Test(deadline, what_came_while_the_loop_stood_still_is_looked_at_first)
                       BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
     cr_expect(not(status.cancelled));
 }
+
+/* ---- a timer that is armed again in its callback ---- */
+
+struct again {
+    struct belay__timer timer;
+    belay_runtime *runtime;
+    int left;
+    int fired;
+};
+
+static void
+on_again(struct belay__timer *timer)
+{
+    struct again *self = BELAY__CONTAINER(timer, struct again, timer);
+
+    self->fired++;
+    if (self->left-- > 0) {
+        belay__timer_start(
+            self->runtime, timer, belay__clock_now(self->runtime));
+    }
+}
+
+BELAY_ASYNC(again)
+{
+    BELAY_BEGIN;
+    self->runtime = belay_task_runtime(task);
+    BELAY_CHECK(belay__timer_init(self->runtime, &self->timer, on_again));
+    belay__timer_start(self->runtime, &self->timer, belay_now(task).ns);
+    belay__deadline_expire(self->runtime);
+    cr_expect(eq(int, self->fired, 1));
+    belay__deadline_expire(self->runtime);
+    cr_expect(eq(int, self->fired, 2));
+    belay__timer_fini(self->runtime, &self->timer);
+    BELAY_END;
+}
+
+Test(deadline, s125_what_is_due_at_once_again_waits_for_the_next_turn)
+{
+    cr_expect(eq(int, RUN(again, .left = 9), 0));
+}

@@ -306,6 +306,49 @@ Test(stuck, s137_a_close_names_every_task_that_is_still_alive)
     belay_clock_free(clock);
 }
 
+static void
+advance(uv_loop_t *loop, belay_clock *clock, int seconds)
+{
+    belay_clock_advance(clock, belay_seconds(seconds));
+    for (int i = 0; i < 3; i++) {
+        (void)uv_run(loop, UV_RUN_NOWAIT);
+    }
+}
+
+Test(stuck, s103_a_late_loop_leaves_exits_their_time_to_end)
+{
+    belay_clock *clock = belay_clock_new(false);
+    belay_runtime *runtime = NULL;
+    bool closed = false;
+    uv_loop_t loop;
+
+    cr_assert(ne(ptr, clock, NULL));
+    cr_assert(zero(int, uv_loop_init(&loop)));
+    cr_assert(zero(int,
+        belay_runtime_attach(&loop,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock,
+                .stuck = on_stuck, .stuck_arg = (void *)(uintptr_t) "late"),
+            &runtime)));
+    cr_assert(zero(int,
+        belay_runtime_spawn(runtime, &cut,
+            &(const struct cut){.timeout = belay_seconds(1),
+                .deaf = {.name = "a", .each = belay_seconds(999), .times = 1}},
+            NULL, NULL, NULL)));
+    advance(&loop, clock, 0);
+    advance(&loop, clock, 1);
+    advance(&loop, clock, 100); /* 5 s of grace, then 1 s, have long passed */
+    expect_trace("enter good; enter a");
+    advance(&loop, clock, 1);
+    expect_trace("enter good; enter a; late cut/deaf/sleep");
+    advance(&loop, clock, 999);
+    belay_runtime_close(runtime, on_closed, &closed);
+    while (!closed) {
+        (void)uv_run(&loop, UV_RUN_ONCE);
+    }
+    cr_expect(zero(int, uv_loop_close(&loop)));
+    belay_clock_free(clock);
+}
+
 Test(stuck, s103_s136_whatever_happens_a_report_needs_no_memory)
 {
     const struct host arguments = {.timeout = belay_seconds(1)};
