@@ -1,11 +1,10 @@
 /* interpret.c - runs a program of the model test and prints what happens.
  *
- * Each frame of a program is
- * one interpreter frame; blocks that nest in it are opened by hand with
- * belay_with(), so that one frame has as many open scopes as the program says.
- * A line of output is one event: the time in ms, the task, what happened.
- * After each suspension a task prints something before the next one: that is
- * how the model knows who went on.
+ * Each frame of a program is one interpreter frame; blocks that nest in it are
+ * opened by hand with belay_with(), so that one frame has as many open scopes
+ * as the program says. A line of output is one event: the time in ms, the task,
+ * what happened. After each suspension a task prints something before the next
+ * one: that is how the model knows who went on.
  */
 #include "test/model/interpret.h"
 
