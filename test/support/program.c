@@ -75,7 +75,35 @@ trace_clear(void)
     log_.text[0] = '\0';
 }
 
+char *
+chain_text(const struct belay_result *result)
+{
+    static char text[256];
+    size_t len = 0;
+
+    text[0] = '\0';
+    for (const belay_error *error = result->error; error != NULL;
+         error = belay_error_context(error)) {
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s ",
+            belay_code_name(belay_error_code(error)));
+    }
+    return text;
+}
+
+long long
+elapsed_ms(const belay_task *task, int64_t from_ns)
+{
+    return (long long)((belay_now(task).ns - from_ns) / 1000000);
+}
+
 /* ---- probes ---- */
+
+belay_next
+enter_nothing(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
 
 /* The probes that are open, oldest first; for each task a stack. */
 static struct {

@@ -79,6 +79,10 @@ void trace(const char *format, ...) BELAY_PRINTF(1, 2);
 const char *trace_result(const struct belay_result *result);
 char *trace_text(void);
 void trace_clear(void);
+/* The codes along the context of a result's error, each with a space behind. */
+char *chain_text(const struct belay_result *result);
+/* On the clock of the runtime. */
+long long elapsed_ms(const belay_task *task, int64_t from_ns);
 
 #define expect_trace(text) cr_expect(eq(str, trace_text(), (char *)(text)))
 
@@ -99,6 +103,9 @@ struct probe {
     int waits; /* private */
 };
 extern const belay_manager probe;
+
+/* An enter for managers that are all exit. */
+belay_next enter_nothing(belay_task *task, void *self);
 
 /* For a block at whose end the handle of a task in *handle is dropped. */
 belay_next dropping(belay_task *task, belay_task **handle);

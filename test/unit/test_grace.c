@@ -1,0 +1,245 @@
+/* test_grace.c - exits and cancels: what reaches them, for how long: S97-S104. */
+#include "test/support/program.h"
+
+TestSuite(grace, .fini = check_clean, .timeout = 30);
+
+/* ---- S98-S104: exits and the grace ---- */
+
+struct graced {
+    belay_duration exit_sleep;
+    int exit_waits;
+    belay_cancel_scope *scope;
+    int64_t from_ns;
+};
+
+BELAY_ASYNC(graced)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        BELAY_WITH (BELAY_ENTER(
+            probe, .name = "outer", .exit_sleep = self->exit_sleep)) {
+            BELAY_WITH (BELAY_ENTER(probe, .name = "inner",
+                .exit_sleep = self->exit_sleep,
+                .exit_waits = self->exit_waits)) {
+                belay_cancel_scope_cancel(self->scope, NULL);
+                BELAY_AWAIT(belay_checkpoint(task));
+            }
+        }
+        trace("not reached");
+    }
+    trace("after %lld ms", elapsed_ms(task, self->from_ns));
+    BELAY_AWAIT(belay_checkpoint(task));
+    BELAY_END;
+}
+
+static int
+run_graced(belay_duration grace, belay_duration exit_sleep)
+{
+    trace_clear();
+    return program_run(
+        &(const struct program){.function = &graced,
+            .grace = grace,
+            .arguments = &(const struct graced){.exit_sleep = exit_sleep,
+                .exit_waits = 2}},
+        NULL);
+}
+
+Test(grace, s98_s99_exits_see_the_cancel_and_may_still_wait)
+{
+    cr_expect(eq(int, run_graced(belay_seconds(5), belay_seconds(2)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; "
+                 "exit outer/cancel; after 4000 ms");
+}
+
+Test(grace, s100_s101_the_grace_is_shared_and_cuts_what_is_left)
+{
+    cr_expect(eq(int, run_graced(belay_seconds(5), belay_seconds(3)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; "
+                 "exit outer/cancel; cut outer; after 5000 ms");
+    cr_expect(eq(int, run_graced(belay_seconds(5), belay_seconds(100)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
+                 "exit outer/cancel; cut outer; after 5000 ms");
+}
+
+Test(grace, s102_grace_none_forever_and_default)
+{
+    cr_expect(eq(int, run_graced(BELAY_NO_GRACE, belay_seconds(1)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
+                 "exit outer/cancel; cut outer; after 0 ms");
+    cr_expect(eq(int, run_graced(BELAY_FOREVER, belay_seconds(100)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; "
+                 "exit outer/cancel; after 200000 ms");
+    cr_expect(eq(int, run_graced(belay_seconds(0), belay_seconds(100)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
+                 "exit outer/cancel; cut outer; after 5000 ms");
+}
+
+/* Not even one that could complete at once. */
+Test(grace, s102_without_grace_no_wait_of_an_exit_succeeds)
+{
+    cr_expect(eq(int, run_graced(BELAY_NO_GRACE, belay_seconds(0)), 0));
+    expect_trace("enter outer; enter inner; exit inner/cancel; cut inner; "
+                 "exit outer/cancel; after 0 ms");
+}
+
+struct scope_grace {
+    belay_duration grace;
+    belay_duration exit_sleep;
+    int exit_waits;
+    int64_t from_ns;
+};
+
+BELAY_ASYNC(scope_grace)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.grace = self->grace,
+            .timeout = belay_seconds(1)),
+        NULL)) {
+        BELAY_WITH (BELAY_ENTER(probe, .name = "a",
+            .exit_sleep = self->exit_sleep, .exit_waits = self->exit_waits)) {
+            BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        }
+    }
+    trace("after %lld ms", elapsed_ms(task, self->from_ns));
+    BELAY_END;
+}
+
+Test(grace, s102_grace_can_be_set_per_scope)
+{
+    cr_expect(eq(int,
+        RUN(scope_grace, .grace = belay_seconds(2),
+            .exit_sleep = belay_seconds(100)),
+        0));
+    expect_trace("enter a; exit a/cancel; cut a; after 3000 ms");
+    trace_clear();
+    cr_expect(
+        eq(int, RUN(scope_grace, .grace = BELAY_NO_GRACE, .exit_waits = 1), 0));
+    expect_trace("enter a; exit a/cancel; cut a; after 1000 ms");
+}
+
+struct exit_reason {
+    belay_duration after;
+};
+
+/* An exit with a block of its own, opened inside a timeout: S43. */
+static belay_next
+reason_exit(belay_task *task, void *arg)
+{
+    struct exit_reason *self = arg;
+    struct belay_cancel_reason reason;
+
+    BELAY_BEGIN;
+    cr_expect(not(belay_cancel_pending(task, NULL)));
+    trace("deadline in %lld ms",
+        (long long)((belay_effective_deadline(task).ns - belay_now(task).ns)
+                    / 1000000));
+    BELAY_WITH (belay_move_on(task, self->after, NULL)) {
+        BELAY_TRY(belay_sleep(task, belay_seconds(1000)));
+        trace("%s", trace_result(belay_result(task)));
+        cr_assert(belay_cancel_pending(task, &reason));
+        trace("source %d", (int)reason.source);
+        cr_expect(eq(i64, belay_effective_deadline(task).ns, INT64_MIN));
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    trace("behind");
+    BELAY_TRY(belay_checkpoint(task));
+    trace("then %s", trace_result(belay_result(task)));
+    BELAY_END;
+}
+
+static const belay_manager exit_reason = {
+    {"exit reason", NULL, sizeof(struct exit_reason), enter_nothing, 0},
+    reason_exit};
+
+struct exit_timeout {
+    belay_duration after;
+};
+
+BELAY_ASYNC(exit_timeout)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, belay_seconds(1), NULL)) {
+        BELAY_WITH (BELAY_ENTER(exit_reason, .after = self->after)) {
+            BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        }
+    }
+    BELAY_END;
+}
+
+Test(grace, s43_a_timeout_inside_an_exit_works)
+{
+    cr_expect(eq(int, RUN(exit_timeout, .after = belay_seconds(1)), 0));
+    expect_trace("deadline in 5000 ms; cancel; source 2; behind; then ok");
+}
+
+Test(grace, s101_s23_the_cut_comes_into_scopes_of_an_exit_with_its_reason)
+{
+    cr_expect(eq(int, RUN(exit_timeout, .after = belay_seconds(9)), 0));
+    expect_trace("deadline in 5000 ms; cancel; source 6");
+}
+
+struct pending {
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(pending)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        BELAY_WITH (BELAY_ENTER(
+            probe, .name = "s", .exit_waits = 1, .exit_suppress = true)) {
+            belay_cancel_scope_cancel(self->scope, NULL);
+            BELAY_AWAIT(belay_checkpoint(task));
+        }
+        trace("behind"); /* for as long as it does not wait: S84 */
+        BELAY_TRY(belay_checkpoint(task));
+        trace("then %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+Test(grace, s84_s104_a_suppressed_cancel_is_seen_at_the_next_checkpoint)
+{
+    cr_expect(eq(int, RUN(pending, .scope = NULL), 0));
+    expect_trace("enter s; exit s/cancel; behind; then cancel");
+}
+
+struct entered_late {
+    belay_cancel_scope *scope;
+};
+
+/* Entering finishes although the cancel came meanwhile: the exit will run. */
+BELAY_ASYNC(entered_late)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        belay_cancel_scope_cancel(self->scope, NULL);
+        BELAY_WITH (BELAY_ENTER(probe, .name = "a")) {
+            trace("body");
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("not reached");
+        }
+    }
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        belay_cancel_scope_cancel(self->scope, NULL);
+        BELAY_WITH (BELAY_ENTER(probe, .name = "b", .enter_waits = 1)) {
+            trace("not reached");
+        }
+    }
+    BELAY_END;
+}
+
+Test(grace, s97_a_cancel_during_enter_ends_it_or_finds_it_registered)
+{
+    cr_expect(eq(int, RUN(entered_late, .scope = NULL), 0));
+    expect_trace("enter a; body; exit a/cancel; no b/cancel");
+}
+
+Test(grace, s75_s101_whatever_is_cancelled_or_refused)
+{
+    sweep(&(const struct program){.function = &exit_timeout,
+        .arguments = &(const struct exit_timeout){belay_seconds(9)}});
+}

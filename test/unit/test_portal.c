@@ -1,0 +1,119 @@
+/* test_portal.c - posts and cancels by a portal, on one thread: S130, S131. */
+#include "test/support/host.h"
+
+TestSuite(portal, .fini = check_clean, .timeout = 30);
+
+static void
+note_post(belay_runtime *runtime, void *arg)
+{
+    (void)runtime;
+    trace("post %s", (const char *)arg);
+}
+
+Test(portal, s130_s131_posts_run_in_order_and_are_refused_after_close)
+{
+    struct host host;
+    belay_portal *portal;
+    belay_portal *second;
+    belay_task *task;
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay_portal_open(host.runtime, &portal)));
+    cr_assert(zero(int, belay_portal_open(host.runtime, &second)));
+    belay_portal_unref(second);
+    cr_expect(zero(int, uv_loop_alive(&host.loop))); /* idle all the same */
+    cr_expect(zero(
+        int, belay_portal_post(portal, note_post, (void *)(uintptr_t) "1")));
+    cr_expect(zero(
+        int, belay_portal_post(portal, note_post, (void *)(uintptr_t) "2")));
+    expect_trace("");
+    host_keep(&host);
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    expect_trace("post 1; post 2");
+    host_let_go(&host);
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    cr_expect(zero(int, belay_runtime_spawn(host.runtime, &napper,
+                            &(const struct napper){BELAY_FOREVER, 1},
+                            host_ended, &host, &task)));
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    cr_expect(eq(int, uv_loop_alive(&host.loop), 1)); /* a post may come */
+    cr_expect(zero(int, belay_portal_cancel(portal, belay_task_id(task), "x")));
+    cr_expect(zero(int, belay_portal_cancel(portal, 999, "no such task")));
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    cr_expect(eq(int, host.ended, 1));
+    belay_task_unref(task);
+    cr_expect(zero(
+        int, belay_portal_post(portal, note_post, (void *)(uintptr_t) "3")));
+    trace_clear();
+    host_close(&host);
+    expect_trace("post 3; closed");
+    cr_expect(
+        eq(int, belay_portal_post(portal, note_post, NULL), BELAY_ESTATE));
+    cr_expect(eq(int, belay_portal_cancel(portal, 1, NULL), BELAY_ESTATE));
+    cr_expect(eq(ptr, belay_portal_ref(portal), portal));
+    belay_portal_unref(portal);
+    belay_portal_unref(portal);
+    belay_portal_unref(NULL);
+}
+
+struct posting {
+    int unused;
+};
+
+static void
+note_time(belay_runtime *runtime, void *arg)
+{
+    const belay_task *task = arg;
+
+    (void)runtime;
+    trace("post at %d ms", (int)(belay_now(task).ns / 1000000));
+}
+
+BELAY_ASYNC(posting)
+{
+    belay_runtime *runtime = belay_task_runtime(task);
+    belay_portal *portal;
+
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(10)));
+    cr_assert(zero(int, belay_portal_open(runtime, &portal)));
+    cr_expect(zero(int, belay_portal_post(portal, note_time, task)));
+    belay_portal_unref(portal);
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(10)));
+    note_time(runtime, task);
+    BELAY_END;
+}
+
+Test(portal, s45_a_virtual_clock_waits_for_posts_that_were_made)
+{
+    cr_expect(eq(int, RUN(posting, .unused = 0), 0));
+    expect_trace("post at 1010 ms; post at 1020 ms");
+}
+
+struct late_portal {
+    belay_portal *portal;
+    int code;
+};
+
+static void
+open_late(belay_runtime *runtime, void *arg)
+{
+    struct late_portal *late = arg;
+
+    late->code = belay_portal_open(runtime, &late->portal);
+}
+
+Test(portal, s131_no_portal_is_opened_once_the_last_posts_run)
+{
+    struct late_portal late = {.code = 0};
+    struct host host;
+    belay_portal *portal;
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay_portal_open(host.runtime, &portal)));
+    cr_expect(zero(int, belay_portal_post(portal, open_late, &late)));
+    belay_portal_unref(portal);
+    host_close(&host);
+    cr_expect(eq(int, late.code, BELAY_ESTATE));
+    cr_expect(eq(ptr, late.portal, NULL));
+}

@@ -1,0 +1,265 @@
+/* test_prepared.c - cancel scopes that are there before their block is: S17, S18. */
+#include "test/support/program.h"
+
+#include <signal.h>
+
+TestSuite(prepared, .fini = check_clean, .timeout = 30);
+
+/* ---- prepared scopes ---- */
+
+struct prepared {
+    struct belay_cancel_scope_opts opts;
+    bool cancel; /* before it is entered */
+    bool move;   /* … to three seconds from now */
+    bool lift;   /* … its shield */
+    bool cancel_outer;
+    bool twice; /* enter it again */
+    belay_cancel_scope *scope;
+    belay_cancel_scope *outer;
+    struct belay_cancel_reason reason;
+};
+
+static void
+free_prepared(void *arg)
+{
+    struct prepared *self = arg;
+
+    belay_cancel_scope_free(self->scope);
+    belay_cancel_scope_free(NULL);
+}
+
+static void
+disturb(const belay_task *task, struct prepared *self)
+{
+    if (self->cancel) {
+        belay_cancel_scope_cancel(self->scope, "early");
+        belay_cancel_scope_cancel(self->scope, "again");
+        cr_expect(belay_cancel_scope_status(self->scope).cancelled);
+        cr_expect(eq(int, belay_cancel_scope_move(self->scope, belay_now(task)),
+            BELAY_ESTATE));
+    }
+    if (self->move) {
+        cr_expect(zero(
+            int, belay_cancel_scope_move(self->scope,
+                     (belay_time){belay_now(task).ns + belay_seconds(3).ns})));
+    }
+    if (self->lift) {
+        belay_cancel_scope_set_shield(self->scope, false);
+    }
+}
+
+BELAY_ASYNC(prepared)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_prepared, self)) {
+        BELAY_CHECK(belay_cancel_scope_new(
+            belay_task_runtime(task), &self->opts, &self->scope));
+        disturb(task, self);
+        BELAY_AWAIT(belay_checkpoint(task));
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+            BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+                trace("body");
+                if (self->cancel_outer) {
+                    belay_cancel_scope_cancel(self->outer, NULL);
+                }
+                BELAY_TRY(belay_sleep(task, belay_seconds(5)));
+                if (belay_cancel_pending(task, &self->reason)) {
+                    trace("cancelled: %s by %s", self->reason.text,
+                        self->reason.task_name);
+                }
+                if (belay_result(task)->code < 0) {
+                    return belay_pass(task);
+                }
+            }
+            trace("behind");
+        }
+        trace("caught %d", belay_cancel_scope_status(self->scope).caught);
+        belay_cancel_scope_cancel(self->scope, "too late");
+        belay_cancel_scope_set_shield(self->scope, true);
+        cr_expect(eq(int, belay_cancel_scope_move(self->scope, belay_now(task)),
+            BELAY_ESTATE));
+        if (self->twice) {
+            BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+                trace("not reached");
+            }
+        }
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    BELAY_END;
+}
+
+static void
+free_scope(void *arg)
+{
+    belay_cancel_scope_free(*(belay_cancel_scope **)arg);
+}
+
+#define PREPARED_OPTS(...)                                          \
+    {                                                               \
+        .size = sizeof(struct belay_cancel_scope_opts), __VA_ARGS__ \
+    }
+
+Test(prepared, s17_cancelled_before_entry_the_first_checkpoint_fails)
+{
+    cr_expect(
+        eq(int, RUN(prepared, .opts = PREPARED_OPTS(0), .cancel = true), 0));
+    expect_trace("body; cancelled: early by program; behind; caught 1");
+}
+
+Test(prepared, s17_not_cancelled_it_is_as_any_other)
+{
+    cr_expect(eq(int, RUN(prepared, .opts = PREPARED_OPTS(0)), 0));
+    expect_trace("body; behind; caught 0");
+}
+
+Test(prepared, s18_s115_a_scope_is_entered_once)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, prepared, .opts = PREPARED_OPTS(0), .twice = true),
+        BELAY_ESTATE));
+    expect_trace("body; behind; caught 0");
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect_str_eq(belay_error_message(result.error),
+        "the cancel scope was entered before");
+    belay_error_unref(result.error);
+}
+
+Test(prepared, s39_s40_its_deadline_counts_from_entry_and_may_be_moved_before)
+{
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.timeout = belay_seconds(1),
+                          .fail_on_timeout = true)),
+        BELAY_ETIMEDOUT));
+    expect_trace("body; cancelled: the deadline passed by ");
+    trace_clear();
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.timeout = belay_seconds(1)),
+            .move = true),
+        0));
+    expect_trace("body; cancelled: the deadline passed by ; behind; caught 1");
+}
+
+struct made_early {
+    belay_cancel_scope *scope;
+    int64_t entered_ns;
+};
+
+BELAY_ASYNC(made_early)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_scope, &self->scope)) {
+        BELAY_CHECK(belay_cancel_scope_new(belay_task_runtime(task),
+            BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_seconds(2)),
+            &self->scope));
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(10)));
+        self->entered_ns = belay_now(task).ns;
+        BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+            trace("body");
+            BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        }
+        trace("after %lld ms", elapsed_ms(task, self->entered_ns));
+    }
+    BELAY_END;
+}
+
+Test(prepared, s40_the_time_before_its_entry_does_not_count)
+{
+    cr_expect(eq(int, RUN(made_early, .scope = NULL), 0));
+    expect_trace("body; after 2000 ms");
+}
+
+Test(prepared, s25_its_shield_may_be_dropped_before)
+{
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.shield = true),
+            .cancel_outer = true),
+        0));
+    expect_trace("body; behind; caught 0");
+    trace_clear();
+    cr_expect(eq(int,
+        RUN(prepared, .opts = PREPARED_OPTS(.shield = true), .lift = true,
+            .cancel_outer = true),
+        0));
+    expect_trace("body; cancelled:  by program; caught 0");
+}
+
+struct second_task {
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(second_task)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+        trace("not reached");
+    }
+    BELAY_END;
+}
+
+struct two_tasks {
+    belay_group *group;
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(two_tasks)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_scope, &self->scope)) {
+        BELAY_CHECK(belay_cancel_scope_new(
+            belay_task_runtime(task), NULL, &self->scope));
+        BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_spawn(
+                    self->group, second_task, .scope = self->scope));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(prepared, s18_another_task_cannot_enter_it)
+{
+    struct belay_result result;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, two_tasks, .group = NULL), BELAY_EGROUP));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(eq(int, belay_error_code(belay_error_child(result.error, 0)),
+        BELAY_ESTATE));
+    belay_error_unref(result.error);
+    expect_trace("");
+}
+
+struct freed_early {
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(freed_early)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(
+        belay_cancel_scope_new(belay_task_runtime(task), NULL, &self->scope));
+    BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+        belay_cancel_scope_free(self->scope);
+    }
+    BELAY_END;
+}
+
+Test(prepared, freeing_an_open_scope_aborts, .signal = SIGABRT)
+{
+    (void)RUN(freed_early, .scope = NULL);
+}
+
+Test(prepared, s17_s136_whatever_happens_a_prepared_scope_is_left)
+{
+    sweep(&(const struct program){.function = &prepared,
+        .arguments = &(const struct prepared){
+            .opts = PREPARED_OPTS(.timeout = belay_seconds(1))}});
+    sweep(&(const struct program){.function = &prepared,
+        .arguments = &(const struct prepared){
+            .opts = PREPARED_OPTS(0), .cancel = true}});
+    sweep(&(const struct program){.function = &two_tasks,
+        .arguments = &(const struct two_tasks){.group = NULL}});
+}

@@ -1,0 +1,228 @@
+/* test_run.c - belay_run(), a loop of its own: S133-S137. */
+#include "test/support/host.h"
+
+TestSuite(run, .fini = check_clean, .timeout = 30);
+
+struct nested_run {
+    int unused;
+};
+
+BELAY_ASYNC(nested_run)
+{
+    BELAY_BEGIN;
+    cr_expect(eq(int,
+        belay_run(&napper, &(const struct napper){.times = 0}, NULL, NULL),
+        BELAY_EBUSY));
+    BELAY_END;
+}
+
+static void
+run_in_ended(const struct belay_result *result, void *arg)
+{
+    (void)result;
+    (void)arg;
+    trace("%s", belay_code_name(belay_run(
+                    &napper, &(const struct napper){.times = 0}, NULL, NULL)));
+}
+
+static void
+run_in_post(belay_runtime *runtime, void *arg)
+{
+    (void)runtime;
+    run_in_ended(NULL, arg);
+}
+
+Test(run, s134_a_run_inside_a_run_is_refused)
+{
+    struct host host;
+    belay_portal *portal;
+
+    cr_expect(eq(int, RUN(nested_run, 0), 0));
+    host_open(&host, false);
+    cr_expect(zero(
+        int, belay_runtime_spawn(host.runtime, &nested_run,
+                 &(const struct nested_run){0}, run_in_ended, NULL, NULL)));
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("EBUSY");
+    cr_assert(zero(int, belay_portal_open(host.runtime, &portal)));
+    host_keep(&host);
+    cr_expect(zero(int, belay_portal_post(portal, run_in_post, NULL)));
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    expect_trace("EBUSY; EBUSY");
+    host_let_go(&host);
+    host_close(&host);
+    belay_portal_unref(portal);
+    cr_expect(eq(int, RUN(nested_run, 0), 0)); /* outside it works again */
+}
+
+struct foreign {
+    uv_timer_t timer;
+    struct belay_op op;
+};
+
+static void
+on_foreign_closed(uv_handle_t *handle)
+{
+    struct foreign *self = handle->data;
+
+    belay_op_done(&self->op, 0, NULL);
+}
+
+static void
+on_foreign(uv_timer_t *timer)
+{
+    run_in_ended(NULL, NULL);
+    uv_close((uv_handle_t *)timer, on_foreign_closed);
+}
+
+static belay_next
+start_foreign(belay_task *task, struct foreign *self)
+{
+    uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
+
+    belay_op_begin_shielded(task, &self->op);
+    self->timer.data = self;
+    cr_assert(zero(int, uv_timer_init(loop, &self->timer)));
+    cr_assert(zero(int, uv_timer_start(&self->timer, on_foreign, 0, 0)));
+    return belay_op_wait(&self->op);
+}
+
+BELAY_ASYNC(foreign)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(start_foreign(task, self));
+    BELAY_END;
+}
+
+Test(run, s134_so_is_one_from_a_foreign_callback_on_the_loop_of_a_run)
+{
+    cr_expect(eq(int, RUN(foreign, .op = {.state = 0}), 0));
+    expect_trace("EBUSY");
+}
+
+struct stuck {
+    bool in_child;
+    bool cleans_up;
+    struct belay_event never;
+    belay_group *group;
+};
+
+struct waits {
+    struct belay_event *event;
+};
+
+BELAY_ASYNC(waits)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_event_wait(task, self->event));
+    BELAY_END;
+}
+
+BELAY_ASYNC(stuck)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(probe, .name = "a", .exit_waits = 1)) {
+        if (self->in_child) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, waits, .event = &self->never));
+            }
+            trace("not reached");
+        }
+        BELAY_AWAIT(belay_event_wait(task, &self->never));
+    }
+    BELAY_END;
+}
+
+Test(run, a_deadlock_is_found_and_everything_unwinds)
+{
+    cr_expect(eq(int, RUN(stuck, .in_child = false), BELAY_EDEADLK));
+    expect_trace("enter a; exit a/cancel");
+    trace_clear();
+    cr_expect(eq(int, RUN(stuck, .in_child = true), BELAY_EDEADLK));
+    expect_trace("enter a; exit a/cancel");
+}
+
+struct slow_to_leave {
+    struct belay_event never;
+};
+
+/* The exit waits until its grace is over; only then is there no hope. */
+BELAY_ASYNC(slow_to_leave)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (
+        BELAY_ENTER(probe, .name = "a", .exit_sleep = belay_seconds(99))) {
+        BELAY_AWAIT(belay_event_wait(task, &self->never));
+    }
+    BELAY_END;
+}
+
+struct waits_in_exit {
+    struct belay_event never;
+};
+
+static belay_next
+exit_waiting(belay_task *task, void *arg)
+{
+    struct waits_in_exit *self = arg;
+
+    return belay_end_with(task, belay_event_wait(task, &self->never));
+}
+
+static const belay_manager waits_in_exit = {
+    {"waits in exit", NULL, sizeof(struct waits_in_exit), enter_nothing, 0},
+    exit_waiting};
+
+struct stuck_in_exit {
+    int unused;
+};
+
+BELAY_ASYNC(stuck_in_exit)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(waits_in_exit, .never = {.set = false})) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+Test(run, a_deadlock_in_an_exit_ends_with_its_grace)
+{
+    cr_expect(
+        eq(int, RUN(slow_to_leave, .never = {.set = false}), BELAY_EDEADLK));
+    expect_trace("enter a; exit a/cancel; cut a");
+    trace_clear();
+    cr_expect(eq(int, RUN(stuck_in_exit, .unused = 0), BELAY_EDEADLK));
+    expect_trace("body");
+}
+
+Test(run, run_without_memory_or_with_strange_options_runs_nothing)
+{
+    struct belay_result result = {.code = 77};
+
+    test_alloc_fail_after(0);
+    cr_expect(eq(int,
+        belay_run(&napper, &(const struct napper){.times = 0},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &result),
+        BELAY_ENOMEM));
+    test_alloc_never_fail();
+    cr_expect(eq(int,
+        belay_run(&napper, &(const struct napper){.times = 0},
+            &(const struct belay_runtime_opts){.size = 1}, &result),
+        BELAY_EINVAL));
+    cr_expect(eq(int, result.code, 77));
+    expect_trace("");
+}
+
+Test(run, the_result_outlives_the_runtime)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(
+            &result, waits, .event = &(struct belay_event){.set = false}),
+        BELAY_EDEADLK));
+    cr_expect(not(result.cancelled));
+    belay_error_unref(result.error);
+}
