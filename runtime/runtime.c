@@ -59,7 +59,8 @@ arm_timer(belay_runtime *runtime, int64_t due_ns)
 }
 
 /* A virtual clock jumps when all that tasks wait for is time: a post belongs
- * to the time at which it was made.
+ * to the time at which it was made. Without tasks the portal does not keep the
+ * loop alive, so that the post may come only with the close.
  */
 static bool
 may_jump(const belay_runtime *runtime, int64_t next)
@@ -67,7 +68,7 @@ may_jump(const belay_runtime *runtime, int64_t next)
     return runtime->clock != NULL && runtime->clock->autojump
            && runtime->ready_first == NULL && runtime->pending_ops == 0
            && next != INT64_MAX && next > runtime->clock->now_ns
-           && !belay__portal_has_posts(runtime);
+           && (runtime->tasks_alive == 0 || !belay__portal_has_posts(runtime));
 }
 
 static void

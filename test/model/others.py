@@ -83,8 +83,11 @@ class Others:
     # -- what happens now, as the log says
 
     def others(self):
-        """What is to come before time goes on, one word each."""
-        return ["a post" for _ in self.posts] + [
+        """What is to come before time goes on, one word each. Without tasks
+        posts come at the close at the latest.
+        """
+        posts = [] if self.root.ended else self.posts
+        return ["a post" for _ in posts] + [
             f"job {job.ident}" for job in self.running if job.due <= self.now]
 
     def other(self, what, ident):

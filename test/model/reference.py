@@ -91,6 +91,7 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
     def run(self):
         root = Task("root", None, self.root_scope, self.grace,
                     lambda task: self.body(task, self.program["main"]))
+        self.root = root
         self.tasks.append(root)
         self.open_scopes.append(root.base)
         root.span = Span((), 0)
@@ -269,7 +270,7 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
         while self.line()[0] != "=":
             words = self.line().split()
             self.go_on(int(words[0]), *words[1:4])
-        if self.others() or self.queue or self.running:
+        if self.posts or self.queue or self.running:
             raise Mismatch("something is still to come")
 
     def advance_if_stuck(self):

@@ -1,6 +1,10 @@
 /* test_portal.c - posts and cancels by a portal, on one thread: S130, S131. */
 #include "test/support/host.h"
 
+#include "runtime/internal.h"
+
+#include <string.h>
+
 TestSuite(portal, .fini = check_clean, .timeout = 30);
 
 static void
@@ -88,6 +92,49 @@ Test(portal, s45_a_virtual_clock_waits_for_posts_that_were_made)
 {
     cr_expect(eq(int, RUN(posting, .unused = 0), 0));
     expect_trace("post at 1010 ms; post at 1020 ms");
+}
+
+/* ---- what is left when the last task has ended ---- */
+
+struct leaves {
+    int unused;
+};
+
+static struct {
+    struct belay__timer timer;
+    belay_runtime *runtime;
+} left;
+
+static void
+on_due(struct belay__timer *timer)
+{
+    trace("due");
+    belay__timer_fini(left.runtime, timer);
+    belay__runtime_drop(left.runtime);
+}
+
+BELAY_ASYNC(leaves)
+{
+    belay_portal *portal;
+
+    BELAY_BEGIN;
+    left.runtime = belay_task_runtime(task);
+    BELAY_CHECK(belay__timer_init(left.runtime, &left.timer, on_due));
+    belay__timer_start(
+        left.runtime, &left.timer, belay__due(left.runtime, belay_seconds(1)));
+    belay__runtime_hold(left.runtime); /* until the timer's callback */
+    cr_assert(zero(int, belay_portal_open(left.runtime, &portal)));
+    cr_expect(zero(
+        int, belay_portal_post(portal, note_post, (void *)(uintptr_t) "last")));
+    belay_portal_unref(portal);
+    BELAY_END;
+}
+
+Test(portal, a_post_does_not_stop_the_clock_when_no_task_is_left)
+{
+    cr_expect(eq(int, RUN(leaves, .unused = 0), 0));
+    cr_expect(ne(ptr, strstr(trace_text(), "due"), NULL));
+    cr_expect(ne(ptr, strstr(trace_text(), "post last"), NULL));
 }
 
 struct late_portal {
