@@ -316,24 +316,25 @@ BELAY_ASYNC(close_inside)
     BELAY_WITH (belay_gpu_pool_open(
         task, BELAY_GPU_POOL_OPTS(.devices = "sim"), &self->pool)) {
         gpu_oracle_watch(self->pool, true);
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_WITH (
-                belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
-                BELAY_TRY(belay_gpu_pool_close(task, self->pool, NULL));
-                trace("holder %s", trace_result(belay_result(task)));
-                cr_expect(eq(u8, self->pool->life, BELAY__GPU_OPENED));
-                BELAY_CHECK(
-                    belay_spawn(self->group, closer, .pool = self->pool));
-                BELAY_CHECK(belay_group_spawn(self->group, &closer,
-                    &(const struct closer){self->pool},
-                    BELAY_SPAWN_OPTS(.task = &self->second)));
-                BELAY_AWAIT(belay_checkpoint(task));
-                BELAY_AWAIT(belay_checkpoint(task));
-                (void)belay_task_cancel(self->second, NULL);
-                belay_task_unref(self->second);
-                BELAY_AWAIT(belay_checkpoint(task));
-                BELAY_AWAIT(belay_checkpoint(task));
-                trace("leaving");
+        BELAY_WITH (dropping(task, &self->second)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_WITH (belay_gpu_lease_open(
+                    task, self->pool, NULL, &self->lease)) {
+                    BELAY_TRY(belay_gpu_pool_close(task, self->pool, NULL));
+                    trace("holder %s", trace_result(belay_result(task)));
+                    cr_expect(eq(u8, self->pool->life, BELAY__GPU_OPENED));
+                    BELAY_CHECK(
+                        belay_spawn(self->group, closer, .pool = self->pool));
+                    BELAY_CHECK(belay_group_spawn(self->group, &closer,
+                        &(const struct closer){self->pool},
+                        BELAY_SPAWN_OPTS(.task = &self->second)));
+                    BELAY_AWAIT(belay_checkpoint(task));
+                    BELAY_AWAIT(belay_checkpoint(task));
+                    (void)belay_task_cancel(self->second, NULL);
+                    BELAY_AWAIT(belay_checkpoint(task));
+                    BELAY_AWAIT(belay_checkpoint(task));
+                    trace("leaving");
+                }
             }
         }
         BELAY_AWAIT(belay_gpu_pool_close(task, self->pool, NULL));
