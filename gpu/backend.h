@@ -269,6 +269,18 @@ struct belay__gpu_driver {
     void (*stop)(void *state, uint64_t up_to_seq);
 };
 
+/* What a driver's `stop` does with its word. */
+static inline void
+belay__gpu_raise_stop_word(uint64_t *word, uint64_t up_to_seq)
+{
+    uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
+
+    while (seen < up_to_seq
+           && !__atomic_compare_exchange_n(word, &seen, up_to_seq, true,
+               __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
+    }
+}
+
 /* INLINE drivers: the op has ended, its answer is filled in. Loop thread. */
 void belay__gpu_complete(struct belay__gpu_op *op);
 

@@ -327,13 +327,8 @@ static void
 stop(void *state, uint64_t up_to_seq)
 {
     struct belay__cuda_slot *slot = state;
-    uint64_t *word = &slot->words[STOP_WORD];
-    uint64_t seen = __atomic_load_n(word, __ATOMIC_RELAXED);
 
-    while (seen < up_to_seq
-           && !__atomic_compare_exchange_n(word, &seen, up_to_seq, true,
-               __ATOMIC_RELEASE, __ATOMIC_RELAXED)) {
-    }
+    belay__gpu_raise_stop_word(&slot->words[STOP_WORD], up_to_seq);
 }
 
 const struct belay__gpu_driver belay__gpu_cuda = {

@@ -74,7 +74,7 @@ void belay__gpu_queue_push(
     belay_gpu_pool *pool, struct belay__gpu_request *request);
 void belay__gpu_queue_remove(
     belay_gpu_pool *pool, struct belay__gpu_request *request);
-/* The oldest one of a priority; of those `skip` (NULL: all) says nothing of. */
+/* The oldest one of a priority, or NULL. */
 struct belay__gpu_request *belay__gpu_queue_oldest(
     const struct belay__gpu_class *class);
 /* The oldest one of all, or NULL. */
