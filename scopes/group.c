@@ -45,7 +45,7 @@ static size_t
 errors_bytes(const belay_group *group)
 {
     return sizeof(*group->errors)
-           + group->opts.max_errors * sizeof(group->errors->kept[0]);
+           + group->opts.max_errors * sizeof(belay_error *);
 }
 
 static void
@@ -196,7 +196,7 @@ group_fail(belay_task *task, belay_group *group)
             errors != NULL && errors->more.used > 0 ? &errors->more : NULL);
 
     if (error == NULL) {
-        for (size_t i = 0; i < group->error_count; i++) {
+        for (size_t i = 0; errors != NULL && i < group->error_count; i++) {
             belay_error_unref(errors->kept[i]);
         }
     }
