@@ -511,6 +511,89 @@ Test(observe, notes_of_modules_reach_observers)
     expect_trace("note lease.wait 7 2; note lease.wait 7 0");
 }
 
+struct newcomer {
+    belay_observer *observer;
+};
+
+static void
+count_note(belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    (void)runtime;
+    trace("%s hears %s", (const char *)arg, seen->event_name);
+}
+
+static void
+bring_another(
+    belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    struct newcomer *self = arg;
+
+    trace("first hears %s", seen->event_name);
+    if (self->observer == NULL) {
+        (void)belay_observer_attach(runtime, count_note,
+            (void *)(uintptr_t) "second",
+            BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_NOTES), &self->observer);
+    }
+}
+
+BELAY_ASYNC(newcomer)
+{
+    belay_runtime *runtime = belay_task_runtime(task);
+
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_observer_attach(runtime, bring_another, self,
+        BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_NOTES), NULL));
+    belay_note(runtime, task, BELAY_NOTE_MOMENT, "one", 0, NULL, 0);
+    belay_note(runtime, task, BELAY_NOTE_MOMENT, "two", 0, NULL, 0);
+    BELAY_END;
+}
+
+Test(observe, who_comes_while_a_note_is_told_hears_the_next_one)
+{
+    cr_expect(eq(int, RUN(newcomer, .observer = NULL), 0));
+    expect_trace("first hears one; first hears two; second hears two");
+}
+
+struct no_trace {
+    belay_observer *observer;
+    belay_stack *stack;
+    belay_stack_entry *entry;
+};
+
+static size_t
+spans_of(const belay_task *task)
+{
+    return belay_task_runtime(task)->observers.scopes.count;
+}
+
+/* What has ended is followed no longer, however it has. */
+BELAY_ASYNC(no_trace)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_observer_attach(
+        belay_task_runtime(task), NULL, NULL, NULL, &self->observer));
+    BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EIO))) {
+        BELAY_WITH (BELAY_ENTER(slow, .enter_code = BELAY_EIO)) {
+            trace("not reached");
+        }
+    }
+    cr_expect(zero(sz, spans_of(task)));
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_CHECK(belay_stack_push(self->stack, &plain, NULL, &self->entry));
+        cr_expect(eq(sz, spans_of(task), 2));
+        BELAY_CHECK(belay_stack_forget(self->stack, self->entry));
+        cr_expect(eq(sz, spans_of(task), 1));
+    }
+    cr_expect(zero(sz, spans_of(task)));
+    BELAY_END;
+}
+
+Test(observe, what_has_ended_is_followed_no_longer)
+{
+    cr_expect(eq(int, RUN(no_trace, .stack = NULL), 0));
+    expect_trace("");
+}
+
 /* ---- exit stacks: other orders, other tasks ---- */
 
 struct stacked {

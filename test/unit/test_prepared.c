@@ -232,6 +232,44 @@ Test(prepared, s18_another_task_cannot_enter_it)
     expect_trace("");
 }
 
+struct after_it {
+    belay_cancel_scope *scope;
+};
+
+static void
+free_after(void *arg)
+{
+    struct after_it *self = arg;
+
+    belay_cancel_scope_free(self->scope);
+}
+
+BELAY_ASYNC(after_it)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_after, self)) {
+        BELAY_CHECK(belay_cancel_scope_new(belay_task_runtime(task),
+            BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_seconds(1)),
+            &self->scope));
+        BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+            BELAY_AWAIT(belay_checkpoint(task));
+        }
+        belay_cancel_scope_set_shield(self->scope, true);
+        belay_cancel_scope_cancel(self->scope, "too late");
+        cr_expect(eq(int, belay_cancel_scope_move(self->scope, belay_now(task)),
+            BELAY_ESTATE));
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(2)));
+        cr_expect(not(belay_cancel_scope_status(self->scope).expired));
+        cr_expect(not(belay_cancel_scope_status(self->scope).cancelled));
+    }
+    BELAY_END;
+}
+
+Test(prepared, s4_once_it_is_left_nothing_reaches_it)
+{
+    cr_expect(eq(int, RUN(after_it, .scope = NULL), 0));
+}
+
 struct freed_early {
     belay_cancel_scope *scope;
 };
