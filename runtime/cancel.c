@@ -14,6 +14,7 @@
 #include <assert.h>
 
 #define MARKS (uint32_t) BELAY__SCOPE_MARKS
+#define ROOM_MIN 64
 
 static const struct belay__limits *
 limits_of(const struct belay__scope *scope)
@@ -210,6 +211,30 @@ mark(belay_runtime *runtime, struct belay__scope *root)
     }
 }
 
+/* The way of belay__scope_reserve() when there is no room. */
+int
+belay__cancels_grow(belay_runtime *runtime)
+{
+    struct belay__cancels *cancels = &runtime->cancels;
+    const uint32_t room =
+        cancels->room < ROOM_MIN ? ROOM_MIN : cancels->room / 2 * 3;
+    struct belay__cancel *slots;
+
+    if (room > BELAY__DEADLINES_MAX) { /* each scope has one, too */
+        return BELAY_ENOMEM;
+    }
+    slots = belay__regrow(runtime->memory, cancels->slots,
+        cancels->room * sizeof(*slots),
+        cancels->fresh > 0 ? (cancels->fresh + 1) * sizeof(*slots) : 0,
+        room * sizeof(*slots));
+    if (slots == NULL) {
+        return BELAY_ENOMEM;
+    }
+    cancels->slots = slots;
+    cancels->room = room;
+    return 0;
+}
+
 void
 belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope)
 {
@@ -227,16 +252,17 @@ void
 belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent)
 {
-    assert((scope->flags & BELAY__SCOPE_BASE) != 0);
+    assert((scope->flags & BELAY__SCOPE_BASE) != 0
+           && (parent->flags & BELAY__SCOPE_OWNER) != 0);
     belay__scope_detach(scope);
     belay__scope_attach(scope, parent);
     mark(runtime, scope);
 }
 
 int
-belay__scope_push(belay_task *task, struct belay__opened *opened)
+belay__scope_push(belay_task *task, struct belay__opened_scope *opened)
 {
-    int code = belay__deadline_reserve(task->runtime, 1);
+    int code = belay__scope_reserve(task->runtime, 0);
 
     if (code < 0) {
         return code;
@@ -251,13 +277,13 @@ belay__scope_push(belay_task *task, struct belay__opened *opened)
 }
 
 void
-belay__scope_pop(belay_task *task, struct belay__opened *opened)
+belay__scope_pop(belay_task *task, struct belay__opened_scope *opened)
 {
     BELAY__REQUIRE_OF(task, task->scope == &opened->scope,
         "'%s' is not its innermost scope", opened->name);
     task->scope = opened->scope.parent;
     belay__scope_unlink(task->runtime, &opened->scope);
-    belay__deadline_release(task->runtime, 1);
+    belay__scope_release(task->runtime, 0);
 }
 
 void
@@ -320,7 +346,7 @@ take_cancel(belay_runtime *runtime, struct belay__scope *scope,
     } else {
         scope->cancel = ++cancels->fresh;
     }
-    assert(scope->cancel < cancels->room);
+    assert(scope->cancel <= cancels->reserved);
     cancels->slots[scope->cancel] = (struct belay__cancel){.reason = *reason};
 }
 

@@ -7,41 +7,19 @@
 #include "runtime/internal.h"
 
 #include <assert.h>
-#include <string.h>
 
 #define ARITY 4
 #define ROOM_MIN 64
 #define LATE_NS 10000000
 #define LATE_POLLS 2
 
-/* A larger array, with the elements 1 to `used` of the old one, which is freed.
- * What is reserved is hardly ever used: the rest is never touched.
- */
-static void *
-grown(belay_runtime *runtime, void *old, uint32_t used, uint32_t old_room,
-    uint32_t room, size_t size)
-{
-    struct belay__memory *memory = runtime->memory;
-    char *grown = belay__alloc(memory, room * size);
-
-    if (grown != NULL && used > 0) {
-        memcpy(grown + size, (char *)old + size, used * size);
-    }
-    if (grown != NULL) {
-        belay__free(memory, old, old_room * size);
-    }
-    return grown;
-}
-
 /* The way of belay__deadline_reserve() when there is no room. */
 int
 belay__deadline_grow(belay_runtime *runtime, uint32_t count)
 {
     struct belay__heap *heap = &runtime->deadlines;
-    struct belay__cancels *cancels = &runtime->cancels;
+    struct belay__due *slots;
     uint32_t room = heap->room < ROOM_MIN ? ROOM_MIN : heap->room;
-    struct belay__cancel *told;
-    struct belay__due *dues;
 
     if (count >= BELAY__DEADLINES_MAX / 2 - heap->reserved) {
         return BELAY_ENOMEM;
@@ -50,19 +28,14 @@ belay__deadline_grow(belay_runtime *runtime, uint32_t count)
     if (room <= heap->reserved + count) {
         room = heap->reserved + count + 1;
     }
-    told = grown(runtime, cancels->slots, cancels->fresh, cancels->room, room,
-        sizeof(*told));
-    if (told == NULL) {
+    slots =
+        belay__regrow(runtime->memory, heap->slots, heap->room * sizeof(*slots),
+            heap->count > 0 ? (heap->count + 1) * sizeof(*slots) : 0,
+            room * sizeof(*slots));
+    if (slots == NULL) {
         return BELAY_ENOMEM;
     }
-    cancels->slots = told; /* if the second fails, more than are needed */
-    cancels->room = room;
-    dues = grown(
-        runtime, heap->slots, heap->count, heap->room, room, sizeof(*dues));
-    if (dues == NULL) {
-        return BELAY_ENOMEM;
-    }
-    heap->slots = dues;
+    heap->slots = slots;
     heap->room = room;
     heap->reserved += count;
     return 0;

@@ -86,7 +86,8 @@ _Static_assert(sizeof(struct belay__chunk) % 16 == 0, "self is aligned");
  * whenever its frame is the newest, and that is when it does.
  */
 struct belay__arena {
-    struct belay__chunk *chunk; /* NULL: the room given at first */
+    struct belay__chunk *chunk; /* NULL: the room given at first; it may lie in
+                                   the last chunk itself */
     char *cursor;               /* behind `end` while that room is in use */
     char *end;
 };

@@ -207,8 +207,8 @@ struct belay_runtime {
     belay_task *current;
     struct belay__frame *staged; /* made by the step that runs, not pushed */
     struct belay__heap deadlines;
-    struct belay__cancels cancels; /* as many as there can be deadlines */
-    struct belay__opened root;
+    struct belay__cancels cancels;
+    struct belay__opened_scope root;
     struct belay__blocks blocks;
     struct belay__room_hint room_hints[BELAY__ROOM_HINTS];
     int64_t grace_ns;
@@ -308,7 +308,7 @@ belay__scope_init(struct belay__scope *scope, uint32_t flags)
 
 /* Without limits of its own; to be linked or pushed. */
 static inline void
-belay__opened_init(struct belay__opened *opened, const char *name)
+belay__opened_init(struct belay__opened_scope *opened, const char *name)
 {
     belay__scope_init(&opened->scope, 0);
     opened->task = NULL;
@@ -316,7 +316,17 @@ belay__opened_init(struct belay__opened *opened, const char *name)
     opened->name = name;
 }
 
-static inline struct belay__opened *
+/* The same for a scope that tasks are to hang below. */
+static inline void
+belay__owner_init(struct belay__owner *owner, const char *name,
+    void (*ended)(struct belay__owner *owner, belay_task *task))
+{
+    belay__opened_init(&owner->opened, name);
+    owner->opened.scope.flags = BELAY__SCOPE_OWNER;
+    owner->ended = ended;
+}
+
+static inline struct belay__opened_scope *
 belay__opened_of(const struct belay__scope *scope)
 {
     assert((scope->flags & BELAY__SCOPE_BASE) == 0);
@@ -356,6 +366,7 @@ belay__scope_name(const struct belay__scope *scope)
 static inline struct belay__owner *
 belay__task_owner(const belay_task *task)
 {
+    assert((task->base.parent->flags & BELAY__SCOPE_OWNER) != 0);
     return BELAY__CONTAINER(
         task->base.parent, struct belay__owner, opened.scope);
 }
@@ -378,9 +389,7 @@ belay__task_first_frame(const belay_task *task)
         struct belay__frame *)(void *)(block + belay__align16(sizeof(*task)));
 }
 
-/* Room for `count` more deadlines, and for what is told of as many cancels;
- * BELAY_ENOMEM changes nothing.
- */
+/* Room for `count` more deadlines; BELAY_ENOMEM changes nothing. */
 static inline int
 belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
 {
@@ -398,6 +407,35 @@ belay__deadline_release(belay_runtime *runtime, uint32_t count)
 {
     assert(runtime->deadlines.reserved >= count);
     runtime->deadlines.reserved -= count;
+}
+
+/* Room for a scope more: for its deadline, `waits` others and its cancel.
+ * BELAY_ENOMEM changes nothing.
+ */
+static inline int
+belay__scope_reserve(belay_runtime *runtime, uint32_t waits)
+{
+    struct belay__cancels *cancels = &runtime->cancels;
+    int code;
+
+    if (__builtin_expect(cancels->room - cancels->reserved <= 1, 0)) {
+        code = belay__cancels_grow(runtime); /* slot 0 is not used */
+        if (code < 0) {
+            return code;
+        }
+    }
+    code = belay__deadline_reserve(runtime, 1 + waits);
+    if (code == 0) {
+        cancels->reserved++;
+    }
+    return code;
+}
+
+static inline void
+belay__scope_release(belay_runtime *runtime, uint32_t waits)
+{
+    belay__deadline_release(runtime, 1 + waits);
+    runtime->cancels.reserved--;
 }
 
 /* ---- what runs at every suspension, inline ---- */
@@ -511,6 +549,7 @@ belay__task_queue(belay_task *task)
 static inline void
 belay__task_start(belay_task *task)
 {
+    assert(belay__task_owner(task)->ended != NULL);
     belay__task_queue(task);
     task->state = BELAY__TASK_QUEUED;
 }

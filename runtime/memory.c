@@ -108,6 +108,23 @@ belay__free(struct belay__memory *memory, void *ptr, size_t size)
     (void)memory->allocator.realloc_fn(ptr, size, 0, memory->allocator.arg);
 }
 
+void *
+belay__regrow(struct belay__memory *memory, void *ptr, size_t old_size,
+    size_t used, size_t new_size)
+{
+    void *larger = belay__alloc(memory, new_size);
+
+    assert(used <= old_size && old_size <= new_size);
+    if (larger == NULL) {
+        return NULL;
+    }
+    if (used > 0) {
+        memcpy(larger, ptr, used);
+    }
+    belay__free(memory, ptr, old_size);
+    return larger;
+}
+
 char *
 belay__copy_text(struct belay__memory *memory, const char *text, size_t len)
 {

@@ -34,6 +34,11 @@ void *belay__alloc_zero(struct belay__memory *memory, size_t size);
 void *belay__realloc(
     struct belay__memory *memory, void *ptr, size_t old_size, size_t new_size);
 void belay__free(struct belay__memory *memory, void *ptr, size_t size);
+/* As realloc, but only the first `used` bytes are moved: what an array has in
+ * reserve is never touched.
+ */
+void *belay__regrow(struct belay__memory *memory, void *ptr, size_t old_size,
+    size_t used, size_t new_size);
 
 /* A NUL-terminated copy of len bytes; freed with size len + 1. */
 char *belay__copy_text(

@@ -302,8 +302,7 @@ belay_runtime_attach(
     runtime->thread = uv_thread_self();
     set_options(runtime, opts);
     list_runtime(runtime);
-    /* One place for the root scope's grace. */
-    code = belay__deadline_reserve(runtime, 1);
+    code = belay__scope_reserve(runtime, 0); /* for the root scope */
     if (code == 0) {
         code = attach_observer(runtime, opts);
     }
@@ -341,30 +340,11 @@ struct root {
     void *arg;
 };
 
-/* Below the runtime's scope; NULL when out of memory. */
-static struct root *
-root_new(belay_runtime *runtime)
-{
-    struct root *root;
-
-    if (belay__deadline_reserve(runtime, 1) < 0) {
-        return NULL;
-    }
-    root = belay__alloc(runtime->memory, sizeof(*root));
-    if (root == NULL) {
-        belay__deadline_release(runtime, 1);
-        return NULL;
-    }
-    belay__opened_init(&root->owner.opened, NULL);
-    belay__scope_link(runtime, &root->owner.opened.scope, &runtime->root.scope);
-    return root;
-}
-
 static void
 root_free(belay_runtime *runtime, struct root *root)
 {
     belay__scope_unlink(runtime, &root->owner.opened.scope);
-    belay__deadline_release(runtime, 1);
+    belay__scope_release(runtime, 0);
     belay__free(runtime->memory, root, sizeof(*root));
 }
 
@@ -379,6 +359,27 @@ root_ended(struct belay__owner *owner, belay_task *task)
     root_free(task->runtime, root);
 }
 
+/* Below the runtime's scope; NULL when out of memory. */
+static struct root *
+root_new(belay_runtime *runtime, belay_ended_fn *fn, void *arg)
+{
+    struct root *root;
+
+    if (belay__scope_reserve(runtime, 0) < 0) {
+        return NULL;
+    }
+    root = belay__alloc(runtime->memory, sizeof(*root));
+    if (root == NULL) {
+        belay__scope_release(runtime, 0);
+        return NULL;
+    }
+    belay__owner_init(&root->owner, NULL, root_ended);
+    root->fn = fn;
+    root->arg = arg;
+    belay__scope_link(runtime, &root->owner.opened.scope, &runtime->root.scope);
+    return root;
+}
+
 int
 belay_runtime_spawn(belay_runtime *runtime, const belay_function *function,
     const void *arguments, belay_ended_fn *ended, void *arg, belay_task **ret)
@@ -389,13 +390,10 @@ belay_runtime_spawn(belay_runtime *runtime, const belay_function *function,
     if (runtime->closing) {
         return BELAY_ESTATE;
     }
-    root = root_new(runtime);
+    root = root_new(runtime, ended, arg);
     if (root == NULL) {
         return BELAY_ENOMEM;
     }
-    root->owner.ended = root_ended;
-    root->fn = ended;
-    root->arg = arg;
     task = belay__task_new(
         runtime, &root->owner.opened.scope, function, arguments, NULL, NULL);
     if (task == NULL) {

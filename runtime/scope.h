@@ -79,7 +79,7 @@ enum {
     BELAY__SCOPE_IN_EXIT = 16,   /* opened inside an exit: blocks VISIBLE */
     BELAY__SCOPE_EXPIRED = 32,   /* its own deadline has passed */
     BELAY__SCOPE_CAUGHT = 64,    /* it absorbed a cancel */
-    BELAY__SCOPE_GRACE = 128,    /* grace_ns is set */
+    BELAY__SCOPE_GRACE = 128,    /* its cancel has a time: grace_ns */
     BELAY__SCOPE_OVER = 256,     /* … which has passed */
     BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield; shield_ns
                                    is now a point in time */
@@ -90,6 +90,7 @@ enum {
                                     scopes below have it too */
     BELAY__SCOPE_BASE = 16384,   /* a task's own */
     BELAY__SCOPE_NAMED = 32768,  /* … of a task with a name of its own */
+    BELAY__SCOPE_OWNER = 65536,  /* it is the one in a struct belay__owner */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
     BELAY__SCOPE_NOTED = BELAY__SCOPE_MARKS | BELAY__SCOPE_COUNTED,
 };
@@ -118,23 +119,23 @@ struct belay__scope {
 };
 
 /* One that is not a task's base scope. */
-struct belay__opened {
+struct belay__opened_scope {
     struct belay__scope scope; /* the first member */
     belay_task *task; /* whose stack it is on; NULL: the runtime's own */
     struct belay__keeper *keeper; /* NULL: it is a block's */
     const char *name;
 };
 
-/* Below whose scope tasks are is told that they have ended: a group, say. */
+/* Who is told that the tasks below its scope have ended: a group, say. */
 struct belay__owner {
-    struct belay__opened opened;
+    struct belay__opened_scope opened; /* with OWNER */
     void (*ended)(struct belay__owner *owner, belay_task *task);
 };
 
 /* A scope with times of its own. */
 struct belay__limits {
-    struct belay__opened opened; /* with LIMITED; the first member */
-    int64_t deadline_ns;         /* INT64_MAX: none */
+    struct belay__opened_scope opened; /* with LIMITED; the first member */
+    int64_t deadline_ns;               /* INT64_MAX: none */
     int64_t grace_ns;  /* how long exits may take once it is cancelled */
     int64_t shield_ns; /* how long the shield lasts; with HELD, until when */
 };
@@ -149,11 +150,12 @@ struct belay__cancel {
 };
 
 /* A cancel may not allocate, and few scopes are cancelled by themselves. So
- * the places are reserved with the scopes', and hardly ever touched.
+ * places are reserved with the scopes, and hardly ever touched.
  */
 struct belay__cancels {
     struct belay__cancel *slots; /* slots[1..fresh] have been in use */
     uint32_t room;
+    uint32_t reserved;
     uint32_t fresh;
     uint32_t free; /* first; 0: none */
 };
@@ -186,7 +188,9 @@ belay__scope_detach(struct belay__scope *scope)
 /* Arms the deadline of a scope that was linked, and marks it. */
 void belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope);
 
-/* Links a scope below parent; room for it is reserved by the caller. It
+int belay__cancels_grow(belay_runtime *runtime);
+
+/* Links a scope below parent; belay__scope_reserve() was called for it. It
  * inherits what is in force, unless a shield flag is set.
  */
 static inline void
@@ -202,7 +206,7 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     }
 }
 
-/* Its deadline and what is told of its cancel. */
+/* Disarms its deadline, and gives back the place of its cancel. */
 void belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope);
 
 static inline void
@@ -223,8 +227,8 @@ void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
 /* Reserves, and makes the scope the innermost one of the running task; and
  * back. BELAY_ENOMEM: nothing has changed.
  */
-int belay__scope_push(belay_task *task, struct belay__opened *opened);
-void belay__scope_pop(belay_task *task, struct belay__opened *opened);
+int belay__scope_push(belay_task *task, struct belay__opened_scope *opened);
+void belay__scope_pop(belay_task *task, struct belay__opened_scope *opened);
 /* The task's innermost scope is still open though what is around it ends: an
  * outer scope or the task itself. Has it unwound, which makes a failure of
  * task->result; the running frame goes on in the step `then`: an exit, whose

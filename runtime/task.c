@@ -1,7 +1,8 @@
 /* task.c - a task from its making to its end, and how it waits.
  *
  * All that a cancel or an unwind may need is reserved when the task is made:
- * two places in the deadline heap, for its wait and for its grace.
+ * places in the deadline heap for its wait and for its grace, and one for why
+ * it was cancelled.
  */
 #include <belay/task.h>
 
@@ -10,7 +11,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define DEADLINES 2 /* the wait's and the base scope's */
+#define WAITS 1 /* deadlines, beside its scope's */
 #define BLOCK_UNITS_MAX ((1U << 22) - 1)
 #define ID_MASK ((UINT64_C(1) << 56) - 1)
 
@@ -69,8 +70,7 @@ name_place(const belay_task *task)
     return (const char **)(void *)(end - BELAY__BLOCK_STEP);
 }
 
-/* Every field that something may read; the others, of a wait and of a cancel,
- * are set with it.
+/* Every field that something may read; the others, of a wait, are set with it.
  */
 static void
 task_init(belay_task *task, belay_runtime *runtime)
@@ -121,13 +121,13 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
 
     assert(belay__on_thread(runtime));
     if (bytes / BELAY__BLOCK_STEP > BLOCK_UNITS_MAX
-        || belay__deadline_reserve(runtime, DEADLINES) < 0) {
+        || belay__scope_reserve(runtime, WAITS) < 0) {
         return NULL;
     }
     block = belay__block_alloc(runtime->memory, &runtime->blocks, bytes);
     task = block.ptr;
     if (task == NULL) {
-        belay__deadline_release(runtime, DEADLINES);
+        belay__scope_release(runtime, WAITS);
         return NULL;
     }
     task_init(task, runtime);
@@ -174,8 +174,9 @@ task_release(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
 
+    task->state = BELAY__TASK_ENDED; /* from here on a cancel comes too late */
     belay__scope_unlink(runtime, &task->base);
-    belay__deadline_release(runtime, DEADLINES);
+    belay__scope_release(runtime, WAITS);
     if (task->context != NULL) {
         belay__context_unref(runtime, task->context);
         task->context = NULL;
@@ -184,7 +185,6 @@ task_release(belay_task *task)
         belay__arena_reset(runtime, task->frames);
     }
     task->top = NULL;
-    task->state = BELAY__TASK_ENDED;
 }
 
 void

@@ -18,8 +18,9 @@ extern const struct belay__wait_kind belay__wait_op; /* object: belay_op */
 
 /* In the task, in place of a result. */
 struct belay__wait {
-    struct belay_waiters place; /* in a queue of waiters; all NULL: in none */
-    void *data; /* the operation, the item to send, where to receive … */
+    struct belay_waiters place; /* in a queue of waiters; next NULL: in none */
+    void *data; /* the operation, the item to send, where to receive …: until
+                   the wait is over */
 };
 
 /* The first half of every runtime await. False: the task is cancelled and the

@@ -38,6 +38,12 @@ struct belay_group {
     bool finished;
 };
 
+static struct belay__scope *
+scope_of(belay_group *group)
+{
+    return &group->owner.opened.scope;
+}
+
 static const struct belay__wait_kind join_wait = {
     "group join", belay__abort_never};
 
@@ -122,11 +128,11 @@ child_ended(struct belay__owner *owner, belay_task *child)
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
     if (child->result.cancelled) {
-        group->child_cut |= belay__scope_reached(&group->owner.opened.scope);
+        group->child_cut |= belay__scope_reached(scope_of(group));
     } else if (child->result.code < 0
                && group->opts.policy == BELAY_FAIL_FAST) {
         add_failure(group, &child->result, child);
-        belay__scope_cancel(group->runtime, &group->owner.opened.scope,
+        belay__scope_cancel(group->runtime, scope_of(group),
             BELAY_CANCEL_SIBLING, "another task of the group failed", child);
     }
     group->running--;
@@ -158,8 +164,7 @@ void
 belay__group_adopt(belay_group *group, belay_task *child)
 {
     group->running++; /* it runs already, whatever max_running says */
-    belay__scope_reparent(
-        group->runtime, &child->base, &group->owner.opened.scope);
+    belay__scope_reparent(group->runtime, &child->base, scope_of(group));
 }
 
 static belay_next
@@ -168,11 +173,10 @@ group_enter(belay_task *task, void *self)
     belay_group *group = self;
     int code;
 
-    group->owner.ended = child_ended;
     group->runtime = task->runtime;
     group->host = task;
-    belay__opened_init(&group->owner.opened,
-        group->opts.name != NULL ? group->opts.name : "group");
+    belay__owner_init(&group->owner,
+        group->opts.name != NULL ? group->opts.name : "group", child_ended);
     code = belay__scope_push(task, &group->owner.opened);
     if (code < 0) {
         return belay_fail(task, code, NULL);
@@ -215,12 +219,10 @@ group_joined(belay_task *task, void *self)
     bool cut_short;
 
     group->finished = true;
-    absorbed =
-        belay__scope_absorb(&group->owner.opened.scope, belay_outcome(task));
+    absorbed = belay__scope_absorb(scope_of(group), belay_outcome(task));
     /* A cancel from outside that children saw is the group's result even if
      * the body was through: behind the block their work would be missing. */
-    cut_short =
-        group->child_cut && belay__scope_reached(&group->owner.opened.scope);
+    cut_short = group->child_cut && belay__scope_reached(scope_of(group));
     belay__scope_pop(task, &group->owner.opened);
     if (group->failures > 0) {
         return group_fail(task, group);
@@ -238,12 +240,12 @@ group_exit(belay_task *task, void *self)
     belay_group *group = self;
     const struct belay_result *outcome = belay_outcome(task);
 
-    if (task->scope != &group->owner.opened.scope) {
+    if (task->scope != scope_of(group)) {
         return belay__scope_evict(task, group_exit);
     }
     if (is_failure(outcome)) {
         add_failure(group, outcome, task);
-        belay__scope_cancel(group->runtime, &group->owner.opened.scope,
+        belay__scope_cancel(group->runtime, scope_of(group),
             BELAY_CANCEL_PARENT, "the body of the group failed", task);
     }
     group->joining = true;
@@ -330,8 +332,7 @@ belay_group_spawn(belay_group *group, const belay_function *function,
     if (group->finished) {
         return BELAY_ESTATE;
     }
-    task = belay__task_new(group->runtime, &group->owner.opened.scope, function,
-        arguments,
+    task = belay__task_new(group->runtime, scope_of(group), function, arguments,
         belay__spawn_context(spawner != NULL ? spawner : group->host, opts),
         opts != NULL ? opts->name : NULL);
     if (task == NULL) {
@@ -347,8 +348,8 @@ belay_group_spawn(belay_group *group, const belay_function *function,
 void
 belay_group_cancel(belay_group *group, const char *text)
 {
-    belay__scope_cancel(group->runtime, &group->owner.opened.scope,
-        BELAY_CANCEL_EXPLICIT, text, group->runtime->current);
+    belay__scope_cancel(group->runtime, scope_of(group), BELAY_CANCEL_EXPLICIT,
+        text, group->runtime->current);
 }
 
 size_t

@@ -246,7 +246,7 @@ keep_scopes(belay_task *task, belay_stack_entry *entry, int32_t depth)
     entry->scope = task->scope;
     for (struct belay__scope *scope = task->scope; scope->depth > depth;
          scope = scope->parent) {
-        struct belay__opened *opened = belay__opened_of(scope);
+        struct belay__opened_scope *opened = belay__opened_of(scope);
 
         if (opened->keeper == NULL) { /* else it is on a stack by itself */
             opened->keeper = &entry->keeper;

@@ -95,8 +95,7 @@ start_begin(belay_task *task, void *self)
     struct start *start = self;
     int code;
 
-    belay__opened_init(&start->owner.opened, "start");
-    start->owner.ended = child_ended;
+    belay__owner_init(&start->owner, "start", child_ended);
     code = belay__scope_push(task, &start->owner.opened);
     if (code < 0) {
         discard(start->group, start->child);

@@ -234,7 +234,7 @@ use_exit(belay_task *task, void *self)
 {
     struct use *use = self;
 
-    if (task->scope != &use->scope->limits.opened.scope) {
+    if (task->scope != tree_scope(use->scope)) {
         return belay__scope_evict(task, use_exit);
     }
     use->scope->life = LEFT;

@@ -1,4 +1,5 @@
 /* test_context.c - context variables: contract S116-S123. */
+#include "runtime/internal.h"
 #include "test/support/program.h"
 
 TestSuite(context, .fini = check_clean, .timeout = 30);
@@ -251,6 +252,53 @@ Test(context, s123_a_value_is_destroyed_with_its_last_snapshot)
 {
     cr_expect(eq(int, RUN(shares, .group = NULL), 0));
     expect_trace("reset; holder ends; holder ends; gone value; behind");
+}
+
+/* What is cancelled when the value goes. */
+static belay_task *holding;
+
+static void
+cancel_holder(void *value)
+{
+    (void)value;
+    cr_expect(zero(int, belay_task_cancel(holding, "too late")));
+    trace("gone");
+}
+
+struct ending {
+    bool unused;
+};
+
+BELAY_ASYNC(ending)
+{
+    static const struct belay_var var = {"cancels", cancel_holder};
+
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &var, text("value"), NULL));
+    BELAY_END;
+}
+
+struct holds_handle {
+    belay_group *group;
+};
+
+BELAY_ASYNC(holds_handle)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_group_spawn(self->group, &ending,
+            &(const struct ending){false}, BELAY_SPAWN_OPTS(.task = &holding)));
+    }
+    cr_expect(zero(u32, task->runtime->deadlines.count));
+    belay_task_unref(holding);
+    trace("behind");
+    BELAY_END;
+}
+
+Test(context, s123_a_value_may_cancel_the_task_that_it_ends_with)
+{
+    cr_expect(eq(int, RUN(holds_handle, .group = NULL), 0));
+    expect_trace("gone; behind");
 }
 
 struct lacking {

@@ -84,7 +84,7 @@ class Scope:
         return self.value.address.cast(kind).dereference()
 
     def name(self):
-        kind = gdb.lookup_type("struct belay__opened").pointer()
+        kind = gdb.lookup_type("struct belay__opened_scope").pointer()
         return text(self.value.address.cast(kind)["name"])
 
     def deadline(self):
