@@ -344,9 +344,9 @@ take_cancel(belay_runtime *runtime, struct belay__scope *scope,
     if (scope->cancel != 0) {
         cancels->free = cancels->slots[scope->cancel].free;
     } else {
-        scope->cancel = ++cancels->fresh;
+        scope->cancel = ++cancels->fresh; /* all others are in use */
+        assert(cancels->fresh <= cancels->reserved);
     }
-    assert(scope->cancel <= cancels->reserved);
     cancels->slots[scope->cancel] = (struct belay__cancel){.reason = *reason};
 }
 

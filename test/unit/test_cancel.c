@@ -430,3 +430,76 @@ Test(cancel, s29_in_whichever_order_they_leave_it)
 {
     cancel_crowds(true);
 }
+
+#define APART 100
+
+struct apart {
+    const char *text; /* of its cancel */
+};
+
+BELAY_ASYNC(apart)
+{
+    struct belay_cancel_reason reason = {.text = ""};
+
+    BELAY_BEGIN;
+    BELAY_TRY(belay_sleep(task, belay_seconds(1)));
+    cr_expect(belay_cancel_pending(task, &reason));
+    cr_expect_str_eq(reason.text, self->text);
+    BELAY_END;
+}
+
+struct one_by_one {
+    belay_group *group;
+    belay_task *tasks[APART];
+    char texts[APART][4];
+    size_t count;
+};
+
+static int
+spawn_apart(struct one_by_one *self)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < self->count && code == 0; i++) {
+        (void)snprintf(self->texts[i], sizeof(self->texts[i]), "%zu", i);
+        code = belay_group_spawn(self->group, &apart,
+            &(const struct apart){self->texts[i]},
+            BELAY_SPAWN_OPTS(.task = &self->tasks[i]));
+    }
+    return code;
+}
+
+/* Also the places of those that have ended are used again, in any order. */
+static void
+cancel_apart(struct one_by_one *self)
+{
+    for (size_t i = 0; i < self->count; i++) {
+        const size_t k = (i * 37 + 5) % self->count;
+
+        (void)belay_task_cancel(self->tasks[k], self->texts[k]);
+        belay_task_unref(self->tasks[k]);
+    }
+}
+
+BELAY_ASYNC(one_by_one)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(spawn_apart(self));
+        BELAY_AWAIT(belay_checkpoint(task));
+        cancel_apart(self);
+    }
+    self->count = 2;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(spawn_apart(self));
+        BELAY_AWAIT(belay_checkpoint(task));
+        cancel_apart(self);
+    }
+    BELAY_END;
+}
+
+Test(cancel, s23_each_of_many_cancels_keeps_its_own_reason)
+{
+    program_unswept = true; /* the handles are dropped on the good way only */
+    cr_expect(eq(int, RUN(one_by_one, .count = APART), 0));
+}
