@@ -451,7 +451,7 @@ BELAY_ASYNC(apart)
 struct one_by_one {
     belay_group *group;
     belay_task *tasks[APART];
-    char texts[APART][4];
+    char texts[APART][24];
     size_t count;
 };
 
