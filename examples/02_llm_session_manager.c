@@ -40,9 +40,9 @@ BELAY_ASYNC(talk)
     const struct belay_llm_message blame = belay_llm_message("user", "Who?");
 
     BELAY_BEGIN;
-    BELAY_CHECK(belay_prices_new(belay_task_runtime(task),
-        (struct belay_slice){prices, strlen(prices)}, &self->prices, NULL));
     BELAY_WITH (belay_simulator_open(task, NULL, &self->server)) {
+        BELAY_CHECK(belay_prices_new(belay_task_runtime(task),
+            (struct belay_slice){prices, strlen(prices)}, &self->prices, NULL));
         BELAY_WITH (belay_llm_client_open(task,
             BELAY_LLM_CLIENT_OPTS(.base_url = belay_simulator_url(self->server),
                 .prices = self->prices),
