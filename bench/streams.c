@@ -334,7 +334,8 @@ listen_somewhere(char *url, size_t size)
     const int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     must(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0
-             && getsockname(fd, (struct sockaddr *)&address, &len) == 0,
+             && getsockname(fd, (struct sockaddr *)&address, &len) == 0
+             && listen(fd, 1024) == 0, /* the server may be late */
         "no port");
     (void)snprintf(
         url, size, "http://127.0.0.1:%u/v1", ntohs(address.sin_port));
