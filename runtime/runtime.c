@@ -123,6 +123,8 @@ pass(belay_runtime *runtime)
     runtime->in_pass = true;
     if (belay__deadline_next(runtime) != INT64_MAX) {
         belay__deadline_expire(runtime);
+    } else {
+        runtime->spared = 0;
     }
     belay__run_ready(runtime, PASS_TASKS);
     jump(runtime);
@@ -146,7 +148,9 @@ on_timer(uv_timer_t *timer)
     belay_runtime *runtime = timer->data;
 
     runtime->armed_ns = INT64_MAX;
-    belay__deadline_expire(runtime);
+    if (runtime->spared == 0) { /* else there has been no poll since */
+        belay__deadline_expire(runtime);
+    }
     update(runtime);
 }
 

@@ -173,13 +173,14 @@ static void
 task_release(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
+    struct belay__binding *context = task->context;
 
     task->state = BELAY__TASK_ENDED; /* from here on a cancel comes too late */
     belay__scope_unlink(runtime, &task->base);
     belay__scope_release(runtime, WAITS);
-    if (task->context != NULL) {
-        belay__context_unref(runtime, task->context);
-        task->context = NULL;
+    if (context != NULL) {
+        task->context = NULL; /* a value that goes with it cannot be seen */
+        belay__context_unref(runtime, context);
     }
     if (task->frames->chunk != NULL) {
         belay__arena_reset(runtime, task->frames);
@@ -316,8 +317,8 @@ belay__task_end(belay_task *task)
     if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
         belay__observe_end(task, &task->result);
     }
-    task_release(task);
     runtime->current = NULL; /* what is called now belongs to no task */
+    task_release(task);
     if (__builtin_expect(runtime->watches != NULL, 0)) {
         tell_watchers(task);
     }

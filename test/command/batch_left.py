@@ -30,7 +30,7 @@ def test_b5_b31_1_what_has_no_answer_in_time_has_expired(where):
         expect_in("the time was over (--expire)", done.err)
         expect_in("batch_expired", done.err)
     command = done.err.rsplit("to go on:  belay ", 1)[1].split()
-    expect(command[-1], "--retry-failed")
+    expect(command[:2], ["batch", "--retry-failed"])
     with Server() as server:
         command[command.index("--base-url") + 1] = server.url
         command[command.index("--expire") + 1] = "1h"

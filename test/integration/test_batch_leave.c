@@ -239,6 +239,7 @@ Test(batch_leave, b8_b19_a_full_disk_ends_the_leaving)
     cr_assert(eq(int, limit_size(2000), 0));
     cr_expect(eq(int, run_it(), 0));
     cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
+    cr_expect(eq(int, (int)result.stop, BELAY__BATCH_NO_OUTPUT));
     cr_expect(eq(sz, expect_whole(errors), result.stats.failed));
     cr_expect(lt(u64, result.stats.failed, 20));
     cr_expect(gt(u64, result.stats.failed, 5));

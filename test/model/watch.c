@@ -97,8 +97,9 @@ put_details(const struct belay_observed *seen)
         printf(" %lld", (long long)milliseconds(seen->took));
         break;
     case BELAY_OBSERVED_GROUP_FAIL:
-        printf(" %s %d", seen->by_name, seen->code);
-        /* fall through */
+        printf(" %s %d %llu", seen->by_name, seen->code,
+            (unsigned long long)seen->count);
+        break;
     case BELAY_OBSERVED_GROUP_JOIN:
         printf(" %llu", (unsigned long long)seen->count);
         break;

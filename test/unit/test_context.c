@@ -301,6 +301,61 @@ Test(context, s123_a_value_may_cancel_the_task_that_it_ends_with)
     expect_trace("gone; behind");
 }
 
+/* Where the value's last act is. */
+static belay_group *lasting;
+
+struct heir {
+    bool unused;
+};
+
+static const struct belay_var spawning;
+
+BELAY_ASYNC(heir)
+{
+    BELAY_BEGIN;
+    trace("heir sees %s", value_of(task, &spawning));
+    BELAY_END;
+}
+
+static void
+spawn_heir(void *value)
+{
+    (void)value;
+    cr_expect(zero(int, belay_spawn(lasting, heir, .unused = false)));
+}
+
+static const struct belay_var spawning = {"spawns", spawn_heir};
+
+struct testator {
+    bool unused;
+};
+
+BELAY_ASYNC(testator)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &spawning, text("value"), NULL));
+    BELAY_END;
+}
+
+struct inherits {
+    bool unused;
+};
+
+BELAY_ASYNC(inherits)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &lasting)) {
+        BELAY_CHECK(belay_spawn(lasting, testator, .unused = false));
+    }
+    BELAY_END;
+}
+
+Test(context, s123_a_value_may_spawn_as_it_goes)
+{
+    cr_expect(eq(int, RUN(inherits, .unused = false), 0));
+    expect_trace("heir sees unset");
+}
+
 struct lacking {
     struct belay_var_token token;
 };

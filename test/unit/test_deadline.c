@@ -165,6 +165,7 @@ Test(deadline, s41_sleeps_end_in_the_order_of_their_ends)
 
 struct stand_still {
     struct belay_event answered;
+    struct belay_event *never; /* waited for at the end; NULL: none */
     belay_portal *portal;
     belay_group *group;
     struct belay_cancel_status *ret_status;
@@ -206,6 +207,9 @@ BELAY_ASYNC(stand_still)
         }
     }
     belay_portal_unref(self->portal);
+    if (self->never != NULL) {
+        BELAY_AWAIT(belay_event_wait(task, self->never));
+    }
     BELAY_END;
 }
 
@@ -217,6 +221,20 @@ Test(deadline, what_came_while_the_loop_stood_still_is_looked_at_first)
         zero(int, belay_run(&stand_still,
                       &(const struct stand_still){.ret_status = &status},
                       BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(not(status.cancelled));
+}
+
+/* The polls that it gets have an end, also when no deadline is left. */
+Test(deadline, a_loop_that_stood_still_rests_afterwards)
+{
+    struct belay_cancel_status status = {0};
+    struct belay_event never = {{NULL, NULL}, false};
+
+    cr_expect(eq(int,
+        belay_run(&stand_still,
+            &(const struct stand_still){.never = &never, .ret_status = &status},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        BELAY_EDEADLK));
     cr_expect(not(status.cancelled));
 }
 
