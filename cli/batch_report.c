@@ -60,15 +60,15 @@ belay__batch_resume_command(const struct belay__batch_options *options,
     ret[0] = '\0';
     (void)add_word(ret, &len, "belay");
     for (int i = 0; i < options->argc; i++) {
+        if (i == 1 && retry) { /* behind "batch", before a "--" */
+            (void)add_word(ret, &len, "--retry-failed");
+        }
         if (strcmp(options->argv[i], "--overwrite") != 0
             && strcmp(options->argv[i], "--retry-failed") != 0
             && !add_word(ret, &len, options->argv[i])) {
             ret[0] = '\0';
             return;
         }
-    }
-    if (retry && !add_word(ret, &len, "--retry-failed")) {
-        ret[0] = '\0';
     }
 }
 

@@ -317,6 +317,8 @@ exit_code(const struct command *command)
         break;
     }
     if (command->result.stats.failed + command->result.stats.resumed_failed > 0
+        || (command->result.stop == BELAY__BATCH_EXPIRED
+            && command->result.stats.dropped > 0)
         || (command->options.batch.in_doubt == BELAY__BATCH_DOUBT_SKIP
             && command->result.stats.in_doubt > 0)) {
         return EXIT_LINES_FAILED; /* not every line has succeeded */

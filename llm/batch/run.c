@@ -371,11 +371,23 @@ leaving_as(const struct belay__batch *batch, enum belay__batch_stop why)
     return BELAY__LINE_OK;
 }
 
+/* Is there no more to read, or nowhere to write? */
+static bool
+is_broken(enum belay__batch_stop why)
+{
+    return why == BELAY__BATCH_NO_INPUT || why == BELAY__BATCH_NO_OUTPUT
+           || why == BELAY__BATCH_NO_MEMORY;
+}
+
+/* The first reason counts, but lines may still be left to the files after it:
+ * what makes that impossible is told in its place.
+ */
 void
 belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
     int code, const char *path)
 {
-    if (batch->stopping) {
+    if (batch->stopping
+        && (!is_broken(why) || is_broken(batch->result->stop))) {
         return;
     }
     batch->stopping = true;

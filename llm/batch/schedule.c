@@ -350,6 +350,7 @@ belay__schedule_close(struct belay__batch *batch)
     struct belay__item *item;
 
     belay__schedule_drop(batch);
+    batch->stats->dropped += belay__models_forget_put_off(&batch->models);
     while ((item = batch->assigned.first) != NULL) {
         if (item->attempts > 0 && !item->charged) {
             belay__batch_state_unsent(&batch->state, item->ref.number);
