@@ -282,16 +282,26 @@ struct holds_handle {
     belay_group *group;
 };
 
+static void
+drop_holding(void *arg)
+{
+    (void)arg;
+    belay_task_unref(holding);
+    holding = NULL;
+}
+
 BELAY_ASYNC(holds_handle)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_group_spawn(self->group, &ending,
-            &(const struct ending){false}, BELAY_SPAWN_OPTS(.task = &holding)));
+    BELAY_WITH (belay_defer(task, drop_holding, NULL)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &ending,
+                &(const struct ending){false},
+                BELAY_SPAWN_OPTS(.task = &holding)));
+        }
+        cr_expect(zero(u32, task->runtime->deadlines.count));
+        trace("behind");
     }
-    cr_expect(zero(u32, task->runtime->deadlines.count));
-    belay_task_unref(holding);
-    trace("behind");
     BELAY_END;
 }
 
