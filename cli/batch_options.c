@@ -326,80 +326,94 @@ set_choice_option(struct belay__batch_options *ret, int id, const char *text)
     }
 }
 
-static bool
-set_option(struct belay__batch_options *ret, int id, const char *text)
+/* What an option without a value switches on; NULL: it is none. */
+static bool *
+flag_of(struct belay__batch_options *ret, int id)
+{
+    switch (id) {
+    case OPTION_OVERWRITE:
+        return &ret->batch.overwrite;
+    case OPTION_FORCE:
+        return &ret->batch.force;
+    case OPTION_RETRY_FAILED:
+        return &ret->batch.retry_failed;
+    case OPTION_ALLOW_HTTP:
+        return &ret->batch.allow_plain_http;
+    case OPTION_INSECURE:
+        return &ret->batch.insecure;
+    case OPTION_STRICT:
+        return &ret->batch.strict;
+    case OPTION_CHECK_HOSTED:
+        return &ret->check_hosted;
+    case OPTION_EMIT_SKIPPED:
+        return &ret->batch.emit_skipped;
+    case OPTION_NO_ID_CHECK:
+        return &ret->batch.no_id_check;
+    case OPTION_DRY_RUN:
+        return &ret->dry_run;
+    case OPTION_STATUS:
+        return &ret->status;
+    case 'q':
+        return &ret->quiet;
+    default:
+        return NULL;
+    }
+}
+
+/* Where an option's value goes as it is; NULL: it does not. */
+static const char **
+text_of(struct belay__batch_options *ret, int id)
 {
     switch (id) {
     case 'o':
-        ret->batch.output_path = text;
+        return &ret->batch.output_path;
+    case OPTION_BASE_URL:
+        return &ret->batch.base_url;
+    case OPTION_KEY_ENV:
+        return &ret->key_env;
+    case OPTION_KEY_FILE:
+        return &ret->key_path;
+    case OPTION_MODEL:
+        return &ret->batch.model;
+    case OPTION_CA_FILE:
+        return &ret->batch.ca_file;
+    case OPTION_PRICES:
+        return &ret->prices_path;
+    case OPTION_REPORT:
+        return &ret->report_path;
+    default:
+        return NULL;
+    }
+}
+
+static bool
+set_option(struct belay__batch_options *ret, int id, const char *text)
+{
+    bool *flag = flag_of(ret, id);
+    const char **place = text_of(ret, id);
+
+    if (flag != NULL) {
+        *flag = true;
         return true;
+    }
+    if (place != NULL) {
+        *place = text;
+        return true;
+    }
+    switch (id) {
     case OPTION_ERRORS:
         ret->errors_inline = strcmp(text, "inline") == 0;
         ret->batch.errors_path = ret->errors_inline ? NULL : text;
-        return true;
-    case OPTION_OVERWRITE:
-        ret->batch.overwrite = true;
-        return true;
-    case OPTION_FORCE:
-        ret->batch.force = true;
-        return true;
-    case OPTION_RETRY_FAILED:
-        ret->batch.retry_failed = true;
-        return true;
-    case OPTION_BASE_URL:
-        ret->batch.base_url = text;
-        return true;
-    case OPTION_KEY_ENV:
-        ret->key_env = text;
-        return true;
-    case OPTION_KEY_FILE:
-        ret->key_path = text;
-        return true;
-    case OPTION_MODEL:
-        ret->batch.model = text;
         return true;
     case OPTION_SIM:
     case OPTION_SIM_LATENCY:
     case OPTION_SIM_FAULTS:
         return set_sim_option(ret, id, text);
-    case OPTION_ALLOW_HTTP:
-        ret->batch.allow_plain_http = true;
-        return true;
-    case OPTION_INSECURE:
-        ret->batch.insecure = true;
-        return true;
-    case OPTION_CA_FILE:
-        ret->batch.ca_file = text;
-        return true;
     case OPTION_NO_PROXY:
         ret->batch.proxy_from_env = false;
         return true;
-    case OPTION_STRICT:
-        ret->batch.strict = true;
-        return true;
-    case OPTION_CHECK_HOSTED:
-        ret->check_hosted = true;
-        return true;
-    case OPTION_EMIT_SKIPPED:
-        ret->batch.emit_skipped = true;
-        return true;
-    case OPTION_NO_ID_CHECK:
-        ret->batch.no_id_check = true;
-        return true;
     case OPTION_BUDGET:
         return set_budget(ret, text);
-    case OPTION_PRICES:
-        ret->prices_path = text;
-        return true;
-    case OPTION_REPORT:
-        ret->report_path = text;
-        return true;
-    case OPTION_DRY_RUN:
-        ret->dry_run = true;
-        return true;
-    case OPTION_STATUS:
-        ret->status = true;
-        return true;
     case OPTION_PATIENCE:
         return set_span("--patience", text, &ret->batch.patience);
     case OPTION_TIMEOUT:
@@ -408,9 +422,6 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
         return set_span("--drain-timeout", text, &ret->batch.drain_timeout);
     case OPTION_EXPIRE:
         return set_span("--expire", text, &ret->batch.expire);
-    case 'q':
-        ret->quiet = true;
-        return true;
     default:
         return set_choice_option(ret, id, text);
     }

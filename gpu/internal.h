@@ -229,9 +229,10 @@ struct belay_gpu_pool {
     struct belay_gpu_pool_opts opts;
     char *note; /* why other drivers were passed over, or NULL */
     size_t note_bytes;
-    unsigned forks;   /* of this process when it was opened */
     pthread_t thread; /* the loop's */
+    unsigned forks;   /* of this process when it was opened */
     uint8_t life;     /* enum belay__gpu_life */
+    bool threads;     /* the driver is not INLINE */
 
     struct belay__gpu_device *devices;
     struct belay__gpu_slot *slots;
@@ -254,7 +255,6 @@ struct belay_gpu_pool {
     struct belay__gpu_lease *lease_records; /* one for each slot */
     struct belay__gpu_lease *leases_unused;
     struct belay_waiters closers;
-    bool threads;                     /* the driver is not INLINE */
     struct belay__gpu_bridge *bridge; /* with threads */
     uint32_t in_flight;               /* operations with threads */
     struct belay__gpu_locks *locks;   /* against other processes, or NULL */
@@ -266,9 +266,9 @@ struct belay_gpu_pool {
     bool left_behind;          /* a thread is, with what it works on */
     struct belay__timer timer; /* of the close_limit */
     struct belay__gpu_op *ops_unused; /* of the common size */
+    struct belay__gpu_op *ended;      /* kept for a while; op.c */
     uint32_t ops_kept;
-    struct belay__gpu_op *ended; /* kept for a while; op.c */
-    uint32_t completing;         /* ends that are being dealt with */
+    uint32_t completing; /* ends that are being dealt with */
 
     /* By a hash of the holding task: how many leases; lease.c. */
     uint32_t holders[256];
