@@ -42,8 +42,8 @@ belay_next belay__http_exchange_start(
 
 /* An operation: waits until the sink has called for the task since it waited
  * last (0), or the exchange has ended (its code). A cancel ends the exchange
- * too, in the same turn, unless it survives. The result of the code's error is for
- * belay__http_exchange_failed().
+ * too, in the same turn, unless it survives. The result of the code's error is
+ * for belay__http_exchange_failed().
  */
 belay_next belay__http_exchange_wait(
     belay_task *task, struct belay__http_exchange *exchange);

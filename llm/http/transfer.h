@@ -135,10 +135,12 @@ struct belay__http_watch {
     struct belay__http *http;
     struct belay__http_shard *shard;
     const struct belay__http_transfer *dialler; /* only to compare */
+    const struct belay__http_transfer *user;    /* the latest; the same */
     curl_socket_t fd;
-    int wanted; /* events libcurl asks for */
-    int polled; /* events libuv polls for */
-    bool kept;  /* a connection's: watched until it is closed */
+    int wanted;  /* events libcurl asks for */
+    int polled;  /* events libuv polls for */
+    bool kept;   /* a connection's: watched until it is closed */
+    bool framed; /* HTTP/2: what comes unasked is nobody's answer */
 };
 
 /* Options of an easy handle that have to do with sockets; once per handle. */

@@ -13,9 +13,11 @@
 
 #include <assert.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define ROOM_STEP 64
+#define SCRAPS_MAX 16 /* of what nobody has asked for */
 
 static struct belay__http_watch *
 watch_of(const struct belay__http *http, curl_socket_t fd)
@@ -126,16 +128,47 @@ is_closed(curl_socket_t fd)
     return poll(&one, 1, 0) != 0;
 }
 
+/* A transfer whose sink has paused it wants nothing of its socket either. */
+static bool
+is_paused(const struct belay__http_watch *watch)
+{
+    const struct belay__http_transfer *transfer = watch->shard->running;
+
+    while (transfer != NULL && transfer != watch->user) {
+        transfer = transfer->next;
+    }
+    return transfer != NULL && transfer->paused;
+}
+
+/* Others run in the shard, so it stays; but libcurl takes a connection with
+ * bytes to read for a good one, and them for the next answer. It looks only
+ * whether the socket is shut, and with TLS whether there is a byte to peek at.
+ */
+static void
+spoil(curl_socket_t fd)
+{
+    char scrap[4096];
+
+    for (int i = 0; i < SCRAPS_MAX; i++) {
+        if (recv(fd, scrap, sizeof(scrap), MSG_DONTWAIT) <= 0) {
+            break;
+        }
+    }
+    (void)shutdown(fd, SHUT_RDWR);
+}
+
 /* Nobody uses the connection. If the server has closed it, libcurl would see
  * that when it wants to use it again, which may be never: after a burst that
- * would leave a crowd of dead sockets. But with HTTP/2 it also speaks unasked,
- * of windows and settings, and with TLS of tickets; that waits for the next
- * exchange.
+ * would leave a crowd of dead sockets. With HTTP/2 it also speaks unasked, of
+ * windows and settings; that waits for the next exchange. With HTTP/1 what
+ * comes unasked would be taken for the next exchange's answer.
  */
 static void
 on_idle(struct belay__http_watch *watch)
 {
-    if (watch->shard->in_flight == 0 && is_closed(watch->fd)) {
+    const bool over = !watch->framed || is_closed(watch->fd);
+
+    if (watch->shard->in_flight == 0 && over) {
         belay__http_shard_retire(watch->shard);
         return;
     }
@@ -146,6 +179,9 @@ on_idle(struct belay__http_watch *watch)
     }
     (void)uv_poll_stop(&watch->poll);
     watch->polled = 0;
+    if (!watch->framed && !is_paused(watch)) {
+        spoil(watch->fd);
+    }
 }
 
 static void
@@ -207,15 +243,16 @@ belay__http_watch_update(
     }
     wanted |= (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
     wanted |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
+    (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
     if (watch == NULL) {
         code = watch_new(shard, fd, &watch);
     }
     if (code == 0) {
+        watch->user = transfer;
         code = watch_poll(watch, wanted);
     }
     if (code < 0) {
         /* -1 would be the end of every transfer of the multi handle. */
-        (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
         if (transfer != NULL) {
             refuse(transfer, code);
         }
@@ -302,11 +339,15 @@ dialled(const struct belay__http_transfer *transfer, size_t index)
 void
 belay__http_watch_keep(const struct belay__http_transfer *transfer)
 {
+    long version = CURL_HTTP_VERSION_NONE;
+
+    (void)curl_easy_getinfo(transfer->easy, CURLINFO_HTTP_VERSION, &version);
     for (size_t i = 0; i < BELAY__HTTP_DIALLED; i++) {
         struct belay__http_watch *watch = dialled(transfer, i);
 
         if (watch != NULL) {
             watch->kept = true;
+            watch->framed = version == CURL_HTTP_VERSION_2_0;
         }
     }
 }

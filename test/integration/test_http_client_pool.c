@@ -323,18 +323,89 @@ Test(http_client_pool, connections_that_died_idle_give_their_sockets_back)
     fault_server_stop(arguments.server);
 }
 
-/* HTTP/2 does, of windows and settings; then it is no reason to close. */
-Test(http_client_pool, a_server_may_speak_unasked_before_it_closes)
+/* ---- answers that nobody has asked for ---- */
+
+/* The server says more on a connection that nobody uses, alone in its shard or
+ * beside another that is in use. The next exchange must not read that.
+ */
+struct unasked {
+    struct fault_server *server;
+    struct step *held; /* in use meanwhile; NULL: none */
+    /* locals */
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    struct belay__http_reply reply;
+    belay_group *group;
+    int round;
+};
+
+#define LATE "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate"
+#define LATE_ROUNDS 1000 /* of 100 us, for it to be there */
+
+BELAY_ASYNC(unasked)
+{
+    static const struct belay__http_request late = {.path = "/late"};
+    static const struct belay__http_request next = {.path = "/next"};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(self->http,
+            &(struct belay__http_endpoint_opts){
+                .url = fault_server_url(self->server)},
+            &self->endpoint, NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            if (self->held != NULL) {
+                BELAY_CHECK(belay_group_spawn(self->group, &exchange,
+                    &(struct exchange){self->endpoint, self->held}, NULL));
+                AWAIT_UNTIL(fault_server_requests(self->server, "/held") > 0);
+            }
+            BELAY_AWAIT(belay__http_perform(
+                task, &self->endpoint, &late, &self->reply));
+            fault_server_open_gate(self->server);
+            for (self->round = 0; self->round < LATE_ROUNDS; self->round++) {
+                (void)usleep(100);
+                BELAY_AWAIT(belay_checkpoint(task));
+            }
+            BELAY_AWAIT(belay__http_perform(
+                task, &self->endpoint, &next, &self->reply));
+            cr_expect(eq(sz, self->reply.body.len, 2));
+            cr_expect(not(self->reply.reused));
+            fault_server_open_gate(self->server);
+        }
+        belay__http_reply_fini(&self->reply);
+    }
+    BELAY_END;
+}
+
+static void
+run_unasked(struct step *held)
 {
     static const struct fault_route routes[] = {
-        FAULT_ON(NULL, FAULT_TEXT(OK_HI), FAULT_DO_SLEEP(5), FAULT_TEXT("x"),
-            FAULT_DO_SLEEP(20), FAULT_DO_CLOSE)};
-    const struct fading arguments = {
-        .server = fault_server_start(routes, COUNT(routes))};
+        FAULT_ON("/held", FAULT_DO_GATE(2), FAULT_TEXT(OK_HI)),
+        FAULT_ON(
+            "/late", FAULT_TEXT(OK_HI), FAULT_DO_GATE(1), FAULT_TEXT(LATE)),
+        FAULT_ON("/next", FAULT_TEXT(OK_HI))};
+    const struct unasked arguments = {
+        .server = fault_server_start(routes, COUNT(routes)), .held = held};
 
     cr_expect(eq(int,
-        belay_run(&fading, &arguments,
+        belay_run(&unasked, &arguments,
             BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
         0));
     fault_server_stop(arguments.server);
+}
+
+Test(http_client_pool, an_answer_that_nobody_asked_for_is_nobodys)
+{
+    run_unasked(NULL);
+}
+
+Test(http_client_pool, nor_beside_a_connection_in_use)
+{
+    struct step held = {.request = {.path = "/held"}};
+
+    run_unasked(&held);
+    cr_expect(eq(int, held.result.code, 0));
+    cr_expect(body_is(&held, "hi"));
+    free_steps(&held, 1);
 }
