@@ -299,20 +299,24 @@ bind_start(const struct belay__sqlite *sqlite, sqlite3_stmt *statement,
 }
 
 static int
-store_reply(struct belay__sqlite *sqlite, struct belay_slice body,
+hash_reply(struct belay__sqlite *sqlite, struct belay_slice body,
     struct belay__hash *ret, char *why)
 {
-    sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_BLOB];
-    int code;
+    return body.len > 0
+               ? no_memory(belay__hash_of(&sqlite->hasher, body, ret), why)
+               : 0;
+}
 
-    if (body.len == 0) {
+static int
+store_reply(struct belay__sqlite *sqlite, struct belay_slice body,
+    const struct belay__hash *hash, char *why)
+{
+    sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_BLOB];
+
+    if (body.len == 0 || sqlite->opts.text != BELAY_RECORD_TEXT) {
         return 0;
     }
-    code = belay__hash_of(&sqlite->hasher, body, ret);
-    if (code < 0 || sqlite->opts.text != BELAY_RECORD_TEXT) {
-        return no_memory(code, why);
-    }
-    bind_hash(statement, 1, ret);
+    bind_hash(statement, 1, hash);
     (void)sqlite3_bind_blob64(statement, 2, body.data, body.len, SQLITE_STATIC);
     return run_statement(sqlite, statement, why);
 }
@@ -399,7 +403,7 @@ add_attempt(struct belay__sqlite *sqlite, const struct belay__row *start,
             sqlite, start->texts[BELAY__TEXT_BODY], &request, why);
     }
     if (code == 0 && end != NULL) {
-        code = store_reply(sqlite, end->texts[BELAY__TEXT_BODY], &reply, why);
+        code = hash_reply(sqlite, end->texts[BELAY__TEXT_BODY], &reply, why);
     }
     if (code < 0) {
         return code;
@@ -410,23 +414,33 @@ add_attempt(struct belay__sqlite *sqlite, const struct belay__row *start,
     } else {
         bind_string(statement, STATUS, "in_doubt");
     }
-    return run_statement(sqlite, statement, why);
+    code = run_statement(sqlite, statement, why);
+    return code == 0 && end != NULL
+               ? store_reply(sqlite, end->texts[BELAY__TEXT_BODY], &reply, why)
+               : code;
 }
 
+/* An attempt that was forgotten while it ran stays so, and its answer with it:
+ * no row leads to it any more.
+ */
 static int
 end_attempt(
     struct belay__sqlite *sqlite, const struct belay__row *end, char *why)
 {
+    const struct belay_slice body = end->texts[BELAY__TEXT_BODY];
     sqlite3_stmt *statement = sqlite->prepared[BELAY__END_ATTEMPT];
     struct belay__hash reply;
-    int code = store_reply(sqlite, end->texts[BELAY__TEXT_BODY], &reply, why);
+    int code = hash_reply(sqlite, body, &reply, why);
 
     if (code < 0) {
         return code;
     }
     bind_string(statement, ID, end->attempt);
     bind_end(statement, end, &reply);
-    return run_statement(sqlite, statement, why);
+    code = run_statement(sqlite, statement, why);
+    return code == 0 && sqlite3_changes(sqlite->db) > 0
+               ? store_reply(sqlite, body, &reply, why)
+               : code;
 }
 
 /* The attempt of this transaction with that id, or NULL. Ids sort as they were

@@ -389,6 +389,51 @@ Test(recorder, l75_hashes_are_those_of_the_standard)
     belay__hasher_fini(&hasher);
 }
 
+/* ---- forgetting ---- */
+
+#define LOOKS_MAX 20000 /* of 500 us: a bound, never reached */
+
+/* An attempt that somebody takes out of the file while it runs. */
+struct forgotten {
+    struct belay_recorder_opts opts;
+    struct belay__record_ticket ticket;
+    belay_recorder *recorder;
+    int i;
+};
+
+BELAY_ASYNC(forgotten)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(task, &self->opts, &self->recorder)) {
+        BELAY_AWAIT(belay__record_begin(task, self->recorder,
+            &(struct belay__record_start){
+                .number = 1, .body = slice(CHAT(USER("words")))},
+            &self->ticket));
+        for (self->i = 0; self->i < LOOKS_MAX; self->i++) {
+            if (*query("f.db", "SELECT count(*) FROM attempt") == '1') {
+                break;
+            }
+            (void)usleep(500);
+        }
+        expect_query(
+            "f.db", "DELETE FROM attempt RETURNING status", "in_doubt");
+        belay__record_finish(&self->ticket,
+            &(struct belay__record_end){.status = BELAY__RECORD_OK,
+                .now = belay_now(task),
+                .body = slice(REPLY)});
+    }
+    BELAY_END;
+}
+
+Test(recorder, an_attempt_that_is_forgotten_while_it_runs_stays_so)
+{
+    (void)in_folder("f.db");
+    cr_assert(zero(
+        int, RUN(forgotten, .opts = OPTS(.batch_time = belay_nanoseconds(1)))));
+    expect_query("f.db", "SELECT count(*) FROM attempt", "0");
+    expect_query("f.db", "SELECT count(*) FROM blob", "0");
+}
+
 /* ---- L76: what is kept of texts ---- */
 
 static size_t
