@@ -194,9 +194,11 @@ cancel_turn(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
 
-    if (stream->opts.drain.ns > 0 && stream->state == BELAY__STREAM_RUNNING
-        && !stream->exchange.ended && !stream->left) {
+    if (stream->state == BELAY__STREAM_RUNNING && !stream->left
+        && stream->exchange.code == 0 && belay__llm_drain_begin(stream)) {
         stream->state = BELAY__STREAM_CANCELLED;
+    }
+    if (stream->state == BELAY__STREAM_CANCELLED) {
         stream->tries.client->calls--;
         return belay_pass(task);
     }

@@ -34,7 +34,10 @@ struct belay_llm_stream {
     bool silent;     /* the exchange has failed: there is no answer */
     bool refused;    /* stream_options were: asked again without (L2) */
     bool left;       /* the client is gone */
-    belay_llm_stream *next; /* of the client's */
+    bool draining;   /* it is one of the client's that read on */
+    belay_runtime *runtime;
+    struct belay__timer drained; /* with .drain: ends that */
+    belay_llm_stream *next;      /* of the client's */
     belay_llm_stream *prev;
 };
 
@@ -53,6 +56,23 @@ void belay__llm_stream_end(
  * BELAY_ETOOLARGE.
  */
 int belay__llm_stream_build(belay_llm_stream *stream);
+
+/* ---- reading on for the counts (stream_drain.c) ---- */
+
+/* Errors: BELAY_ENOMEM. Fini gives back what begin took, if that is left. */
+int belay__llm_drain_init(belay_llm_stream *stream, belay_runtime *runtime);
+void belay__llm_drain_fini(belay_llm_stream *stream);
+/* From now on the exchange runs for .drain at the longest; false: it is not
+ * wanted, or as many of the client's do so as may. Once begun, or when the
+ * exchange has ended by itself, there is nothing to begin, and it is fine.
+ */
+bool belay__llm_drain_begin(belay_llm_stream *stream);
+/* It does not count any more. The client is there. */
+void belay__llm_drain_end(belay_llm_stream *stream);
+/* An await: reads to the end, or for as long as it may. */
+belay_next belay__llm_drain(belay_task *task, belay_llm_stream *stream);
+
+/* ---- its client, its like ---- */
 
 /* The client is being left: its streams are over, and so are their exchanges.
  */

@@ -3,7 +3,7 @@
  *
  * Entering sends nothing; the exit stops the exchange, so that nothing of
  * libcurl's points into the scope when it goes. With .drain it first reads on
- * for a while, for the counts that come last (L44).
+ * for a while (stream_drain.c).
  */
 #include "llm/stream.h"
 #include "runtime/internal.h"
@@ -142,6 +142,7 @@ belay__llm_stream_leave(belay_llm_stream *stream)
         belay__llm_settle(tries->client, &tries->account, tries->reply, 0);
     }
     belay__llm_access_give(tries->client, &tries->account.access);
+    belay__llm_drain_end(stream);
     stream->left = true;
 }
 
@@ -184,6 +185,9 @@ stream_enter(belay_task *task, void *self)
     }
     belay__buffer_init(&stream->built, memory, REQUEST_MAX);
     code = belay__llm_stream_build(stream);
+    if (code == 0) {
+        code = belay__llm_drain_init(stream, belay_task_runtime(task));
+    }
     if (code < 0) {
         belay__buffer_fini(&stream->built);
         belay__llm_tries_end(&stream->tries);
@@ -207,6 +211,7 @@ stream_close(belay_task *task, void *self)
 
     belay__llm_stream_end(task, stream,
         stream->state == BELAY__STREAM_DONE ? 0 : BELAY_ECANCELED);
+    belay__llm_drain_fini(stream);
     if (!stream->left) {
         unlink_stream(stream);
     }
@@ -221,72 +226,20 @@ stream_close(belay_task *task, void *self)
     return belay_return(task, NULL);
 }
 
-struct drain {
-    belay_llm_stream *stream;
-};
-
-/* Takes in what has come, unseen. */
-static void
-swallow(belay_llm_stream *stream)
-{
-    struct belay_llm_event event;
-
-    while (belay__llm_feed_pull(&stream->feed, &event) > 0) {
-    }
-    if (belay__llm_feed_hungry(&stream->feed)) {
-        stream->feed.paused = false;
-        belay__http_exchange_resume(&stream->exchange);
-    }
-}
-
-static void
-finish_drain(belay_llm_stream *stream)
-{
-    if (stream->exchange.ended && stream->exchange.code == 0) {
-        (void)belay__llm_feed_end(&stream->feed);
-        swallow(stream);
-    }
-    if (belay__llm_feed_finished(&stream->feed)) {
-        stream->state = BELAY__STREAM_DONE;
-    }
-}
-
-BELAY_ASYNC(drain)
-{
-    belay_llm_stream *stream = self->stream;
-
-    BELAY_BEGIN;
-    BELAY_WITH (belay_move_on(task, stream->opts.drain, NULL)) {
-        swallow(stream);
-        while (!stream->exchange.ended
-               && !belay__llm_feed_finished(&stream->feed)) {
-            BELAY_TRY(belay__http_exchange_wait(task, &stream->exchange));
-            swallow(stream);
-            if (belay_result(task)->code < 0) {
-                break;
-            }
-        }
-    }
-    finish_drain(stream);
-    BELAY_END;
-}
-
 static belay_next
 stream_drained(belay_task *task, void *self)
 {
     struct scope *scope = self;
-    belay_llm_client *client = scope->stream.tries.client;
 
-    client->drains--;
-    client->calls--;
+    scope->stream.tries.client->calls--;
     return stream_close(task, self);
 }
 
-/* Was it left while more was to come? */
+/* Was it left while more was to come, or to be read? */
 static bool
 is_early(const belay_llm_stream *stream)
 {
-    return !stream->left && !stream->exchange.ended
+    return !stream->left
            && (stream->state == BELAY__STREAM_RUNNING
                || stream->state == BELAY__STREAM_CANCELLED);
 }
@@ -297,14 +250,11 @@ stream_exit(belay_task *task, void *self)
     struct scope *scope = self;
     belay_llm_stream *stream = &scope->stream;
 
-    if (!is_early(stream) || stream->opts.drain.ns <= 0
-        || stream->tries.client->drains >= stream->tries.client->max_drains) {
+    if (!is_early(stream) || !belay__llm_drain_begin(stream)) {
         return stream_close(task, self);
     }
-    stream->tries.client->drains++;
     stream->tries.client->calls++;
-    return belay_then(
-        task, stream_drained, BELAY_CALL(drain, .stream = stream));
+    return belay_then(task, stream_drained, belay__llm_drain(task, stream));
 }
 
 belay_next

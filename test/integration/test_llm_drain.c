@@ -14,6 +14,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define READERS_MAX 3
 #define TURNS_MAX 10000000
@@ -44,7 +45,9 @@ struct outcome {
     enum belay_llm_usage_state states[READERS_MAX];
     int64_t out[READERS_MAX];
     int codes[READERS_MAX];
-    int again[READERS_MAX]; /* of a next after the cancel */
+    int second[READERS_MAX]; /* of a next behind the cancelled one */
+    int again[READERS_MAX];  /* and of one that a shield lets through */
+    bool stayed[READERS_MAX];
 };
 
 struct scene {
@@ -53,6 +56,8 @@ struct scene {
     size_t count;
     belay_duration drain;
     uint32_t max_drains;
+    bool stays; /* in the block until so few connections are open: */
+    size_t remain;
     struct outcome *outcome;
     /* locals */
     belay_llm_client *client;
@@ -82,7 +87,22 @@ on_done(struct reader *self)
 
 struct reading {
     struct reader *reader;
+    int round;
 };
+
+#define ROUNDS_MIN 200 /* of 100 us: to read what there is */
+#define ROUNDS_MAX 30000
+
+static bool
+stays_on(const struct reader *reader, int round)
+{
+    const struct scene *scene = reader->scene;
+
+    cr_assert(lt(int, round, ROUNDS_MAX));
+    return scene->stays
+           && (round < ROUNDS_MIN
+               || fault_server_open(scene->server) > scene->remain);
+}
 
 BELAY_ASYNC(reading)
 {
@@ -102,10 +122,21 @@ BELAY_ASYNC(reading)
         reader->scene->started++;
         BELAY_TRY(belay_llm_stream_next(task, reader->stream, &reader->event));
         outcome->codes[reader->number] = belay_result(task)->code;
+        if (!reader->scene->stays) {
+            BELAY_TRY(
+                belay_llm_stream_next(task, reader->stream, &reader->event));
+            outcome->second[reader->number] = belay_result(task)->code;
+        }
         BELAY_WITH (belay_shield(task, belay_seconds(5))) {
             BELAY_TRY(
                 belay_llm_stream_next(task, reader->stream, &reader->event));
             outcome->again[reader->number] = belay_result(task)->code;
+            for (self->round = 0; stays_on(reader, self->round);
+                 self->round++) {
+                (void)usleep(100);
+                BELAY_AWAIT(belay_checkpoint(task));
+            }
+            outcome->stayed[reader->number] = true;
         }
     }
     BELAY_END;
@@ -167,30 +198,40 @@ BELAY_ASYNC(scene)
 
 /* On the clock of the wall, for the server has to be waited for. */
 static struct outcome
-run(const struct fault_route *routes, size_t count, belay_duration drain,
-    belay_duration grace, uint32_t max_drains)
+run_scene(const struct fault_route *routes, struct scene scene_of,
+    belay_duration grace)
 {
     struct fault_server *server = fault_server_start(routes, 1);
     struct outcome outcome = {.out = {0}};
     char url[128];
 
     (void)snprintf(url, sizeof(url), "%s/v1", fault_server_url(server));
+    scene_of.server = server;
+    scene_of.base_url = url;
+    scene_of.outcome = &outcome;
     cr_expect(zero(int,
-        belay_run(&scene,
-            &(const struct scene){.server = server,
-                .base_url = url,
-                .count = count,
-                .drain = drain,
-                .max_drains = max_drains,
-                .outcome = &outcome},
+        belay_run(&scene, &scene_of,
             BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .grace = grace),
             NULL)));
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < scene_of.count; i++) {
         cr_expect(eq(int, outcome.codes[i], BELAY_ECANCELED));
+        cr_expect(
+            eq(int, outcome.second[i], scene_of.stays ? 0 : BELAY_ECANCELED));
         cr_expect(eq(int, outcome.again[i], BELAY_ESTATE));
+        cr_expect(outcome.stayed[i]);
     }
     fault_server_stop(server);
     return outcome;
+}
+
+static struct outcome
+run(const struct fault_route *routes, size_t count, belay_duration drain,
+    belay_duration grace, uint32_t max_drains)
+{
+    return run_scene(routes,
+        (struct scene){
+            .count = count, .drain = drain, .max_drains = max_drains},
+        grace);
 }
 
 Test(llm_drain, l44_a_cancelled_stream_reads_on_for_the_counts)
@@ -232,4 +273,34 @@ Test(llm_drain, l44_no_more_at_once_than_the_client_allows)
         exact += outcome.states[i] == BELAY_LLM_USAGE_EXACT;
     }
     cr_expect(eq(int, exact, 2));
+}
+
+/* ---- a block that is not left at once ---- */
+
+Test(llm_drain, l44_what_came_before_the_exit_counts)
+{
+    const struct outcome outcome = run_scene(
+        gated, (struct scene){.count = 1, .drain = LONG, .stays = true}, LONG);
+
+    cr_expect(eq(int, (int)outcome.states[0], BELAY_LLM_USAGE_EXACT));
+    cr_expect(eq(i64, outcome.out[0], 4));
+}
+
+Test(llm_drain, l44_the_time_is_from_the_cancel)
+{
+    const struct outcome outcome = run_scene(hanging,
+        (struct scene){.count = 1, .drain = SHORT, .stays = true}, LONG);
+
+    cr_expect(eq(int, (int)outcome.states[0], BELAY_LLM_USAGE_PARTIAL));
+}
+
+Test(llm_drain, l44_the_number_is_from_the_cancel)
+{
+    (void)run_scene(hanging,
+        (struct scene){.count = 3,
+            .drain = LONG,
+            .max_drains = 2,
+            .stays = true,
+            .remain = 2},
+        SHORT);
 }

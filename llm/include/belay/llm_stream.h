@@ -60,11 +60,12 @@ struct belay_llm_stream_opts {
     size_t max_event_bytes; /* of one event of the server's; default 16 MiB */
     size_t max_queue_bytes; /* unread, beyond which nothing is taken from the
                                server; default 256 KiB */
-    belay_duration drain;   /* a block that is left early, also cancelled, reads
-                             on for so long, unseen, to have exact counts; of
-                             a cancelled task not beyond its grace. Default:
-                             it closes the connection. At most as many of a
-                             client do so as its max_drains */
+    belay_duration drain;   /* a block that is left early reads on for so long,
+                             unseen, to have exact counts: from the cancel,
+                             or from its exit; of a cancelled task not beyond
+                             its grace. Default: it closes the connection. At
+                             most as many of a client do so as its
+                             max_drains */
     belay_llm_reply **keep; /* NULL, or receives the reply when the block is
                                left, however: then it is the caller's */
 };
