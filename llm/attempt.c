@@ -262,8 +262,9 @@ plan_retry(const belay_task *task, struct belay__llm_tries *tries)
         ns = too_long ? ns : belay__llm_scatter(ns, &client->random);
         pause_ns = pause_of(tries, too_long, ns);
     } else {
-        ns = belay__llm_backoff(
-            &client->policy, (uint32_t)tries->retries, &client->random);
+        /* The retry with another key was no sign of trouble. */
+        ns = belay__llm_backoff(&client->policy,
+            (uint32_t)(tries->retries - tries->renewed), &client->random);
     }
     attempt->retryable = true;
     attempt->delay = belay_nanoseconds(ns);

@@ -412,6 +412,23 @@ Test(llm_keys, l30_after_401_another_key_is_tried_at_once)
     }
 }
 
+Test(llm_keys, l32_which_makes_no_later_wait_longer)
+{
+    static const struct fault_route refused[] = {FAULT_ON(PATH, REFUSED),
+        FAULT_ON(PATH, ANSWER("503 Busy", "", "{}")), FAULT_ON(PATH, OK)};
+    struct source source = {.keys = {"old", "new"}};
+    struct source same = {.keys = {"new"}};
+    const struct outcome behind = CALL(refused, .opts = FROM(source));
+    const struct outcome alone = run_routes(refused + 1, COUNT(refused) - 1,
+        &(const struct spec){.opts = FROM(same), .count = 1});
+
+    cr_assert(zero(int, behind.codes[0]), "%s", behind.message);
+    cr_assert(zero(int, alone.codes[0]), "%s", alone.message);
+    cr_assert(eq(sz, behind.attempt_count, 3));
+    cr_expect(gt(i64, alone.attempts[0].delay.ns, 0));
+    cr_expect(eq(i64, behind.attempts[1].delay.ns, alone.attempts[0].delay.ns));
+}
+
 Test(llm_keys, l30_but_only_once)
 {
     static const struct fault_route routes[] = {FAULT_ON(PATH, REFUSED)};
