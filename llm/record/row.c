@@ -57,30 +57,47 @@ give_block(belay_recorder *recorder, struct belay__row_block *block)
     recorder->spare_count++;
 }
 
-/* Room for a row of so many bytes, which counts in its block from now on. */
-static struct belay__row *
-row_alloc(belay_recorder *recorder, size_t bytes)
+/* A block with so much room. That its rows come back empties one that is not
+ * written to any more. A large one is for a single row: with small rows between
+ * large ones each of the small would hold a block otherwise.
+ */
+static struct belay__row_block *
+block_for(belay_recorder *recorder, size_t room)
 {
     struct belay__row_block *block = recorder->block;
+
+    if (block != NULL && room <= block->size - block->used) {
+        return block;
+    }
+    block = take_block(recorder, sizeof(*block) + room);
+    if (block != NULL && block->size == BLOCK_BYTES) {
+        recorder->block = block;
+    }
+    return block;
+}
+
+/* Room for a row of so many bytes, which counts in its block from now on. */
+static struct belay__row *
+row_alloc(
+    belay_recorder *recorder, size_t bytes, struct belay__row_block **ret_block)
+{
     const size_t mask = _Alignof(struct belay__row) - 1;
-    size_t room;
+    struct belay__row_block *block;
     struct belay__row *row;
+    size_t room;
 
     if (bytes > SIZE_MAX - sizeof(*block) - mask) {
         return NULL;
     }
     room = (bytes + mask) & ~mask;
-    if (block == NULL || room > block->size - block->used) {
-        block = take_block(recorder, sizeof(*block) + room);
-        if (block == NULL) {
-            return NULL;
-        }
-        /* That its rows come back empties the old one. */
-        recorder->block = block;
+    block = block_for(recorder, room);
+    if (block == NULL) {
+        return NULL;
     }
     row = (struct belay__row *)(void *)((char *)block + block->used);
     block->used += room;
     block->rows++;
+    *ret_block = block;
     return row;
 }
 
@@ -157,14 +174,15 @@ row_new(belay_recorder *recorder, const struct belay__row *model,
     struct belay_slice secret)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
-    struct belay__row *row = row_alloc(recorder, bytes);
+    struct belay__row_block *block;
+    struct belay__row *row = row_alloc(recorder, bytes, &block);
     char *to;
 
     if (row == NULL) {
         return NULL;
     }
     *row = *model;
-    row->block = recorder->block;
+    row->block = block;
     row->bytes = bytes;
     to = (char *)(row + 1);
     for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
