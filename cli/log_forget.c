@@ -3,8 +3,16 @@
  *
  * In place: lines that stay move towards the start of the file, over those
  * that go, and the end is cut off. No copy of what was said lies about
- * meanwhile (S9). If it is interrupted, lines that had moved are there twice,
- * which readers take for one, and it can be done again.
+ * meanwhile (S9).
+ *
+ * Killed between any two writes, no line that stays is lost, and done again it
+ * ends as if nothing had happened. A line is marked by its first byte until
+ * all of it is there, and so is what it leaves of the line below; a marked line
+ * goes, whatever it holds. One that moves over itself is also at the end of
+ * the file meanwhile. Lines that are there twice are taken for one by readers.
+ *
+ * That is no help against a cut of the power: pages reach the disk in an order
+ * of the system's.
  */
 #include "cli/log_forget.h"
 
@@ -24,8 +32,11 @@ struct lines {
     struct belay__log *log;
     struct belay__log_forget *forget;
     FILE *file;
-    off_t end; /* of what stays, so far */
+    off_t whole; /* the end of the last whole line */
+    off_t at;    /* of the line that is looked at */
+    off_t end;   /* of what stays, so far */
     struct belay__buffer line;
+    struct belay__buffer moved;
 };
 
 static int
@@ -34,9 +45,10 @@ failed(struct lines *lines)
     return belay__log_fail(lines->log, "%s", strerror(errno));
 }
 
-/* The line without its "body"; false: it is none of ours. */
-static bool
-write_without_body(struct lines *lines, struct belay_slice text)
+/* The line without its "body", if it has one. */
+static int
+write_without_body(
+    struct lines *lines, struct belay_slice text, bool *ret_had_one)
 {
     struct belay__json_writer writer;
     struct belay__json_value value;
@@ -45,21 +57,25 @@ write_without_body(struct lines *lines, struct belay_slice text)
 
     belay__buffer_clear(&lines->line);
     belay__json_open(&json, text);
-    if (!belay__json_enter_object(&json)) {
-        return false;
-    }
+    (void)belay__json_enter_object(&json); /* it could be read a moment ago */
     belay__json_begin(&writer, &lines->line);
     belay__json_open_object(&writer);
     while (belay__json_next_member(&json, &key)) {
-        if (belay__json_take(&json, &value)
-            && !belay__json_key_is(&key, "body")) {
+        if (!belay__json_take(&json, &value)) {
+            continue;
+        }
+        if (belay__json_key_is(&key, "body")) {
+            *ret_had_one = true;
+        } else {
             belay__json_raw_key(&writer, key.raw);
             belay__json_raw(&writer, value.raw);
         }
     }
     belay__json_close_object(&writer);
-    return belay__json_end(&writer) == 0 && belay__json_finish(&json) == 0
-           && belay__buffer_append(&lines->line, "\n", 1) == 0;
+    if (belay__json_end(&writer) < 0 || belay__json_finish(&json) < 0) {
+        return BELAY_ENOMEM;
+    }
+    return belay__buffer_append(&lines->line, "\n", 1);
 }
 
 /* The attempt that the line is of; empty: none that can be told. */
@@ -95,22 +111,89 @@ attempt_of(struct belay_slice text, bool *ret_start)
 }
 
 static int
-put(struct lines *lines, struct belay_slice text)
+write_at(struct lines *lines, struct belay_slice text, off_t at)
 {
     ssize_t got;
 
     while (text.len > 0) {
-        got = pwrite(fileno(lines->file), text.data, text.len, lines->end);
+        got = pwrite(fileno(lines->file), text.data, text.len, at);
         if (got < 0 && errno != EINTR) {
             return failed(lines);
         }
         if (got > 0) {
             text.data += got;
             text.len -= (size_t)got;
-            lines->end += got;
+            at += got;
         }
     }
     return 0;
+}
+
+static int
+cut(struct lines *lines, off_t end)
+{
+    return ftruncate(fileno(lines->file), end) == 0 ? 0 : failed(lines);
+}
+
+/* Marks stand for its first byte, its line break and the byte behind it, which
+ * is no line break of the line itself: more than that was gained. Then the line
+ * break comes, which parts it from what is left of the other, and
+ * at last the byte that makes it count.
+ */
+static int
+put_marked(struct lines *lines, struct belay_slice text)
+{
+    const off_t last = lines->end + (off_t)text.len - 1;
+    const char mark = BELAY__LOG_MARK;
+    int code;
+
+    belay__buffer_clear(&lines->moved);
+    code = belay__buffer_append(&lines->moved, text.data, text.len);
+    if (code == 0) {
+        code = belay__buffer_append(&lines->moved, &mark, 1);
+    }
+    if (code < 0) {
+        return code;
+    }
+    lines->moved.data[0] = mark;
+    lines->moved.data[text.len - 1] = mark;
+    code = write_at(lines, belay__buffer_slice(&lines->moved), lines->end);
+    if (code == 0) {
+        code = write_at(lines, (struct belay_slice){"\n", 1}, last);
+    }
+    return code == 0
+               ? write_at(lines, (struct belay_slice){text.data, 1}, lines->end)
+               : code;
+}
+
+/* The same, of which the end of the file has a copy meanwhile. */
+static int
+put_over_itself(struct lines *lines, struct belay_slice text)
+{
+    int code = write_at(lines, text, lines->whole);
+
+    if (code < 0) {
+        (void)cut(lines, lines->whole);
+        return code;
+    }
+    code = put_marked(lines, text);
+    return code == 0 ? cut(lines, lines->whole) : code;
+}
+
+/* What stays of the line at lines->at. */
+static int
+put(struct lines *lines, struct belay_slice text, bool changed)
+{
+    int code = 0;
+
+    /* The last mark may not join the line to the one before it. */
+    if (lines->end + (off_t)text.len + 1 < lines->at) {
+        code = put_marked(lines, text);
+    } else if (lines->end < lines->at || changed) {
+        code = put_over_itself(lines, text);
+    }
+    lines->end += (off_t)text.len;
+    return code;
 }
 
 /* One whole line, with its line break; what is no record stays. */
@@ -119,22 +202,49 @@ take_line(struct lines *lines, struct belay_slice text)
 {
     struct belay__log_forget *forget = lines->forget;
     const struct belay_slice inside = {text.data, text.len - 1};
+    bool had_body = false;
     bool start = false;
     const struct belay_slice id = attempt_of(inside, &start);
     const bool old = id.len == BELAY__ULID_BYTES - 1
                      && memcmp(id.data, forget->before, id.len) < 0;
+    int code;
 
+    if (text.data[0] == BELAY__LOG_MARK) {
+        return 0;
+    }
     if (!old) {
-        return put(lines, text);
+        return put(lines, text, false);
     }
     forget->count += start;
     if (!forget->texts_only) {
         return 0;
     }
-    if (!write_without_body(lines, inside)) {
-        return BELAY_ENOMEM; /* it could be read a moment ago */
+    code = write_without_body(lines, inside, &had_body);
+    if (code < 0) {
+        return code;
     }
-    return put(lines, belay__buffer_slice(&lines->line));
+    return had_body ? put(lines, belay__buffer_slice(&lines->line), true)
+                    : put(lines, text, false);
+}
+
+/* Half a line at the end is of a crash, and goes. */
+static int
+find_whole(struct lines *lines)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t len;
+    int code = 0;
+
+    while ((len = getline(&line, &room, lines->file)) > 0
+           && line[len - 1] == '\n') {
+        lines->whole += len;
+    }
+    if (!feof(lines->file)) {
+        code = failed(lines); /* out of memory is no error of the file's */
+    }
+    free(line);
+    return code == 0 ? cut(lines, lines->whole) : code;
 }
 
 static int
@@ -143,20 +253,37 @@ take_lines(struct lines *lines)
     char *line = NULL;
     size_t room = 0;
     ssize_t len;
-    int code = 0;
+    int code = find_whole(lines);
 
-    errno = 0;
-    while (code == 0 && (len = getline(&line, &room, lines->file)) > 0
-           && line[len - 1] == '\n') {
-        code = take_line(lines, (struct belay_slice){line, (size_t)len});
-    }
-    if (code == 0 && ferror(lines->file)) {
-        code = failed(lines);
-    }
-    if (code == 0 && ftruncate(fileno(lines->file), lines->end) != 0) {
-        code = failed(lines);
+    rewind(lines->file);
+    while (code == 0 && lines->at < lines->whole) {
+        len = getline(&line, &room, lines->file);
+        if (len <= 0) {
+            code = failed(lines);
+        } else {
+            code = take_line(lines, (struct belay_slice){line, (size_t)len});
+            lines->at += len;
+        }
     }
     free(line);
+    return code;
+}
+
+/* What has moved is on the disk before the old place of it goes. */
+static int
+forget_in(struct lines *lines)
+{
+    int code = take_lines(lines);
+
+    if (code == 0 && fdatasync(fileno(lines->file)) != 0) {
+        code = failed(lines);
+    }
+    if (code == 0) {
+        code = cut(lines, lines->end);
+    }
+    if (code == 0 && fsync(fileno(lines->file)) != 0) {
+        code = failed(lines);
+    }
     return code;
 }
 
@@ -172,13 +299,15 @@ belay__log_forget_jsonl(
         return failed(&lines);
     }
     belay__buffer_init(&lines.line, log->memory, LINE_BYTES_MAX);
+    belay__buffer_init(&lines.moved, log->memory, LINE_BYTES_MAX + 1);
     if (flock(fileno(lines.file), LOCK_EX | LOCK_NB) == 0) {
-        code = take_lines(&lines);
+        code = forget_in(&lines);
     } else {
         code = errno == EWOULDBLOCK
                    ? belay__log_fail(log, "a recorder is writing to it")
                    : failed(&lines);
     }
+    belay__buffer_fini(&lines.moved);
     belay__buffer_fini(&lines.line);
     (void)fclose(lines.file);
     return code;

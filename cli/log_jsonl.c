@@ -33,6 +33,9 @@ each_line(struct belay__log *log, const char *path, line_fn *each, void *arg)
     while (code == 0 && (len = getline(&line, &room, file)) > 0
            && line[len - 1] == '\n') {
         number++;
+        if (line[0] == BELAY__LOG_MARK) {
+            continue;
+        }
         code = each(log, (struct belay_slice){line, (size_t)len - 1}, arg);
         if (code == BELAY_EINVAL) {
             log->first_bad = log->bad_lines == 0 ? number : log->first_bad;
@@ -40,7 +43,7 @@ each_line(struct belay__log *log, const char *path, line_fn *each, void *arg)
             code = 0;
         }
     }
-    if (code == 0 && ferror(file)) {
+    if (code == 0 && !feof(file)) { /* out of memory is no ferror() */
         code = belay__log_fail(log, "%s", strerror(errno));
     }
     free(line);
@@ -252,7 +255,8 @@ belay__log_read_jsonl(struct belay__log *log, const char *path)
 struct search {
     struct belay_slice attempt;
     const struct belay__log_said *said;
-    bool answered;
+    bool for_start; /* else for its end */
+    bool found;
 };
 
 static int
@@ -267,12 +271,11 @@ hand_on(const struct belay__message *message, void *arg)
 /* A body that is no JSON is there as a string. */
 static int
 hand_answer(struct belay__log *log, const struct belay__json_value *body,
-    struct search *search)
+    const struct search *search)
 {
     struct belay__buffer buffer;
     int code;
 
-    search->answered = true;
     if (body->type != BELAY__JSON_STRING) {
         return search->said->answer_fn(body->raw, search->said->arg);
     }
@@ -293,28 +296,37 @@ search_line(struct belay__log *log, struct belay_slice text, void *arg)
     struct belay_slice id;
     struct line line;
 
-    if (!parse(text, &line)) {
+    if (search->found || !parse(text, &line)) {
         return 0; /* it was counted at the first reading */
     }
     id = belay__json_inside(line.values[ATTEMPT].raw);
     if (id.len != search->attempt.len
-        || memcmp(id.data, search->attempt.data, id.len) != 0) {
+        || memcmp(id.data, search->attempt.data, id.len) != 0
+        || belay__json_key_is(&line.values[ROW], "start")
+               != search->for_start) {
         return 0;
     }
-    if (belay__json_key_is(&line.values[ROW], "start")) {
-        return belay__messages_each(line.values[BODY].raw, hand_on, search);
-    }
-    return hand_answer(log, &line.values[BODY], search);
+    search->found = true;
+    return search->for_start
+               ? belay__messages_each(line.values[BODY].raw, hand_on, search)
+               : hand_answer(log, &line.values[BODY], search);
 }
 
+/* Questions first, wherever they are: an interrupted log_forget.c may have left
+ * lines twice and in another order.
+ */
 int
 belay__log_said_jsonl(struct belay__log *log, const char *path,
     struct belay_slice attempt, const struct belay__log_said *said)
 {
-    struct search search = {.attempt = attempt, .said = said};
-    int code = each_line(log, path, search_line, &search);
+    struct search start = {.attempt = attempt, .said = said, .for_start = true};
+    struct search end = {.attempt = attempt, .said = said};
+    int code = each_line(log, path, search_line, &start);
 
-    return code == 0 && !search.answered
+    if (code == 0) {
+        code = each_line(log, path, search_line, &end);
+    }
+    return code == 0 && !end.found
                ? said->answer_fn((struct belay_slice){NULL, 0}, said->arg)
                : code;
 }

@@ -236,7 +236,7 @@ kind_of(struct belay__log *log, const char *path, enum kind *ret)
                && memcmp(start, "SQLite format 3", sizeof(start)) == 0) {
         *ret = SQLITE;
     } else {
-        *ret = start[0] == '{' ? JSONL : OTHER;
+        *ret = start[0] == '{' || start[0] == BELAY__LOG_MARK ? JSONL : OTHER;
     }
     return 0;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """`belay log` as a user runs it, on records that the library has written.
 
-usage: log.py BELAY RECORDED [NAME...]
+usage: log.py BELAY RECORDED CUT_WRITES [NAME...]
 
 Runs the functions below whose names begin with test_, or those named, for
 SQLite and for lines of JSON alike. Nothing leaves loopback.
@@ -23,6 +23,7 @@ LIMIT_S = 60
 KINDS = ("calls.db", "calls.jsonl")
 
 belay = recorded = None  # the command, and what writes records
+cut_writes = None  # to be preloaded
 
 
 def simulator(*options):
@@ -49,10 +50,11 @@ def record(url, path, form="chat", turns=3):
 
 
 class Log:
-    def __init__(self, *arguments):
+    def __init__(self, *arguments, **environment):
         done = subprocess.run([belay, "log", *arguments], check=False,
                               stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=LIMIT_S)
+                              timeout=LIMIT_S,
+                              env={**os.environ, **environment})
         self.code = done.returncode
         self.out, self.err = done.stdout.decode(), done.stderr.decode()
         self.lines = self.out.splitlines()
@@ -401,6 +403,114 @@ def test_s9_beside_a_recorder():
                 assert process.poll() is None
 
 
+def cut(**numbers):
+    """The environment of a process whose writes or lines end."""
+    return {"LD_PRELOAD": cut_writes,
+            "ASAN_OPTIONS": "verify_asan_link_order=0",
+            **{name: str(value) for name, value in numbers.items()}}
+
+
+def old_and_new(url, path):
+    """A record of old attempts, new ones, old ones again and new ones."""
+    for made_old in (True, False, True, False):
+        known = Log(path, "--json").lines
+        record(url, path, turns=0)
+        if made_old:
+            make_old(path, [json.loads(line)
+                            for line in Log(path, "--json").good().lines
+                            if line not in known])
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def is_old(line):
+    return json.loads(line)["attempt"].startswith(OLD)
+
+
+def without_body(line):
+    row = json.loads(line)
+    row.pop("body", None)
+    return row
+
+
+def killed_anywhere(path, data, option):
+    """The numbers of writes at which it was killed, and was done again."""
+    kept = [line for line in data.splitlines() if not is_old(line)]
+    rows = [without_body(line) for line in data.splitlines()
+            if option == "--forget-texts" or not is_old(line)]
+    log = path + ".log"
+    for at in range(1, 1000):
+        with open(path, "wb") as file:
+            file.write(data)
+        code = Log(path, option, "30d", **cut(
+            BELAY_CUT_AT=at, BELAY_CUT_LOG=log)).code
+        assert code in (-9, 0), code
+        if not os.path.exists(log):
+            return None  # a sanitizer has these functions itself
+        # What is there can be read, and none that stays is missing.
+        there = {row["attempt"]
+                 for row in Log(path, "--json").good().json()}
+        assert {row["attempt"] for row in rows} <= there, at
+        Log(path, "--show", rows[-1]["attempt"], "--json").good().json()
+        Log(path, option, "30d").good()
+        with open(path, "rb") as file:
+            lines = file.read().splitlines()
+        new = [line for line in lines if not is_old(line)]
+        old = [json.loads(line) for line in lines if is_old(line)]
+        assert set(new) == set(kept), at
+        assert all("body" not in row for row in old), at
+        left = old + [without_body(line) for line in new]
+        assert all(row in left for row in rows), at
+        assert all(row in rows for row in left), at
+        if code == 0:
+            assert len(lines) == len(rows)
+            return at
+    assert False, "it has no end"
+
+
+def test_s9_killed_at_any_write():
+    with simulator() as url, places() as paths:
+        data = old_and_new(url, paths[1])
+        for option in ("--forget", "--forget-texts"):
+            at = killed_anywhere(paths[1], data, option)
+            assert at is None or at > 10, at
+
+
+def line_of(attempt, size):
+    line = json.dumps({"row": "start", "run": "R", "attempt": attempt,
+                       "model": "m", "started_us": 1, "body": {"pad": ""}})
+    return line.replace('""', f'"{"x" * (size - len(line) - 1)}"') + "\n"
+
+
+def test_s9_killed_where_lines_just_fit():
+    ids = [OLD + f"{n:016}" for n in range(2)] + [
+        "7ZZZZZZZZZ" + f"{n:016}" for n in range(2)]
+    with places() as paths:
+        for size in range(197, 204):
+            data = (line_of(ids[0], size) + line_of(ids[2], 200)
+                    + line_of(ids[1], 150) + line_of(ids[3], 210))
+            killed_anywhere(paths[1], data.encode(), "--forget")
+
+
+def test_s9_no_memory_for_a_line():
+    with simulator() as url, places() as paths:
+        path = paths[1]
+        data = old_and_new(url, path)
+        for count in range(2 * len(data.splitlines())):
+            log = Log(path, "--forget", "30d", **cut(
+                BELAY_CUT_LINES=count, BELAY_CUT_LOG=path + ".log"))
+            if not os.path.exists(path + ".log"):
+                return  # a sanitizer has this function itself
+            assert log.code == 1 and "memory" in log.err.lower(), log.err
+            assert Log(path, "--json", **cut(BELAY_CUT_LINES=1)).code == 1
+            Log(path, "--forget", "30d").good()
+            with open(path, "rb") as file:
+                assert set(file.read().splitlines()) == {
+                    line for line in data.splitlines() if not is_old(line)}
+            with open(path, "wb") as file:
+                file.write(data)
+
+
 def test_wrong_ages():
     with places() as paths:
         for path in paths:
@@ -423,9 +533,10 @@ def test_s2_keys_are_in_no_record():
 
 
 def main():
-    global belay, recorded
-    belay, recorded = (os.path.abspath(name) for name in sys.argv[1:3])
-    return runner.run(globals(), sys.argv[3:], lambda _, test: test())
+    global belay, recorded, cut_writes
+    belay, recorded, cut_writes = (
+        os.path.abspath(name) for name in sys.argv[1:4])
+    return runner.run(globals(), sys.argv[4:], lambda _, test: test())
 
 
 if __name__ == "__main__":
