@@ -17,8 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION 1 /* of the schema, in user_version */
-#define BUSY_MS 5000
+#define VERSION 1            /* of the schema, in user_version */
+#define BUSY_MS 5000         /* for others, at the open */
+#define COMMIT_BUSY_MS 60000 /* … then `belay log --forget` may take long */
 #define PARAMS_MAX ((size_t)64 * 1024 * 1024)
 
 /* Large pages take few system calls. The cache, in KiB, holds a transaction, so
@@ -210,7 +211,11 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
     if (code == 0) {
         code = prepare_all(sqlite, why);
     }
-    return code == 0 ? add_run(sqlite, why) : code;
+    if (code == 0) {
+        code = add_run(sqlite, why);
+    }
+    (void)sqlite3_busy_timeout(sqlite->db, COMMIT_BUSY_MS);
+    return code;
 }
 
 static int
