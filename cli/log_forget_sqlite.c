@@ -8,6 +8,8 @@
 #include "cli/log_forget.h"
 
 #if BELAY_CLI_SQLITE
+#include <errno.h>
+#include <signal.h>
 #include <sqlite3.h>
 
 #define BUSY_MS 5000
@@ -30,8 +32,9 @@ static const char *const all[] = {
     "DELETE FROM turn WHERE id NOT IN " KEPT("turn"),
     "DELETE FROM tool_call WHERE turn NOT IN " KEPT("turn"),
     "DELETE FROM session WHERE id NOT IN " KEPT("session"),
-    /* One that is open may have no attempt yet. */
-    "DELETE FROM run WHERE id < ?1 AND id NOT IN " KEPT("run"),
+    /* A recorder that is open may have none that is left, or none yet. */
+    "DELETE FROM run WHERE id < ?1 AND id NOT IN " KEPT(
+        "run") " AND NOT is_alive(pid)",
 };
 
 /* As if hashes only had been recorded. */
@@ -44,6 +47,17 @@ static const char *const texts[] = {
     "UPDATE tool_call SET args = NULL, result = NULL"
     " WHERE turn NOT IN " KEPT("turn"),
 };
+
+/* In SQL: is there a process of that number here? */
+static void
+is_alive(sqlite3_context *context, int count, sqlite3_value **arguments)
+{
+    const pid_t pid = (pid_t)sqlite3_value_int64(arguments[0]);
+
+    (void)count;
+    sqlite3_result_int(
+        context, pid > 0 && (kill(pid, 0) == 0 || errno == EPERM));
+}
 
 static int
 failed(struct belay__log *log, sqlite3 *db)
@@ -143,7 +157,10 @@ belay__log_forget_sqlite(
 
     if (sqlite3_open_v2(
             path, &db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL)
-        != SQLITE_OK) {
+            != SQLITE_OK
+        || sqlite3_create_function(
+               db, "is_alive", 1, SQLITE_UTF8, NULL, is_alive, NULL, NULL)
+               != SQLITE_OK) {
         code = failed(log, db);
     } else {
         (void)sqlite3_busy_timeout(db, BUSY_MS);

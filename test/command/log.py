@@ -403,6 +403,45 @@ def test_s9_beside_a_recorder():
                 assert process.poll() is None
 
 
+def test_l76_a_lock_that_is_held_for_long_loses_no_row():
+    """As `--forget` holds it on a large file: longer than an open waits."""
+    with simulator("--ttft", "1s") as url, places() as paths:
+        record(url, paths[0], turns=0)
+        with contextlib.closing(sqlite3.connect(
+                paths[0], isolation_level=None, timeout=LIMIT_S)) as db:
+            with subprocess.Popen(
+                    [recorded, url, paths[0], "chat", "0"], text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                until = time.monotonic() + LIMIT_S
+                while db.execute("SELECT count(*) FROM run").fetchone() == (
+                        1,) and time.monotonic() < until:
+                    pass
+                db.execute("BEGIN IMMEDIATE")
+                assert process.stdout.readline() == "done\n"
+                time.sleep(5.5)
+                db.execute("COMMIT")
+                process.stdin.close()
+                assert process.wait(LIMIT_S) == 0
+        rows = Log(paths[0], "--json").good().json()
+        assert [row["status"] for row in rows] == ["ok"] * 2, rows
+
+
+def test_s9_the_run_of_a_recorder_that_is_open():
+    """… stays, though nothing of it does; one that is over goes."""
+    with simulator() as url, places() as paths:
+        record(url, paths[0], turns=0)
+        with writing(url, paths[0], turns=0) as process:
+            until = time.monotonic() + LIMIT_S
+            while len(Log(paths[0]).good().lines) < 3 and (
+                    time.monotonic() < until):
+                pass
+            log = Log(paths[0], "--forget", "0s").good()
+            assert log.out == "2 attempts forgotten\n", log.out
+            with contextlib.closing(sqlite3.connect(paths[0])) as db:
+                runs = db.execute("SELECT pid FROM run").fetchall()
+            assert runs == [(process.pid,)], runs
+
+
 def cut(**numbers):
     """The environment of a process whose writes or lines end."""
     return {"LD_PRELOAD": cut_writes,
