@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define OUTPUT_MAX ((size_t)256 * 1024 * 1024)
+#define OUTPUT_MAX ((size_t)256 * 1024 * 1024) /* an answer in one piece */
+#define FULL_BYTES ((size_t)1024 * 1024)
 #define PIECE_BYTES 512 /* POSIX's least PIPE_BUF */
 
 /* The same again, not blocking; or -1. */
@@ -92,6 +93,19 @@ belay__chat_output_put(
     return code;
 }
 
+bool
+belay__chat_output_is_full(const struct belay__chat_output *output)
+{
+    return output->code == 0 && output->bytes.len > FULL_BYTES;
+}
+
+belay_next
+belay__chat_output_wait(belay_task *task, struct belay__chat_output *output)
+{
+    belay_event_clear(&output->emptied);
+    return belay_event_wait(task, &output->emptied);
+}
+
 void
 belay__chat_output_end(struct belay__chat_output *output)
 {
@@ -150,6 +164,14 @@ wake_threads(struct belay__chat_output *output)
 
 /* ---- writing ---- */
 
+static void
+all_written(struct belay__chat_output *output)
+{
+    belay__buffer_clear(&output->bytes);
+    output->written = 0;
+    belay_event_set(&output->emptied);
+}
+
 /* Is something written? Else *ret_code is why not, BELAY_EAGAIN for now. */
 static bool
 write_some(struct belay__chat_output *output, int *ret_code)
@@ -168,8 +190,7 @@ write_some(struct belay__chat_output *output, int *ret_code)
     }
     output->written += (size_t)n;
     if (output->written == output->bytes.len) {
-        belay__buffer_clear(&output->bytes);
-        output->written = 0;
+        all_written(output);
     }
     return true;
 }
@@ -191,8 +212,7 @@ forget(void *arg)
     struct belay__chat_output *output = arg;
 
     output->stalled = output->waits > 0;
-    belay__buffer_clear(&output->bytes);
-    output->written = 0;
+    all_written(output);
     output->ended = false;
     belay_event_clear(&output->more);
     wake_threads(output);

@@ -24,6 +24,7 @@ struct belay__chat_output {
     struct belay__buffer bytes;
     size_t written; /* of them */
     struct belay_event more;
+    struct belay_event emptied;
 };
 
 /* Errors: codes of the system; BELAY_ENOMEM. Nothing has changed. */
@@ -34,6 +35,11 @@ void belay__chat_output_fini(struct belay__chat_output *output);
 /* Prints. Errors: BELAY_ENOMEM, or why nothing can be written any more. */
 int belay__chat_output_put(
     struct belay__chat_output *output, struct belay_slice text);
+/* Is so much not written yet that who prints should wait? */
+bool belay__chat_output_is_full(const struct belay__chat_output *output);
+/* An await: all of it is written, or nothing can be any more. */
+belay_next belay__chat_output_wait(
+    belay_task *task, struct belay__chat_output *output);
 /* Nothing more comes. */
 void belay__chat_output_end(struct belay__chat_output *output);
 

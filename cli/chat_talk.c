@@ -162,7 +162,8 @@ print_reply(struct belay__chat *chat, belay_llm_reply *reply)
 struct turn {
     struct belay__chat *chat;
     const char *text;
-    belay_llm_reply *reply;
+    belay_llm_reply *heard; /* of a turn that is not kept yet */
+    belay_llm_reply *reply; /* the turn is kept */
     belay_group *group;
     int code; /* what came of asking */
     belay_error *error;
@@ -174,6 +175,7 @@ close_turn(void *arg)
     struct turn *turn = arg;
 
     belay_error_unref(turn->error);
+    belay_llm_reply_free(turn->heard);
     belay_llm_reply_free(turn->reply);
     belay_cancel_scope_free(turn->chat->turn);
     turn->chat->turn = NULL;
@@ -195,14 +197,54 @@ time_limit(belay_task *task, const struct belay__chat *chat)
                           : belay_null(task, NULL);
 }
 
+static int
+say(belay_llm_turn *turn, const char *text)
+{
+    const struct belay_llm_message message = belay_llm_message("user", text);
+
+    return belay_llm_turn_add(turn, &message);
+}
+
+struct hearing {
+    struct turn *turn;
+    belay_llm_turn *asked;
+    belay_llm_stream *stream;
+    struct belay_llm_event event;
+};
+
+/* No faster than it can be printed: the server is held back meanwhile. */
+BELAY_ASYNC(hearing)
+{
+    struct turn *turn = self->turn;
+    struct belay__chat *chat = turn->chat;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_turn_open(task, chat->session, &self->asked)) {
+        BELAY_CHECK(say(self->asked, turn->text));
+        BELAY_WITH (belay_llm_turn_stream(task, self->asked,
+            BELAY_LLM_STREAM_OPTS(.keep = &turn->heard), &self->stream)) {
+            do {
+                BELAY_AWAIT(
+                    belay_llm_stream_next(task, self->stream, &self->event));
+                BELAY_CHECK(on_event(&self->event, chat));
+                if (belay__chat_output_is_full(&chat->output)) {
+                    BELAY_AWAIT(belay__chat_output_wait(task, &chat->output));
+                }
+            } while (self->event.type != BELAY_LLM_EVENT_DONE);
+        }
+    }
+    turn->reply = turn->heard;
+    turn->heard = NULL;
+    BELAY_END;
+}
+
 static belay_next
 ask(belay_task *task, struct turn *self)
 {
     struct belay__chat *chat = self->chat;
 
     return chat->options->stream || chat->conversation
-               ? belay_llm_chat_stream(task, chat->session, self->text,
-                   on_event, chat, &self->reply)
+               ? BELAY_CALL(hearing, .turn = self)
                : belay_llm_chat(task, chat->session, self->text, &self->reply);
 }
 
@@ -245,12 +287,13 @@ end_printing(struct turn *turn, const struct belay_result *result)
 }
 
 static void
-say_cut_off(struct belay__chat *chat)
+say_cut_off(struct belay__chat *chat, bool kept)
 {
     /* What takes no answer takes no message either, if it is the same. */
     if (!chat->output.stalled) {
-        (void)fprintf(stderr, "%s(cut off; nothing of this turn is kept)\n",
-            chat->in_line ? "\n" : "");
+        (void)fprintf(stderr, "%s(%s)\n", chat->in_line ? "\n" : "",
+            kept ? "not all was printed; the turn is kept"
+                 : "cut off; nothing of this turn is kept");
     }
     chat->in_line = false;
 }
@@ -274,8 +317,10 @@ BELAY_ASYNC(turn)
             }
         }
         if (belay_cancel_scope_status(chat->turn).caught) {
-            say_cut_off(chat);
-            BELAY_RETURN(NULL);
+            say_cut_off(chat, self->reply != NULL);
+            if (self->reply == NULL) {
+                BELAY_RETURN(NULL);
+            }
         }
         if (chat->write_code == 0) {
             chat->write_code = chat->output.code;

@@ -46,6 +46,10 @@ def words_for(body):
         return [EVIL[:4], EVIL[4:]]
     if text == "long":
         return ["0123456789abcdef" * 4096] * 16
+    if text == "half long":
+        return ["0123456789abcdef" * 4096] * 8
+    if text == "longest":
+        return ["0123456789abcdef" * 4096] * 512
     if text.startswith("slow"):
         return ["one ", "two ", None]  # and then nothing more
     return ["You ", "said: ", text]
@@ -105,6 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.hang()
                 return
             self.event({"choices": [{"index": 0, "delta": {"content": word}}]})
+            self.server.sent += 1
         self.event({"choices": [
             {"index": 0, "delta": {}, "finish_reason": "stop"}]})
         self.event({"choices": [], "usage": {
@@ -126,6 +131,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.asked = []
         self.keys = []
         self.left = []
+        self.sent = 0  # bits of answers
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -559,6 +565,51 @@ def output_that_takes_nothing():
             expect(chat.returncode == code, (arguments, chat.returncode))
 
 
+def kept_though_not_printed(folder):
+    """Ctrl-C while an answer is printed that has come: the turn is kept."""
+    path = os.path.join(folder, "kept.json")
+    log = os.path.join(folder, "kept.jsonl")
+    terminal = Terminal("--session", path, "--record", log)
+    terminal.expect("> ")
+    terminal.type("half long\n")  # more than a terminal takes unread
+    wait_for(lambda: os.path.exists(log) and '"row":"end"' in open(
+        log, encoding="utf-8").read(), "no end of the answer")
+    expect(not os.path.exists(path), "it was all printed")
+    terminal.type("\x03")
+    terminal.expect("> ")
+    wait_for(lambda: os.path.exists(path), "the turn was not saved")
+    terminal.type("again\n")
+    terminal.expect("You said: again")
+    expect(len(server.said()) == 3, len(server.said()))
+    terminal.type("\x04")
+    expect(terminal.end() == 0, "Ctrl-D")
+
+
+def stands_still(number):
+    """What the number is once it has stayed the same for a while."""
+    until = time.monotonic() + LIMIT
+    before, since = -1, 0
+    while time.monotonic() < until and (number() != before or since < 10):
+        since = since + 1 if number() == before else 0
+        before = number()
+        time.sleep(0.05)
+    return before
+
+
+def output_that_holds_the_server_back():
+    """32 MiB that nobody reads: what the sockets do not hold is not sent."""
+    server.sent = 0
+    with subprocess.Popen(command("--stream", "longest"),
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          env=environment()) as chat:
+        expect(full(chat.stdout), "the pipe is not full")
+        sent = stands_still(lambda: server.sent)
+        expect(16 <= sent < 320, sent)
+        text = chat.stdout.read()
+        expect(chat.wait(LIMIT) == 0, chat.returncode)
+        expect(text == b"0123456789abcdef" * 2097152 + b"\n", len(text))
+
+
 def output_that_is_slow():
     for arguments in (["long"], ["--stream", "long"]):
         with subprocess.Popen(
@@ -604,6 +655,8 @@ def main():
         endings()
         simulated()
         output_that_takes_nothing()
+        kept_though_not_printed(folder)
+        output_that_holds_the_server_back()
         output_that_is_slow()
         output_that_is_closed()
     print("\n".join(faults), end="\n" if faults else "")
