@@ -748,6 +748,19 @@ def test_b2_a_line_above_the_limit(where):
     expect_in("line 2", error["error"]["message"])
 
 
+def test_b2_lines_of_60_mib(where):
+    """Below the limit of 64; they are sent as they are."""
+    texts = [letter * (60 << 20) for letter in "xy"]
+    where.give(text="".join(request(text[0], {"n": 1, "text": text})
+                            for text in texts) + request("small", {"n": 2}))
+    with Server() as server:
+        done = batch(where, server.url, "--timeout", "50s")
+        sent = sorted(body.get("text", "") for body in server.bodies)
+    expect_code(done, 0)
+    assert sent == ["", *texts], [len(text) for text in sent]
+    expect(len(where.lines("out.jsonl")), 3)
+
+
 def test_b5_b22_a_server_that_goes_away_and_comes_back(where):
     """It is stopped in the middle: connections are refused for a while."""
     where.give(120)
