@@ -14,21 +14,12 @@
 #include <assert.h>
 
 #define MARKS (uint32_t) BELAY__SCOPE_MARKS
-#define ROOM_MIN 64
 
 static const struct belay__limits *
 limits_of(const struct belay__scope *scope)
 {
     assert((scope->flags & BELAY__SCOPE_LIMITED) != 0);
     return (const struct belay__limits *)(const void *)scope;
-}
-
-/* Of a scope that is CANCELLED. */
-static struct belay__cancel *
-cancel_of(const belay_runtime *runtime, const struct belay__scope *scope)
-{
-    assert(scope->cancel != 0);
-    return &runtime->cancels.slots[scope->cancel];
 }
 
 /* INT64_MAX: it has none. */
@@ -95,7 +86,7 @@ stuck_due(const belay_runtime *runtime, const struct belay__scope *scope)
     if (runtime->stuck == NULL
         || (scope->flags & (BELAY__SCOPE_OVER | BELAY__SCOPE_STUCK))
                != BELAY__SCOPE_OVER
-        || __builtin_add_overflow(cancel_of(runtime, scope)->grace_ns,
+        || __builtin_add_overflow(belay__cancel_of(runtime, scope)->grace_ns,
             runtime->stuck_after_ns, &due)) {
         return INT64_MAX;
     }
@@ -112,8 +103,8 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
     }
     if ((scope->flags & BELAY__SCOPE_GRACE) != 0
         && (scope->flags & BELAY__SCOPE_OVER) == 0
-        && cancel_of(runtime, scope)->grace_ns < due) {
-        due = cancel_of(runtime, scope)->grace_ns;
+        && belay__cancel_of(runtime, scope)->grace_ns < due) {
+        due = belay__cancel_of(runtime, scope)->grace_ns;
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
         && limits_of(scope)->shield_ns < due) {
@@ -139,7 +130,7 @@ start_grace(belay_runtime *runtime, struct belay__scope *scope)
         if (span == 0) {
             scope->flags |= BELAY__SCOPE_OVER;
         }
-        cancel_of(runtime, scope)->grace_ns =
+        belay__cancel_of(runtime, scope)->grace_ns =
             belay__due(runtime, belay_nanoseconds(span));
     }
     rearm(runtime, scope);
@@ -211,30 +202,6 @@ mark(belay_runtime *runtime, struct belay__scope *root)
     }
 }
 
-/* The way of belay__scope_reserve() when there is no room. */
-int
-belay__cancels_grow(belay_runtime *runtime)
-{
-    struct belay__cancels *cancels = &runtime->cancels;
-    const uint32_t room =
-        cancels->room < ROOM_MIN ? ROOM_MIN : cancels->room / 2 * 3;
-    struct belay__cancel *slots;
-
-    if (room > BELAY__DEADLINES_MAX) { /* each scope has one, too */
-        return BELAY_ENOMEM;
-    }
-    slots = belay__regrow(runtime->memory, cancels->slots,
-        cancels->room * sizeof(*slots),
-        cancels->fresh > 0 ? (cancels->fresh + 1) * sizeof(*slots) : 0,
-        room * sizeof(*slots));
-    if (slots == NULL) {
-        return BELAY_ENOMEM;
-    }
-    cancels->slots = slots;
-    cancels->room = room;
-    return 0;
-}
-
 void
 belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope)
 {
@@ -286,19 +253,6 @@ belay__scope_pop(belay_task *task, struct belay__opened_scope *opened)
     belay__scope_release(task->runtime, 0);
 }
 
-void
-belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope)
-{
-    struct belay__cancels *cancels = &runtime->cancels;
-
-    belay__deadline_disarm(runtime, &scope->deadline);
-    if (scope->cancel != 0) {
-        cancels->slots[scope->cancel].free = cancels->free;
-        cancels->free = scope->cancel;
-        scope->cancel = 0;
-    }
-}
-
 belay_next
 belay__scope_evict(belay_task *task, belay_step *then)
 {
@@ -333,23 +287,6 @@ happened(belay_runtime *runtime, enum belay_observed_event event,
     }
 }
 
-/* There is one: it was reserved with the scope. */
-static void
-take_cancel(belay_runtime *runtime, struct belay__scope *scope,
-    const struct belay_cancel_reason *reason)
-{
-    struct belay__cancels *cancels = &runtime->cancels;
-
-    scope->cancel = cancels->free;
-    if (scope->cancel != 0) {
-        cancels->free = cancels->slots[scope->cancel].free;
-    } else {
-        scope->cancel = ++cancels->fresh; /* all others are in use */
-        assert(cancels->fresh <= cancels->reserved);
-    }
-    cancels->slots[scope->cancel] = (struct belay__cancel){.reason = *reason};
-}
-
 void
 belay__scope_cancel_for(belay_runtime *runtime, struct belay__scope *scope,
     const struct belay_cancel_reason *reason)
@@ -359,22 +296,10 @@ belay__scope_cancel_for(belay_runtime *runtime, struct belay__scope *scope,
         return;
     }
     scope->flags |= BELAY__SCOPE_CANCELLED;
-    take_cancel(runtime, scope, reason);
+    belay__cancel_take(runtime, scope, reason);
     start_grace(runtime, scope);
     mark(runtime, scope);
     happened(runtime, BELAY_OBSERVED_SCOPE_CANCEL, scope);
-}
-
-struct belay_cancel_reason
-belay__cancel_reason(
-    enum belay_cancel_source source, const char *text, const belay_task *by)
-{
-    return (struct belay_cancel_reason){
-        .source = source,
-        .text = text,
-        .task_name = by != NULL ? belay_task_name(by) : NULL,
-        .task_id = by != NULL ? by->id : 0,
-    };
 }
 
 void
@@ -401,10 +326,10 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
     }
     if ((scope->flags & (BELAY__SCOPE_GRACE | BELAY__SCOPE_OVER))
             == BELAY__SCOPE_GRACE
-        && cancel_of(runtime, scope)->grace_ns <= now) {
+        && belay__cancel_of(runtime, scope)->grace_ns <= now) {
         scope->flags |= BELAY__SCOPE_OVER;
         /* The loop may be late: they begin to end now. */
-        cancel_of(runtime, scope)->grace_ns = now;
+        belay__cancel_of(runtime, scope)->grace_ns = now;
         mark(runtime, scope);
         happened(runtime, BELAY_OBSERVED_DEADLINE_GRACE, scope);
     }
@@ -494,26 +419,6 @@ cancelled_by(
     return found;
 }
 
-static const char *
-text_or_empty(const char *text)
-{
-    return text != NULL ? text : "";
-}
-
-struct belay_cancel_reason
-belay__scope_reason(
-    const belay_runtime *runtime, const struct belay__scope *scope)
-{
-    struct belay_cancel_reason reason = {.source = BELAY_CANCEL_NONE};
-
-    if (scope->cancel != 0) {
-        reason = cancel_of(runtime, scope)->reason;
-    }
-    reason.text = text_or_empty(reason.text);
-    reason.task_name = text_or_empty(reason.task_name);
-    return reason;
-}
-
 bool
 belay_cancel_pending(
     const belay_task *task, struct belay_cancel_reason *ret_reason)
@@ -582,7 +487,8 @@ belay_effective_deadline(const belay_task *task)
             due = earlier(due, deadline_of(scope));
         }
         if (in_exit && (scope->flags & BELAY__SCOPE_GRACE) != 0) {
-            due = earlier(due, cancel_of(task->runtime, scope)->grace_ns);
+            due =
+                earlier(due, belay__cancel_of(task->runtime, scope)->grace_ns);
         }
         if (shields(scope)) {
             return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0

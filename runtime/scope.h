@@ -188,8 +188,6 @@ belay__scope_detach(struct belay__scope *scope)
 /* Arms the deadline of a scope that was linked, and marks it. */
 void belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope);
 
-int belay__cancels_grow(belay_runtime *runtime);
-
 /* Links a scope below parent; belay__scope_reserve() was called for it. It
  * inherits what is in force, unless a shield flag is set.
  */
@@ -206,6 +204,16 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     }
 }
 
+/* ---- what is told of cancels (reason.c) ---- */
+
+/* The way of belay__scope_reserve() when there is no room. */
+int belay__cancels_grow(belay_runtime *runtime);
+/* Of a scope that is CANCELLED. */
+struct belay__cancel *belay__cancel_of(
+    const belay_runtime *runtime, const struct belay__scope *scope);
+/* There is a place: it was reserved with the scope. */
+void belay__cancel_take(belay_runtime *runtime, struct belay__scope *scope,
+    const struct belay_cancel_reason *reason);
 /* Disarms its deadline, and gives back the place of its cancel. */
 void belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope);
 
