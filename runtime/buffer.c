@@ -6,6 +6,7 @@
 #include "runtime/buffer.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 #define ROOM_MIN 64
 
@@ -72,4 +73,39 @@ belay__buffer_take(struct belay__buffer *buffer, char **ret, size_t *ret_size)
     *ret = buffer->data;
     *ret_size = buffer->room;
     belay__buffer_init(buffer, buffer->memory, buffer->max);
+}
+
+int
+belay__buffer_format_va(
+    struct belay__buffer *buffer, const char *format, va_list args)
+{
+    va_list again;
+    int code;
+    int len;
+
+    va_copy(again, args);
+    len = vsnprintf(NULL, 0, format, again);
+    va_end(again);
+    if (len < 0) {
+        return BELAY_EINVAL;
+    }
+    code = belay__buffer_reserve(buffer, (size_t)len + 1);
+    if (code < 0) {
+        return code;
+    }
+    (void)vsnprintf(buffer->data + buffer->len, (size_t)len + 1, format, args);
+    buffer->len += (size_t)len;
+    return 0;
+}
+
+int
+belay__buffer_format(struct belay__buffer *buffer, const char *format, ...)
+{
+    va_list args;
+    int code;
+
+    va_start(args, format);
+    code = belay__buffer_format_va(buffer, format, args);
+    va_end(args);
+    return code;
 }

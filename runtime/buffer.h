@@ -9,6 +9,7 @@
 
 #include "runtime/memory.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 struct belay__buffer {
@@ -58,6 +59,15 @@ belay__buffer_append(struct belay__buffer *buffer, const char *data, size_t len)
     }
     return 0;
 }
+
+/* A text of any length, as printf writes it, to the end; behind it there must be
+ * room for a NUL, which does not count. Errors: as belay__buffer_reserve();
+ * BELAY_EINVAL if it cannot be written.
+ */
+int belay__buffer_format(struct belay__buffer *buffer, const char *format, ...)
+    BELAY_PRINTF(2, 3);
+int belay__buffer_format_va(struct belay__buffer *buffer, const char *format,
+    va_list args) BELAY_PRINTF(2, 0);
 
 /* Forgets the bytes and keeps the room. */
 static inline void

@@ -13,7 +13,6 @@
 #include "runtime/internal.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -162,23 +161,6 @@ belay__batch_dry_run(belay_task *task, const struct belay__batch_opts *opts,
 
 /* ---- the report ---- */
 
-static int add(struct belay__buffer *buffer, const char *format, ...)
-    BELAY_PRINTF(2, 3);
-
-static int
-add(struct belay__buffer *buffer, const char *format, ...)
-{
-    char line[512];
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    return belay__buffer_append(
-        buffer, line, n > 0 && (size_t)n < sizeof(line) ? (size_t)n : 0);
-}
-
 static int
 add_tokens(struct belay__buffer *buffer, const char *name,
     const struct belay__dry_range *range)
@@ -190,7 +172,8 @@ add_tokens(struct belay__buffer *buffer, const char *name,
     belay__format_count((double)range->low, low, sizeof(low));
     belay__format_count((double)range->expected, expected, sizeof(expected));
     belay__format_count((double)range->high, high, sizeof(high));
-    return add(buffer, "    %-22s %12s %12s %12s\n", name, low, expected, high);
+    return belay__buffer_format(
+        buffer, "    %-22s %12s %12s %12s\n", name, low, expected, high);
 }
 
 static int
@@ -204,14 +187,15 @@ add_cost(struct belay__buffer *buffer, const char *name,
     belay__format_money(range->low, low, sizeof(low));
     belay__format_money(range->expected, expected, sizeof(expected));
     belay__format_money(range->high, high, sizeof(high));
-    return add(buffer, "    %-22s %12s %12s %12s\n", name, low, expected, high);
+    return belay__buffer_format(
+        buffer, "    %-22s %12s %12s %12s\n", name, low, expected, high);
 }
 
 static int
 add_model(struct belay__buffer *buffer, const struct belay__dry_model *model,
     const struct belay__batch_opts *opts)
 {
-    int code = add(buffer, "  %-34s %10" PRIu64 " lines\n",
+    int code = belay__buffer_format(buffer, "  %-34s %10" PRIu64 " lines\n",
         model->name[0] != '\0' ? model->name : "(no model)", model->lines);
 
     if (code == 0) {
@@ -224,12 +208,12 @@ add_model(struct belay__buffer *buffer, const struct belay__dry_model *model,
         code = add_cost(buffer, "cost", &model->pico);
     }
     if (code == 0 && !model->priced && opts->prices != NULL) {
-        code = add(buffer, "    no price in the file: %s\n",
+        code = belay__buffer_format(buffer, "    no price in the file: %s\n",
             opts->budget.cost.pico > 0 ? "these lines will not be sent"
                                        : "its cost will not be known");
     }
     if (code == 0 && model->unlimited > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "    nothing limits the answer of %" PRIu64
             " lines (--max-output-tokens)%s\n",
             model->unlimited,
@@ -267,7 +251,8 @@ add_time(struct belay__buffer *buffer, const struct belay__dry_run *dry,
         return 0;
     }
     belay__format_span(most * 60, span, sizeof(span));
-    return add(buffer, "  at the given rates it takes at least %s\n", span);
+    return belay__buffer_format(
+        buffer, "  at the given rates it takes at least %s\n", span);
 }
 
 static int
@@ -285,7 +270,7 @@ add_total(struct belay__buffer *buffer, const struct belay__dry_run *dry,
     if (opts->prices == NULL) {
         return 0;
     }
-    code = add(buffer, "  all together\n");
+    code = belay__buffer_format(buffer, "  all together\n");
     if (code == 0) {
         code = add_cost(buffer, "cost", &sum);
     }
@@ -293,7 +278,7 @@ add_total(struct belay__buffer *buffer, const struct belay__dry_run *dry,
         return code;
     }
     belay__format_money(opts->budget.cost.pico, cap, sizeof(cap));
-    return add(buffer, "  the budget of %s %s\n", cap,
+    return belay__buffer_format(buffer, "  the budget of %s %s\n", cap,
         sum.high <= opts->budget.cost.pico ? "is enough in any case"
         : sum.expected <= opts->budget.cost.pico
             ? "is enough if all goes as expected"
@@ -304,24 +289,24 @@ int
 belay__dry_run_text(struct belay__buffer *buffer,
     const struct belay__dry_run *dry, const struct belay__batch_opts *opts)
 {
-    int code = add(buffer,
+    int code = belay__buffer_format(buffer,
         "  lines                              %10" PRIu64 "\n"
         "  not valid                          %10" PRIu64 "\n",
         dry->lines, dry->bad);
 
     for (int i = 1; i < BELAY__LINE_ERROR_COUNT && code == 0; i++) {
         if (dry->faults[i] > 0) {
-            code = add(buffer, "    %-33s%10" PRIu64 "\n",
+            code = belay__buffer_format(buffer, "    %-33s%10" PRIu64 "\n",
                 belay__line_error_code((enum belay__line_error)i),
                 dry->faults[i]);
         }
     }
     if (code == 0 && dry->bad > 0) {
-        code = add(buffer, "    the first: %s\n", dry->first);
+        code = belay__buffer_format(buffer, "    the first: %s\n", dry->first);
     }
     if (code == 0 && dry->model_count > 0) {
-        code = add(buffer, "\n    %-22s %12s %12s %12s\n", "estimates", "low",
-            "expected", "high");
+        code = belay__buffer_format(buffer, "\n    %-22s %12s %12s %12s\n",
+            "estimates", "low", "expected", "high");
     }
     for (size_t i = 0; i < dry->model_count && code == 0; i++) {
         code = add_model(buffer, &dry->models[i], opts);

@@ -11,7 +11,6 @@
 #include <belay/async.h>
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,21 +90,6 @@ belay__batch_check_hosted(belay_task *task,
 
 /* ---- what is told ---- */
 
-BELAY_PRINTF(2, 3)
-static int
-add(struct belay__buffer *buffer, const char *format, ...)
-{
-    char line[512];
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    return belay__buffer_append(
-        buffer, line, n > 0 && (size_t)n < sizeof(line) ? (size_t)n : 0);
-}
-
 int
 belay__hosted_text(
     struct belay__buffer *buffer, const struct belay__hosted *hosted)
@@ -113,36 +97,37 @@ belay__hosted_text(
     int code = 0;
 
     if (hosted->lines == 0) {
-        return add(buffer, "no request is in the file (empty_file)\n");
+        return belay__buffer_format(
+            buffer, "no request is in the file (empty_file)\n");
     }
     if (hosted->lines > BELAY__HOSTED_LINES) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "%" PRIu64 " requests, of which %d are taken (too_many_tasks)\n",
             hosted->lines, BELAY__HOSTED_LINES);
     }
     if (code == 0 && hosted->bytes > BELAY__HOSTED_BYTES) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "%" PRIu64 " bytes, of which %" PRIu64
             " are taken (file_too_large)\n",
             hosted->bytes, BELAY__HOSTED_BYTES);
     }
     if (code == 0 && hosted->bad > 0) {
-        code = add(buffer, "%" PRIu64 " lines are not valid (--strict)\n",
-            hosted->bad);
+        code = belay__buffer_format(buffer,
+            "%" PRIu64 " lines are not valid (--strict)\n", hosted->bad);
     }
     if (code == 0 && hosted->foreign > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "%" PRIu64 " lines are for a URL that is not served "
             "(unsupported_url)\n",
             hosted->foreign);
     }
     if (code == 0 && hosted->other_urls > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "%" PRIu64 " lines have another URL than '%s' (url_mismatch)\n",
             hosted->other_urls, hosted->url);
     }
     if (code == 0 && hosted->other_models > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "%" PRIu64 " lines have another model than '%s' "
             "(model_mismatch)\n",
             hosted->other_models, hosted->model);

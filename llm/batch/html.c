@@ -90,18 +90,13 @@ static void put(struct page *page, const char *format, ...) BELAY_PRINTF(2, 3);
 static void
 put(struct page *page, const char *format, ...)
 {
-    char text[512];
     va_list args;
-    int n;
 
     va_start(args, format);
-    n = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    if (page->code == 0 && n > 0) {
-        page->code = (size_t)n < sizeof(text)
-                         ? belay__buffer_append(page->buffer, text, (size_t)n)
-                         : BELAY_ETOOLARGE;
+    if (page->code == 0) {
+        page->code = belay__buffer_format_va(page->buffer, format, args);
     }
+    va_end(args);
 }
 
 static void

@@ -30,22 +30,6 @@ struct pen {
 };
 
 int
-belay__html_add(struct belay__buffer *buffer, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    if (n < 0 || (size_t)n >= sizeof(text)) {
-        return BELAY_ETOOLARGE;
-    }
-    return belay__buffer_append(buffer, text, (size_t)n);
-}
-
-int
 belay__html_text(struct belay__buffer *buffer, const char *text)
 {
     int code = 0;
@@ -53,16 +37,16 @@ belay__html_text(struct belay__buffer *buffer, const char *text)
     for (; *text != '\0' && code == 0; text++) {
         switch (*text) {
         case '<':
-            code = belay__html_add(buffer, "&lt;");
+            code = belay__buffer_format(buffer, "&lt;");
             break;
         case '>':
-            code = belay__html_add(buffer, "&gt;");
+            code = belay__buffer_format(buffer, "&gt;");
             break;
         case '&':
-            code = belay__html_add(buffer, "&amp;");
+            code = belay__buffer_format(buffer, "&amp;");
             break;
         case '"':
-            code = belay__html_add(buffer, "&quot;");
+            code = belay__buffer_format(buffer, "&quot;");
             break;
         default:
             code = belay__buffer_append(buffer, text, 1);
@@ -76,18 +60,13 @@ static void put(struct pen *pen, const char *format, ...) BELAY_PRINTF(2, 3);
 static void
 put(struct pen *pen, const char *format, ...)
 {
-    char text[512];
     va_list args;
-    int n;
 
     va_start(args, format);
-    n = vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    if (pen->code == 0 && n > 0) {
-        pen->code = (size_t)n < sizeof(text)
-                        ? belay__buffer_append(pen->buffer, text, (size_t)n)
-                        : BELAY_ETOOLARGE;
+    if (pen->code == 0) {
+        pen->code = belay__buffer_format_va(pen->buffer, format, args);
     }
+    va_end(args);
 }
 
 static void

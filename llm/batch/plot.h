@@ -66,8 +66,4 @@ int belay__plot_rows(struct belay__buffer *buffer,
 /* Appends a text of a page, with what means something in HTML escaped. */
 int belay__html_text(struct belay__buffer *buffer, const char *text);
 
-/* Formatted ASCII of at most 511 bytes, as it is. */
-int belay__html_add(struct belay__buffer *buffer, const char *format, ...)
-    BELAY_PRINTF(2, 3);
-
 #endif

@@ -8,10 +8,8 @@
 #include "llm/json/write.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 
-#define LINE_MAX_BYTES 256
 #define NS_PER_S 1e9
 #define US_PER_S 1e6
 
@@ -27,26 +25,6 @@ per_second(uint64_t count, double seconds)
     return seconds > 0 ? (double)count / seconds : 0;
 }
 
-static int add(struct belay__buffer *buffer, const char *format, ...)
-    BELAY_PRINTF(2, 3);
-
-static int
-add(struct belay__buffer *buffer, const char *format, ...)
-{
-    char line[LINE_MAX_BYTES];
-    va_list args;
-    int n;
-
-    va_start(args, format);
-    n = vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    if (n < 0) {
-        return BELAY_EINVAL;
-    }
-    return belay__buffer_append(
-        buffer, line, (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1);
-}
-
 static int
 add_failures(
     struct belay__buffer *buffer, const struct belay__batch_stats *stats)
@@ -55,13 +33,14 @@ add_failures(
 
     for (size_t i = 0; i < BELAY__STATUS_COUNT && code == 0; i++) {
         if (stats->statuses[i] > 0 && (i < 200 || i > 299)) {
-            code = add(buffer, "    HTTP %zu%*s%12" PRIu64 "\n", i, 17, "",
-                stats->statuses[i]);
+            code =
+                belay__buffer_format(buffer, "    HTTP %zu%*s%12" PRIu64 "\n",
+                    i, 17, "", stats->statuses[i]);
         }
     }
     for (int i = 1; i < BELAY__LINE_ERROR_COUNT && code == 0; i++) {
         if (stats->errors[i] > 0) {
-            code = add(buffer, "    %-25s%12" PRIu64 "\n",
+            code = belay__buffer_format(buffer, "    %-25s%12" PRIu64 "\n",
                 belay__line_error_code((enum belay__line_error)i),
                 stats->errors[i]);
         }
@@ -72,14 +51,14 @@ add_failures(
 static int
 add_tokens(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 {
-    int code = add(buffer,
+    int code = belay__buffer_format(buffer,
         "  tokens in                  %12" PRIu64 "  (%" PRIu64 " cached)\n"
         "  tokens out                 %12" PRIu64 "  (%" PRIu64 " reasoning)\n",
         stats->tokens_in, stats->tokens_cached, stats->tokens_out,
         stats->tokens_reasoning);
 
     if (code == 0 && stats->without_usage > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "  replies without usage      %12" PRIu64 "  (not in the tokens)\n",
             stats->without_usage);
     }
@@ -97,26 +76,28 @@ add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
         return 0;
     }
     belay__format_money(stats->spent, text, sizeof(text));
-    code = add(buffer, "  spent                      %12s%s\n", text,
-        stats->unpriced > 0 ? "  (at least)" : "");
+    code = belay__buffer_format(buffer, "  spent                      %12s%s\n",
+        text, stats->unpriced > 0 ? "  (at least)" : "");
     if (code == 0 && stats->spent_before > 0) {
         belay__format_money(stats->spent_before, text, sizeof(text));
-        code = add(buffer, "  spent by earlier runs      %12s\n", text);
+        code = belay__buffer_format(
+            buffer, "  spent by earlier runs      %12s\n", text);
     }
     if (code == 0 && uncertain > 0) {
         belay__format_money(uncertain, text, sizeof(text));
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "  uncertain                  %12s  (sent, and no answer came)\n",
             text);
     }
     if (code == 0 && stats->unpriced > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "  cost not known             %12" PRIu64 "  attempts\n",
             stats->unpriced);
     }
     if (code == 0 && stats->cap > 0) {
         belay__format_money(stats->cap, text, sizeof(text));
-        code = add(buffer, "  budget                     %12s\n", text);
+        code = belay__buffer_format(
+            buffer, "  budget                     %12s\n", text);
     }
     return code;
 }
@@ -130,14 +111,14 @@ add_speed(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
     int code;
 
     belay__format_span(seconds, span, sizeof(span));
-    code = add(buffer,
+    code = belay__buffer_format(buffer,
         "  time                       %12s  (%.1f requests/s, %.0f tokens/s)\n",
         span, per_second(stats->ok + stats->failed, seconds),
         per_second(stats->tokens_in + stats->tokens_out, seconds));
     if (code < 0 || latency->count == 0) {
         return code;
     }
-    return add(buffer,
+    return belay__buffer_format(buffer,
         "  latency p50 / p90 / p99    %.3f / %.3f / %.3f s, most %.3f s\n",
         (double)belay__histogram_percentile(latency, 50) / US_PER_S,
         (double)belay__histogram_percentile(latency, 90) / US_PER_S,
@@ -149,7 +130,7 @@ int
 belay__batch_report_text(
     struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 {
-    int code = add(buffer,
+    int code = belay__buffer_format(buffer,
         "  lines read                 %12" PRIu64 "\n"
         "  succeeded                  %12" PRIu64 "\n"
         "  failed                     %12" PRIu64 "\n",
@@ -159,38 +140,39 @@ belay__batch_report_text(
         code = add_failures(buffer, stats);
     }
     if (code == 0 && stats->resumed > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "  done before                %12" PRIu64 "  (%" PRIu64
             " of them failed)\n",
             stats->resumed, stats->resumed_failed);
     }
     if (code == 0 && stats->again > 0) {
-        code = add(buffer, "  tried again after failing  %12" PRIu64 "\n",
-            stats->again);
+        code = belay__buffer_format(buffer,
+            "  tried again after failing  %12" PRIu64 "\n", stats->again);
     }
     if (code == 0 && stats->in_doubt > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "  in doubt                   %12" PRIu64
             "  (sent before, without a result: may be billed twice)\n",
             stats->in_doubt);
     }
     if (code == 0 && stats->dropped > stats->cut) {
-        code = add(buffer, "  not tried                  %12" PRIu64 "\n",
+        code = belay__buffer_format(buffer,
+            "  not tried                  %12" PRIu64 "\n",
             stats->dropped - stats->cut);
     }
     if (code == 0 && stats->cut > 0) {
-        code = add(buffer,
+        code = belay__buffer_format(buffer,
             "  sent, and cut off          %12" PRIu64
             "  (without a result: may be billed)\n",
             stats->cut);
     }
     if (code == 0 && stats->retries > 0) {
-        code = add(buffer, "  retries                    %12" PRIu64 "\n",
-            stats->retries);
+        code = belay__buffer_format(buffer,
+            "  retries                    %12" PRIu64 "\n", stats->retries);
     }
     if (code == 0 && stats->congested > 0) {
-        code = add(buffer, "  refused for the moment     %12" PRIu64 "\n",
-            stats->congested);
+        code = belay__buffer_format(buffer,
+            "  refused for the moment     %12" PRIu64 "\n", stats->congested);
     }
     if (code == 0) {
         code = add_tokens(buffer, stats);

@@ -2,11 +2,11 @@
  * files.
  */
 #include "test/support/batch_scene.h"
+#include "test/support/texts.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -307,16 +307,6 @@ Test(batch_stops, options_of_the_client_are_refused_before_anything_is_sent)
     (void)snprintf(base_url, sizeof(base_url), "nonsense");
     opts.overwrite = true;
     cr_expect(eq(int, run_it(), BELAY_EINVAL));
-}
-
-static void
-limit_file_size(rlim_t bytes)
-{
-    struct rlimit limit;
-
-    cr_assert(eq(int, getrlimit(RLIMIT_FSIZE, &limit), 0));
-    limit.rlim_cur = bytes;
-    cr_assert(eq(int, setrlimit(RLIMIT_FSIZE, &limit), 0));
 }
 
 /* The disk is full after so many bytes, for many sizes of disk. */

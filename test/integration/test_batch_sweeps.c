@@ -80,41 +80,29 @@ check_files(const struct belay_result *ended, bool disturbed)
 }
 
 static void
-sweep_batch(size_t (*sweep_fn)(const struct program *program))
+sweep_ten(size_t (*sweep_fn)(const struct program *program))
 {
-    const struct run_batch arguments = {&opts, &result};
-    char url[64];
-    const int pid = fault_server_start_apart(
-        sweep_routes, COUNT(sweep_routes), url, sizeof(url));
-
-    (void)snprintf(base_url, sizeof(base_url), "%s/v1", url);
     opts.concurrency = 3;
     opts.max_retries = 1;
-    opts.overwrite = true;
     give_numbered(10);
-    cr_expect(gt(sz,
-        sweep_fn(&(const struct program){.function = &run_batch,
-            .arguments = &arguments,
-            .check = check_files}),
-        10));
-    fault_server_stop_apart(pid);
+    sweep_batch(sweep_fn, sweep_routes, COUNT(sweep_routes), check_files);
 }
 
 Test(batch_sweeps, b8_b10_every_cancel_leaves_whole_lines_and_nothing_open)
 {
-    sweep_batch(sweep_cancels);
+    sweep_ten(sweep_cancels);
 }
 
 Test(batch_sweeps, b2_b8_b9_every_cancel_in_input_order_checked_first)
 {
     opts.window = 4;
     opts.strict = true;
-    sweep_batch(sweep_cancels);
+    sweep_ten(sweep_cancels);
 }
 
 Test(batch_sweeps, b8_b10_every_refused_allocation_leaves_whole_lines)
 {
-    sweep_batch(sweep_allocs);
+    sweep_ten(sweep_allocs);
 }
 
 Test(batch_sweeps,
@@ -123,5 +111,5 @@ Test(batch_sweeps,
     opts.window = 4;
     opts.strict = true;
     opts.sync = BELAY__BATCH_SYNC_LINE;
-    sweep_batch(sweep_allocs);
+    sweep_ten(sweep_allocs);
 }

@@ -323,3 +323,22 @@ run_beside(void (*act)(int round, bool *done))
     collect(&ended);
     return code;
 }
+
+void
+sweep_batch(size_t (*sweep_fn)(const struct program *program),
+    const struct fault_route *routes, size_t route_count,
+    void (*check)(const struct belay_result *ended, bool disturbed))
+{
+    const struct run_batch arguments = {&opts, &result};
+    char url[64];
+    const int pid =
+        fault_server_start_apart(routes, route_count, url, sizeof(url));
+
+    (void)snprintf(base_url, sizeof(base_url), "%s/v1", url);
+    opts.overwrite = true;
+    cr_expect(gt(sz,
+        sweep_fn(&(const struct program){
+            .function = &run_batch, .arguments = &arguments, .check = check}),
+        10));
+    fault_server_stop_apart(pid);
+}

@@ -93,6 +93,13 @@ int run_beside(void (*act)(int round, bool *done));
 extern struct belay__batch *running;
 extern belay_task *running_task;
 
+/* Runs the batch with every fault of one kind, in front of a server that behaves
+ * like this in a process of its own; `check` looks at each run.
+ */
+void sweep_batch(size_t (*sweep_fn)(const struct program *program),
+    const struct fault_route *routes, size_t route_count,
+    void (*check)(const struct belay_result *ended, bool disturbed));
+
 /* Reads the files back; run_it() and the like do. */
 void collect(struct belay_result *ended);
 

@@ -1,4 +1,4 @@
-/* texts.c - what was written, and how often something stands in it. */
+/* texts.c - what was written, how much may be, and what stands in it. */
 #include "test/support/texts.h"
 
 #include "test/support/program.h"
@@ -54,4 +54,14 @@ query_text(const char *path, const char *sql)
     (void)sqlite3_finalize(statement);
     cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
     return text;
+}
+
+void
+limit_file_size(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    cr_assert(zero(int, getrlimit(RLIMIT_FSIZE, &limit)));
+    limit.rlim_cur = bytes;
+    cr_assert(zero(int, setrlimit(RLIMIT_FSIZE, &limit)));
 }

@@ -2,12 +2,12 @@
 #include "llm/batch/state.h"
 #include "test/support/alloc.h"
 #include "test/support/batch_files.h"
+#include "test/support/texts.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -489,16 +489,6 @@ Test(batch_state, b15_numbers_of_any_size_come_back)
     cr_expect(eq(i64, state.uncertain, 10));
 }
 
-static int
-limit_size(size_t bytes)
-{
-    struct rlimit limit;
-
-    (void)getrlimit(RLIMIT_FSIZE, &limit);
-    limit.rlim_cur = bytes;
-    return setrlimit(RLIMIT_FSIZE, &limit);
-}
-
 Test(batch_state, b15_without_room_nothing_may_be_sent)
 {
     size_t size;
@@ -507,10 +497,10 @@ Test(batch_state, b15_without_room_nothing_may_be_sent)
         (void)unlink(test_file("out"));
         begin_run();
         size = test_file_size("out.state");
-        cr_assert(eq(int, limit_size(size + room), 0));
+        limit_file_size(size + room);
         cr_expect(eq(int, note_sent(3), -EFBIG));
         belay__batch_state_close(&state);
-        cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
+        limit_file_size(RLIM_INFINITY);
         cr_assert(eq(int, open_state(), 0), "%s", why);
         cr_expect(not(belay__line_set_has(&state.in_doubt, 3)));
         cr_expect(eq(int, note_sent(3), 0));
@@ -524,9 +514,9 @@ Test(batch_state, b15_without_room_nothing_may_be_sent)
 Test(batch_state, b15_after_a_write_that_failed_nothing_may_be_sent)
 {
     begin_run();
-    cr_assert(eq(int, limit_size(test_file_size("out.state")), 0));
+    limit_file_size(test_file_size("out.state"));
     cr_expect(eq(int, note_sent(3), -EFBIG));
-    cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
+    limit_file_size(RLIM_INFINITY);
     cr_expect(eq(int, note_sent(4), -EFBIG));
     cr_expect(eq(int, belay__batch_state_flush(&state), -EFBIG));
     cr_assert(eq(int, open_state(), 0), "%s", why);
@@ -535,11 +525,11 @@ Test(batch_state, b15_after_a_write_that_failed_nothing_may_be_sent)
 
 Test(batch_state, b12_without_room_for_the_header_nothing_begins)
 {
-    cr_assert(eq(int, limit_size(10), 0));
+    limit_file_size(10);
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(int, belay__batch_state_begin(&state, why), -EFBIG));
     cr_expect(ne(ptr, strstr(why, "out.state"), NULL), "%s", why);
-    cr_assert(eq(int, limit_size(RLIM_INFINITY), 0));
+    limit_file_size(RLIM_INFINITY);
     cr_expect(eq(int, open_state(), 0), "a torn header is no state: %s", why);
 }
 

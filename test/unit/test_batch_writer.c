@@ -1,6 +1,7 @@
 /* test_batch_writer.c - whole lines in the files, whatever the disk does. */
 #include "llm/batch/writer.h"
 #include "test/support/alloc.h"
+#include "test/support/texts.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -192,16 +192,6 @@ Test(batch_writer, b10_x9_files_are_appended_to_and_private)
     cr_expect(eq(int, (int)(info.st_mode & 07777), 0600));
     cr_assert(eq(int, stat(errors_path, &info), 0));
     cr_expect(eq(int, (int)(info.st_mode & 07777), 0600));
-}
-
-static void
-limit_file_size(rlim_t bytes)
-{
-    struct rlimit limit;
-
-    cr_assert(eq(int, getrlimit(RLIMIT_FSIZE, &limit), 0));
-    limit.rlim_cur = bytes;
-    cr_assert(eq(int, setrlimit(RLIMIT_FSIZE, &limit), 0));
 }
 
 /* For every size of the disk: what is in the file are whole lines. */

@@ -91,6 +91,29 @@ Test(buffer, failed_reserve_changes_nothing)
     belay__buffer_fini(&buffer);
 }
 
+Test(buffer, a_text_of_any_length_is_formatted_whole_or_not_at_all)
+{
+    struct belay__buffer buffer;
+    char long_text[2000];
+
+    memset(long_text, 'x', sizeof(long_text) - 1);
+    long_text[sizeof(long_text) - 1] = '\0';
+    belay__buffer_init(&buffer, memory, 2010);
+    cr_expect(zero(int, belay__buffer_format(&buffer, "%d ", 12)));
+    cr_expect(zero(int, belay__buffer_format(&buffer, "%s", long_text)));
+    cr_expect(eq(sz, buffer.len, 3 + 1999));
+    cr_expect(zero(memcmp(buffer.data, "12 ", 3)));
+    cr_expect(zero(memcmp(buffer.data + 3, long_text, 1999)));
+    cr_expect(zero(int, belay__buffer_format(&buffer, "1234567")));
+    cr_expect(eq(int, belay__buffer_format(&buffer, "1"), BELAY_ETOOLARGE));
+    cr_expect(eq(sz, buffer.len, 2009));
+    belay__buffer_fini(&buffer);
+    test_alloc_fail_at(0);
+    cr_expect(eq(int, belay__buffer_format(&buffer, "a"), BELAY_ENOMEM));
+    cr_expect(zero(sz, buffer.len));
+    belay__buffer_fini(&buffer);
+}
+
 Test(buffer, taken_bytes_belong_to_the_caller)
 {
     struct belay__buffer buffer;
