@@ -229,6 +229,8 @@ struct adders {
     uint64_t wrong;
     double end_us;
     struct belay_gpu_device device;
+    double free;    /* of the slots' time, the share in which nobody had them */
+    double running; /* … in which they had work */
 };
 
 struct adder {
@@ -248,6 +250,23 @@ BELAY_ASYNC(adder)
     BELAY_END;
 }
 
+static void
+adders_look(struct adders *self)
+{
+    struct belay_gpu_slot_stats slot = {.size = sizeof(slot)};
+    double all = 0;
+
+    for (uint32_t i = 0; belay_gpu_pool_slot(self->gpus, i, &slot) == 0; i++) {
+        self->free += (double)slot.spent[BELAY_GPU_SLOT_FREE].ns;
+        self->running += (double)slot.spent[BELAY_GPU_SLOT_RUNNING].ns;
+        for (int state = 0; state < BELAY_GPU_SLOT_TIMES; state++) {
+            all += (double)slot.spent[state].ns;
+        }
+    }
+    self->free /= all;
+    self->running /= all;
+}
+
 BELAY_ASYNC(adders)
 {
     BELAY_BEGIN;
@@ -263,13 +282,16 @@ BELAY_ASYNC(adders)
             }
         }
         BELAY_CHECK(belay_gpu_pool_device(self->gpus, 0, &self->device));
+        adders_look(self);
     }
     (void)printf("{\"leases\": %llu, \"wrong_values\": %llu, "
                  "\"leases_per_s\": %.0f, \"bytes_still_leased\": %llu, "
-                 "\"slots_lost\": %u}\n",
+                 "\"slots_lost\": %u, \"slots_free_share\": %.3f, "
+                 "\"slots_running_share\": %.3f}\n",
         (unsigned long long)self->done, (unsigned long long)self->wrong,
         (double)self->done / (self->seconds + (now_us() - self->end_us) / 1e6),
-        (unsigned long long)self->device.leased_bytes, self->device.slots_lost);
+        (unsigned long long)self->device.leased_bytes, self->device.slots_lost,
+        self->free, self->running);
     BELAY_END;
 }
 
@@ -503,6 +525,7 @@ main(int argc, char **argv)
         {"latency", check_latency},
         {"fault", check_fault},
         {"stop", check_stop},
+        {"cancel", check_cancel},
         {"hold", check_hold},
         {"base", check_base},
         {"priority", check_priority},
