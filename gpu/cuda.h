@@ -52,6 +52,10 @@ struct belay__cuda_slot {
      */
     CUstream streams[BELAY__CUDA_LEVELS];
     CUstream stream;
+    /* On which memory comes and goes, and nothing else is ever done; NULL where
+     * the device has no memory in the order of a stream.
+     */
+    CUstream memory_stream;
     int least; /* as the driver counts: a higher priority is a lower number */
     int levels;
     CUevent events[BELAY__CUDA_AHEAD];

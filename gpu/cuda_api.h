@@ -75,6 +75,7 @@
     X(CUdevice_attribute, CU_DEVICE_ATTRIBUTE_COMPUTE_MODE, 20)             \
     X(CUdevice_attribute, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 75) \
     X(CUdevice_attribute, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 76) \
+    X(CUdevice_attribute, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, 115)  \
     X(CUjit_option, CU_JIT_ERROR_LOG_BUFFER, 5)                             \
     X(CUjit_option, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, 6)                  \
     X(unsigned, CU_COMPUTEMODE_PROHIBITED, 2)                               \
@@ -116,6 +117,9 @@
     X(cuEventDestroy, _v2, (CUevent event))                                   \
     X(cuMemAlloc, _v2, (CUdeviceptr * ret_at, size_t bytes))                  \
     X(cuMemFree, _v2, (CUdeviceptr at))                                       \
+    X(cuMemAllocAsync, ,                                                      \
+        (CUdeviceptr * ret_at, size_t bytes, CUstream stream))                \
+    X(cuMemFreeAsync, , (CUdeviceptr at, CUstream stream))                    \
     X(cuMemHostAlloc, , (void **ret_at, size_t bytes, unsigned flags))        \
     X(cuMemFreeHost, , (void *at))                                            \
     X(cuMemHostGetDevicePointer, _v2,                                         \
@@ -139,16 +143,13 @@
             unsigned block_z, unsigned shared_bytes, CUstream stream,         \
             void **parameters, void **extra))
 
-/* What the backend does without, and bench/gpu-checklist measures: resets,
- * allocation in stream order, and the two kinds of callback.
+/* What the backend does without, and bench/gpu-checklist measures: resets, and
+ * the two kinds of callback.
  */
 #define BELAY__CUDA_API_MEASURED(X)                                        \
     X(cuDeviceGetPCIBusId, , (char *ret_id, int size, CUdevice device))    \
     X(cuDevicePrimaryCtxSetFlags, _v2, (CUdevice device, unsigned flags))  \
     X(cuDevicePrimaryCtxReset, _v2, (CUdevice device))                     \
-    X(cuMemAllocAsync, ,                                                   \
-        (CUdeviceptr * ret_at, size_t bytes, CUstream stream))             \
-    X(cuMemFreeAsync, , (CUdeviceptr at, CUstream stream))                 \
     X(cuLaunchHostFunc, , (CUstream stream, CUhostFn function, void *arg)) \
     X(cuStreamAddCallback, ,                                               \
         (CUstream stream, CUstreamCallback function, void *arg,            \

@@ -24,6 +24,59 @@ enum {
     LOG_BYTES = 8192,
 };
 
+/* ---- memory of the device ---- */
+
+/* cuMemFree() waits for all that runs on the device, and meanwhile keeps every
+ * other thread from launching (R14, bench/results): a lease's end would be as
+ * late as its neighbours' kernels, and hold them up too. Memory that comes and
+ * goes in the order of a stream waits for that stream alone. So it has one of
+ * its own; after a wait for that, which is a short one, what came may be used
+ * on any stream, and what went is the device's again.
+ */
+static CUresult
+memory_get(const struct belay__cuda_slot *slot, CUdeviceptr *ret, size_t bytes,
+    const char **ret_what)
+{
+    const struct belay__cuda_calls *call = &slot->cuda->call;
+    CUresult code;
+
+    if (slot->memory_stream == NULL) {
+        *ret_what = "cuMemAlloc";
+        return call->cuMemAlloc(ret, bytes);
+    }
+    *ret_what = "cuMemAllocAsync";
+    code = call->cuMemAllocAsync(ret, bytes, slot->memory_stream);
+    if (code == CUDA_SUCCESS) {
+        *ret_what = "cuStreamSynchronize";
+        code = call->cuStreamSynchronize(slot->memory_stream);
+        if (code != CUDA_SUCCESS) {
+            (void)call->cuMemFreeAsync(*ret, slot->memory_stream);
+        }
+    }
+    return code;
+}
+
+/* Nothing uses it any more. */
+static CUresult
+memory_give(
+    const struct belay__cuda_slot *slot, CUdeviceptr at, const char **ret_what)
+{
+    const struct belay__cuda_calls *call = &slot->cuda->call;
+    CUresult code;
+
+    if (slot->memory_stream == NULL) {
+        *ret_what = "cuMemFree";
+        return call->cuMemFree(at);
+    }
+    *ret_what = "cuMemFreeAsync";
+    code = call->cuMemFreeAsync(at, slot->memory_stream);
+    if (code == CUDA_SUCCESS) {
+        *ret_what = "cuStreamSynchronize";
+        code = call->cuStreamSynchronize(slot->memory_stream);
+    }
+    return code;
+}
+
 /* ---- opening and closing ---- */
 
 /* All that was made in the context. A code could change nothing here. */
@@ -31,10 +84,11 @@ static void
 unmake(const struct belay__cuda_slot *slot)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
+    const char *what;
 
     for (const struct belay__cuda_memory *at = slot->memory; at != NULL;
          at = at->next) {
-        (void)call->cuMemFree(at->at);
+        (void)memory_give(slot, at->at, &what);
     }
     for (const struct belay__cuda_kernel *at = slot->kernels; at != NULL;
          at = at->next) {
@@ -46,7 +100,7 @@ unmake(const struct belay__cuda_slot *slot)
         }
     }
     if (slot->scratch != 0) {
-        (void)call->cuMemFree(slot->scratch);
+        (void)memory_give(slot, slot->scratch, &what);
     }
     if (slot->words != NULL) {
         (void)call->cuMemFreeHost(slot->words);
@@ -55,6 +109,9 @@ unmake(const struct belay__cuda_slot *slot)
         if (slot->streams[i] != NULL) {
             (void)call->cuStreamDestroy(slot->streams[i]);
         }
+    }
+    if (slot->memory_stream != NULL) {
+        (void)call->cuStreamDestroy(slot->memory_stream);
     }
 }
 
@@ -94,6 +151,7 @@ make(struct belay__cuda_slot *slot, const char **ret_what)
     CUresult code = CUDA_SUCCESS;
     void *words = NULL;
     int greatest = 0;
+    int ordered = 0;
 
     *ret_what = "cuCtxGetStreamPriorityRange";
     code = call->cuCtxGetStreamPriorityRange(&slot->least, &greatest);
@@ -121,8 +179,17 @@ make(struct belay__cuda_slot *slot, const char **ret_what)
         code = call->cuMemHostGetDevicePointer(&slot->words_at, words, 0);
     }
     if (code == CUDA_SUCCESS) {
-        *ret_what = "cuMemAlloc";
-        code = call->cuMemAlloc(&slot->scratch, SCRATCH_BYTES);
+        *ret_what = "cuDeviceGetAttribute";
+        code = call->cuDeviceGetAttribute(
+            &ordered, CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED, slot->device);
+    }
+    if (code == CUDA_SUCCESS && ordered != 0) {
+        *ret_what = "cuStreamCreateWithPriority";
+        code = call->cuStreamCreateWithPriority(
+            &slot->memory_stream, CU_STREAM_NON_BLOCKING, slot->least);
+    }
+    if (code == CUDA_SUCCESS) {
+        code = memory_get(slot, &slot->scratch, SCRATCH_BYTES, ret_what);
     }
     return code;
 }
@@ -235,16 +302,17 @@ alloc(void *state, struct belay__gpu_op *op)
     struct belay__cuda_slot *slot = state;
     struct belay__gpu_buffer *buffer = op->u.buffer;
     struct belay__cuda_memory *memory = calloc(1, sizeof(*memory));
+    const char *what;
     CUresult code;
 
     if (memory == NULL) {
         (void)snprintf(op->note, BELAY__GPU_NOTE, "out of memory");
         return BELAY_GPU_ENOMEM;
     }
-    code = slot->cuda->call.cuMemAlloc(&memory->at, buffer->bytes);
+    code = memory_get(slot, &memory->at, buffer->bytes, &what);
     if (code != CUDA_SUCCESS) {
         free(memory);
-        return belay__cuda_failed(slot, op, "cuMemAlloc", code);
+        return belay__cuda_failed(slot, op, what, code);
     }
     memory->next = slot->memory;
     memory->link = &slot->memory;
@@ -261,7 +329,8 @@ release(void *state, struct belay__gpu_op *op)
 {
     struct belay__cuda_slot *slot = state;
     struct belay__cuda_memory *memory = op->u.buffer->native;
-    CUresult code;
+    const char *what = "";
+    CUresult code = CUDA_SUCCESS;
 
     if (memory == NULL) {
         return 0;
@@ -271,11 +340,11 @@ release(void *state, struct belay__gpu_op *op)
     if (memory->next != NULL) {
         memory->next->link = memory->link;
     }
-    code = slot->lost ? CUDA_SUCCESS : slot->cuda->call.cuMemFree(memory->at);
+    if (!slot->lost) {
+        code = memory_give(slot, memory->at, &what);
+    }
     free(memory);
-    return code == CUDA_SUCCESS
-               ? 0
-               : belay__cuda_failed(slot, op, "cuMemFree", code);
+    return code == CUDA_SUCCESS ? 0 : belay__cuda_failed(slot, op, what, code);
 }
 
 /* A byte makes its way to the device and back. */

@@ -52,6 +52,7 @@ double quantile(double *values, int count, double share);
 int check_latency(int argc, char **argv);
 int check_fault(int argc, char **argv);
 int check_priority(int argc, char **argv);
+int check_calls(int argc, char **argv);
 int check_cancel(int argc, char **argv);
 int check_share(int argc, char **argv);
 

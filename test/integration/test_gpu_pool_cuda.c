@@ -131,12 +131,12 @@ Test(gpu_pool_cuda, g4_a_lease_runs_on_a_stream_of_its_priority)
 {
     fake_cuda_use("");
     cr_expect(eq(int, RUN(urgent, .i = 0), 0));
-    expect_trace("0 at 0; 3 at -3; 7 at -5; 5 at -5; 0 at 0; 3 streams");
+    expect_trace("0 at 0; 3 at -3; 7 at -5; 5 at -5; 0 at 0; 4 streams");
     /* Where there is no memory for a stream, the first one does. */
-    fake_cuda_script("call=cuStreamCreateWithPriority:2:2");
+    fake_cuda_script("call=cuStreamCreateWithPriority:3:2");
     trace_clear();
     cr_expect(eq(int, RUN(urgent, .i = 0), 0));
-    expect_trace("0 at 0; 3 at 0; 7 at -5; 5 at -5; 0 at 0; 2 streams");
+    expect_trace("0 at 0; 3 at 0; 7 at -5; 5 at -5; 0 at 0; 3 streams");
 }
 
 /* ---- cancelling what runs ---- */
@@ -245,12 +245,12 @@ Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
     lock_folder_make();
     fake_cuda_use("devices=1");
     /* The first allocation is the slot's own; the next test has that. */
-    fake_cuda_script("call=cuMemAlloc_v2:2:2 call=cuMemAlloc_v2:3:2 "
-                     "call=cuMemAlloc_v2:4:2");
+    fake_cuda_script("call=cuMemAllocAsync:2:2 call=cuMemAllocAsync:3:2 "
+                     "call=cuMemAllocAsync:4:2");
     cr_expect(eq(int, RUN(heir, .exclusive = true), 0));
-    before = fake_cuda_value("cuMemAlloc_v2");
+    before = fake_cuda_value("cuMemAllocAsync");
     cr_expect(eq(i64, before, 7), "three refused, four made");
-    fake_cuda_script("call=cuMemAlloc_v2:2:2");
+    fake_cuda_script("call=cuMemAllocAsync:2:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ENOMEM));
     lock_folder_remove();
 }
@@ -262,12 +262,13 @@ Test(gpu_pool_cuda, g42_also_a_slot_is_opened_with_patience)
 {
     lock_folder_make();
     fake_cuda_use("devices=1");
-    fake_cuda_script("call=cuMemAlloc_v2:1:2 call=cuDevicePrimaryCtxRetain:2:2 "
-                     "call=cuMemHostAlloc:2:2");
+    fake_cuda_script(
+        "call=cuMemAllocAsync:1:2 call=cuDevicePrimaryCtxRetain:2:2 "
+        "call=cuMemHostAlloc:2:2");
     cr_expect(eq(int, RUN(heir, .exclusive = true), 0));
     cr_expect(eq(i64, fake_cuda_value("cuDevicePrimaryCtxRetain"), 4));
-    cr_expect(eq(i64, fake_cuda_value("cuMemAlloc_v2"), 5));
-    fake_cuda_script("call=cuMemAlloc_v2:1:2");
+    cr_expect(eq(i64, fake_cuda_value("cuMemAllocAsync"), 5));
+    fake_cuda_script("call=cuMemAllocAsync:1:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ELOST));
     lock_folder_remove();
 }

@@ -10,6 +10,7 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -248,6 +249,63 @@ Test(gpu_cuda, two_ops_may_be_under_way)
     belay__gpu_cuda.unload(slot.object);
 }
 
+static void *
+memory_beside(void *arg)
+{
+    struct belay__gpu_buffer buffer;
+    struct gpu_slot beside;
+
+    gpu_slot_open_beside(&beside, arg, 0, 1);
+    cr_expect(eq(int, gpu_slot_alloc(&beside, 1 << 20, &buffer), 0));
+    cr_expect(eq(int, gpu_slot_release(&beside, &buffer), 0));
+    cr_expect(eq(i64, fake_cuda_value("running"), 1), "still");
+    fake_cuda_open(); /* closing a slot does wait for it */
+    gpu_slot_close(&beside);
+    return NULL;
+}
+
+/* cuMemFree() would wait for the neighbour's kernel, and keep others out. */
+Test(gpu_cuda, g12_memory_comes_and_goes_beside_a_neighbours_kernel)
+{
+    struct belay__gpu_buffer done;
+    const struct belay__gpu_arg args[] = {
+        GPU_STOP, GPU_SEQUENCE, GPU_U64(1), GPU_BUFFER(&done)};
+    struct belay_gpu_kernel kernel;
+    struct belay__gpu_cmd cmd;
+    struct belay__gpu_op op = {.seq = 100, .u.run = {.cmds = &cmd, .count = 1}};
+    struct gpu_slot slot;
+    pthread_t thread;
+
+    fake_cuda_use("hang=1");
+    gpu_slot_open(&slot, &belay__gpu_cuda, "", 0, 0);
+    cr_assert(eq(int, gpu_slot_build(&slot, &belay__gpu_spin, &kernel), 0));
+    cr_assert(eq(int, gpu_slot_alloc(&slot, 8, &done), 0));
+    cmd = gpu_launch(&kernel, 1, 1, args, 4);
+    cr_assert(eq(int, belay__gpu_cuda.submit(slot.state, &op), 0));
+    while (fake_cuda_value("running") == 0) {
+        sched_yield();
+    }
+    cr_assert(eq(int, pthread_create(&thread, NULL, memory_beside, &slot), 0));
+    pthread_join(thread, NULL);
+    cr_expect(eq(int, belay__gpu_cuda.wait(slot.state, &op), 0));
+    cr_expect(eq(int, gpu_slot_release(&slot, &done), 0));
+    gpu_slot_close(&slot);
+    belay__gpu_cuda.unload(slot.object);
+}
+
+Test(gpu_cuda, a_device_without_memory_in_the_order_of_streams)
+{
+    struct gpu_slot slot;
+
+    fake_cuda_use("pools=0");
+    gpu_slot_open(&slot, &belay__gpu_cuda, "", 0, 0);
+    gpu_slot_check_kernels(&slot);
+    cr_expect(eq(i64, fake_cuda_value("cuMemAllocAsync"), 0));
+    cr_expect(gt(i64, fake_cuda_value("cuMemAlloc_v2"), 1));
+    gpu_slot_close(&slot);
+    belay__gpu_cuda.unload(slot.object);
+}
+
 /* Each slot has a thread of its own, on which its context is current. */
 static void *
 second_slot(void *arg)
@@ -255,7 +313,7 @@ second_slot(void *arg)
     struct gpu_slot second;
 
     gpu_slot_open_beside(&second, arg, 1, 1);
-    cr_expect(eq(int, fake_cuda_value("streams"), 2));
+    cr_expect(eq(int, fake_cuda_value("streams"), 4), "memory has its own");
     cr_expect(eq(int, fake_cuda_value("contexts"), 2));
     gpu_slot_check_kernels(&second);
     gpu_slot_close(&second);

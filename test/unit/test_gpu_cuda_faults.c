@@ -391,7 +391,8 @@ Test(gpu_cuda_faults, opening_undoes_its_first_half)
         "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent",
         "cuCtxGetStreamPriorityRange", "cuStreamCreateWithPriority",
         "cuEventCreate", "cuMemHostAlloc", "cuMemHostGetDevicePointer_v2",
-        "cuMemAlloc_v2", "cuMemGetInfo_v2"};
+        "cuDeviceGetAttribute", "cuMemAllocAsync", "cuStreamSynchronize",
+        "cuMemGetInfo_v2"};
     const struct belay__gpu_place place = {0};
     char why[BELAY__GPU_NOTE];
     void *object;
@@ -445,11 +446,12 @@ Test(gpu_cuda_faults, g31_an_abandoned_slot_calls_no_driver)
 
     open_bench(&bench, "");
     before = fake_cuda_value("cuStreamDestroy_v2")
-             + fake_cuda_value("cuMemFree_v2")
+             + fake_cuda_value("cuMemFreeAsync")
              + fake_cuda_value("cuModuleUnload");
     belay__gpu_cuda.slot_close(bench.slot.state, true);
     cr_expect(eq(int,
-        fake_cuda_value("cuStreamDestroy_v2") + fake_cuda_value("cuMemFree_v2")
+        fake_cuda_value("cuStreamDestroy_v2")
+            + fake_cuda_value("cuMemFreeAsync")
             + fake_cuda_value("cuModuleUnload"),
         before));
     belay__gpu_cuda.unload(bench.slot.object);

@@ -15,6 +15,7 @@ struct fake fake = {
     .devices = 1,
     .mem = 1 << 30,
     .version = 13000,
+    .pools = 1,
 };
 
 const char *const fake_names[FUNCTIONS] = {
@@ -111,6 +112,8 @@ fake_script_read(const char *words)
             fake.version = (int)number(&at);
         } else if (WORD("init")) {
             fake.init = (CUresult)number(&at);
+        } else if (WORD("pools")) {
+            fake.pools = (int)number(&at);
         } else if (WORD("mode")) {
             fake.mode = (int)number(&at);
         } else if (WORD("latency_us")) {

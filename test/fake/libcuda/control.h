@@ -9,6 +9,7 @@
  *     others=512M       of them that other processes have (0)
  *     version=13000     of the driver (13000)
  *     init=100          what cuInit() answers (0)
+ *     pools=0           no memory in the order of a stream (1)
  *     mode=2            compute mode of the devices (0)
  *     latency_us=50     added to each kernel (0)
  *     jit_ms=500        added to each cuModuleLoadDataEx() (0)

@@ -47,6 +47,9 @@ fake_enter(enum function function, enum need need)
     CUresult code;
 
     pthread_mutex_lock(&fake.lock);
+    while (fake.exclusive) {
+        pthread_cond_wait(&fake.changed, &fake.lock);
+    }
     fake_count(function);
     code = scripted(function);
     if (code != CUDA_SUCCESS && fake_current != NULL && is_sticky(code)) {
@@ -200,6 +203,9 @@ cuDeviceGetAttribute(
         break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
         *ret_value = fake.mode;
+        break;
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
+        *ret_value = fake.pools;
         break;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
         *ret_value = 9;
@@ -397,6 +403,7 @@ cuModuleLoadDataEx(CUmodule *ret_module, const void *image, unsigned count,
         nanosleep(&span, NULL);
     }
     pthread_mutex_lock(&fake.lock);
+    fake_streams_wait(fake_current); /* as the real one does (R14) */
     if (strstr(at, ".version") == NULL || strstr(at, ".target") == NULL) {
         complain(count, options, values,
             "ptxas application ptx input, line 1; fatal   : "
@@ -484,6 +491,7 @@ cuModuleUnload(CUmodule module)
     struct CUmod_st **at;
 
     ENTER(cuModuleUnload, NEED_CONTEXT);
+    fake_streams_wait(fake_current);
     at = find_module(module);
     LEAVE_IF(*at == NULL, CUDA_ERROR_INVALID_HANDLE);
     if (fake_stream_runs(module)) {

@@ -142,6 +142,7 @@ struct fake {
     size_t others; /* of it; not ours */
     int version;
     int mode;
+    int pools; /* of memory that comes and goes in the order of a stream */
     CUresult init;
     unsigned latency_us;
     unsigned jit_ms;
@@ -151,6 +152,7 @@ struct fake {
     uint64_t oom_after;
     bool reset_works;
     bool open;
+    bool exclusive; /* one call waits for a device, and all others for it */
     struct rule rules[RULES_MAX];
     unsigned rule_count;
 
@@ -225,6 +227,10 @@ void fake_count(enum function function);
 void fake_stream_push(struct CUstream_st *stream, struct item *item);
 bool fake_stream_uses(const struct block *block);
 bool fake_stream_runs(CUmodule module);
+/* Waits until nothing runs in the context, or it has failed; nobody else comes
+ * into the driver meanwhile.
+ */
+void fake_streams_wait(const struct CUctx_st *context);
 /* Waits until no copy of the context runs: what a failed device has been asked
  * to copy it does not touch any more once a caller knows of the failure.
  */

@@ -88,6 +88,24 @@ fake_stream_runs(CUmodule module)
     return false;
 }
 
+void
+fake_streams_wait(const struct CUctx_st *context)
+{
+    const struct CUstream_st *stream = fake.streams;
+
+    fake.exclusive = true;
+    while (stream != NULL && context->fault == 0) {
+        if (stream->context == context && stream->first != NULL) {
+            pthread_cond_wait(&fake.changed, &fake.lock);
+            stream = fake.streams; /* from the beginning: any may have moved */
+        } else {
+            stream = stream->next;
+        }
+    }
+    fake.exclusive = false;
+    pthread_cond_broadcast(&fake.changed);
+}
+
 static void
 pause_us(unsigned us)
 {

@@ -289,6 +289,7 @@ cuMemFree_v2(CUdeviceptr at)
 
     ENTER(cuMemFree, NEED_CONTEXT);
     code = forget_block(at);
+    fake_streams_wait(fake_current); /* as the real one does (R14) */
     LEAVE_IF(code != CUDA_SUCCESS, code);
     free(memory_at(at));
     return fake_leave(fake_current->fault);
@@ -342,6 +343,7 @@ cuMemFreeHost(void *at)
     struct block *block;
 
     ENTER(cuMemFreeHost, NEED_CONTEXT);
+    fake_streams_wait(fake_current);
     link = find_block(at, 0);
     block = *link;
     LEAVE_IF(block == NULL || block->at != at || block->context != NULL,
