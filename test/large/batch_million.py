@@ -3,9 +3,10 @@
 memory.
 
 usage: batch_million.py BELAY [--lines N] [--concurrency N] [--pipe]
-                        [--order input]
+                        [--order input] [--bytes N]
 
-The input is written beforehand, or piped in as it is made. The server is
+The input is written beforehand, or piped in as it is made; its lines are as
+long as they come out, or at least as long as --bytes says. The server is
 `belay sim` in a process of its own. The most memory that the command had in
 use at once (its resident set, as the system counts) must stay below 64 MiB
 and what the replies in flight, the window and the set of ids take (B21).
@@ -30,14 +31,17 @@ ID_BYTES = 12
 BASE_BYTES = 64 * MIB
 
 
-def lines(count):
+def lines(count, least):
+    def line(n):
+        text = ('{"custom_id":"request-%d","method":"POST","url":'
+                '"/v1/chat/completions","body":{"model":"m","messages":['
+                '{"role":"user","content":"say %d, and nothing else' % (n, n))
+        end = '"}]}}\n'
+        return text.ljust(least - len(end), ".") + end
+
     for start in range(0, count, CHUNK):
-        yield "".join(
-            '{"custom_id":"request-%d","method":"POST","url":'
-            '"/v1/chat/completions","body":{"model":"m","messages":['
-            '{"role":"user","content":"say %d, and nothing else"}]}}\n'
-            % (n, n) for n in range(start, min(start + CHUNK, count))
-        ).encode()
+        yield "".join(line(n) for n in range(
+            start, min(start + CHUNK, count))).encode()
 
 
 def check(paths, count):
@@ -61,7 +65,7 @@ def run(belay, url, args, place):
     source = os.path.join(place, "in")
     if not args.pipe:
         with open(source, "wb") as file:
-            file.writelines(lines(args.lines))
+            file.writelines(lines(args.lines, args.bytes))
     started = time.monotonic()
     batch = subprocess.Popen(
         [belay, "batch", "-" if args.pipe else source, "-o",
@@ -71,7 +75,7 @@ def run(belay, url, args, place):
         stdin=subprocess.PIPE if args.pipe else subprocess.DEVNULL)
     if args.pipe:
         with batch.stdin:
-            for chunk in lines(args.lines):
+            for chunk in lines(args.lines, args.bytes):
                 batch.stdin.write(chunk)
     _, status, usage = os.wait4(batch.pid, 0)
     batch.returncode = os.waitstatus_to_exitcode(status)
@@ -86,6 +90,7 @@ def main():
     parser.add_argument("--concurrency", type=int, default=256)
     parser.add_argument("--pipe", action="store_true")
     parser.add_argument("--order", default="completion")
+    parser.add_argument("--bytes", type=int, default=0)
     args = parser.parse_args()
     window = 4 * args.concurrency if args.order == "input" else 0
     most = (BASE_BYTES + (args.concurrency + window) * REPLY_BYTES
