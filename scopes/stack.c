@@ -505,6 +505,33 @@ close_on(belay_task *task, void *self)
     return unwind_next(task, call->stack);
 }
 
+/* Is a block open inside of a scope on the stack? It would still be when that
+ * scope's turn comes. What other stacks have left there is undone then.
+ */
+static bool
+has_block_inside(const belay_task *task, const belay_stack *stack)
+{
+    const struct belay__scope *outermost = NULL;
+    const struct belay__scope *scope = task->scope;
+
+    if (stack->pinned == 0) {
+        return false;
+    }
+    for (const belay_stack_entry *entry = stack->newest; entry != NULL;
+         entry = entry->older) {
+        if (entry->scope != NULL) {
+            outermost = entry->scope;
+        }
+    }
+    if (outermost == NULL) {
+        return false;
+    }
+    while (scope != outermost && belay__opened_of(scope)->keeper != NULL) {
+        scope = scope->parent;
+    }
+    return scope != outermost;
+}
+
 static int
 check_close(const belay_task *task, const belay_stack *stack)
 {
@@ -516,7 +543,8 @@ check_close(const belay_task *task, const belay_stack *stack)
     if (stack->unwinding) {
         return BELAY_EBUSY;
     }
-    if (scope != NULL && scope != task->scope) {
+    if ((scope != NULL && scope != task->scope)
+        || has_block_inside(task, stack)) {
         return BELAY_EMISNEST;
     }
     return 0;

@@ -140,6 +140,8 @@ class Blocks:
 
     def open(self, task, s):
         yield from self.turn(task)
+        if s["op"] == "use":  # what is there when it is asked for
+            task.wanted = self.slots["scope"].get(s["slot"])
         span = self.opening(task, s["id"])
         try:
             yield from self.turn(task)
@@ -219,7 +221,7 @@ class Blocks:
 
     def open_use(self, task, s):
         """S17, S18: what came before counts from the entry."""
-        prepared = self.slots["scope"].get(s["slot"])
+        prepared = task.wanted
         if prepared is None:
             return (yield from self.open_null(task, s))
         if prepared.scope is not None:
@@ -279,6 +281,7 @@ class Blocks:
             inner = Frame()
             inner.delivered = outcome
             answer, suppress = None, False
+            self.exits_begun.add(s["id"])
             self.say(task, "exit", s["id"],
                      "ok" if outcome is None else outcome)
             try:

@@ -35,6 +35,7 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
         self.grace = self.span(program["grace"], 5000)
         self.root_scope = Scope(None, None, self.grace)
         self.open_scopes = [self.root_scope]
+        self.exits_begun = set()  # of entries, by their ident
         self.slots = {"scope": {}, "group": {}, "task": {}, "stack": {},
                       "hold": {}}
         self.events = [Event() for _ in range(EVENTS)]

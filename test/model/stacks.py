@@ -23,10 +23,12 @@ class Stacks:
         """S73-S78: one after the other, each removed before it runs."""
         stack.unwinding = True
         while stack.entries:
-            entry = stack.entries.pop()
+            entry = stack.running = stack.entries.pop()
+            self.exits_begun.discard(entry.ident)
             task.masks.append(set(task.scopes()))
             outcome = yield from entry.leave(task, outcome)
             task.masks.pop()
+            stack.running = None
             yield from self.turn(task)
         stack.unwinding = False
         stack.closed = True
@@ -107,6 +109,10 @@ class Stacks:
     def do_forget(self, task, s, _):
         code = 1
         for stack in self.slots["stack"].values():
+            if (stack.running is not None and s["entry"] != 0
+                    and stack.running.ident == s["entry"]
+                    and s["entry"] not in self.exits_begun):
+                code = BUSY  # it is being left
             for entry in list(stack.entries):
                 if entry.ident != s["entry"] or entry.ident == 0:
                     continue
@@ -116,6 +122,17 @@ class Stacks:
                     self.forgotten(entry.leave.span, task, s["entry"])
         self.say(task, "forget", s["id"], code)
         yield from ()
+
+    @staticmethod
+    def has_block_inside(task, stack):
+        """S27: it would still be open when that scope's turn comes."""
+        scopes = [entry.scope for entry in stack.entries if entry.scope]
+        for scope in task.scopes() if scopes else ():
+            if scope is scopes[0]:
+                break
+            if scope.keeper is None:
+                return True
+        return False
 
     def do_close(self, task, s, _):
         stack = self.slots["stack"].get(s["slot"])
@@ -127,7 +144,8 @@ class Stacks:
             result = bare(OWNER)
         elif stack.unwinding:
             result = bare(BUSY)
-        elif stack.scope() not in (None, task.scope):
+        elif stack.scope() not in (None, task.scope) or self.has_block_inside(
+                task, stack):
             result = bare(MISNEST)
         else:
             outcome = bare(s["code"]) if s["code"] else None

@@ -12,6 +12,7 @@ class Task:
         self.base = Scope(parent, self, grace)
         self.scope = self.base
         self.masks = []  # for each exit that runs: what was open before it
+        self.wanted = None  # the prepared scope that it enters
         self.bound = 0  # blocks that are open and bound to it
         self.bindings = None  # the newest: (variable, value, older ones)
         self.run = run
@@ -94,6 +95,7 @@ class Stack:
     def __init__(self, task):
         self.task = task
         self.entries = []
+        self.running = None  # the one whose exit is
         self.unwinding = False
         self.closed = False
 

@@ -278,6 +278,39 @@ Test(stack_move, s27_scopes_on_stacks_cannot_be_closed_or_moved_out_of_order)
                  "move in order OK; sleep cancel");
 }
 
+struct around {
+    belay_stack *stack;
+    belay_group *group;
+};
+
+/* A timeout, a group's block, and a timeout inside of that: the newest one is
+ * the innermost, but behind it comes one with the block inside.
+ */
+BELAY_ASYNC(around)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->stack, belay_timeout(task, belay_seconds(9)), NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                belay_timeout(task, belay_seconds(5)), NULL));
+            BELAY_TRY(belay_stack_close(task, self->stack, NULL));
+            trace("close %s with %u entries", trace_result(belay_result(task)),
+                (unsigned)belay_stack_count(self->stack));
+        }
+        trace("behind the group");
+    }
+    BELAY_END;
+}
+
+Test(stack_move, s27_a_stack_is_not_closed_around_a_block)
+{
+    /* The group ends around the newest timeout, too, and fails for it. */
+    cr_expect(eq(int, RUN(around, .group = NULL), BELAY_EGROUP));
+    expect_trace("close EMISNEST with 2 entries");
+}
+
 struct late {
     belay_stack *stack;
 };

@@ -138,8 +138,9 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
  * Owner:   outcome stays the caller's.
  * Errors:  BELAY_EBUSY   it is unwinding already; nothing has changed
  *          BELAY_EOWNER  it is another task's; nothing has changed
- *          BELAY_EMISNEST  a cancel scope or group of an entry is not the
- *                          task's innermost one; nothing has changed
+ *          BELAY_EMISNEST  a cancel scope or group of the newest entry that
+ *                          has one is not the task's innermost, or a block is
+ *                          open inside of an older one's; nothing has changed
  *          BELAY_ENOMEM  nothing has changed
  *          else the outcome that is left.
  * Threads: loop thread. A checkpoint if an exit is one.
