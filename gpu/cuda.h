@@ -68,7 +68,7 @@ struct belay__cuda_slot {
     struct belay__cuda_memory *memory;
     uint32_t spin_us;
     uint8_t health; /* the last byte tried */
-    bool lost;      /* free nothing, the context does */
+    bool lost;      /* nothing is freed any more */
 };
 
 /* ---- cuda_error.c ---- */

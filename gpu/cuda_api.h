@@ -59,6 +59,7 @@
     X(CUresult, CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, 720)               \
     X(CUresult, CUDA_ERROR_TENSOR_MEMORY_LEAK, 721)                         \
     X(CUresult, CUDA_ERROR_NOT_PERMITTED, 800)                              \
+    X(CUresult, CUDA_ERROR_NOT_SUPPORTED, 801)                              \
     X(CUresult, CUDA_ERROR_SYSTEM_NOT_READY, 802)                           \
     X(CUresult, CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, 803)                     \
     X(CUresult, CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE, 804)             \

@@ -1,4 +1,4 @@
-/* cuda_slot.c - one slot: a stream of the device's primary context.
+/* cuda_slot.c - one slot: streams of the device's primary context.
  *
  * All of it is called by the slot's own thread, on which the context was made
  * current before anything else: a thread that forgets makes a context on the
@@ -7,8 +7,10 @@
  * Slots of one device share its primary context, so a fault in one is a fault
  * in all: each reports it at its next call. From then on the driver answers
  * every question with the fault, and so nobody can tell what still runs. What
- * cannot be waited for is not freed: memory, modules and stream of a lost slot
- * are left in the context, and go when its last slot lets go of that.
+ * cannot be waited for is not freed: memory, modules and streams of a lost slot
+ * are left in the context. Modules and streams go when its last slot lets go of
+ * that; memory, which is the device's and not the context's, may stay taken
+ * until the process ends.
  */
 #include "gpu/cuda.h"
 
@@ -31,13 +33,17 @@ enum {
  * late as its neighbours' kernels, and hold them up too. Memory that comes and
  * goes in the order of a stream waits for that stream alone. So it has one of
  * its own; after a wait for that, which is a short one, what came may be used
- * on any stream, and what went is the device's again.
+ * on any stream, and what went is the device's again (if nobody else in the
+ * process has told the device's pool of memory to keep it).
+ *
+ * 0 at *ret: nothing is there.
  */
 static CUresult
 memory_get(const struct belay__cuda_slot *slot, CUdeviceptr *ret, size_t bytes,
     const char **ret_what)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
+    CUdeviceptr at = 0;
     CUresult code;
 
     if (slot->memory_stream == NULL) {
@@ -45,50 +51,58 @@ memory_get(const struct belay__cuda_slot *slot, CUdeviceptr *ret, size_t bytes,
         return call->cuMemAlloc(ret, bytes);
     }
     *ret_what = "cuMemAllocAsync";
-    code = call->cuMemAllocAsync(ret, bytes, slot->memory_stream);
-    if (code == CUDA_SUCCESS) {
-        *ret_what = "cuStreamSynchronize";
-        code = call->cuStreamSynchronize(slot->memory_stream);
-        if (code != CUDA_SUCCESS) {
-            (void)call->cuMemFreeAsync(*ret, slot->memory_stream);
-        }
+    code = call->cuMemAllocAsync(&at, bytes, slot->memory_stream);
+    if (code != CUDA_SUCCESS) {
+        return code;
     }
-    return code;
+    *ret_what = "cuStreamSynchronize";
+    code = call->cuStreamSynchronize(slot->memory_stream);
+    if (code != CUDA_SUCCESS) {
+        (void)call->cuMemFreeAsync(at, slot->memory_stream);
+        return code;
+    }
+    *ret = at;
+    return CUDA_SUCCESS;
 }
 
-/* Nothing uses it any more. */
+/* Nothing uses it any more. *at becomes 0, unless it could not be given back;
+ * a code with 0 is the answer to the wait.
+ */
 static CUresult
 memory_give(
-    const struct belay__cuda_slot *slot, CUdeviceptr at, const char **ret_what)
+    const struct belay__cuda_slot *slot, CUdeviceptr *at, const char **ret_what)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
     CUresult code;
 
     if (slot->memory_stream == NULL) {
         *ret_what = "cuMemFree";
-        return call->cuMemFree(at);
+        code = call->cuMemFree(*at);
+        *at = code == CUDA_SUCCESS ? 0 : *at;
+        return code;
     }
     *ret_what = "cuMemFreeAsync";
-    code = call->cuMemFreeAsync(at, slot->memory_stream);
-    if (code == CUDA_SUCCESS) {
-        *ret_what = "cuStreamSynchronize";
-        code = call->cuStreamSynchronize(slot->memory_stream);
+    code = call->cuMemFreeAsync(*at, slot->memory_stream);
+    if (code != CUDA_SUCCESS) {
+        return code;
     }
-    return code;
+    *at = 0;
+    *ret_what = "cuStreamSynchronize";
+    return call->cuStreamSynchronize(slot->memory_stream);
 }
 
 /* ---- opening and closing ---- */
 
 /* All that was made in the context. A code could change nothing here. */
 static void
-unmake(const struct belay__cuda_slot *slot)
+unmake(struct belay__cuda_slot *slot)
 {
     const struct belay__cuda_calls *call = &slot->cuda->call;
     const char *what;
 
-    for (const struct belay__cuda_memory *at = slot->memory; at != NULL;
-         at = at->next) {
-        (void)memory_give(slot, at->at, &what);
+    for (struct belay__cuda_memory *memory = slot->memory; memory != NULL;
+         memory = memory->next) {
+        (void)memory_give(slot, &memory->at, &what);
     }
     for (const struct belay__cuda_kernel *at = slot->kernels; at != NULL;
          at = at->next) {
@@ -100,7 +114,7 @@ unmake(const struct belay__cuda_slot *slot)
         }
     }
     if (slot->scratch != 0) {
-        (void)memory_give(slot, slot->scratch, &what);
+        (void)memory_give(slot, &slot->scratch, &what);
     }
     if (slot->words != NULL) {
         (void)call->cuMemFreeHost(slot->words);
@@ -324,6 +338,7 @@ alloc(void *state, struct belay__gpu_op *op)
     return 0;
 }
 
+/* What cannot be given back stays the slot's, which tries again at its end. */
 static int
 release(void *state, struct belay__gpu_op *op)
 {
@@ -331,20 +346,27 @@ release(void *state, struct belay__gpu_op *op)
     struct belay__cuda_memory *memory = op->u.buffer->native;
     const char *what = "";
     CUresult code = CUDA_SUCCESS;
+    int status = 0;
 
     if (memory == NULL) {
         return 0;
     }
     op->u.buffer->native = NULL;
+    if (!slot->lost) {
+        code = memory_give(slot, &memory->at, &what);
+    }
+    if (code != CUDA_SUCCESS) {
+        status = belay__cuda_failed(slot, op, what, code);
+    }
+    if (memory->at != 0 && !slot->lost) {
+        return status;
+    }
     *memory->link = memory->next;
     if (memory->next != NULL) {
         memory->next->link = memory->link;
     }
-    if (!slot->lost) {
-        code = memory_give(slot, memory->at, &what);
-    }
     free(memory);
-    return code == CUDA_SUCCESS ? 0 : belay__cuda_failed(slot, op, what, code);
+    return status;
 }
 
 /* A byte makes its way to the device and back. */

@@ -16,7 +16,11 @@
 
 #include "gpu/kernels.h"
 
-enum { LOAD_MS = 50, ROUNDS = 20, BYTES = 1 << 20, QUEUE_MAX = 4096 };
+enum { LOAD_MS = 50, ROUNDS = 20, QUEUE_MAX = 4096, LONG_US = 5000 };
+enum { OURS, LOADS, DEEP }; /* slots of raw.h: whose words are whose */
+
+#define BYTES ((size_t)1 << 20)
+#define LARGE_BYTES ((size_t)1 << 30)
 
 struct calls {
     struct raw raw;
@@ -37,7 +41,7 @@ struct calls {
 static CUresult
 launch(struct calls *calls)
 {
-    return raw_spin(&calls->raw, calls->stream, 0, 1);
+    return raw_spin(&calls->raw, calls->stream, OURS, 1);
 }
 
 static CUresult
@@ -145,7 +149,9 @@ static const struct kind {
     const char *name;
     CUresult (*call)(struct calls *calls);
 } kinds[] = {
-    /* Some need what the one before them has left. */
+    /* Some need what the one before them has left. What the waits wait for
+     * has long ended.
+     */
     {"launch", launch},
     {"event_record", record},
     {"event_wait", wait_event},
@@ -171,12 +177,18 @@ enum { KINDS = sizeof(kinds) / sizeof(kinds[0]) };
 static double times_us[KINDS][ROUNDS];
 static int waited[KINDS];
 
+static uint64_t *
+stop_word(const struct calls *calls)
+{
+    return &calls->raw.words[(ptrdiff_t)LOADS * 8];
+}
+
 static void
 begin_load(struct calls *calls)
 {
-    calls->raw.words[8] = 0;
+    *stop_word(calls) = 0;
     raw_check(&calls->raw,
-        raw_spin(&calls->raw, calls->load, 1, calls->load_rounds),
+        raw_spin(&calls->raw, calls->load, LOADS, calls->load_rounds),
         "cuLaunchKernel");
 }
 
@@ -189,7 +201,7 @@ load_runs(const struct calls *calls)
 static void
 end_load(struct calls *calls)
 {
-    __atomic_store_n(&calls->raw.words[8], 1, __ATOMIC_RELEASE);
+    __atomic_store_n(stop_word(calls), 1, __ATOMIC_RELEASE);
     raw_check(&calls->raw, calls->raw.cuStreamSynchronize(calls->load),
         "cuStreamSynchronize");
 }
@@ -198,24 +210,29 @@ static void
 time_kind(struct calls *calls, int kind, int round)
 {
     double began_us;
+    double took_us;
     CUresult code;
 
     begin_load(calls);
     began_us = now_us();
     code = kinds[kind].call(calls);
-    began_us = now_us() - began_us;
+    took_us = now_us() - began_us;
     raw_check(&calls->raw, code, kinds[kind].name);
     if (load_runs(calls)) {
-        times_us[kind][round - waited[kind]] = began_us;
+        times_us[kind][round - waited[kind]] = took_us;
     } else {
         waited[kind]++;
     }
     end_load(calls);
 }
 
-/* How long another thread's launches take while a call waits. */
+/* How long another thread's launches take while a call waits. It has made one
+ * before that, so that none is its first.
+ */
 struct launches {
     struct calls *calls;
+    uv_sem_t ready;
+    int count;
     double longest_us;
 };
 
@@ -224,53 +241,93 @@ launch_on(void *arg)
 {
     struct launches *launches = arg;
     struct calls *calls = launches->calls;
-    double began_us = now_us();
+    const double end_us = now_us() + 1000.0 * LOAD_MS / 2;
+    double began_us;
     double took_us;
 
     raw_check(&calls->raw, calls->raw.cuCtxSetCurrent(calls->raw.context),
         "cuCtxSetCurrent");
-    for (double end_us = began_us + 1000.0 * LOAD_MS / 2; began_us < end_us;
-         began_us += took_us) {
+    raw_check(&calls->raw, launch(calls), "cuLaunchKernel");
+    uv_sem_post(&launches->ready);
+    do {
+        began_us = now_us();
         raw_check(&calls->raw, launch(calls), "cuLaunchKernel");
         took_us = now_us() - began_us;
+        launches->count++;
         if (took_us > launches->longest_us) {
             launches->longest_us = took_us;
         }
-    }
+    } while (began_us < end_us);
 }
 
-static double
-longest_launch_beside(
-    struct calls *calls, CUresult (*call)(struct calls *calls))
+static struct launches
+launches_beside(struct calls *calls, CUresult (*call)(struct calls *calls))
 {
     struct launches launches = {.calls = calls};
     uv_thread_t thread;
 
     begin_load(calls);
-    (void)uv_thread_create(&thread, &launch_on, &launches);
+    if (uv_sem_init(&launches.ready, 0) < 0
+        || uv_thread_create(&thread, &launch_on, &launches) < 0) {
+        (void)printf("{\"error\": \"no thread\"}\n");
+        exit(1);
+    }
+    uv_sem_wait(&launches.ready);
     raw_check(&calls->raw, call(calls), "beside launches");
     (void)uv_thread_join(&thread);
+    uv_sem_destroy(&launches.ready);
     end_load(calls);
-    return launches.longest_us;
+    return launches;
 }
 
-/* How many launches a stream that does not move takes before one waits. */
+/* How many launches a stream that does not move takes before one waits; -1: it
+ * took QUEUE_MAX, or moved.
+ */
 static int
 queue_depth(struct calls *calls)
 {
-    int depth = 0;
+    int depth = -1;
     double took_us = 0;
+    double began_us;
 
     begin_load(calls);
-    while (took_us < 5000 && depth < QUEUE_MAX && load_runs(calls)) {
-        took_us = now_us();
-        raw_check(&calls->raw, raw_spin(&calls->raw, calls->load, 2, 1),
+    while (took_us < LONG_US && depth < QUEUE_MAX && load_runs(calls)) {
+        began_us = now_us();
+        raw_check(&calls->raw, raw_spin(&calls->raw, calls->load, DEEP, 1),
             "cuLaunchKernel");
-        took_us = now_us() - took_us;
+        took_us = now_us() - began_us;
         depth++;
     }
     end_load(calls);
-    return depth;
+    return took_us < LONG_US ? -1 : depth;
+}
+
+/* Of memory in the order of a stream that was given back and waited for, what
+ * the device does not have again; beside a kernel.
+ */
+static long long
+bytes_kept(struct calls *calls)
+{
+    size_t before = 0;
+    size_t after = 0;
+    size_t total;
+
+    begin_load(calls);
+    raw_check(
+        &calls->raw, calls->raw.cuMemGetInfo(&before, &total), "cuMemGetInfo");
+    raw_check(&calls->raw,
+        calls->raw.cuMemAllocAsync(&calls->ordered, LARGE_BYTES, calls->stream),
+        "cuMemAllocAsync");
+    raw_check(&calls->raw, release_ordered(calls), "cuMemFreeAsync");
+    raw_check(&calls->raw, wait_stream(calls), "cuStreamSynchronize");
+    raw_check(
+        &calls->raw, calls->raw.cuMemGetInfo(&after, &total), "cuMemGetInfo");
+    if (!load_runs(calls)) {
+        (void)printf("{\"error\": \"large memory waits for others\"}\n");
+        exit(1);
+    }
+    end_load(calls);
+    return (long long)before - (long long)after;
 }
 
 static void
@@ -310,12 +367,28 @@ calls_close(struct calls *calls)
     raw_close(&calls->raw);
 }
 
+/* The times are of the rounds in which it did not wait. */
+static void
+report_kind(int kind)
+{
+    const int count = ROUNDS - waited[kind];
+
+    (void)printf(", \"%s\": {\"waited\": %d", kinds[kind].name, waited[kind]);
+    if (count > 0) {
+        (void)printf(", \"p50_us\": %.1f, \"max_us\": %.0f",
+            quantile(times_us[kind], count, 0.5),
+            quantile(times_us[kind], count, 1));
+    }
+    (void)printf("}");
+}
+
 int
 check_calls(int argc, char **argv)
 {
     static struct calls calls;
-    double beside_free_us;
-    double beside_load_us;
+    struct launches beside_free;
+    struct launches beside_load;
+    long long kept;
     int depth;
 
     (void)argv;
@@ -329,22 +402,20 @@ check_calls(int argc, char **argv)
         }
     }
     depth = queue_depth(&calls);
+    kept = bytes_kept(&calls);
     raw_check(&calls.raw, alloc(&calls), "cuMemAlloc");
-    beside_free_us = longest_launch_beside(&calls, release);
-    beside_load_us = longest_launch_beside(&calls, load_module);
+    beside_free = launches_beside(&calls, release);
+    beside_load = launches_beside(&calls, load_module);
     (void)unload_module(&calls);
-    (void)printf("{\"load_ms\": %d, \"rounds\": %d, "
-                 "\"launches_ahead\": %d, "
-                 "\"longest_launch_beside_free_us\": %.0f, "
-                 "\"longest_launch_beside_module_load_us\": %.0f",
-        LOAD_MS, ROUNDS, depth, beside_free_us, beside_load_us);
+    (void)printf("{\"load_ms\": %d, \"rounds\": %d, \"launches_ahead\": %d, "
+                 "\"bytes_kept\": %lld, "
+                 "\"beside_free\": {\"launches\": %d, \"longest_us\": %.0f}, "
+                 "\"beside_module_load\": {\"launches\": %d, "
+                 "\"longest_us\": %.0f}",
+        LOAD_MS, ROUNDS, depth, kept, beside_free.count, beside_free.longest_us,
+        beside_load.count, beside_load.longest_us);
     for (int kind = 0; kind < KINDS; kind++) {
-        int count = ROUNDS - waited[kind];
-
-        (void)printf(
-            ", \"%s\": {\"p50_us\": %.1f, \"max_us\": %.0f, \"waited\": %d}",
-            kinds[kind].name, quantile(times_us[kind], count, 0.5),
-            quantile(times_us[kind], count, 1), waited[kind]);
+        report_kind(kind);
     }
     (void)printf("}\n");
     calls_close(&calls);

@@ -36,6 +36,7 @@ BELAY_ASYNC(counting)
             task, self->lease, &belay__gpu_spin, &self->kernel));
         BELAY_AWAIT(belay_gpu_alloc(task, self->lease, 8, &self->done));
         self->args[0] = belay_gpu_arg_stop();
+        /* It ends once the stop word has come to this. */
         self->args[1] = self->is_deaf ? belay_gpu_arg_u64(UINT64_MAX)
                                       : belay_gpu_arg_sequence();
         self->args[2] = belay_gpu_arg_u64(self->rounds);
@@ -102,7 +103,7 @@ struct cancels {
     belay_gpu_pool *pool;
     int i;
     double began_us;
-    double kernel_us; /* of the same kernel, left alone */
+    double kernel_us; /* of the same kernel left alone, with its lease's end */
     double cancel_us[2];
     double granted_us[2];
     double deaf_us; /* from its launch to the slot's next grant */

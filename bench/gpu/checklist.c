@@ -229,8 +229,8 @@ struct adders {
     uint64_t wrong;
     double end_us;
     struct belay_gpu_device device;
-    double free;    /* of the slots' time, the share in which nobody had them */
-    double running; /* … in which they had work */
+    double free_share;    /* of the slots' time, in which nobody had them */
+    double running_share; /* … in which they had work */
 };
 
 struct adder {
@@ -254,17 +254,17 @@ static void
 adders_look(struct adders *self)
 {
     struct belay_gpu_slot_stats slot = {.size = sizeof(slot)};
-    double all = 0;
+    int64_t spent[BELAY_GPU_SLOT_TIMES] = {0};
+    int64_t all = 1;
 
     for (uint32_t i = 0; belay_gpu_pool_slot(self->gpus, i, &slot) == 0; i++) {
-        self->free += (double)slot.spent[BELAY_GPU_SLOT_FREE].ns;
-        self->running += (double)slot.spent[BELAY_GPU_SLOT_RUNNING].ns;
         for (int state = 0; state < BELAY_GPU_SLOT_TIMES; state++) {
-            all += (double)slot.spent[state].ns;
+            spent[state] += slot.spent[state].ns;
+            all += slot.spent[state].ns;
         }
     }
-    self->free /= all;
-    self->running /= all;
+    self->free_share = (double)spent[BELAY_GPU_SLOT_FREE] / (double)all;
+    self->running_share = (double)spent[BELAY_GPU_SLOT_RUNNING] / (double)all;
 }
 
 BELAY_ASYNC(adders)
@@ -291,7 +291,7 @@ BELAY_ASYNC(adders)
         (unsigned long long)self->done, (unsigned long long)self->wrong,
         (double)self->done / (self->seconds + (now_us() - self->end_us) / 1e6),
         (unsigned long long)self->device.leased_bytes, self->device.slots_lost,
-        self->free, self->running);
+        self->free_share, self->running_share);
     BELAY_END;
 }
 

@@ -254,10 +254,14 @@ memory_beside(void *arg)
 {
     struct belay__gpu_buffer buffer;
     struct gpu_slot beside;
+    int64_t before;
 
     gpu_slot_open_beside(&beside, arg, 0, 1);
     cr_expect(eq(int, gpu_slot_alloc(&beside, 1 << 20, &buffer), 0));
+    before = fake_cuda_value("device_bytes");
     cr_expect(eq(int, gpu_slot_release(&beside, &buffer), 0));
+    cr_expect(
+        eq(i64, fake_cuda_value("device_bytes"), before - (1 << 20)), "now");
     cr_expect(eq(i64, fake_cuda_value("running"), 1), "still");
     fake_cuda_open(); /* closing a slot does wait for it */
     gpu_slot_close(&beside);
@@ -301,7 +305,8 @@ Test(gpu_cuda, a_device_without_memory_in_the_order_of_streams)
     gpu_slot_open(&slot, &belay__gpu_cuda, "", 0, 0);
     gpu_slot_check_kernels(&slot);
     cr_expect(eq(i64, fake_cuda_value("cuMemAllocAsync"), 0));
-    cr_expect(gt(i64, fake_cuda_value("cuMemAlloc_v2"), 1));
+    cr_expect(gt(i64, fake_cuda_value("cuMemFree_v2"), 0));
+    cr_expect(eq(i64, fake_cuda_value("streams"), 1));
     gpu_slot_close(&slot);
     belay__gpu_cuda.unload(slot.object);
 }

@@ -1,6 +1,7 @@
 /* test_gpu_cuda_faults.c - the CUDA driver when something fails: what each
  * code means (G28), and that nothing is left behind.
  */
+#define _GNU_SOURCE /* gettid() */
 #include "gpu/cuda.h"
 #include "gpu/kernels.h"
 #include "test/support/alloc.h"
@@ -13,6 +14,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void
 all_clean(void)
@@ -445,15 +447,35 @@ Test(gpu_cuda_faults, g31_an_abandoned_slot_calls_no_driver)
     int64_t before;
 
     open_bench(&bench, "");
-    before = fake_cuda_value("cuStreamDestroy_v2")
-             + fake_cuda_value("cuMemFreeAsync")
-             + fake_cuda_value("cuModuleUnload");
+    before = fake_cuda_calls_by(gettid());
     belay__gpu_cuda.slot_close(bench.slot.state, true);
-    cr_expect(eq(int,
-        fake_cuda_value("cuStreamDestroy_v2")
-            + fake_cuda_value("cuMemFreeAsync")
-            + fake_cuda_value("cuModuleUnload"),
-        before));
+    cr_expect(eq(i64, fake_cuda_calls_by(gettid()), before));
     belay__gpu_cuda.unload(bench.slot.object);
     _Exit(0); /* what is left on the device is meant to be */
+}
+
+/* ---- memory that cannot be given back ---- */
+
+Test(gpu_cuda_faults, g21_what_is_refused_back_is_given_back_at_the_end)
+{
+    struct bench bench;
+
+    open_bench(&bench, "");
+    fake_cuda_script("call=cuMemFreeAsync:1:2");
+    cr_expect(
+        eq(int, gpu_slot_release(&bench.slot, &bench.done), BELAY_GPU_ENOMEM));
+    cr_expect(gt(i64, fake_cuda_value("device_bytes"), 256));
+    close_bench(&bench); /* and nothing is left, says all_clean() */
+}
+
+Test(gpu_cuda_faults, g21_a_wait_that_fails_gives_nothing_back_twice)
+{
+    struct bench bench;
+
+    open_bench(&bench, "");
+    fake_cuda_script("call=cuStreamSynchronize:1:2");
+    cr_expect(
+        eq(int, gpu_slot_release(&bench.slot, &bench.done), BELAY_GPU_ENOMEM));
+    close_bench(&bench);
+    cr_expect(eq(i64, fake_cuda_value("marks"), 0));
 }

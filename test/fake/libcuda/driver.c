@@ -47,7 +47,8 @@ fake_enter(enum function function, enum need need)
     CUresult code;
 
     pthread_mutex_lock(&fake.lock);
-    while (fake.exclusive) {
+    while (
+        fake_current != NULL && fake_current->exclusive && !fake_in_callback) {
         pthread_cond_wait(&fake.changed, &fake.lock);
     }
     fake_count(function);

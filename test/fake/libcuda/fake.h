@@ -40,6 +40,7 @@ struct CUctx_st {
     CUresult fault;  /* sticky: the answer to everything from now on */
     bool told;       /* a caller has heard of one, if only by the script */
     bool closing;    /* its last reference has gone */
+    bool exclusive;  /* a call waits for all its work, and others for that */
     unsigned copies; /* that run at this moment */
     size_t used;
 };
@@ -152,7 +153,6 @@ struct fake {
     uint64_t oom_after;
     bool reset_works;
     bool open;
-    bool exclusive; /* one call waits for a device, and all others for it */
     struct rule rules[RULES_MAX];
     unsigned rule_count;
 
@@ -227,10 +227,10 @@ void fake_count(enum function function);
 void fake_stream_push(struct CUstream_st *stream, struct item *item);
 bool fake_stream_uses(const struct block *block);
 bool fake_stream_runs(CUmodule module);
-/* Waits until nothing runs in the context, or it has failed; nobody else comes
- * into the driver meanwhile.
+/* Waits until nothing runs in the context, or it has failed; no other call is
+ * made in it meanwhile.
  */
-void fake_streams_wait(const struct CUctx_st *context);
+void fake_streams_wait(struct CUctx_st *context);
 /* Waits until no copy of the context runs: what a failed device has been asked
  * to copy it does not touch any more once a caller knows of the failure.
  */

@@ -89,11 +89,15 @@ fake_stream_runs(CUmodule module)
 }
 
 void
-fake_streams_wait(const struct CUctx_st *context)
+fake_streams_wait(struct CUctx_st *context)
 {
-    const struct CUstream_st *stream = fake.streams;
+    const struct CUstream_st *stream;
 
-    fake.exclusive = true;
+    while (context->exclusive) {
+        pthread_cond_wait(&fake.changed, &fake.lock);
+    }
+    context->exclusive = true;
+    stream = fake.streams;
     while (stream != NULL && context->fault == 0) {
         if (stream->context == context && stream->first != NULL) {
             pthread_cond_wait(&fake.changed, &fake.lock);
@@ -102,7 +106,7 @@ fake_streams_wait(const struct CUctx_st *context)
             stream = stream->next;
         }
     }
-    fake.exclusive = false;
+    context->exclusive = false;
     pthread_cond_broadcast(&fake.changed);
 }
 
@@ -198,6 +202,7 @@ run_item(struct CUstream_st *stream, struct item *item)
         item->event->completed = item->number;
     }
     if (item->kind == ITEM_FREE) {
+        stream->context->used -= item->bytes;
         free(item->to);
     }
 }

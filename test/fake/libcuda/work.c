@@ -256,20 +256,23 @@ allocate_on_device(CUdeviceptr *ret_at, size_t bytes)
     return code;
 }
 
-/* Unlinks a block of the device; its memory is the caller's. */
+/* Unlinks a block of the device; its memory, which still counts as used, is the
+ * caller's.
+ */
 static CUresult
-forget_block(CUdeviceptr at)
+forget_block(CUdeviceptr at, size_t *ret_bytes)
 {
     struct block **link = find_block(memory_at(at), 0);
     struct block *block = *link;
 
     if (block == NULL || block->at != memory_at(at) || block->context == NULL) {
+        fake_mark("memory freed that is not there");
         return CUDA_ERROR_INVALID_VALUE;
     }
     if (fake_stream_uses(block)) {
         fake_mark("memory freed that work still uses");
     }
-    block->context->used -= block->bytes;
+    *ret_bytes = block->bytes;
     *link = block->next;
     free(block);
     return CUDA_SUCCESS;
@@ -285,12 +288,14 @@ cuMemAlloc_v2(CUdeviceptr *ret_at, size_t bytes)
 CUresult
 cuMemFree_v2(CUdeviceptr at)
 {
+    size_t bytes = 0;
     CUresult code;
 
     ENTER(cuMemFree, NEED_CONTEXT);
-    code = forget_block(at);
-    fake_streams_wait(fake_current); /* as the real one does (R14) */
+    code = forget_block(at, &bytes);
     LEAVE_IF(code != CUDA_SUCCESS, code);
+    fake_streams_wait(fake_current); /* as the real one does (R14) */
+    fake_current->used -= bytes;
     free(memory_at(at));
     return fake_leave(fake_current->fault);
 }
@@ -299,6 +304,7 @@ CUresult
 cuMemAllocAsync(CUdeviceptr *ret_at, size_t bytes, CUstream stream)
 {
     ENTER(cuMemAllocAsync, NEED_WORKING);
+    LEAVE_IF(fake.pools == 0, CUDA_ERROR_NOT_SUPPORTED);
     LEAVE_IF(*find_stream(stream) == NULL, CUDA_ERROR_INVALID_HANDLE);
     return fake_leave(allocate_on_device(ret_at, bytes));
 }
@@ -313,7 +319,7 @@ cuMemFreeAsync(CUdeviceptr at, CUstream stream)
     LEAVE_IF(*find_stream(stream) == NULL, CUDA_ERROR_INVALID_HANDLE);
     item = new_item(ITEM_FREE);
     LEAVE_IF(item == NULL, CUDA_ERROR_OUT_OF_MEMORY);
-    code = forget_block(at);
+    code = forget_block(at, &item->bytes);
     if (code != CUDA_SUCCESS) {
         free(item);
         return fake_leave(code);
