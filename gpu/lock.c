@@ -195,7 +195,7 @@ belay__gpu_lock_leave(struct belay__gpu_slot *slot)
 }
 
 /* Who had it before us may have been killed, and its driver may need a moment
- * to give back its memory (G42): 236 ms at most on an H200.
+ * to give back its memory (G42): 238 ms at most on an H200.
  */
 uint64_t
 belay__gpu_lock_patience_ns(const struct belay__gpu_slot *slot)

@@ -235,7 +235,7 @@ BELAY_ASYNC(heir)
     BELAY_END;
 }
 
-/* Its driver gives the memory back a while after the lock: 236 ms on an H200
+/* Its driver gives the memory back a while after the lock: 238 ms on an H200
  * at most. So who has just got the lock tries again.
  */
 Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
