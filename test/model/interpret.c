@@ -213,9 +213,19 @@ BEHIND(12)
 BEHIND(13)
 BEHIND(14)
 BEHIND(15)
+BEHIND(16)
+BEHIND(17)
+BEHIND(18)
+BEHIND(19)
+BEHIND(20)
+BEHIND(21)
+BEHIND(22)
+BEHIND(23)
 static belay_step *const behinds[DEPTH] = {behind_0, behind_1, behind_2,
     behind_3, behind_4, behind_5, behind_6, behind_7, behind_8, behind_9,
-    behind_10, behind_11, behind_12, behind_13, behind_14, behind_15};
+    behind_10, behind_11, behind_12, behind_13, behind_14, behind_15, behind_16,
+    behind_17, behind_18, behind_19, behind_20, behind_21, behind_22,
+    behind_23};
 
 /* The close of a closing_async(): it is given its operation. */
 static belay_next

@@ -13,7 +13,7 @@
 #define OPS_MAX 4096
 #define SLOTS 64
 #define NO_SLOT 63 /* of what nobody can aim at */
-#define DEPTH 16   /* of blocks in a frame */
+#define DEPTH 24   /* of blocks in a frame */
 #define ARGS 6
 #define MANY 1000000 /* steps a turn: as many as there are */
 #define FOREVER_MS 1000000000

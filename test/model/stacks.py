@@ -25,6 +25,7 @@ class Stacks:
         while stack.entries:
             entry = stack.running = stack.entries.pop()
             self.exits_begun.discard(entry.ident)
+            task.bound += entry.bound
             task.masks.append(set(task.scopes()))
             outcome = yield from entry.leave(task, outcome)
             task.masks.pop()
@@ -48,6 +49,7 @@ class Stacks:
             for stack in self.slots["stack"].values():
                 if entry in stack.entries:
                     stack.entries.remove(entry)
+            task.bound += entry.bound
             task.masks.append(set(task.scopes()))
             outcome = yield from entry.leave(task, outcome)
             task.masks.pop()
@@ -73,7 +75,8 @@ class Stacks:
                 entry = Entry(
                     leave, opener["id"] if opener["op"] == "class" else None,
                     task.scope if task.scope is not before else None,
-                    task.bound > bound)
+                    task.bound - bound)
+                task.bound = bound  # they are the entry's now
                 for scope in task.scopes():
                     if scope is before:
                         break

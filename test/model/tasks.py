@@ -111,13 +111,15 @@ class Stack:
 
 
 class Entry:
-    """ident: None once it has moved, or what forget() calls it."""
+    """ident: None once it has moved, or what forget() calls it; bound: so many
+    blocks inside of it are, but for those that are entries themselves.
+    """
 
-    def __init__(self, leave, ident, scope=None, bound=False):
+    def __init__(self, leave, ident, scope=None, bound=0):
         self.leave = leave
         self.ident = ident
         self.scope = scope
         self.bound = bound
 
     def is_pinned(self):
-        return self.scope is not None or self.bound
+        return self.scope is not None or self.bound > 0
