@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 static char folder[] = "/tmp/belay-recorder-XXXXXX";
-char record_path[64];
+char recorder_path[64];
 
 void
 record_set_up(void)
@@ -28,14 +28,8 @@ record_tear_down(void)
 const char *
 in_folder(const char *name)
 {
-    (void)snprintf(record_path, sizeof(record_path), "%s/%s", folder, name);
-    return record_path;
-}
-
-struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
+    (void)snprintf(recorder_path, sizeof(recorder_path), "%s/%s", folder, name);
+    return recorder_path;
 }
 
 BELAY__STEP(attempt)

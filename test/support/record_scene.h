@@ -8,6 +8,7 @@
 
 #include "llm/record/recorder.h"
 #include "test/support/program.h"
+#include "test/support/slice.h"
 #include "test/support/texts.h"
 
 #include <sys/stat.h>
@@ -18,9 +19,7 @@ void record_tear_down(void);
 
 /* The path of a file there; the same memory each time: */
 const char *in_folder(const char *name);
-extern char record_path[64];
-
-struct belay_slice slice(const char *text);
+extern char recorder_path[64];
 
 /* ---- an attempt, and a block that records some ---- */
 
@@ -57,7 +56,7 @@ const char *path_of_run(const char *wanted);
 
 #define OPTS(...)                                                        \
     {                                                                    \
-        .size = sizeof(struct belay_recorder_opts), .path = record_path, \
+        .size = sizeof(struct belay_recorder_opts), .path = recorder_path, \
         __VA_ARGS__                                                      \
     }
 #define CHAT(...)                                 \
