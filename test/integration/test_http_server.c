@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(http_server, .init = open_what_libuv_keeps, .fini = check_clean,
+TestSuite(http_server, .init = raw_open_what_libuv_keeps, .fini = check_clean,
     .timeout = 120);
 
 /* ---- what clients do ---- */

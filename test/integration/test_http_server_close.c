@@ -2,6 +2,7 @@
  * cancelled or refused.
  */
 #include "test/support/server_site.h"
+#include "test/support/step_canceller.h"
 
 #include <belay/group.h>
 #include <belay/timeout.h>
@@ -9,8 +10,8 @@
 #include <signal.h>
 #include <string.h>
 
-TestSuite(http_server_close, .init = open_what_libuv_keeps, .fini = check_clean,
-    .timeout = 120);
+TestSuite(http_server_close, .init = raw_open_what_libuv_keeps,
+    .fini = check_clean, .timeout = 120);
 
 /* ---- opening and closing ---- */
 
@@ -239,32 +240,6 @@ Test(http_server_close, survives_the_failure_of_every_allocation)
     test_alloc_never_fail();
     cr_assert(gt(sz, k, 10));
     cr_assert(lt(sz, k, 500));
-}
-
-/* Cancels `victim` when all tasks but this one have run `steps` steps. */
-struct canceller {
-    belay_task *victim;
-    uint64_t steps;
-    uint64_t own;
-};
-
-BELAY_ASYNC(canceller)
-{
-    struct belay_runtime_stats stats = {.size = sizeof(stats)};
-
-    BELAY_BEGIN;
-    for (;;) {
-        self->own++;
-        BELAY_CHECK(belay_runtime_get_stats(belay_task_runtime(task), &stats));
-        if (stats.steps - self->own >= self->steps
-            || belay_task_result(self->victim) != NULL) {
-            break;
-        }
-        BELAY_AWAIT(belay_checkpoint(task));
-    }
-    belay_task_cancel(self->victim, "the sweep has come here");
-    belay_task_unref(self->victim);
-    BELAY_END;
 }
 
 struct sweep {

@@ -7,8 +7,8 @@
 
 #include <sys/socket.h>
 
-TestSuite(http_server_time, .init = open_what_libuv_keeps, .fini = check_clean,
-    .timeout = 120);
+TestSuite(http_server_time, .init = raw_open_what_libuv_keeps,
+    .fini = check_clean, .timeout = 120);
 
 /* ---- clients that go away ---- */
 

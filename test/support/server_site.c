@@ -9,15 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-void
-open_what_libuv_keeps(void)
-{
-    uv_loop_t loop;
-
-    cr_assert(eq(int, uv_loop_init(&loop), 0));
-    cr_assert(eq(int, uv_loop_close(&loop), 0));
-}
-
 struct scene scene;
 
 static struct belay_slice

@@ -17,9 +17,6 @@
 #include <criterion/new/assert.h>
 #include <stdatomic.h>
 
-/* libuv keeps a pipe for signals from the first loop on. For .init. */
-void open_what_libuv_keeps(void);
-
 struct scene {
     uint16_t port;
     struct belay__server *server;
