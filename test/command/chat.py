@@ -182,8 +182,8 @@ def sessions(folder):
                    "system": "s\x1b[2J\ntwo", "messages": []}, file)
     done = subprocess.run(
         [chat_command.belay, "chat", "--base-url", server.url, "--session",
-         path, "-i"], input="/model\n/system\n", capture_output=True, text=True,
-        timeout=LIMIT, check=False, env=environment())
+         path, "-i"], input="/model\n/system\n", capture_output=True,
+        text=True, timeout=LIMIT, check=False, env=environment())
     expect(done.stderr == "model: m [2J\nsystem: s^[[2J\ntwo\n", done)
 
 

@@ -1,5 +1,5 @@
-/* test_http_server_time.c - the HTTP server, and clients that leave, or take their
- * time.
+/* test_http_server_time.c - the HTTP server, and clients that leave, or take
+ * their time.
  */
 #include "test/support/server_site.h"
 

@@ -1,4 +1,5 @@
-/* test_sim_faults.c - failures and waits that the simulator was told to have. */
+/* test_sim_faults.c - failures and waits that the simulator was told to have.
+ */
 #include "test/support/sim_scene.h"
 
 #include <errno.h>

@@ -1,4 +1,6 @@
-/* group_scene.c - a group with two children, and what a body may do beside them. */
+/* group_scene.c - a group with two children, and what a body may do beside
+ * them.
+ */
 #include "test/support/group_scene.h"
 
 BELAY__STEP(child)

@@ -1,4 +1,5 @@
-/* group_scene.h - a group with two children, and what a body may do beside them.
+/* group_scene.h - a group with two children, and what a body may do beside
+ * them.
  *
  * For the tests of how groups end: on their children's account, the body's, or
  * that of somebody outside.

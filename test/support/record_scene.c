@@ -1,4 +1,5 @@
-/* record_scene.c - a block that records some attempts, and what it has written. */
+/* record_scene.c - a block that records some attempts, and what it has written.
+ */
 #include "test/support/record_scene.h"
 
 #include <stdio.h>

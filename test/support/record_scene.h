@@ -54,10 +54,10 @@ extern const belay_function session;
  */
 const char *path_of_run(const char *wanted);
 
-#define OPTS(...)                                                        \
-    {                                                                    \
+#define OPTS(...)                                                          \
+    {                                                                      \
         .size = sizeof(struct belay_recorder_opts), .path = recorder_path, \
-        __VA_ARGS__                                                      \
+        __VA_ARGS__                                                        \
     }
 #define CHAT(...)                                 \
     "{\"model\":\"m\",\"seed\":9007199254740993," \

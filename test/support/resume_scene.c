@@ -1,4 +1,5 @@
-/* resume_scene.c - a batch's files, and the state that is read back from them. */
+/* resume_scene.c - a batch's files, and the state that is read back from them.
+ */
 #include "test/support/resume_scene.h"
 
 #include "test/support/alloc.h"

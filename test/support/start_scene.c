@@ -1,4 +1,6 @@
-/* start_scene.c - a child that says when it is ready, and one who waits for that. */
+/* start_scene.c - a child that says when it is ready, and one who waits for
+ * that.
+ */
 #include "test/support/start_scene.h"
 
 BELAY__STEP(service)

@@ -1,4 +1,6 @@
-/* start_scene.h - a child that says when it is ready, and one who waits for that. */
+/* start_scene.h - a child that says when it is ready, and one who waits for
+ * that.
+ */
 #ifndef BELAY_TEST_SUPPORT_START_SCENE_H
 #define BELAY_TEST_SUPPORT_START_SCENE_H
 

@@ -1,5 +1,5 @@
-/* step_canceller.h - a cancel at any step of the runtime, for sweeps that have no
- * virtual clock.
+/* step_canceller.h - a cancel at any step of the runtime, for sweeps that have
+ * no virtual clock.
  */
 #ifndef BELAY_TEST_SUPPORT_STEP_CANCELLER_H
 #define BELAY_TEST_SUPPORT_STEP_CANCELLER_H

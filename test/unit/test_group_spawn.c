@@ -1,4 +1,5 @@
-/* test_group_spawn.c - how children come into a group: contract S57-S62, S69. */
+/* test_group_spawn.c - how children come into a group: contract S57-S62, S69.
+ */
 #include "test/support/group_scene.h"
 
 #include "runtime/internal.h"

@@ -1,5 +1,5 @@
-/* test_json_scan.c - the scanner says where a text goes wrong, and shows the same
- * to who walks and who skips: L91, L93-L96.
+/* test_json_scan.c - the scanner says where a text goes wrong, and shows the
+ * same to who walks and who skips: L91, L93-L96.
  */
 #include "llm/json/scan.h"
 #include "llm/json/text.h"

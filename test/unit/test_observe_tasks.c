@@ -1,4 +1,5 @@
-/* test_observe_tasks.c - what is told of tasks: their ends, cancels and steps. */
+/* test_observe_tasks.c - what is told of tasks: their ends, cancels and steps.
+ */
 #include "test/support/observer.h"
 
 #include <string.h>

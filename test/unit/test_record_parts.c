@@ -1,4 +1,5 @@
-/* test_record_parts.c - what rows are made of: messages, hashes, ids: L74, L75. */
+/* test_record_parts.c - what rows are made of: messages, hashes, ids: L74, L75.
+ */
 #include "llm/record/hash.h"
 #include "llm/record/messages.h"
 #include "llm/record/ulid.h"

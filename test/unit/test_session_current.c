@@ -1,5 +1,5 @@
-/* test_session_current.c - sessions without a server: the current one, and their
- * budgets: L53, L71.
+/* test_session_current.c - sessions without a server: the current one, and
+ * their budgets: L53, L71.
  */
 #include "test/support/session_program.h"
 

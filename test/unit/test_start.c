@@ -1,5 +1,5 @@
-/* test_start.c - children that say when they are ready, and are the group's then:
- * contract S65, S68.
+/* test_start.c - children that say when they are ready, and are the group's
+ * then: contract S65, S68.
  */
 #include "test/support/start_scene.h"
 

@@ -1,5 +1,5 @@
-/* test_start_fails.c - starts that fail, are refused or cancelled: contract S12,
- * S21, S54, S58, S66, S67.
+/* test_start_fails.c - starts that fail, are refused or cancelled: contract
+ * S12, S21, S54, S58, S66, S67.
  */
 #include "test/support/start_scene.h"
 

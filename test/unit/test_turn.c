@@ -1,5 +1,5 @@
-/* test_turn.c - turns of a session without a server, one after the other: L66-L68,
- * L72.
+/* test_turn.c - turns of a session without a server, one after the other:
+ * L66-L68, L72.
  */
 #include "test/support/session_program.h"
 
