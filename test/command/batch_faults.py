@@ -15,9 +15,11 @@ import sys
 import threading
 import time
 
-import batch
-from batch import (OK, Gate, Run, Server, expect, expect_code, expect_in,
-                   request, run, wait_until)
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import batch_command
+from batch_command import (OK, Gate, Run, Server, batch, expect, expect_code,
+                           expect_in, run, wait_until)
 import runner
 
 clock = None  # the library
@@ -113,7 +115,7 @@ def test_b5_b16_a_network_that_does_not_come_back(where):
     where.give(6)
     hole = Hole(0, True)
     try:
-        done = batch.batch(
+        done = batch(
             where, f"http://127.0.0.1:{hole.listener.getsockname()[1]}/v1",
             "--timeout", "300ms", "-c", "2")
         expect_code(done, 1)
@@ -122,7 +124,7 @@ def test_b5_b16_a_network_that_does_not_come_back(where):
     finally:
         hole.close()
     with Server() as server:
-        expect_code(batch.batch(where, server.url, "--retry-failed"), 0)
+        expect_code(batch(where, server.url, "--retry-failed"), 0)
         expect(len(server.bodies), 6)
     expect(len(where.lines("out.jsonl")), 6)
 
@@ -156,9 +158,9 @@ def test_b15_b16_b22_a_wall_clock_that_jumps_changes_nothing(where):
 
         with Server(answer) as server:
             began = time.monotonic()
-            done = batch.batch(where, server.url, "--timeout", "1m", "--rpm",
-                               "15000", "--overwrite", "-c", "16",
-                               env=with_jumping_clock(where, step))
+            done = batch(where, server.url, "--timeout", "1m", "--rpm",
+                         "15000", "--overwrite", "-c", "16",
+                         env=with_jumping_clock(where, step))
             took = time.monotonic() - began
             bodies = [body["n"] for body in server.bodies]
         expect_code(done, 0)
@@ -170,15 +172,15 @@ def test_b15_b16_b22_a_wall_clock_that_jumps_changes_nothing(where):
         assert took >= 0.5, took
         stats = json.loads(where.read("out.jsonl.stats.json"))
         assert 0 < stats["elapsed_s"] <= took, (stats["elapsed_s"], took)
-        expect_code(batch.batch(where, "http://127.0.0.1:9/v1",
-                                env=with_jumping_clock(where, step)), 0)
+        expect_code(batch(where, "http://127.0.0.1:9/v1",
+                          env=with_jumping_clock(where, step)), 0)
 
 
 def test_b12_status_and_page_of_a_clock_that_has_gone_back(where):
     where.give(3)
     with Server() as server:
-        done = batch.batch(where, server.url, "--report", where / "page",
-                           env=with_jumping_clock(where, -1000000))
+        done = batch(where, server.url, "--report", where / "page",
+                     env=with_jumping_clock(where, -1000000))
         expect_code(done, 0)
     done = run("batch", "--status", where / "out.jsonl",
                env=with_jumping_clock(where, -1000000))
@@ -222,9 +224,9 @@ def state_of(pid):
 
 def main():
     global clock
-    batch.belay = os.path.abspath(sys.argv[1])
+    batch_command.belay = os.path.abspath(sys.argv[1])
     clock = os.path.abspath(sys.argv[2])
-    return runner.run(globals(), sys.argv[3:], batch.in_place)
+    return runner.run(globals(), sys.argv[3:], batch_command.in_place)
 
 
 if __name__ == "__main__":

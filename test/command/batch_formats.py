@@ -16,8 +16,10 @@ import sys
 import threading
 import urllib.parse
 
-import batch
-from batch import expect, expect_code, run
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import batch_command
+from batch_command import batch, expect, expect_code, run
 import runner
 
 # Bodies as nobody writes them: spaces, order, numbers, escapes, repetitions.
@@ -136,14 +138,14 @@ def check_good(relay, text):
 
 @contextlib.contextmanager
 def relayed():
-    with runner.simulator(batch.belay) as url, Relay(url) as relay:
+    with runner.simulator(batch_command.belay) as url, Relay(url) as relay:
         yield relay
 
 
 def test_b1_b3_b4_b5_four_formats_and_a_file_for_what_fails(where):
     give(where)
     with relayed() as relay:
-        done = batch.batch(where, relay.url)
+        done = batch(where, relay.url)
         expect_code(done, 1)
         check_good(relay, where.read("out.jsonl"))
         bad = where.lines("out.errors.jsonl")[0]
@@ -156,7 +158,7 @@ def test_b1_b3_b4_b5_four_formats_and_a_file_for_what_fails(where):
 def test_b3_b4_b6_four_formats_and_errors_inline(where):
     give(where)
     with relayed() as relay:
-        done = batch.batch(where, relay.url, "--errors", "inline")
+        done = batch(where, relay.url, "--errors", "inline")
         expect_code(done, 1)
         check_good(relay, where.read("out.jsonl"))
     lines = {line["custom_id"]: line for line in where.lines("out.jsonl")}
@@ -180,8 +182,8 @@ def test_b3_b4_b11_four_formats_through_pipes(where):
 def test_b9_four_formats_in_the_order_of_the_input(where):
     give(where)
     with relayed() as relay:
-        done = batch.batch(where, relay.url, "--errors", "inline", "--order",
-                           "input")
+        done = batch(where, relay.url, "--errors", "inline", "--order",
+                     "input")
         expect_code(done, 1)
     expect([line["custom_id"] for line in where.lines("out.jsonl")],
            [*BODIES, "params", "bad"])
@@ -194,8 +196,8 @@ def test_b26_b27_each_format_tells_its_usage(where):
                          "output_cost_per_token": 1e-6,
                          "max_output_tokens": 1000}}, file)
     with relayed() as relay:
-        done = batch.batch(where, relay.url, "--prices", where / "prices",
-                           "--budget", "1")
+        done = batch(where, relay.url, "--prices", where / "prices",
+                     "--budget", "1")
         expect_code(done, 1)
         said = [json.loads(text) for text in relay.said.values()]
     tokens = 0
@@ -210,10 +212,5 @@ def test_b26_b27_each_format_tells_its_usage(where):
     assert tokens > 0
 
 
-def main():
-    batch.belay = os.path.abspath(sys.argv[1])
-    return runner.run(globals(), sys.argv[2:], batch.in_place)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(batch_command.main(globals()))

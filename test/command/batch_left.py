@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 
-import batch
-from batch import (OK, Gate, Run, Server, expect, expect_code, expect_in,
-                   request, run, wait_until)
-import runner
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import batch_command
+from batch_command import (OK, Gate, Run, Server, batch, expect, expect_code,
+                           expect_in, request, run, wait_until)
 
 BUSY = (503, "{}")
 
@@ -23,7 +24,7 @@ def codes(where):
 def test_b5_b31_1_what_has_no_answer_in_time_has_expired(where):
     where.give(30)
     with Server(lambda body: OK if body["n"] < 5 else BUSY) as server:
-        done = batch.batch(where, server.url, "--expire", "300ms")
+        done = batch(where, server.url, "--expire", "300ms")
         expect_code(done, 1)
         where.check()
         expect(codes(where), ["batch_expired"] * 25)
@@ -44,7 +45,7 @@ def test_b8_b23_b31_4_skipped_lines_have_an_error_line_if_wanted(where):
     where.give(30)
     for more, left in ((), 0), (("--emit-skipped", "--overwrite"), None):
         with Server(lambda body: (401, "{}")) as server:
-            done = batch.batch(where, server.url, "-c", "2", *more)
+            done = batch(where, server.url, "-c", "2", *more)
             tried = len(server.bodies)
         expect_code(done, 4)
         expect(codes(where).count("skipped"),
@@ -89,7 +90,7 @@ def test_b1_b2_check_hosted_warns_and_stops_nothing(where):
                + request("b", {"model": "\x1b[31mn"})
                + request("c", {"model": "m"}, "/v1/messages"))
     with Server() as server:
-        done = batch.batch(where, server.url, "--check-hosted")
+        done = batch(where, server.url, "--check-hosted")
         expect_code(done, 0)
         expect(len(server.bodies), 3)
     warned = [line for line in done.err.splitlines() if "warning" in line]
@@ -107,15 +108,10 @@ def test_b1_b2_check_hosted_warns_and_stops_nothing(where):
 def test_b1_a_file_that_openai_takes_is_not_warned_of(where):
     where.give(text=request("a", {"model": "m"}) + request("b", {"model": "m"}))
     with Server() as server:
-        done = batch.batch(where, server.url, "--check-hosted")
+        done = batch(where, server.url, "--check-hosted")
     expect_code(done, 0)
     expect("warning" in done.err, False)
 
 
-def main():
-    batch.belay = os.path.abspath(sys.argv[1])
-    return runner.run(globals(), sys.argv[2:], batch.in_place)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(batch_command.main(globals()))

@@ -5,18 +5,21 @@ sim`.
 usage: sim_client.py BELAY ASK [NAME...]
 """
 import json
+import os
 import subprocess
 import sys
 
-import sim
-from sim import FORMATS, LIMIT_S, get, scripted, simulator
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import sim_command
+from sim_command import FORMATS, LIMIT_S, get, scripted, simulator
 
 
 class Answer:
     def __init__(self, port, name, mode, text="what is it", patience=0,
                  retries=0):
         done = subprocess.run(
-            [sim.ask, f"http://127.0.0.1:{port}/v1", name, mode, text,
+            [sim_command.ask, f"http://127.0.0.1:{port}/v1", name, mode, text,
              str(patience), str(retries)],
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             timeout=LIMIT_S, check=False)
@@ -151,4 +154,4 @@ def test_l4_our_client_and_vectors():
 
 
 if __name__ == "__main__":
-    sys.exit(sim.run(globals()))
+    sys.exit(sim_command.run(globals()))

@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 
-import sim
-from sim import (FORMATS, LAST, PATHS, body_of, fault, get, post, simulator,
-                 text_of)
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import sim_command
+from sim_command import (FORMATS, LAST, PATHS, body_of, fault, get, post,
+                         simulator, text_of)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -262,8 +264,9 @@ def test_faults_have_chances_and_fall_the_same_way_again():
 
 
 def test_every_fault_is_tried_here():
-    listed = subprocess.run([sim.belay, "sim", "--help"], capture_output=True,
-                            text=True, check=True).stdout.split("faults:\n")[1]
+    listed = subprocess.run(
+        [sim_command.belay, "sim", "--help"], capture_output=True, text=True,
+        check=True).stdout.split("faults:\n")[1]
     names = re.findall(r"^  ([a-z-]+) ", listed, re.M)
     assert len(names) > 25, names
     source = ""
@@ -275,4 +278,4 @@ def test_every_fault_is_tried_here():
 
 
 if __name__ == "__main__":
-    sys.exit(sim.run(globals()))
+    sys.exit(sim_command.run(globals()))

@@ -340,3 +340,12 @@ raw_count_fds(void)
     (void)closedir(dir);
     return count;
 }
+
+void
+raw_open_what_libuv_keeps(void)
+{
+    uv_loop_t loop;
+
+    RAW_CHECK(uv_loop_init(&loop) == 0);
+    RAW_CHECK(uv_loop_close(&loop) == 0);
+}

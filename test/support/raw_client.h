@@ -65,5 +65,9 @@ enum raw_end raw_drain(int fd);
 
 /* File descriptors that this process has open. */
 size_t raw_count_fds(void);
+/* libuv keeps a pipe for signals from the first loop on. For .init of tests that
+ * count them.
+ */
+void raw_open_what_libuv_keeps(void);
 
 #endif

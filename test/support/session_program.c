@@ -13,6 +13,14 @@ open_client(belay_task *task, const char *base_url, belay_llm_client **ret)
         ret);
 }
 
+belay_next
+open_session(belay_task *task, belay_llm_client *client, const char *model,
+    belay_llm_session **ret)
+{
+    return belay_llm_session_open(
+        task, client, BELAY_LLM_SESSION_OPTS(.model = model), ret);
+}
+
 static belay_next
 in_session_step(belay_task *task, void *frame)
 {

@@ -38,6 +38,10 @@ void run_in_session(
 belay_next open_client(
     belay_task *task, const char *base_url, belay_llm_client **ret);
 
+/* The same: a session of this model, with all defaults. */
+belay_next open_session(belay_task *task, belay_llm_client *client,
+    const char *model, belay_llm_session **ret);
+
 /* Two calls of tools, "look" with the id "a" and "find" with "b". */
 extern const struct belay_llm_tool_call calls_ab[2];
 

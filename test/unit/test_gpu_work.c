@@ -1,57 +1,9 @@
-/* test_gpu_work.c - work on a lease, to its end: G11-G15, G20, G21, G25, G30,
- * G43.
- */
+/* test_gpu_work.c - work on a lease, to its end: G11-G15, G25, G30, G43. */
+#include "test/support/gpu_bench.h"
+
 #include <string.h>
 
-#include "gpu/internal.h"
-#include "test/support/gpu_crowd.h"
-
 TestSuite(gpu_work, .fini = check_clean, .timeout = 60);
-
-/* Runs `body` in a lease of a pool of `devices`. */
-struct bench {
-    const char *devices;
-    const belay_function *body;
-    struct belay_gpu_pool_opts opts;
-    struct belay_gpu_lease_opts lease_opts;
-    belay_gpu_pool *pool;
-    belay_gpu_lease lease;
-    belay_gpu_buffer buffer;
-    belay_gpu_buffer other;
-    belay_gpu_kernel *kernel;
-    struct belay_gpu_arg args[4];
-    belay_group *group;
-    belay_task *child;
-    unsigned char host[64];
-    void *staged;
-};
-
-BELAY_ASYNC(bench)
-{
-    BELAY_BEGIN;
-    self->opts.size = sizeof(self->opts);
-    self->opts.devices = self->devices;
-    self->lease_opts.size = sizeof(self->lease_opts);
-    BELAY_WITH (belay_gpu_pool_open(task, &self->opts, &self->pool)) {
-        gpu_oracle_watch(self->pool, false);
-        BELAY_WITH (belay_gpu_lease_open(
-            task, self->pool, &self->lease_opts, &self->lease)) {
-            BELAY_AWAIT(belay_call(task, self->body, &(struct bench *){self}));
-        }
-        trace("free %u", self->pool->slots_free);
-    }
-    BELAY_END;
-}
-
-/* An async function that is called in the lease, with b as the bench. */
-#define BODY(name)       \
-    struct name {        \
-        struct bench *b; \
-    };                   \
-    BELAY_ASYNC(name)
-
-#define RUN_BODY(name_, devices_, ...) \
-    RUN(bench, .devices = (devices_), .body = &(name_), __VA_ARGS__)
 
 /* A child that runs one kernel for the bench, and tells how it ended. */
 struct launch {
@@ -275,21 +227,6 @@ BODY(hang)
     BELAY_END;
 }
 
-struct in_lease {
-    struct bench *b;
-    const belay_function *body;
-};
-
-BELAY_ASYNC(in_lease)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (
-        belay_gpu_lease_open(task, self->b->pool, NULL, &self->b->lease)) {
-        BELAY_AWAIT(belay_call(task, self->body, &(struct bench *){self->b}));
-    }
-    BELAY_END;
-}
-
 struct stuck {
     const char *devices;
     struct bench bench;
@@ -343,98 +280,6 @@ Test(gpu_work, g13_a_slot_that_never_ends_is_never_granted)
         eq(int, RUN(stuck, .devices = "sim:fault=hang@0:1"), BELAY_GPU_ESTUCK));
     expect_trace(
         "raw GPU_EINVAL; lease GPU_ESTUCK; stuck at 60; stuck at 1070");
-}
-
-/* ---- memory ---- */
-
-BODY(too_much)
-{
-    struct bench *b = self->b;
-
-    BELAY_BEGIN;
-    BELAY_TRY(belay_gpu_alloc(task, b->lease, 1025, &b->buffer));
-    cr_expect(eq(int, belay_result(task)->code, BELAY_GPU_ENOMEM));
-    BELAY_TRY(belay_gpu_alloc(task, b->lease, UINT64_MAX, &b->buffer));
-    cr_expect(eq(int, belay_result(task)->code, BELAY_GPU_ENOMEM));
-    cr_expect(zero(u64, b->lease.slot->seq)); /* nothing was asked of it */
-    BELAY_AWAIT(belay_gpu_alloc(task, b->lease, 1000, &b->buffer));
-    BELAY_TRY(belay_gpu_alloc(task, b->lease, 25, &b->other));
-    cr_expect(eq(int, belay_result(task)->code, BELAY_GPU_ENOMEM));
-    BELAY_CHECK(belay_gpu_free(b->buffer));
-    BELAY_AWAIT(belay_gpu_alloc(task, b->lease, 1024, &b->other));
-    cr_expect(eq(int, belay_gpu_free(b->buffer), BELAY_GPU_ESTALE));
-    BELAY_END;
-}
-
-Test(gpu_work, g20_more_than_the_lease_has_never_reaches_the_driver)
-{
-    cr_expect(zero(
-        int, RUN_BODY(too_much, "sim:mem=1M", .lease_opts = {.bytes = 1024})));
-    expect_trace("free 1");
-}
-
-BODY(driver_full)
-{
-    struct bench *b = self->b;
-
-    BELAY_BEGIN;
-    BELAY_TRY(belay_gpu_alloc(task, b->lease, 16, &b->buffer));
-    cr_expect(eq(int, belay_result(task)->code, BELAY_GPU_ENOMEM));
-    cr_expect(zero(u64, b->lease.slot->used));
-    BELAY_AWAIT(belay_gpu_alloc(task, b->lease, 16, &b->buffer));
-    BELAY_END;
-}
-
-Test(gpu_work, g20_the_driver_may_have_none)
-{
-    cr_expect(
-        zero(int, RUN_BODY(driver_full, "sim:fault=alloc@0:1", .pool = NULL)));
-}
-
-struct drift {
-    uint32_t rounds;
-    struct bench bench;
-    uint32_t round;
-};
-
-BODY(some_memory)
-{
-    struct bench *b = self->b;
-
-    BELAY_BEGIN;
-    BELAY_TRY(belay_gpu_alloc(task, b->lease, 700, &b->buffer));
-    BELAY_TRY(belay_gpu_alloc(task, b->lease, 300, &b->other));
-    if (belay_result(task)->code == 0) {
-        BELAY_TRY(belay_gpu_run_one(
-            task, b->lease, BELAY_GPU_CMD_FILL(b->other, 0, 1, 300)));
-    }
-    BELAY_END;
-}
-
-BELAY_ASYNC(drift)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(
-                .devices =
-                    "sim:mem=4096,slots=1,launch=1us,p_op=0.3,"
-                    "fault=alloc@0:5,fault=alloc@0:100,fault=alloc@0:101",
-            .scrub = true),
-        &self->bench.pool)) {
-        gpu_oracle_watch(self->bench.pool, false);
-        for (self->round = 0; self->round < self->rounds; self->round++) {
-            BELAY_TRY(
-                BELAY_CALL(in_lease, .b = &self->bench, .body = &some_memory));
-            cr_assert(zero(u64, self->bench.pool->devices[0].leased));
-            cr_assert(zero(u64, self->bench.pool->slots[0].used));
-        }
-    }
-    BELAY_END;
-}
-
-Test(gpu_work, g21_after_ten_thousand_leases_nothing_has_drifted)
-{
-    cr_expect(zero(int, RUN(drift, .rounds = 10000)));
 }
 
 /* ---- one end each ---- */

@@ -380,14 +380,6 @@ struct forking {
     char before[1024];
 };
 
-static belay_next
-open_session(belay_task *task, belay_llm_client *client, const char *model,
-    belay_llm_session **ret)
-{
-    return belay_llm_session_open(
-        task, client, BELAY_LLM_SESSION_OPTS(.model = model), ret);
-}
-
 BELAY_ASYNC(forking)
 {
     BELAY_BEGIN;

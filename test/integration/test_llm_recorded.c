@@ -1,0 +1,188 @@
+/* test_llm_recorded.c - what a recorder keeps of calls: L73-L77, X10. */
+#include "test/support/account_scene.h"
+#include "test/support/texts.h"
+
+#include <string.h>
+#include <unistd.h>
+
+TestSuite(llm_recorded, .fini = check_clean, .timeout = 120);
+
+/* ---- L73-L77: the recorder ---- */
+
+Test(llm_recorded, l73_l74_each_attempt_is_recorded)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, BUSY), FAULT_ON(NULL, OK)};
+    const char *text;
+
+    make_record(".jsonl");
+    PLAY(routes, .record = record_path, .no_budget = true);
+    finish();
+    text = file_text(record_path);
+    cr_expect(eq(sz, count_in(text, "\"row\":\"start\""), 2));
+    cr_expect(eq(sz, count_in(text, "\"body\":" BODY), 2));
+    cr_expect(eq(sz, count_in(text, "\"number\":1"), 1), "%s", text);
+    cr_expect(eq(sz, count_in(text, "\"number\":2"), 1));
+    cr_expect(
+        eq(sz, count_in(text, "\"status\":\"error\",\"http_status\":503"), 1));
+    cr_expect(
+        eq(sz, count_in(text, "\"status\":\"ok\",\"http_status\":200"), 1));
+    cr_expect(eq(sz, count_in(text, "\"cost_picodollars\":17000000"), 1));
+    cr_expect(eq(sz, count_in(text, ",\"model\":\"m-7\""), 1));
+    cr_expect(eq(sz, count_in(text, "\"request_id\":\"req-1\""), 1));
+    cr_expect(zero(sz, count_in(text, KEY)));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+Test(llm_recorded, l74_l76_streams_and_what_quotes_the_key)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
+    static const struct fault_route quoting[] = {FAULT_ON(
+        NULL, CLOSED("401 No", "",
+                  "{\"error\":{\"message\":\"wrong key " KEY "!\"}}"))};
+    const char *text;
+
+    make_record(".jsonl");
+    PLAY(routes, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    finish();
+    PLAY(quoting, .record = record_path, .no_budget = true);
+    finish();
+    text = file_text(record_path);
+    cr_expect(eq(sz, count_in(text, "\"row\":\"end\""), 2));
+    cr_expect(eq(sz, count_in(text, "\"body\":\"hello\""), 1), "%s", text);
+    cr_expect(eq(sz, count_in(text, "wrong key *******************!"), 2));
+    cr_expect(zero(sz, count_in(text, KEY)));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+#define CALLING                                                               \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":" \
+    "0,\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"  \
+    "\"finish_reason\":\"tool_calls\"}]}\n\n"
+#define REFUSING                                                             \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"refusal\":\"not that\"}," \
+    "\"finish_reason\":\"stop\"}]}\n\n"
+#define SECOND                                                            \
+    "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"other\"}," \
+    "\"finish_reason\":\"stop\"}]}\n\n"
+
+/* The end rows of a stream of these events. */
+static const char *
+record_stream(const char *events)
+{
+    const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(events), FAULT_DO_CLOSE)};
+    const char *text;
+
+    make_record(".jsonl");
+    PLAY(routes, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    finish();
+    text = strstr(file_text(record_path), "\"row\":\"end\"");
+    cr_assert(zero(int, unlink(record_path)));
+    cr_assert(ne(ptr, (void *)(uintptr_t)text, NULL));
+    return text;
+}
+
+Test(llm_recorded, l75_l77_all_that_a_stream_says_is_recorded)
+{
+    const char *text = record_stream(SSE_HEAD CALLING USAGE DONE);
+
+    cr_expect(eq(sz, count_in(text, "\"status\":\"ok\""), 1));
+    cr_expect(eq(sz,
+                  count_in(text, "\"id\":\"c1\",\"type\":\"function\","
+                                 "\"function\":{\"name\":\"f\",\"arguments\":"
+                                 "\"{}\"}"),
+                  1),
+        "%s", text);
+    text = record_stream(SSE_HEAD REFUSING USAGE DONE);
+    cr_expect(
+        eq(sz, count_in(text, "\"refusal\":\"not that\""), 1), "%s", text);
+    text = record_stream(SSE_HEAD DELTA STOP SECOND USAGE DONE);
+    cr_expect(eq(sz, count_in(text, "\"content\":\"hello\""), 1), "%s", text);
+    cr_expect(eq(sz,
+        count_in(text, "\"index\":1,\"message\":{\"role\":"
+                       "\"assistant\",\"content\":\"other\"}"),
+        1));
+    text = record_stream(SSE_HEAD STOP USAGE DONE);
+    cr_expect(eq(sz, count_in(text, "\"content\":\"\"}"), 1), "L77: %s", text);
+}
+
+Test(llm_recorded, l74_an_answer_of_no_use_is_recorded_as_an_error)
+{
+    static const struct fault_route useless[] = {
+        FAULT_ON(NULL, CLOSED("200 OK", "", "{\"a\":1}"))};
+    static const struct fault_route broken[] = {FAULT_ON(
+        NULL, FAULT_TEXT(SSE_HEAD DELTA "data: {x}\n\n"), FAULT_DO_CLOSE)};
+    static const struct fault_route cut[] = {
+        FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD DELTA), FAULT_DO_CLOSE)};
+    static const char error[] = "\"status\":\"error\",\"http_status\":200";
+    const char *text;
+
+    make_record(".jsonl");
+    PLAY(useless, .record = record_path, .no_budget = true, .max_retries = 1);
+    cr_expect(eq(int, seen.results[0].code, BELAY_EREPLY));
+    finish();
+    text = file_text(record_path);
+    cr_expect(eq(sz, count_in(text, error), 2), "%s", text);
+    cr_expect(eq(sz, count_in(text, belay_code_text(BELAY_EREPLY)), 2));
+    /* Whoever wants the bytes as they are has got them. */
+    PLAY(useless, .ask = ASK_SEND, .record = record_path, .no_budget = true);
+    finish();
+    cr_expect(eq(sz, count_in(file_text(record_path), "\"status\":\"ok\""), 1));
+    cr_assert(zero(int, unlink(record_path)));
+
+    make_record(".jsonl");
+    PLAY(broken, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    cr_expect(eq(int, seen.results[0].code, BELAY_EPROTO));
+    finish();
+    text = file_text(record_path);
+    cr_expect(eq(sz, count_in(text, error), 1), "%s", text);
+    cr_expect(eq(sz, count_in(text, belay_code_text(BELAY_EPROTO)), 1));
+    PLAY(cut, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    finish();
+    text = file_text(record_path);
+    cr_expect(eq(sz, count_in(text, "\"status\":\"truncated\""), 1));
+    cr_expect(eq(sz, count_in(text, belay_code_text(BELAY_ETRUNCATED)), 1));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+/* ---- X10: what servers write is data ---- */
+
+#define FORMATS "%s%s%s%n%n %99999d"
+#define STATEMENTS "x'); DROP TABLE attempt; DELETE FROM message; --"
+
+Test(llm_recorded, x10_what_a_server_writes_is_no_format_and_no_sql)
+{
+    static const struct fault_route failing[] = {
+        FAULT_ON(NULL, CLOSED("400 " FORMATS, "",
+                           "{\"error\":{\"message\":\"" FORMATS
+                           "\",\"type\":\"" STATEMENTS "\"}}"))};
+    static const struct fault_route answering[] = {FAULT_ON(
+        NULL, CLOSED("200 OK", "X-Request-Id: " STATEMENTS "\r\n",
+                  "{\"model\":\"" STATEMENTS "\",\"choices\":[{\"message\":"
+                  "{\"content\":\"" STATEMENTS
+                  "\",\"tool_calls\":[{\"id\":\"" STATEMENTS
+                  "\",\"function\":{\"name\":\"" STATEMENTS
+                  "\",\"arguments\":\"" STATEMENTS
+                  "\"}}]},\"finish_reason\":\"" STATEMENTS "\"}]}"))};
+
+    make_record(".db");
+    PLAY(failing, .no_budget = true, .record = record_path);
+    cr_expect(ne(ptr, strstr(seen.results[0].message, FORMATS), NULL), "%s",
+        seen.results[0].message);
+    finish();
+    PLAY(answering, .no_budget = true, .record = record_path);
+    cr_expect(zero(int, seen.results[0].code));
+    finish();
+    cr_expect(eq(str, query_text(record_path, "SELECT count(*) FROM attempt"),
+        (char *)"2"));
+    cr_expect(ne(str, query_text(record_path, "SELECT count(*) FROM message"),
+        (char *)"0"));
+    cr_assert(zero(int, unlink(record_path)));
+}

@@ -1,0 +1,207 @@
+/* test_llm_stream_errors.c - errors in streams, before the first event and
+ * behind it: L21-L24, L28, L30, L31.
+ */
+#include "test/support/stream_scene.h"
+
+#include <stdio.h>
+#include <string.h>
+
+TestSuite(llm_stream_errors, .init = stream_set_up, .fini = check_clean,
+    .timeout = 60);
+
+Test(llm_stream_errors, l22_l30_an_error_before_the_first_event_is_retried)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/messages",
+            STREAM(TYPED("message_start",
+                ",\"message\":{\"usage\":{\"input_tokens\":3}}") OVERLOADED)),
+        FAULT_ON("/v1/messages",
+            STREAM(TYPED("message_start", ",\"message\":{}") TYPED(
+                "message_delta", ",\"delta\":{\"stop_reason\":\"end_turn\"}")
+                    TYPED("message_stop", ""))),
+    };
+    struct outcome outcome = READ(routes, .format = BELAY_LLM_FORMAT_MESSAGES);
+
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    expect_events(&outcome, "E0 'end_turn'\nDONE0\n", "");
+    cr_assert(eq(sz, outcome.attempt_count, 2));
+    cr_expect(eq(int, outcome.attempts[0].status, 529));
+    cr_expect(eq(
+        int, (int)outcome.attempts[0].billed, (int)BELAY_LLM_BILLED_UNKNOWN));
+    cr_expect(gt(i64, outcome.attempts[0].delay.ns, 0));
+}
+
+Test(llm_stream_errors, l21_an_error_behind_the_first_event_ends_it)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("hi") OVERLOADED DELTA("x")))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(eq(int, outcome.code, BELAY_EHTTP));
+    cr_expect(eq(int, outcome.foreign, 529));
+    cr_expect(ne(ptr, strstr(outcome.message, "529 overloaded_error"), NULL),
+        "%s", outcome.message);
+    expect_events(&outcome, "T0 'hi'\n", "hi");
+    cr_expect(eq(sz, outcome.attempt_count, 1));
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    cr_expect(gt(i64, outcome.usage.in_total, 0));
+    cr_expect(eq(i64, outcome.usage.out_total, 1));
+}
+
+Test(llm_stream_errors, l22_an_error_that_cannot_get_better_is_not_retried)
+{
+    static const struct fault_route routes[] = {FAULT_ON(CHAT_PATH,
+        STREAM("data: {\"error\":{\"type\":\"invalid_request_error\","
+               "\"message\":\"no\"}}\n\n"))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(eq(int, outcome.code, BELAY_EHTTP));
+    cr_expect(eq(int, outcome.foreign, 400));
+    cr_expect(eq(sz, outcome.attempt_count, 1));
+    expect_events(&outcome, "", "");
+}
+
+Test(llm_stream_errors, l31_an_empty_account_in_a_stream)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        CHAT_PATH, STREAM("data: {\"error\":{\"code\":\"insufficient_quota\","
+                          "\"message\":\"pay\"}}\n\n"))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(eq(int, outcome.code, BELAY_EQUOTA));
+    cr_expect(eq(sz, outcome.attempt_count, 1));
+    cr_expect(outcome.attempts[0].quota);
+    expect_events(&outcome, "", "");
+}
+
+Test(llm_stream_errors, l23_an_event_that_is_not_json)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("hi") "data: {x}\n\n" DELTA("y")))};
+    static const struct fault_route early[] = {
+        FAULT_ON(CHAT_PATH, STREAM("data: {x}\n\n")),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(eq(int, outcome.code, BELAY_EPROTO));
+    expect_events(&outcome, "T0 'hi'\n", "hi");
+    outcome = READ(early, .stop_at = 0);
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    cr_expect(eq(sz, outcome.attempt_count, 2));
+    expect_events(&outcome, HI_EVENTS, "hi");
+}
+
+Test(llm_stream_errors, l24_a_stream_without_an_end_is_cut)
+{
+    static const char *const bodies[] = {DELTA("hi"),
+        DELTA("hi") "data: {\"choi", DELTA("hi") "data: {\"choices\":[]}",
+        DELTA("hi") ": bye\n"};
+
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        char text[256];
+        const struct fault_route routes[] = {
+            FAULT_ON(CHAT_PATH, FAULT_TEXT(text), FAULT_DO_CLOSE)};
+        struct outcome outcome;
+
+        (void)snprintf(text, sizeof(text), SSE_HEAD "%s", bodies[i]);
+        outcome = READ(routes, .stop_at = 0);
+        cr_expect(eq(int, outcome.code, BELAY_ETRUNCATED), "%s: %s", bodies[i],
+            outcome.message);
+        cr_expect(eq(int, (int)outcome.attempts[0].billed,
+            (int)BELAY_LLM_BILLED_UNKNOWN));
+        expect_events(&outcome, "T0 'hi'\n", "hi");
+        cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    }
+}
+
+Test(llm_stream_errors, l24_messages_end_with_message_stop_only)
+{
+    static const struct fault_route routes[] = {FAULT_ON("/v1/messages",
+        STREAM(TYPED("message_start", ",\"message\":{\"usage\":"
+                                      "{\"input_tokens\":7,\"output_tokens\":"
+                                      "1}}") TYPED("content_block_delta",
+            ",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":"
+            "\"hello world, hello\"}") TYPED("message_delta",
+            ",\"delta\":{\"stop_reason\":\"end_turn\"}")))};
+    struct outcome outcome = READ(routes, .format = BELAY_LLM_FORMAT_MESSAGES);
+
+    cr_expect(eq(int, outcome.code, BELAY_ETRUNCATED));
+    expect_events(&outcome, "T0 'hello world, hello'\nE0 'end_turn'\n",
+        "hello world, hello");
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    cr_expect(eq(i64, outcome.usage.in_total, 7), "told at the start (L44)");
+    cr_expect(eq(i64, outcome.usage.out_total, 5), "guessed from the text");
+}
+
+Test(llm_stream_errors, l24_l30_a_cut_before_the_first_event_is_retried)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(": hello\n\n")),
+        FAULT_ON(CHAT_PATH, FAULT_TEXT(SSE_HEAD), FAULT_DO_RESET),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    cr_expect(eq(sz, outcome.attempt_count, 3));
+    expect_events(&outcome, HI_EVENTS, "hi");
+}
+
+Test(llm_stream_errors, l30_a_reset_behind_the_first_event_ends_it)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH,
+            FAULT_TEXT(
+                "HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" DELTA("h")),
+            FAULT_DO_CLOSE),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(eq(int, outcome.code, BELAY_ETRUNCATED));
+    cr_expect(eq(sz, outcome.attempt_count, 1));
+    expect_events(&outcome, "T0 'h'\n", "h");
+}
+
+Test(llm_stream_errors, l30_restart_is_told_first)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("x"))),
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("y") OVERLOADED)),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    struct outcome outcome = READ(routes, .opts.restart = true);
+
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    expect_events(
+        &outcome, "T0 'x'\nRESTART0\nT0 'y'\nRESTART0\n" HI_EVENTS, "hi");
+    cr_expect(eq(sz, outcome.attempt_count, 3));
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_EXACT));
+}
+
+Test(llm_stream_errors, l30_statuses_are_retried_as_ever)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, ANSWER("503 Busy", "{}")),
+        FAULT_ON(CHAT_PATH, ANSWER("429 Slow", "{}")),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    static const struct fault_route refused[] = {
+        FAULT_ON(CHAT_PATH, ANSWER("401 No", "{\"error\":\"" KEY "\"}"))};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    cr_expect(eq(sz, outcome.attempt_count, 3));
+    expect_events(&outcome, HI_EVENTS, "hi");
+    outcome = READ(refused, .stop_at = 0);
+    cr_expect(eq(int, outcome.code, BELAY_EAUTH));
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_UNKNOWN));
+    expect_events(&outcome, "", "");
+}
+
+Test(llm_stream_errors, l28_an_event_above_the_limit)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, FAULT_TEXT(SSE_HEAD DELTA("h") "data: "),
+            FAULT_DO_FILL(200000), FAULT_DO_HANG)};
+    struct outcome outcome = READ(routes, .opts.max_event_bytes = 65536);
+
+    cr_expect(eq(int, outcome.code, BELAY_ETOOLARGE), "%s", outcome.message);
+    expect_events(&outcome, "T0 'h'\n", "h");
+}

@@ -1,0 +1,288 @@
+/* test_group_errors.c - what a group makes of failures: contract S47-S50, S52,
+ * S54, S63, S64, S70.
+ */
+#include "test/support/group_scene.h"
+
+#include <string.h>
+
+TestSuite(group_errors, .fini = check_clean, .timeout = 30);
+
+/* The codes of a group error's children, as text. */
+static char *
+children_text(const struct belay_result *result)
+{
+    static char text[256];
+    size_t len = 0;
+    belay_error *error;
+
+    text[0] = '\0';
+    for (size_t i = 0; result->error != NULL
+                       && (error = belay_error_child(result->error, i)) != NULL;
+         i++) {
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s ",
+            belay_code_name(belay_error_code(error)));
+    }
+    return text;
+}
+
+Test(group_errors, s47_the_bodys_failure_cancels_the_children)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, two, .first = {.name = "a", .sleep = BELAY_FOREVER},
+            .second = {.name = "b", .sleep = BELAY_FOREVER},
+            .body_code = BELAY_EIO),
+        BELAY_EGROUP));
+    expect_trace("enter a; enter b; body ok; exit b/cancel; exit a/cancel");
+    cr_expect(eq(str, children_text(&result), (char *)"EIO "));
+    belay_error_unref(result.error);
+}
+
+Test(group_errors, s48_s49_s50_a_childs_failure_cancels_siblings_and_body)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, two, .first = {.name = "a", .sleep = BELAY_FOREVER},
+            .second = {.name = "b",
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO},
+            .body_sleep = BELAY_FOREVER),
+        BELAY_EGROUP));
+    expect_trace("enter a; enter b; exit b/EIO; body cancel; exit a/cancel");
+    cr_expect(eq(str, children_text(&result), (char *)"EIO "));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(eq(sz, belay_error_failures(result.error), 1));
+    belay_error_unref(result.error);
+}
+
+Test(group_errors, s49_all_failures_in_the_order_of_their_ends)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, two,
+            .first = {.name = "a",
+                .sleep = BELAY_FOREVER,
+                .on_cancel = BELAY_EPIPE,
+                .exit_sleep = belay_seconds(1)},
+            .second = {.name = "b",
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO},
+            .body_sleep = BELAY_FOREVER, .body_code = BELAY_EBUSY),
+        BELAY_EGROUP));
+    cr_expect(eq(str, children_text(&result), (char *)"EIO EBUSY EPIPE "));
+    belay_error_unref(result.error);
+}
+
+Test(group_errors, s52_an_error_of_cleanup_is_added)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, two,
+            .first = {.name = "a",
+                .sleep = BELAY_FOREVER,
+                .exit_code = BELAY_EPIPE},
+            .second = {.name = "b",
+                .sleep = belay_seconds(1),
+                .code = BELAY_EIO}),
+        BELAY_EGROUP));
+    cr_expect(eq(str, children_text(&result), (char *)"EIO EPIPE "));
+    belay_error_unref(result.error);
+}
+
+Test(group_errors, s54_errors_beat_the_cancel_from_outside)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, two,
+            .first = {.name = "a",
+                .sleep = BELAY_FOREVER,
+                .on_cancel = BELAY_EPIPE},
+            .second = {.name = "b", .sleep = BELAY_FOREVER},
+            .cancel_outer = true),
+        BELAY_EGROUP));
+    cr_expect(eq(str, children_text(&result), (char *)"EPIPE "));
+    belay_error_unref(result.error);
+}
+
+/* ---- nesting ---- */
+
+struct inner_host {
+    int code;
+    belay_group *group;
+};
+
+BELAY_ASYNC(inner_host)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, child, .name = "x",
+            .sleep = belay_seconds(1), .code = self->code));
+        BELAY_CHECK(belay_spawn(
+            self->group, child, .name = "y", .sleep = BELAY_FOREVER));
+    }
+    BELAY_END;
+}
+
+struct outer_host {
+    int inner_code;
+    int outer_code;
+    belay_group *group;
+};
+
+BELAY_ASYNC(outer_host)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(
+            belay_spawn(self->group, inner_host, .code = self->inner_code));
+        BELAY_CHECK(belay_spawn(self->group, child, .name = "z",
+            .sleep =
+                self->outer_code < 0 ? belay_milliseconds(1) : BELAY_FOREVER,
+            .code = self->outer_code));
+    }
+    BELAY_END;
+}
+
+Test(group_errors, s63_an_inner_groups_failure_is_one_of_the_outers)
+{
+    struct belay_result result;
+
+    cr_expect(eq(int, RUN_RESULT(&result, outer_host, .inner_code = BELAY_EIO),
+        BELAY_EGROUP));
+    cr_expect(eq(str, children_text(&result), (char *)"EGROUP "));
+    belay_error_unref(result.error);
+    trace_clear();
+    cr_expect(
+        eq(int, RUN_RESULT(&result, outer_host, .outer_code = BELAY_EPIPE),
+            BELAY_EGROUP));
+    cr_expect(eq(str, children_text(&result), (char *)"EPIPE "));
+    expect_trace("enter z; enter x; enter y; exit z/EPIPE; exit y/cancel; "
+                 "exit x/cancel");
+    belay_error_unref(result.error);
+}
+
+struct head {
+    belay_group *group;
+    int *count;
+};
+
+BELAY_ASYNC_DECLARE(head);
+
+/* Whenever a head is cut off, two grow. */
+BELAY_ASYNC(head)
+{
+    BELAY_BEGIN;
+    ++*self->count;
+    BELAY_TRY(belay_checkpoint(task));
+    if (!belay_result(task)->cancelled) {
+        BELAY_CHECK(belay_spawn(
+            self->group, head, .group = self->group, .count = self->count));
+        BELAY_CHECK(belay_spawn(
+            self->group, head, .group = self->group, .count = self->count));
+    }
+    BELAY_END;
+}
+
+struct hydra {
+    belay_group *group;
+    int count;
+};
+
+BELAY_ASYNC(hydra)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(
+            self->group, head, .group = self->group, .count = &self->count));
+        while (self->count < 50) {
+            BELAY_AWAIT(belay_checkpoint(task));
+        }
+        BELAY_FAIL(BELAY_EIO, "the sword");
+    }
+    BELAY_END;
+}
+
+Test(group_errors, s64_a_respawning_tree_ends_after_a_failure)
+{
+    cr_expect(eq(int, RUN(hydra, .group = NULL), BELAY_EGROUP));
+}
+
+static void
+on_child(belay_task *task, const struct belay_result *result, void *arg)
+{
+    cr_expect(eq(int, result->code, belay_task_result(task)->code));
+    trace("%s%s", (const char *)arg, trace_result(result));
+}
+
+struct supervised {
+    belay_group *group;
+};
+
+BELAY_ASYNC(supervised)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task,
+        BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE, .on_child = on_child,
+            .arg = (void *)(uintptr_t) "child "),
+        &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, child, .name = "a",
+            .sleep = belay_seconds(1), .code = BELAY_EIO));
+        BELAY_CHECK(belay_spawn(
+            self->group, child, .name = "b", .sleep = belay_seconds(2)));
+    }
+    trace("end");
+    BELAY_END;
+}
+
+Test(group_errors, s70_under_supervision_siblings_go_on)
+{
+    cr_expect(eq(int, RUN(supervised, .group = NULL), 0));
+    expect_trace("enter a; enter b; exit a/EIO; child EIO; exit b; child ok; "
+                 "end");
+}
+
+struct many_errors {
+    belay_group *group;
+    int i;
+};
+
+BELAY_ASYNC(many_errors)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.max_errors = 3), &self->group)) {
+        for (self->i = 0; self->i < 10; self->i++) {
+            BELAY_CHECK(belay_spawn(self->group, child, .name = "x",
+                .code = self->i < 5 ? BELAY_EIO : BELAY_EPIPE));
+        }
+    }
+    BELAY_END;
+}
+
+Test(group_errors, all_failures_are_counted_the_first_ones_kept)
+{
+    struct belay_result result;
+    char text[2048];
+
+    cr_expect(eq(int, RUN_RESULT(&result, many_errors, .i = 0), BELAY_EGROUP));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(eq(str, children_text(&result), (char *)"EIO EIO EIO "));
+    cr_expect(eq(sz, belay_error_failures(result.error), 10));
+    (void)belay_result_format(&result, text, sizeof(text));
+    cr_expect(ne(ptr, strstr(text, "  - and 7 more: EIO 2, EPIPE 5\n"), NULL),
+        "%s", text);
+    belay_error_unref(result.error);
+}
+
+Test(group_errors, s46_whatever_fails_no_child_is_left_behind)
+{
+    sweep(&(const struct program){.function = &outer_host,
+        .arguments = &(const struct outer_host){.inner_code = BELAY_EIO}});
+    sweep(&(const struct program){.function = &many_errors,
+        .arguments = &(const struct many_errors){.i = 0}});
+}
