@@ -77,17 +77,21 @@ belay__sleepers_fini(
     *sleepers = (struct belay__sleepers){.items = NULL};
 }
 
-void
+bool
 belay__sleepers_add(struct belay__sleepers *sleepers, struct belay__item *item)
 {
-    size_t at = sleepers->count++;
+    size_t at = sleepers->count;
 
-    assert(sleepers->count <= sleepers->room);
+    if (at >= sleepers->room) {
+        return false;
+    }
+    sleepers->count++;
     while (at > 0 && sleepers->items[(at - 1) / 2]->wakes_ns > item->wakes_ns) {
         sleepers->items[at] = sleepers->items[(at - 1) / 2];
         at = (at - 1) / 2;
     }
     sleepers->items[at] = item;
+    return true;
 }
 
 struct belay__item *

@@ -67,7 +67,7 @@ void belay__item_list_push_first(
 void belay__item_list_remove(
     struct belay__item_list *list, struct belay__item *item);
 
-/* Items by when they wake: a heap with room for all that may come. */
+/* Items by when they wake: a heap with room for all that there may be. */
 struct belay__sleepers {
     struct belay__item **items;
     size_t count;
@@ -78,8 +78,8 @@ int belay__sleepers_init(struct belay__sleepers *sleepers,
     struct belay__memory *memory, size_t room);
 void belay__sleepers_fini(
     struct belay__sleepers *sleepers, struct belay__memory *memory);
-/* There is room. */
-void belay__sleepers_add(
+/* False: there is no room, and nothing has changed. */
+bool belay__sleepers_add(
     struct belay__sleepers *sleepers, struct belay__item *item);
 /* The one that wakes first; NULL: there is none. */
 static inline struct belay__item *

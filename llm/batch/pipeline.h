@@ -106,7 +106,7 @@ void belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
 void belay__schedule_first(
     struct belay__batch *batch, struct belay__item *item);
 void belay__schedule_last(struct belay__batch *batch, struct belay__item *item);
-/* It is ready again in so long; there is room among the sleepers. */
+/* It is ready again in so long. */
 void belay__schedule_sleep(
     struct belay__batch *batch, struct belay__item *item, int64_t span_ns);
 /* Gives idle workers what may be sent. To be called after every change. */
@@ -123,6 +123,10 @@ void belay__schedule_free(struct belay__batch *batch,
 void belay__schedule_drop(struct belay__batch *batch);
 /* The workers have ended: what they were about to get is dropped too. */
 void belay__schedule_close(struct belay__batch *batch);
+/* How many items there are at most, whatever list they are in: the sleepers
+ * have room for all of them.
+ */
+size_t belay__schedule_items_max(const struct belay__batch *batch);
 /* Is there room for another line? */
 bool belay__schedule_has_room(const struct belay__batch *batch, size_t bytes);
 

@@ -178,7 +178,11 @@ belay__schedule_sleep(
     if (__builtin_add_overflow(now, span_ns, &item->wakes_ns)) {
         item->wakes_ns = NO_TIME - 1;
     }
-    belay__sleepers_add(&batch->sleepers, item);
+    if (!belay__sleepers_add(&batch->sleepers, item)) {
+        assert(!"the sleepers have room for every item");
+        belay__schedule_first(batch, item);
+        return;
+    }
     batch->waiting_bytes += item->bytes;
     batch->stats->retrying++;
 }
@@ -192,15 +196,27 @@ belay__schedule_free(struct belay__batch *batch, struct belay__item_list *list,
     belay__free(batch->memory, item, item->bytes);
 }
 
-/* Room for the sleepers comes from here: each was let in once. One line is
- * always let in, however long.
- */
+size_t
+belay__schedule_items_max(const struct belay__batch *batch)
+{
+    return 6 * (size_t)batch->opts.concurrency;
+}
+
+static size_t
+items(const struct belay__batch *batch)
+{
+    return batch->models.ready + batch->sleepers.count + batch->assigned.count
+           + batch->active.count;
+}
+
+/* One line is always let in, however long. */
 bool
 belay__schedule_has_room(const struct belay__batch *batch, size_t bytes)
 {
     const size_t most = 2 * (size_t)batch->opts.concurrency;
 
-    if (batch->models.ready >= most || batch->sleepers.count >= 2 * most) {
+    if (items(batch) >= belay__schedule_items_max(batch)
+        || batch->models.ready >= most || batch->sleepers.count >= 2 * most) {
         return false;
     }
     return batch->waiting_bytes == 0
