@@ -102,6 +102,7 @@ struct belay__batch_model {
     struct belay_slice name; /* behind the struct */
     size_t bytes;            /* of this block */
     struct belay__item_list ready;
+    uint64_t seen; /* the lines that were read before its last one */
     struct belay__buffer put_off; /* of struct belay__put_off */
     size_t put_off_first;         /* those before it have been read again */
     struct belay__limit limit;

@@ -42,6 +42,7 @@ struct belay__batch {
     int input_flags; /* of fcntl, to be put back */
     char *chunk;     /* what is read goes here */
     bool input_ended;
+    bool all_seen;              /* and each of its lines has been looked at */
     bool rereadable;            /* a line of it can be read again */
     struct belay__buffer again; /* such a line */
     struct belay__lines lines;

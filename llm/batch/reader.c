@@ -251,6 +251,9 @@ admit(struct belay__batch *batch, const struct belay__line *line)
         return 0;
     }
     code = model_of(batch, &request, &model);
+    if (code == 0) {
+        model->seen = batch->stats->lines;
+    }
     if (code == 0 && put_off(batch, model, &ref, line) < 0) {
         code = let_in(batch, &ref, &request, model);
     }
@@ -407,6 +410,7 @@ BELAY_ASYNC(read_lines)
         if (code < 0) {
             BELAY_FAIL(code, NULL);
         }
+        batch->all_seen = !self->held && batch->input_ended;
         self->model = short_model(batch);
         if (self->model != NULL) {
             BELAY_AWAIT(
@@ -423,6 +427,7 @@ BELAY_ASYNC(read_lines)
             break;
         } else {
             belay_event_clear(&batch->moved);
+            belay__schedule(batch); /* for some no places are kept any more */
             BELAY_AWAIT(belay_event_wait(task, &batch->moved));
         }
         code = 0;

@@ -11,6 +11,7 @@
 #include "runtime/internal.h"
 
 #define NO_TIME INT64_MAX
+#define RECENT_LINES 16 /* a place of concurrency: a model was seen in them */
 
 /* ---- what may go ---- */
 
@@ -25,6 +26,17 @@ may_go(const struct belay__batch_model *model, int64_t now)
            || (now >= model->paused_ns && !model->probing);
 }
 
+/* Has the model lines, or is it likely to have some soon? */
+static bool
+may_have_lines(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    const uint64_t recent = RECENT_LINES * (uint64_t)batch->opts.concurrency;
+
+    return model->ready.count > 0 || belay__model_has_put_off(model)
+           || (!batch->all_seen && batch->stats->lines - model->seen <= recent);
+}
+
 /* Places that are a model's own as long as it may have lines: half of them all,
  * evenly. Nobody else gets these, so that however long a model's lines take,
  * a line of another is not kept waiting for one of them to end (B25).
@@ -32,16 +44,15 @@ may_go(const struct belay__batch_model *model, int64_t now)
 static uint32_t
 own_places(const struct belay__batch *batch)
 {
-    const size_t share = batch->opts.concurrency / (2 * batch->models.count);
+    const struct belay__batch_model *model = batch->models.first;
+    uint32_t count = 0;
+    uint32_t share;
 
-    return share > 1 ? (uint32_t)share : 1;
-}
-
-static bool
-may_have_lines(
-    const struct belay__batch *batch, const struct belay__batch_model *model)
-{
-    return batch->reader != NULL || model->ready.count > 0;
+    for (; model != NULL; model = model->next) {
+        count += may_have_lines(batch, model);
+    }
+    share = count > 0 ? batch->opts.concurrency / (2 * count) : 0;
+    return share > 1 ? share : 1;
 }
 
 /* Of the model's own places those that are free. */
@@ -49,9 +60,20 @@ static uint32_t
 kept_for(const struct belay__batch *batch,
     const struct belay__batch_model *model, uint32_t own)
 {
-    return may_have_lines(batch, model) && model->limit.in_use < own
+    return model->limit.in_use < own && may_have_lines(batch, model)
                ? own - model->limit.in_use
                : 0;
+}
+
+/* Would enough places be left for others? With many models each has one of its
+ * own, and no more than half of them all are kept.
+ */
+static bool
+leaves_enough(const struct belay__batch *batch, uint64_t kept_for_others)
+{
+    const uint64_t half = batch->opts.concurrency / 2;
+
+    return batch->idle > (kept_for_others < half ? kept_for_others : half);
 }
 
 /* Of those that may go the one with the fewest under way. */
@@ -60,7 +82,7 @@ pick(const struct belay__batch *batch, int64_t now)
 {
     struct belay__batch_model *model = batch->models.first;
     struct belay__batch_model *best = NULL;
-    const uint32_t own = model != NULL ? own_places(batch) : 0;
+    const uint32_t own = own_places(batch);
     uint64_t kept = 0;
 
     for (; model != NULL; model = model->next) {
@@ -69,7 +91,7 @@ pick(const struct belay__batch *batch, int64_t now)
     for (model = batch->models.first; model != NULL; model = model->next) {
         if (may_go(model, now)
             && (model->limit.in_use < own
-                || batch->idle > kept - kept_for(batch, model, own))
+                || leaves_enough(batch, kept - kept_for(batch, model, own)))
             && (best == NULL || model->limit.in_use < best->limit.in_use)) {
             best = model;
         }
