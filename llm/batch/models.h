@@ -19,6 +19,7 @@
 #include "llm/money/prices.h"
 
 #define BELAY__MODELS_MAX 256
+#define BELAY__PUT_OFF_MAX 32768 /* lines, of all models together */
 
 /* Which line of the input an output line is about. */
 struct belay__line_ref {
@@ -91,6 +92,7 @@ struct belay__item *belay__sleepers_take(struct belay__sleepers *sleepers);
 
 /* A line that was read, and will be read again when its model wants it. */
 struct belay__put_off {
+    struct belay__put_off *next;
     uint64_t number;
     uint64_t sequence;
     uint64_t offset;
@@ -102,9 +104,11 @@ struct belay__batch_model {
     struct belay_slice name; /* behind the struct */
     size_t bytes;            /* of this block */
     struct belay__item_list ready;
-    uint64_t seen; /* the lines that were read before its last one */
-    struct belay__buffer put_off; /* of struct belay__put_off */
-    size_t put_off_first;         /* those before it have been read again */
+    size_t asleep;        /* items of it among the sleepers */
+    size_t waiting_bytes; /* of what is ready or asleep */
+    uint64_t seen;        /* the lines that were read before its last one */
+    struct belay__put_off *put_off; /* a list */
+    struct belay__put_off *put_off_last;
     struct belay__limit limit;
     struct belay__rate rate;
     bool rate_busy;    /* a worker waits in it; the next waits for that one */
@@ -149,21 +153,18 @@ void belay__models_fini(
 /* Rates end: who waits there gets BELAY_ECLOSED. */
 void belay__models_close(struct belay__batch_models *models);
 
-/* Puts the line off. Errors: BELAY_ENOMEM, BELAY_ETOOLARGE. */
+/* Puts a copy of the line off. Errors: BELAY_ENOMEM; BELAY_ETOOLARGE: so many
+ * are put off.
+ */
 int belay__model_put_off(struct belay__batch_models *models,
-    struct belay__batch_model *model, const struct belay__put_off *line);
+    struct belay__memory *memory, struct belay__batch_model *model,
+    const struct belay__put_off *line);
 /* The first of them; there is one. */
-struct belay__put_off belay__model_take_back(
-    struct belay__batch_models *models, struct belay__batch_model *model);
+struct belay__put_off belay__model_take_back(struct belay__batch_models *models,
+    struct belay__memory *memory, struct belay__batch_model *model);
 
 /* How many they were. */
-size_t belay__models_forget_put_off(struct belay__batch_models *models);
-
-static inline bool
-belay__model_has_put_off(const struct belay__batch_model *model)
-{
-    return model->put_off_first * sizeof(struct belay__put_off)
-           < model->put_off.len;
-}
+size_t belay__models_forget_put_off(
+    struct belay__batch_models *models, struct belay__memory *memory);
 
 #endif

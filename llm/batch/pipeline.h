@@ -128,8 +128,14 @@ void belay__schedule_close(struct belay__batch *batch);
  * have room for all of them.
  */
 size_t belay__schedule_items_max(const struct belay__batch *batch);
-/* Is there room for another line? */
-bool belay__schedule_has_room(const struct belay__batch *batch, size_t bytes);
+/* Has the model room for another line of so many bytes? One is always let in,
+ * however long, if nothing else waits.
+ */
+bool belay__schedule_has_room(const struct belay__batch *batch,
+    const struct belay__batch_model *model, size_t bytes);
+/* Is less than half of what the model may have ready there? */
+bool belay__schedule_is_short(
+    const struct belay__batch *batch, const struct belay__batch_model *model);
 
 /* Spawns the task that wakes sleepers, and models whose pause is over. */
 int belay__schedule_start_alarm(struct belay__batch *batch);

@@ -11,6 +11,8 @@
 #include "runtime/internal.h"
 
 #define NO_TIME INT64_MAX
+#define ITEMS 16        /* a place of concurrency: there are no more of them */
+#define ALL_BYTES 4     /* of what waits, times what one model alone may have */
 #define RECENT_LINES 16 /* a place of concurrency: a model was seen in them */
 
 /* ---- what may go ---- */
@@ -33,7 +35,7 @@ may_have_lines(
 {
     const uint64_t recent = RECENT_LINES * (uint64_t)batch->opts.concurrency;
 
-    return model->ready.count > 0 || belay__model_has_put_off(model)
+    return model->ready.count > 0 || model->put_off != NULL
            || (!batch->all_seen && batch->stats->lines - model->seen <= recent);
 }
 
@@ -134,6 +136,7 @@ wake_sleepers(struct belay__batch *batch, int64_t now)
            && item->wakes_ns <= now) {
         (void)belay__sleepers_take(&batch->sleepers);
         batch->stats->retrying--;
+        item->model->asleep--;
         belay__item_list_push_first(&item->model->ready, item);
         batch->models.ready++;
     }
@@ -171,10 +174,32 @@ belay__schedule_start_alarm(struct belay__batch *batch)
 /* ---- lists ---- */
 
 static void
+count_bytes(struct belay__batch *batch, struct belay__item *item)
+{
+    batch->waiting_bytes += item->bytes;
+    item->model->waiting_bytes += item->bytes;
+}
+
+static void
+uncount_bytes(struct belay__batch *batch, struct belay__item *item)
+{
+    batch->waiting_bytes -= item->bytes;
+    item->model->waiting_bytes -= item->bytes;
+}
+
+static void
 put_ready(struct belay__batch *batch, struct belay__item *item)
 {
     batch->models.ready++;
-    batch->waiting_bytes += item->bytes;
+    count_bytes(batch, item);
+}
+
+static void
+take_ready(struct belay__batch *batch, struct belay__item *item)
+{
+    belay__item_list_remove(&item->model->ready, item);
+    batch->models.ready--;
+    uncount_bytes(batch, item);
 }
 
 void
@@ -205,7 +230,8 @@ belay__schedule_sleep(
         belay__schedule_first(batch, item);
         return;
     }
-    batch->waiting_bytes += item->bytes;
+    count_bytes(batch, item);
+    item->model->asleep++;
     batch->stats->retrying++;
 }
 
@@ -221,7 +247,7 @@ belay__schedule_free(struct belay__batch *batch, struct belay__item_list *list,
 size_t
 belay__schedule_items_max(const struct belay__batch *batch)
 {
-    return 6 * (size_t)batch->opts.concurrency;
+    return ITEMS * (size_t)batch->opts.concurrency;
 }
 
 static size_t
@@ -231,18 +257,69 @@ items(const struct belay__batch *batch)
            + batch->active.count;
 }
 
-/* One line is always let in, however long. */
-bool
-belay__schedule_has_room(const struct belay__batch *batch, size_t bytes)
+/* Between how many models is what may wait divided? Where a line cannot be put
+ * off it is not: the next is of whatever model it is.
+ */
+static size_t
+parts(const struct belay__batch *batch)
 {
-    const size_t most = 2 * (size_t)batch->opts.concurrency;
+    const struct belay__batch_model *model = batch->models.first;
+    size_t count = 0;
+
+    if (!batch->rereadable) {
+        return 1;
+    }
+    for (; model != NULL; model = model->next) {
+        count += model->asleep > 0 || model->limit.in_use > 0
+                 || may_have_lines(batch, model);
+    }
+    return count > 0 ? count : 1;
+}
+
+static size_t
+ready_share(const struct belay__batch *batch, size_t of_parts)
+{
+    const size_t share = 2 * (size_t)batch->opts.concurrency / of_parts;
+
+    return share > 2 ? share : 2;
+}
+
+bool
+belay__schedule_is_short(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    return model->ready.count <= ready_share(batch, parts(batch)) / 2;
+}
+
+static bool
+has_bytes(size_t held, size_t more, size_t most)
+{
+    return held == 0 || held + more <= most;
+}
+
+/* A model that waits holds lines that were under way too: however many such
+ * models there are, all together is bounded.
+ */
+bool
+belay__schedule_has_room(const struct belay__batch *batch,
+    const struct belay__batch_model *model, size_t bytes)
+{
+    const size_t divisor = parts(batch);
+    const size_t ready = ready_share(batch, divisor);
 
     if (items(batch) >= belay__schedule_items_max(batch)
-        || batch->models.ready >= most || batch->sleepers.count >= 2 * most) {
+        || !has_bytes(batch->waiting_bytes, bytes,
+            ALL_BYTES * BELAY__BATCH_READY_BYTES)) {
         return false;
     }
-    return batch->waiting_bytes == 0
-           || batch->waiting_bytes + bytes <= BELAY__BATCH_READY_BYTES;
+    if (!batch->rereadable) {
+        return batch->models.ready < ready && batch->sleepers.count < 2 * ready
+               && has_bytes(
+                   batch->waiting_bytes, bytes, BELAY__BATCH_READY_BYTES);
+    }
+    return model->ready.count < ready && model->asleep < 2 * ready
+           && has_bytes(
+               model->waiting_bytes, bytes, BELAY__BATCH_READY_BYTES / divisor);
 }
 
 /* ---- giving ---- */
@@ -252,9 +329,7 @@ give(struct belay__batch *batch, struct belay__batch_model *model)
 {
     struct belay__item *item = model->ready.first;
 
-    belay__item_list_remove(&model->ready, item);
-    batch->models.ready--;
-    batch->waiting_bytes -= item->bytes;
+    take_ready(batch, item);
     belay__item_list_push(&batch->assigned, item);
     item->begun = belay__limit_begin(&model->limit);
     item->probe = model->paused_ns != 0;
@@ -268,9 +343,7 @@ give(struct belay__batch *batch, struct belay__batch_model *model)
 static void
 refuse(struct belay__batch *batch, struct belay__item *item, int code)
 {
-    belay__item_list_remove(&item->model->ready, item);
-    batch->models.ready--;
-    batch->waiting_bytes -= item->bytes;
+    take_ready(batch, item);
     belay__item_list_push(&batch->assigned, item);
     if (code == BELAY_ENOCAP) {
         belay__batch_write_error(batch, &item->ref, BELAY__LINE_NO_OUTPUT_CAP,
@@ -353,6 +426,9 @@ belay__schedule_wait(belay_task *task, struct belay__batch *batch)
 {
     batch->idle++;
     belay__schedule(batch);
+    if (batch->idle > 0) {
+        belay_event_set(&batch->moved); /* the reader may look further ahead */
+    }
     return belay_semaphore_acquire(task, &batch->work);
 }
 
@@ -378,7 +454,6 @@ drop(struct belay__batch *batch, struct belay__item *item)
     if (item->attempts > 0 && !item->charged) {
         belay__batch_state_unsent(&batch->state, item->ref.number);
     }
-    batch->waiting_bytes -= item->bytes;
     belay__free(batch->memory, item, item->bytes);
 }
 
@@ -388,7 +463,8 @@ belay__schedule_close(struct belay__batch *batch)
     struct belay__item *item;
 
     belay__schedule_drop(batch);
-    batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+    batch->stats->dropped +=
+        belay__models_forget_put_off(&batch->models, batch->memory);
     while ((item = batch->assigned.first) != NULL) {
         if (item->attempts > 0 && !item->charged) {
             belay__batch_state_unsent(&batch->state, item->ref.number);
@@ -406,17 +482,20 @@ belay__schedule_drop(struct belay__batch *batch)
 
     for (; model != NULL; model = model->next) {
         while ((item = model->ready.first) != NULL) {
-            belay__item_list_remove(&model->ready, item);
-            batch->models.ready--;
+            take_ready(batch, item);
             drop(batch, item);
         }
     }
     while (batch->sleepers.count > 0) {
-        drop(batch, belay__sleepers_take(&batch->sleepers));
+        item = belay__sleepers_take(&batch->sleepers);
         batch->stats->retrying--;
+        item->model->asleep--;
+        uncount_bytes(batch, item);
+        drop(batch, item);
     }
     if (batch->leaving == BELAY__LINE_OK) { /* else the reader leaves them */
-        batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+        batch->stats->dropped +=
+            belay__models_forget_put_off(&batch->models, batch->memory);
     }
     belay_event_set(&batch->moved);
 }
