@@ -44,7 +44,7 @@ struct belay__batch {
     bool input_ended;
     bool all_seen;              /* and each of its lines has been looked at */
     bool rereadable;            /* a line of it can be read again */
-    struct belay__buffer again; /* such a line */
+    struct belay__buffer again; /* such lines */
     struct belay__lines lines;
     struct belay__ids ids;
     struct belay__batch_state state;

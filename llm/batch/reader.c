@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+#define GAP_BYTES 4096 /* read again although nobody wants them */
+
 /* The URL of a line begins where the base URL ends: "/v1" is in both. */
 static struct belay_slice
 path_of(struct belay_slice url)
@@ -356,11 +358,72 @@ take_chunk(struct belay__batch *batch, size_t len)
     belay__lines_push(&batch->lines, batch->chunk, len);
 }
 
-/* Reads the first line that the model has put off. */
+/* From the first line that the model has put off to the end of others close
+ * behind it, which are read with it.
+ */
+static size_t
+stretch_of(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    const struct belay__put_off *line = model->put_off;
+    const uint64_t start = line->offset;
+    uint64_t len = line->len;
+    uint32_t count = 1;
+
+    while ((line = line->next) != NULL && count < batch->opts.concurrency
+           && line->offset - start <= len + GAP_BYTES
+           && line->offset - start + line->len <= BELAY__BATCH_CHUNK_BYTES) {
+        len = line->offset - start + line->len;
+        count++;
+    }
+    return (size_t)len;
+}
+
+/* What there is of a line. It may be less than there was, if somebody has cut
+ * the input short: then it is no line any more.
+ */
+static struct belay_slice
+text_again(const struct belay__batch *batch, uint64_t start,
+    const struct belay__put_off *line)
+{
+    const struct belay_slice all = belay__buffer_slice(&batch->again);
+    const uint64_t at = line->offset - start;
+    const size_t from = at < all.len ? (size_t)at : all.len;
+    const size_t rest = all.len - from;
+
+    return (struct belay_slice){
+        all.data + from, line->len < rest ? (size_t)line->len : rest};
+}
+
+/* Lets in what was read from there on, as far as there is room. */
+static int
+take_again(struct belay__batch *batch, struct belay__batch_model *model,
+    uint64_t start, size_t wanted)
+{
+    const struct belay__put_off *first;
+    int code = 0;
+
+    while (code == 0 && (first = model->put_off) != NULL
+           && first->offset - start + first->len <= wanted
+           && belay__schedule_has_room(batch, model, (size_t)first->len)) {
+        const struct belay__put_off line =
+            belay__model_take_back(&batch->models, batch->memory, model);
+
+        code = admit_again(batch,
+            &(const struct belay__line){.text = text_again(batch, start, &line),
+                .number = line.number,
+                .offset = line.offset},
+            line.sequence, model);
+    }
+    return code;
+}
+
+/* Reads lines again that the model has put off. */
 struct read_again {
     struct belay__batch *batch;
     struct belay__batch_model *model;
-    struct belay__put_off line;
+    uint64_t start;
+    size_t wanted;
     size_t len;
 };
 
@@ -370,24 +433,20 @@ BELAY_ASYNC(read_again)
     int code = 0;
 
     BELAY_BEGIN;
-    self->line = belay__model_take_back(
-        &self->batch->models, self->batch->memory, self->model);
+    self->start = self->model->put_off->offset;
+    self->wanted = stretch_of(self->batch, self->model);
     belay__buffer_clear(again);
-    BELAY_CHECK(belay__buffer_reserve(again, (size_t)self->line.len));
-    while (again->len < self->line.len) {
+    BELAY_CHECK(belay__buffer_reserve(again, self->wanted));
+    while (again->len < self->wanted) {
         BELAY_AWAIT(belay__file_read_at(task, self->batch->input_fd,
-            again->data + again->len, (size_t)self->line.len - again->len,
-            (int64_t)(self->line.offset + again->len), &self->len));
+            again->data + again->len, self->wanted - again->len,
+            (int64_t)(self->start + again->len), &self->len));
         if (self->len == 0) {
-            break; /* it was cut short: what is there is no line any more */
+            break;
         }
         again->len += self->len;
     }
-    code = admit_again(self->batch,
-        &(const struct belay__line){.text = belay__buffer_slice(again),
-            .number = self->line.number,
-            .offset = self->line.offset},
-        self->line.sequence, self->model);
+    code = take_again(self->batch, self->model, self->start, self->wanted);
     if (code < 0) {
         BELAY_FAIL(code, NULL);
     }

@@ -154,7 +154,8 @@ open_buffers(struct belay__batch *batch)
         &batch->body, batch->memory, opts->max_line_bytes + LINE_ROOM);
     belay__buffer_init(
         &batch->scratch, batch->memory, opts->max_line_bytes + LINE_ROOM);
-    belay__buffer_init(&batch->again, batch->memory, opts->max_line_bytes);
+    belay__buffer_init(&batch->again, batch->memory,
+        opts->max_line_bytes + BELAY__BATCH_CHUNK_BYTES);
     batch->chunk = belay__alloc(batch->memory, BELAY__BATCH_CHUNK_BYTES);
     if (batch->chunk == NULL
         || belay__sleepers_init(&batch->sleepers, batch->memory,
