@@ -148,8 +148,6 @@ model_new(const struct belay__models_opts *opts, struct belay_slice name)
     model->name = (struct belay_slice){(const char *)(model + 1), name.len};
     belay__limit_init(&model->limit, opts->start, opts->concurrency);
     model->alive_ns = belay__clock_now(opts->runtime);
-    model->priced =
-        belay_prices_find(opts->prices, NULL, name, &model->price) == 0;
     return model;
 }
 
@@ -165,6 +163,8 @@ belay__models_find(struct belay__batch_models *models,
     }
     if (model == NULL && models->count >= BELAY__MODELS_MAX) {
         model = models->last;
+        model->is_rest = true;
+        model->name = BELAY__REST;
     }
     if (model == NULL) {
         model = model_new(opts, name);

@@ -3,7 +3,7 @@
  * What a provider limits it limits by model, so each has its own limit of
  * requests at once, its own rate and its own queue: one that is slow, or
  * refuses, holds up no other (B25). Beyond BELAY__MODELS_MAX names the rest
- * is one.
+ * is one, which has no price: that a line has itself.
  */
 #ifndef BELAY_LLM_BATCH_MODELS_H
 #define BELAY_LLM_BATCH_MODELS_H
@@ -40,10 +40,12 @@ struct belay__item {
     bool estimated;              /* size.by_bytes is there */
     enum belay__price_tier tier; /* that is asked for */
     int64_t first_ns;            /* when it was first sent; 0: not yet */
-    belay_time deadline;         /* of the line */
-    int64_t wakes_ns;            /* while it sleeps */
-    uint64_t begun;              /* of the model's limit */
-    uint64_t answers;            /* of the model, when it was first sent */
+    struct belay_price_model price;
+    bool priced;         /* price is set */
+    belay_time deadline; /* of the line */
+    int64_t wakes_ns;    /* while it sleeps */
+    uint64_t begun;      /* of the model's limit */
+    uint64_t answers;    /* of the model, when it was first sent */
     uint32_t attempts;
     uint32_t retries;   /* those that count */
     uint32_t congested; /* refused although others were answered */
@@ -119,8 +121,7 @@ struct belay__batch_model {
     uint64_t answers;
     int64_t alive_ns; /* of the last answer; at first, of the start */
     struct belay__estimator estimator;
-    struct belay_price_model price;
-    bool priced; /* price is set */
+    bool is_rest; /* of several names: what is learned is true of none */
     struct belay__model_stats stats;
 };
 
@@ -135,7 +136,6 @@ struct belay__batch_models {
 /* What a new model begins with. */
 struct belay__models_opts {
     belay_runtime *runtime;
-    const belay_prices *prices;
     uint32_t concurrency;
     uint32_t start; /* 0: the default */
     struct belay__rate_limits rates;

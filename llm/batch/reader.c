@@ -143,24 +143,31 @@ was_begun(struct belay__batch *batch, const struct belay__line_ref *ref)
     return false;
 }
 
+/* The model that the line asks for. */
+static struct belay_slice
+name_of(const struct belay__batch *batch,
+    const struct belay__batch_request *request)
+{
+    const char *model = batch->opts.model;
+
+    return model != NULL ? (struct belay_slice){model, strlen(model)}
+                         : request->model;
+}
+
 static int
 model_of(struct belay__batch *batch, const struct belay__batch_request *request,
     struct belay__batch_model **ret)
 {
-    const char *model = batch->opts.model;
     const struct belay__models_opts opts = {
         .runtime = batch->runtime,
-        .prices = batch->opts.prices,
         .concurrency = batch->opts.concurrency,
         .start = batch->opts.start,
         .rates.per_minute = {batch->opts.requests_per_minute,
             batch->opts.tokens_per_minute},
     };
 
-    return belay__models_find(&batch->models, &opts,
-        model != NULL ? (struct belay_slice){model, strlen(model)}
-                      : request->model,
-        ret);
+    return belay__models_find(
+        &batch->models, &opts, name_of(batch, request), ret);
 }
 
 /* The line is good: it is ready from now on. Errors: BELAY_ENOMEM. */
@@ -185,6 +192,9 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
         return BELAY_ENOMEM;
     }
     item->model = model;
+    item->priced = belay_prices_find(batch->opts.prices, NULL,
+                       name_of(batch, request), &item->price)
+                   == 0;
     item->tier = belay__price_tier_of(request->service_tier);
     item->charged = belay__line_set_has(&batch->state.in_doubt, ref->number);
     belay__schedule_last(batch, item);
