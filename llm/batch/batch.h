@@ -2,8 +2,9 @@
  *
  * reader -> ready queue -> workers -> writer. Everything between is bounded:
  * the reader stops while 2 x concurrency lines, or BELAY__BATCH_READY_BYTES,
- * are waiting, or while the reorder window is full. A bad line is an error
- * line of its own and stops nothing. Rules: B1-B11, B20, B21, B23.
+ * are waiting, each model with a share of that, or while the reorder window is
+ * full. A bad line is an error line of its own and stops nothing. Rules:
+ * B1-B11, B20, B21, B23.
  */
 #ifndef BELAY_LLM_BATCH_BATCH_H
 #define BELAY_LLM_BATCH_BATCH_H

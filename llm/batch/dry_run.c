@@ -50,7 +50,10 @@ model_of(struct belay__dry_run *dry, struct belay_slice name)
         i++;
     }
     if (i == BELAY__DRY_MODELS) {
-        return &dry->models[i - 1];
+        i--;
+        (void)belay__printable(BELAY__REST, (struct belay_slice){NULL, 0},
+            dry->models[i].name, sizeof(text));
+        return &dry->models[i];
     }
     if (i == dry->model_count) {
         dry->model_count++;
@@ -120,7 +123,7 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     }
     model->lines++;
     model->unlimited += most < 0;
-    model->priced = price != NULL;
+    model->unpriced += price == NULL;
     most = most < 0 ? out : most;
     add_range(&model->in_tokens, in - in / 4, in,
         belay__estimate_bound(request->body.len));
@@ -192,6 +195,24 @@ add_cost(struct belay__buffer *buffer, const char *name,
 }
 
 static int
+add_unpriced(struct belay__buffer *buffer, const struct belay__dry_model *model,
+    const struct belay__batch_opts *opts)
+{
+    const char *what = opts->budget.cost.pico > 0
+                           ? "these lines will not be sent"
+                           : "its cost will not be known";
+
+    if (model->unpriced == model->lines) {
+        return belay__buffer_format(
+            buffer, "    no price in the file: %s\n", what);
+    }
+    return belay__buffer_format(buffer,
+        "    no price in the file for %" PRIu64 " of them: %s\n",
+        model->unpriced,
+        opts->budget.cost.pico > 0 ? what : "their cost will not be known");
+}
+
+static int
 add_model(struct belay__buffer *buffer, const struct belay__dry_model *model,
     const struct belay__batch_opts *opts)
 {
@@ -204,13 +225,11 @@ add_model(struct belay__buffer *buffer, const struct belay__dry_model *model,
     if (code == 0) {
         code = add_tokens(buffer, "tokens out", &model->out_tokens);
     }
-    if (code == 0 && model->priced) {
+    if (code == 0 && model->unpriced < model->lines) {
         code = add_cost(buffer, "cost", &model->pico);
     }
-    if (code == 0 && !model->priced && opts->prices != NULL) {
-        code = belay__buffer_format(buffer, "    no price in the file: %s\n",
-            opts->budget.cost.pico > 0 ? "these lines will not be sent"
-                                       : "its cost will not be known");
+    if (code == 0 && model->unpriced > 0 && opts->prices != NULL) {
+        code = add_unpriced(buffer, model, opts);
     }
     if (code == 0 && model->unlimited > 0) {
         code = belay__buffer_format(buffer,

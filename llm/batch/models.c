@@ -5,8 +5,7 @@
 
 #include "runtime/internal.h"
 
-#define PUT_OFF_MAX ((size_t)8 * 1024 * 1024) /* bytes, of one model */
-#define SLOT sizeof(struct belay__item *)     /* of a sleeper */
+#define SLOT sizeof(struct belay__item *) /* of a sleeper */
 
 /* ---- lists ---- */
 
@@ -77,17 +76,21 @@ belay__sleepers_fini(
     *sleepers = (struct belay__sleepers){.items = NULL};
 }
 
-void
+bool
 belay__sleepers_add(struct belay__sleepers *sleepers, struct belay__item *item)
 {
-    size_t at = sleepers->count++;
+    size_t at = sleepers->count;
 
-    assert(sleepers->count <= sleepers->room);
+    if (at >= sleepers->room) {
+        return false;
+    }
+    sleepers->count++;
     while (at > 0 && sleepers->items[(at - 1) / 2]->wakes_ns > item->wakes_ns) {
         sleepers->items[at] = sleepers->items[(at - 1) / 2];
         at = (at - 1) / 2;
     }
     sleepers->items[at] = item;
+    return true;
 }
 
 struct belay__item *
@@ -143,11 +146,8 @@ model_new(const struct belay__models_opts *opts, struct belay_slice name)
     }
     model->bytes = bytes;
     model->name = (struct belay_slice){(const char *)(model + 1), name.len};
-    belay__buffer_init(&model->put_off, memory, PUT_OFF_MAX);
     belay__limit_init(&model->limit, opts->start, opts->concurrency);
     model->alive_ns = belay__clock_now(opts->runtime);
-    model->priced =
-        belay_prices_find(opts->prices, NULL, name, &model->price) == 0;
     return model;
 }
 
@@ -163,6 +163,8 @@ belay__models_find(struct belay__batch_models *models,
     }
     if (model == NULL && models->count >= BELAY__MODELS_MAX) {
         model = models->last;
+        model->is_rest = true;
+        model->name = BELAY__REST;
     }
     if (model == NULL) {
         model = model_new(opts, name);
@@ -197,11 +199,11 @@ belay__models_fini(
 {
     struct belay__batch_model *model;
 
+    (void)belay__models_forget_put_off(models, memory);
     while ((model = models->first) != NULL) {
         assert(model->ready.count == 0);
         models->first = model->next;
         belay__rate_fini(&model->rate);
-        belay__buffer_fini(&model->put_off);
         belay__free(memory, model, model->bytes);
     }
     *models = (struct belay__batch_models){.first = NULL};
@@ -209,46 +211,54 @@ belay__models_fini(
 
 int
 belay__model_put_off(struct belay__batch_models *models,
-    struct belay__batch_model *model, const struct belay__put_off *line)
+    struct belay__memory *memory, struct belay__batch_model *model,
+    const struct belay__put_off *line)
 {
-    const size_t gone = model->put_off_first * sizeof(*line);
-    int code;
+    struct belay__put_off *copy;
 
-    if (gone > model->put_off.len / 2) {
-        memmove(model->put_off.data, model->put_off.data + gone,
-            model->put_off.len - gone);
-        model->put_off.len -= gone;
-        model->put_off_first = 0;
+    if (models->put_off >= BELAY__PUT_OFF_MAX) {
+        return BELAY_ETOOLARGE;
     }
-    code = belay__buffer_append(
-        &model->put_off, (const char *)line, sizeof(*line));
-    models->put_off += code == 0;
-    return code;
+    copy = belay__alloc(memory, sizeof(*copy));
+    if (copy == NULL) {
+        return BELAY_ENOMEM;
+    }
+    *copy = *line;
+    copy->next = NULL;
+    if (model->put_off == NULL) {
+        model->put_off = copy;
+    } else {
+        model->put_off_last->next = copy;
+    }
+    model->put_off_last = copy;
+    models->put_off++;
+    return 0;
 }
 
 struct belay__put_off
-belay__model_take_back(
-    struct belay__batch_models *models, struct belay__batch_model *model)
+belay__model_take_back(struct belay__batch_models *models,
+    struct belay__memory *memory, struct belay__batch_model *model)
 {
-    struct belay__put_off line;
+    struct belay__put_off *first = model->put_off;
+    const struct belay__put_off line = *first;
 
-    memcpy(&line, model->put_off.data + model->put_off_first * sizeof(line),
-        sizeof(line));
-    model->put_off_first++;
+    model->put_off = first->next;
     models->put_off--;
+    belay__free(memory, first, sizeof(*first));
     return line;
 }
 
 size_t
-belay__models_forget_put_off(struct belay__batch_models *models)
+belay__models_forget_put_off(
+    struct belay__batch_models *models, struct belay__memory *memory)
 {
     struct belay__batch_model *model = models->first;
     const size_t count = models->put_off;
 
     for (; model != NULL; model = model->next) {
-        belay__buffer_clear(&model->put_off);
-        model->put_off_first = 0;
+        while (model->put_off != NULL) {
+            (void)belay__model_take_back(models, memory, model);
+        }
     }
-    models->put_off = 0;
     return count;
 }

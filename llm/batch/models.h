@@ -3,7 +3,7 @@
  * What a provider limits it limits by model, so each has its own limit of
  * requests at once, its own rate and its own queue: one that is slow, or
  * refuses, holds up no other (B25). Beyond BELAY__MODELS_MAX names the rest
- * is one.
+ * is one, which has no price: that a line has itself.
  */
 #ifndef BELAY_LLM_BATCH_MODELS_H
 #define BELAY_LLM_BATCH_MODELS_H
@@ -19,6 +19,7 @@
 #include "llm/money/prices.h"
 
 #define BELAY__MODELS_MAX 256
+#define BELAY__PUT_OFF_MAX 32768 /* lines, of all models together */
 
 /* Which line of the input an output line is about. */
 struct belay__line_ref {
@@ -39,10 +40,12 @@ struct belay__item {
     bool estimated;              /* size.by_bytes is there */
     enum belay__price_tier tier; /* that is asked for */
     int64_t first_ns;            /* when it was first sent; 0: not yet */
-    belay_time deadline;         /* of the line */
-    int64_t wakes_ns;            /* while it sleeps */
-    uint64_t begun;              /* of the model's limit */
-    uint64_t answers;            /* of the model, when it was first sent */
+    struct belay_price_model price;
+    bool priced;         /* price is set */
+    belay_time deadline; /* of the line */
+    int64_t wakes_ns;    /* while it sleeps */
+    uint64_t begun;      /* of the model's limit */
+    uint64_t answers;    /* of the model, when it was first sent */
     uint32_t attempts;
     uint32_t retries;   /* those that count */
     uint32_t congested; /* refused although others were answered */
@@ -67,7 +70,7 @@ void belay__item_list_push_first(
 void belay__item_list_remove(
     struct belay__item_list *list, struct belay__item *item);
 
-/* Items by when they wake: a heap with room for all that may come. */
+/* Items by when they wake: a heap with room for all that there may be. */
 struct belay__sleepers {
     struct belay__item **items;
     size_t count;
@@ -78,8 +81,8 @@ int belay__sleepers_init(struct belay__sleepers *sleepers,
     struct belay__memory *memory, size_t room);
 void belay__sleepers_fini(
     struct belay__sleepers *sleepers, struct belay__memory *memory);
-/* There is room. */
-void belay__sleepers_add(
+/* False: there is no room, and nothing has changed. */
+bool belay__sleepers_add(
     struct belay__sleepers *sleepers, struct belay__item *item);
 /* The one that wakes first; NULL: there is none. */
 static inline struct belay__item *
@@ -91,6 +94,7 @@ struct belay__item *belay__sleepers_take(struct belay__sleepers *sleepers);
 
 /* A line that was read, and will be read again when its model wants it. */
 struct belay__put_off {
+    struct belay__put_off *next;
     uint64_t number;
     uint64_t sequence;
     uint64_t offset;
@@ -102,8 +106,11 @@ struct belay__batch_model {
     struct belay_slice name; /* behind the struct */
     size_t bytes;            /* of this block */
     struct belay__item_list ready;
-    struct belay__buffer put_off; /* of struct belay__put_off */
-    size_t put_off_first;         /* those before it have been read again */
+    size_t asleep;        /* items of it among the sleepers */
+    size_t waiting_bytes; /* of what is ready or asleep */
+    uint64_t seen;        /* the lines that were read before its last one */
+    struct belay__put_off *put_off; /* a list */
+    struct belay__put_off *put_off_last;
     struct belay__limit limit;
     struct belay__rate rate;
     bool rate_busy;    /* a worker waits in it; the next waits for that one */
@@ -114,8 +121,7 @@ struct belay__batch_model {
     uint64_t answers;
     int64_t alive_ns; /* of the last answer; at first, of the start */
     struct belay__estimator estimator;
-    struct belay_price_model price;
-    bool priced; /* price is set */
+    bool is_rest; /* of several names: what is learned is true of none */
     struct belay__model_stats stats;
 };
 
@@ -130,7 +136,6 @@ struct belay__batch_models {
 /* What a new model begins with. */
 struct belay__models_opts {
     belay_runtime *runtime;
-    const belay_prices *prices;
     uint32_t concurrency;
     uint32_t start; /* 0: the default */
     struct belay__rate_limits rates;
@@ -148,21 +153,18 @@ void belay__models_fini(
 /* Rates end: who waits there gets BELAY_ECLOSED. */
 void belay__models_close(struct belay__batch_models *models);
 
-/* Puts the line off. Errors: BELAY_ENOMEM, BELAY_ETOOLARGE. */
+/* Puts a copy of the line off. Errors: BELAY_ENOMEM; BELAY_ETOOLARGE: so many
+ * are put off.
+ */
 int belay__model_put_off(struct belay__batch_models *models,
-    struct belay__batch_model *model, const struct belay__put_off *line);
+    struct belay__memory *memory, struct belay__batch_model *model,
+    const struct belay__put_off *line);
 /* The first of them; there is one. */
-struct belay__put_off belay__model_take_back(
-    struct belay__batch_models *models, struct belay__batch_model *model);
+struct belay__put_off belay__model_take_back(struct belay__batch_models *models,
+    struct belay__memory *memory, struct belay__batch_model *model);
 
 /* How many they were. */
-size_t belay__models_forget_put_off(struct belay__batch_models *models);
-
-static inline bool
-belay__model_has_put_off(const struct belay__batch_model *model)
-{
-    return model->put_off_first * sizeof(struct belay__put_off)
-           < model->put_off.len;
-}
+size_t belay__models_forget_put_off(
+    struct belay__batch_models *models, struct belay__memory *memory);
 
 #endif

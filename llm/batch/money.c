@@ -67,8 +67,8 @@ belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
 {
     const struct belay__reserve_rules rules = {
         .prices = batch->opts.prices,
-        .model = item->model->priced ? &item->model->price : NULL,
-        .estimator = &item->model->estimator,
+        .model = item->priced ? &item->price : NULL,
+        .estimator = item->model->is_rest ? NULL : &item->model->estimator,
         .mode = batch->opts.reserve_expected ? BELAY__RESERVE_EXPECTED
                                              : BELAY__RESERVE_STRICT,
         .service_tier = tier_asked(item),
@@ -111,8 +111,7 @@ cost_of(const struct belay__batch *batch, const struct belay__item *item,
         return false;
     }
     cost = belay_prices_cost(batch->opts.prices,
-        item->model->priced ? &item->model->price : NULL, tier_of(item, reply),
-        usage);
+        item->priced ? &item->price : NULL, tier_of(item, reply), usage);
     *ret = cost.amount.pico;
     return !cost.at_least;
 }

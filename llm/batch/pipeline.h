@@ -42,8 +42,9 @@ struct belay__batch {
     int input_flags; /* of fcntl, to be put back */
     char *chunk;     /* what is read goes here */
     bool input_ended;
+    bool all_seen;              /* and each of its lines has been looked at */
     bool rereadable;            /* a line of it can be read again */
-    struct belay__buffer again; /* such a line */
+    struct belay__buffer again; /* such lines */
     struct belay__lines lines;
     struct belay__ids ids;
     struct belay__batch_state state;
@@ -106,7 +107,7 @@ void belay__batch_stop(struct belay__batch *batch, enum belay__batch_stop why,
 void belay__schedule_first(
     struct belay__batch *batch, struct belay__item *item);
 void belay__schedule_last(struct belay__batch *batch, struct belay__item *item);
-/* It is ready again in so long; there is room among the sleepers. */
+/* It is ready again in so long. */
 void belay__schedule_sleep(
     struct belay__batch *batch, struct belay__item *item, int64_t span_ns);
 /* Gives idle workers what may be sent. To be called after every change. */
@@ -123,8 +124,18 @@ void belay__schedule_free(struct belay__batch *batch,
 void belay__schedule_drop(struct belay__batch *batch);
 /* The workers have ended: what they were about to get is dropped too. */
 void belay__schedule_close(struct belay__batch *batch);
-/* Is there room for another line? */
-bool belay__schedule_has_room(const struct belay__batch *batch, size_t bytes);
+/* How many items there are at most, whatever list they are in: the sleepers
+ * have room for all of them.
+ */
+size_t belay__schedule_items_max(const struct belay__batch *batch);
+/* Has the model room for another line of so many bytes? One is always let in,
+ * however long, if nothing else waits.
+ */
+bool belay__schedule_has_room(const struct belay__batch *batch,
+    const struct belay__batch_model *model, size_t bytes);
+/* Is less than half of what the model may have ready there? */
+bool belay__schedule_is_short(
+    const struct belay__batch *batch, const struct belay__batch_model *model);
 
 /* Spawns the task that wakes sleepers, and models whose pause is over. */
 int belay__schedule_start_alarm(struct belay__batch *batch);

@@ -1,15 +1,18 @@
 /* reader.c - the task that reads lines and admits them.
  *
- * A line whose model has enough waiting is put off: only its place in the file
- * is kept, and it is read again when the model is short of lines. So the lines
- * of a slow model do not keep those of others from being reached (B25). What
- * cannot be read twice, a pipe, is read as far as there is room.
+ * A line whose model has enough waiting is put off as long as workers have
+ * nothing to do: only its place in the file is kept, and it is read again when
+ * the model is short of lines. So the lines of a slow model do not keep those
+ * of others from being reached (B25). What cannot be read twice, a pipe, is
+ * read as far as there is room.
  */
 #include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
 #include "runtime/internal.h"
 
 #include <string.h>
+
+#define GAP_BYTES 4096 /* read again although nobody wants them */
 
 /* The URL of a line begins where the base URL ends: "/v1" is in both. */
 static struct belay_slice
@@ -140,51 +143,31 @@ was_begun(struct belay__batch *batch, const struct belay__line_ref *ref)
     return false;
 }
 
+/* The model that the line asks for. */
+static struct belay_slice
+name_of(const struct belay__batch *batch,
+    const struct belay__batch_request *request)
+{
+    const char *model = batch->opts.model;
+
+    return model != NULL ? (struct belay_slice){model, strlen(model)}
+                         : request->model;
+}
+
 static int
 model_of(struct belay__batch *batch, const struct belay__batch_request *request,
     struct belay__batch_model **ret)
 {
-    const char *model = batch->opts.model;
     const struct belay__models_opts opts = {
         .runtime = batch->runtime,
-        .prices = batch->opts.prices,
         .concurrency = batch->opts.concurrency,
         .start = batch->opts.start,
         .rates.per_minute = {batch->opts.requests_per_minute,
             batch->opts.tokens_per_minute},
     };
 
-    return belay__models_find(&batch->models, &opts,
-        model != NULL ? (struct belay_slice){model, strlen(model)}
-                      : request->model,
-        ret);
-}
-
-/* How many lines of one model may wait when there are others. */
-static size_t
-share_of(const struct belay__batch *batch)
-{
-    const size_t share =
-        2 * (size_t)batch->opts.concurrency / batch->models.count;
-
-    return share > 2 ? share : 2;
-}
-
-/* 0: the line is put off; else it must be let in now. */
-static int
-put_off(struct belay__batch *batch, struct belay__batch_model *model,
-    const struct belay__line_ref *ref, const struct belay__line *line)
-{
-    if (!batch->rereadable
-        || (model->ready.count < share_of(batch)
-            && !belay__model_has_put_off(model))) {
-        return BELAY_EAGAIN;
-    }
-    return belay__model_put_off(&batch->models, model,
-        &(const struct belay__put_off){.number = ref->number,
-            .sequence = ref->sequence,
-            .offset = line->offset,
-            .len = line->text.len});
+    return belay__models_find(
+        &batch->models, &opts, name_of(batch, request), ret);
 }
 
 /* The line is good: it is ready from now on. Errors: BELAY_ENOMEM. */
@@ -209,6 +192,9 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
         return BELAY_ENOMEM;
     }
     item->model = model;
+    item->priced = belay_prices_find(batch->opts.prices, NULL,
+                       name_of(batch, request), &item->price)
+                   == 0;
     item->tier = belay__price_tier_of(request->service_tier);
     item->charged = belay__line_set_has(&batch->state.in_doubt, ref->number);
     belay__schedule_last(batch, item);
@@ -216,11 +202,92 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
     return 0;
 }
 
-/* A line for the first time: lets it in, puts it off, or writes an error line.
- * Errors: BELAY_ENOMEM; none of these.
+/* A line that has been looked at before. Its text is as it was, unless somebody
+ * writes to the input; then it is whatever is there now.
  */
 static int
-admit(struct belay__batch *batch, const struct belay__line *line)
+admit_again(struct belay__batch *batch, const struct belay__line *line,
+    uint64_t sequence, struct belay__batch_model *model)
+{
+    const struct belay__batch_rules rules = belay__batch_rules_of(&batch->opts);
+    struct belay__line_ref ref = {.number = line->number, .sequence = sequence};
+    struct belay__batch_request request;
+    int code;
+
+    code = belay__batch_read(line, &rules, &batch->scratch, &request);
+    if (code < 0) {
+        return code;
+    }
+    ref.custom_id = request.custom_id_raw;
+    if (request.fault != BELAY__BATCH_NONE) {
+        belay__batch_write_error(
+            batch, &ref, belay__batch_error_of(request.fault), request.message);
+        return 0;
+    }
+    return let_in(batch, &ref, &request, model);
+}
+
+/* What can be done with the next new line of a model. */
+enum course { LET_IN, PUT_OFF, WAIT };
+
+/* Lines are put off only for workers that have nothing to do: there may be one
+ * for them further on.
+ */
+static enum course
+course_of(const struct belay__batch *batch,
+    const struct belay__batch_model *model, const struct belay__line *line)
+{
+    if (batch->stopping
+        || (model->put_off == NULL
+            && belay__schedule_has_room(batch, model, line->text.len))) {
+        return LET_IN;
+    }
+    return batch->rereadable && batch->idle > 0
+                   && batch->models.put_off < BELAY__PUT_OFF_MAX
+               ? PUT_OFF
+               : WAIT;
+}
+
+/* A line of which the model is known; request NULL: that was some time ago.
+ * *ret_model stays NULL, unless the line must wait.
+ */
+static int
+take_line(struct belay__batch *batch, const struct belay__line *line,
+    const struct belay__batch_request *request,
+    struct belay__batch_model *model, struct belay__batch_model **ret_model)
+{
+    const struct belay__line_ref ref = {.number = line->number,
+        .sequence = batch->stats->lines,
+        .custom_id = request != NULL ? request->custom_id_raw
+                                     : (struct belay_slice){NULL, 0}};
+    int code = 0;
+
+    switch (course_of(batch, model, line)) {
+    case LET_IN:
+        code = request != NULL ? let_in(batch, &ref, request, model)
+                               : admit_again(batch, line, ref.sequence, model);
+        break;
+    case PUT_OFF:
+        code = belay__model_put_off(&batch->models, batch->memory, model,
+            &(const struct belay__put_off){.number = line->number,
+                .sequence = ref.sequence,
+                .offset = line->offset,
+                .len = line->text.len});
+        break;
+    case WAIT:
+        *ret_model = model;
+        return 0;
+    }
+    batch->stats->lines += code == 0;
+    return code;
+}
+
+/* A line for the first time: takes it, or writes an error line. *ret_model is
+ * set if it must wait. Errors: BELAY_ENOMEM; none of these.
+ */
+static int
+admit(struct belay__batch *batch, const struct belay__line *line,
+    struct belay__batch_model **ret_model)
 {
     const struct belay__batch_rules rules = belay__batch_rules_of(&batch->opts);
     struct belay__line_ref ref = {
@@ -251,66 +318,41 @@ admit(struct belay__batch *batch, const struct belay__line *line)
         return 0;
     }
     code = model_of(batch, &request, &model);
-    if (code == 0 && put_off(batch, model, &ref, line) < 0) {
-        code = let_in(batch, &ref, &request, model);
-    }
-    batch->stats->lines += code == 0;
-    return code;
-}
-
-/* A line that was put off. Its text is as it was, unless somebody writes to
- * the input; then it is whatever is there now.
- */
-static int
-admit_again(struct belay__batch *batch, const struct belay__put_off *line,
-    struct belay__batch_model *model)
-{
-    const struct belay__batch_rules rules = belay__batch_rules_of(&batch->opts);
-    const struct belay__line again = {
-        .text = belay__buffer_slice(&batch->again),
-        .number = line->number,
-        .offset = line->offset,
-    };
-    struct belay__line_ref ref = {
-        .number = line->number, .sequence = line->sequence};
-    struct belay__batch_request request;
-    int code;
-
-    code = belay__batch_read(&again, &rules, &batch->scratch, &request);
     if (code < 0) {
         return code;
     }
-    ref.custom_id = request.custom_id_raw;
-    if (request.fault != BELAY__BATCH_NONE) {
-        belay__batch_write_error(
-            batch, &ref, belay__batch_error_of(request.fault), request.message);
-        return 0;
-    }
-    return let_in(batch, &ref, &request, model);
+    model->seen = batch->stats->lines;
+    return take_line(batch, line, &request, model, ret_model);
 }
 
 /* The model that is short of lines and has some put off; NULL: none is. */
 static struct belay__batch_model *
 short_model(const struct belay__batch *batch)
 {
-    struct belay__batch_model *model = batch->models.first;
+    struct belay__batch_model *model =
+        batch->models.put_off > 0 ? batch->models.first : NULL;
 
-    if (batch->models.put_off == 0 || !belay__schedule_has_room(batch, 0)) {
-        return NULL;
-    }
     while (model != NULL
-           && (!belay__model_has_put_off(model)
-               || model->ready.count > share_of(batch) / 2)) {
+           && (model->put_off == NULL || !belay__schedule_is_short(batch, model)
+               || !belay__schedule_has_room(
+                   batch, model, (size_t)model->put_off->len))) {
         model = model->next;
     }
     return model;
 }
 
+/* Can something be done with the new line? If all lines so far were of one
+ * model, this one most likely is too: it is not looked at twice.
+ */
 static bool
-has_space(const struct belay__batch *batch, const struct belay__line *line)
+has_course(const struct belay__batch *batch, const struct belay__line *line,
+    const struct belay__batch_model *model)
 {
+    if (model == NULL && batch->models.count == 1) {
+        model = batch->models.first;
+    }
     return belay__batch_writer_has_room(&batch->writer, batch->stats->lines)
-           && belay__schedule_has_room(batch, line->text.len);
+           && (model == NULL || course_of(batch, model, line) != WAIT);
 }
 
 /* What a read has brought. */
@@ -326,11 +368,72 @@ take_chunk(struct belay__batch *batch, size_t len)
     belay__lines_push(&batch->lines, batch->chunk, len);
 }
 
-/* Reads the first line that the model has put off. */
+/* From the first line that the model has put off to the end of others close
+ * behind it, which are read with it.
+ */
+static size_t
+stretch_of(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    const struct belay__put_off *line = model->put_off;
+    const uint64_t start = line->offset;
+    uint64_t len = line->len;
+    uint32_t count = 1;
+
+    while ((line = line->next) != NULL && count < batch->opts.concurrency
+           && line->offset - start <= len + GAP_BYTES
+           && line->offset - start + line->len <= BELAY__BATCH_CHUNK_BYTES) {
+        len = line->offset - start + line->len;
+        count++;
+    }
+    return (size_t)len;
+}
+
+/* What there is of a line. It may be less than there was, if somebody has cut
+ * the input short: then it is no line any more.
+ */
+static struct belay_slice
+text_again(const struct belay__batch *batch, uint64_t start,
+    const struct belay__put_off *line)
+{
+    const struct belay_slice all = belay__buffer_slice(&batch->again);
+    const uint64_t at = line->offset - start;
+    const size_t from = at < all.len ? (size_t)at : all.len;
+    const size_t rest = all.len - from;
+
+    return (struct belay_slice){
+        all.data + from, line->len < rest ? (size_t)line->len : rest};
+}
+
+/* Lets in what was read from there on, as far as there is room. */
+static int
+take_again(struct belay__batch *batch, struct belay__batch_model *model,
+    uint64_t start, size_t wanted)
+{
+    const struct belay__put_off *first;
+    int code = 0;
+
+    while (code == 0 && (first = model->put_off) != NULL
+           && first->offset - start + first->len <= wanted
+           && belay__schedule_has_room(batch, model, (size_t)first->len)) {
+        const struct belay__put_off line =
+            belay__model_take_back(&batch->models, batch->memory, model);
+
+        code = admit_again(batch,
+            &(const struct belay__line){.text = text_again(batch, start, &line),
+                .number = line.number,
+                .offset = line.offset},
+            line.sequence, model);
+    }
+    return code;
+}
+
+/* Reads lines again that the model has put off. */
 struct read_again {
     struct belay__batch *batch;
     struct belay__batch_model *model;
-    struct belay__put_off line;
+    uint64_t start;
+    size_t wanted;
     size_t len;
 };
 
@@ -340,19 +443,20 @@ BELAY_ASYNC(read_again)
     int code = 0;
 
     BELAY_BEGIN;
-    self->line = belay__model_take_back(&self->batch->models, self->model);
+    self->start = self->model->put_off->offset;
+    self->wanted = stretch_of(self->batch, self->model);
     belay__buffer_clear(again);
-    BELAY_CHECK(belay__buffer_reserve(again, (size_t)self->line.len));
-    while (again->len < self->line.len) {
+    BELAY_CHECK(belay__buffer_reserve(again, self->wanted));
+    while (again->len < self->wanted) {
         BELAY_AWAIT(belay__file_read_at(task, self->batch->input_fd,
-            again->data + again->len, (size_t)self->line.len - again->len,
-            (int64_t)(self->line.offset + again->len), &self->len));
+            again->data + again->len, self->wanted - again->len,
+            (int64_t)(self->start + again->len), &self->len));
         if (self->len == 0) {
-            break; /* it was cut short: what is there is no line any more */
+            break;
         }
         again->len += self->len;
     }
-    code = admit_again(self->batch, &self->line, self->model);
+    code = take_again(self->batch, self->model, self->start, self->wanted);
     if (code < 0) {
         BELAY_FAIL(code, NULL);
     }
@@ -390,8 +494,23 @@ struct read_lines {
     struct belay__batch *batch;
     struct belay__batch_model *model;
     struct belay__line line;
-    bool held; /* line was read and waits for room */
+    bool held; /* line was read, and nothing could be done with it yet */
+    struct belay__batch_model *held_for; /* NULL: not looked at */
 };
+
+static int
+go_on(struct read_lines *self)
+{
+    struct belay__batch_model *model = self->held_for;
+    int code;
+
+    self->held_for = NULL;
+    code = model == NULL ? admit(self->batch, &self->line, &self->held_for)
+                         : take_line(self->batch, &self->line, NULL, model,
+                             &self->held_for);
+    self->held = self->held_for != NULL;
+    return code;
+}
 
 BELAY_ASYNC(read_lines)
 {
@@ -407,13 +526,14 @@ BELAY_ASYNC(read_lines)
         if (code < 0) {
             BELAY_FAIL(code, NULL);
         }
+        batch->all_seen = !self->held && batch->input_ended;
         self->model = short_model(batch);
         if (self->model != NULL) {
             BELAY_AWAIT(
                 BELAY_CALL(read_again, .batch = batch, .model = self->model));
-        } else if (self->held && has_space(batch, &self->line)) {
-            self->held = false;
-            code = admit(batch, &self->line);
+        } else if (self->held
+                   && has_course(batch, &self->line, self->held_for)) {
+            code = go_on(self);
             if (code < 0) {
                 BELAY_FAIL(code, NULL);
             }
@@ -423,6 +543,7 @@ BELAY_ASYNC(read_lines)
             break;
         } else {
             belay_event_clear(&batch->moved);
+            belay__schedule(batch); /* for some no places are kept any more */
             BELAY_AWAIT(belay_event_wait(task, &batch->moved));
         }
         code = 0;

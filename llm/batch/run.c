@@ -22,7 +22,6 @@
 #define PROGRESS_INTERVAL_MS 250
 #define DRAIN_S 120
 #define PATIENCE_S 3600
-#define SLEEPERS 6 /* a place of concurrency: four let in, and what is busy */
 
 /* Lines that were tried and have no answer when the workers are cancelled.
  * Where there is a journal they are in doubt, and the next run goes on with
@@ -155,11 +154,12 @@ open_buffers(struct belay__batch *batch)
         &batch->body, batch->memory, opts->max_line_bytes + LINE_ROOM);
     belay__buffer_init(
         &batch->scratch, batch->memory, opts->max_line_bytes + LINE_ROOM);
-    belay__buffer_init(&batch->again, batch->memory, opts->max_line_bytes);
+    belay__buffer_init(&batch->again, batch->memory,
+        opts->max_line_bytes + BELAY__BATCH_CHUNK_BYTES);
     batch->chunk = belay__alloc(batch->memory, BELAY__BATCH_CHUNK_BYTES);
     if (batch->chunk == NULL
         || belay__sleepers_init(&batch->sleepers, batch->memory,
-               SLEEPERS * (size_t)opts->concurrency)
+               belay__schedule_items_max(batch))
                < 0) {
         return BELAY_ENOMEM;
     }

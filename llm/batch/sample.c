@@ -24,6 +24,7 @@ belay__batch_look_at_models(struct belay__batch *batch)
     const struct belay__batch_model *model = batch->models.first;
     struct belay__batch_stats *stats = batch->stats;
     uint64_t limit = 0;
+    const bool is_rest = batch->models.count > BELAY__STATS_MODELS;
     size_t i = 0;
 
     memset(stats->models, 0, sizeof(stats->models));
@@ -34,8 +35,9 @@ belay__batch_look_at_models(struct belay__batch *batch)
             || model->limit.in_use > 0) {
             limit += model->limit.limit;
         }
-        (void)belay__printable(model->name, (struct belay_slice){NULL, 0},
-            named->name, sizeof(named->name));
+        (void)belay__printable(
+            is_rest && i + 1 == BELAY__STATS_MODELS ? BELAY__REST : model->name,
+            (struct belay_slice){NULL, 0}, named->name, sizeof(named->name));
         add_model(named, &model->stats);
         i += i + 1 < BELAY__STATS_MODELS;
     }

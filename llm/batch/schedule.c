@@ -11,6 +11,9 @@
 #include "runtime/internal.h"
 
 #define NO_TIME INT64_MAX
+#define ITEMS 16        /* a place of concurrency: there are no more of them */
+#define ALL_BYTES 4     /* of what waits, times what one model alone may have */
+#define RECENT_LINES 16 /* a place of concurrency: a model was seen in them */
 
 /* ---- what may go ---- */
 
@@ -25,6 +28,17 @@ may_go(const struct belay__batch_model *model, int64_t now)
            || (now >= model->paused_ns && !model->probing);
 }
 
+/* Has the model lines, or is it likely to have some soon? */
+static bool
+may_have_lines(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    const uint64_t recent = RECENT_LINES * (uint64_t)batch->opts.concurrency;
+
+    return model->ready.count > 0 || model->put_off != NULL
+           || (!batch->all_seen && batch->stats->lines - model->seen <= recent);
+}
+
 /* Places that are a model's own as long as it may have lines: half of them all,
  * evenly. Nobody else gets these, so that however long a model's lines take,
  * a line of another is not kept waiting for one of them to end (B25).
@@ -32,16 +46,15 @@ may_go(const struct belay__batch_model *model, int64_t now)
 static uint32_t
 own_places(const struct belay__batch *batch)
 {
-    const size_t share = batch->opts.concurrency / (2 * batch->models.count);
+    const struct belay__batch_model *model = batch->models.first;
+    uint32_t count = 0;
+    uint32_t share;
 
-    return share > 1 ? (uint32_t)share : 1;
-}
-
-static bool
-may_have_lines(
-    const struct belay__batch *batch, const struct belay__batch_model *model)
-{
-    return batch->reader != NULL || model->ready.count > 0;
+    for (; model != NULL; model = model->next) {
+        count += may_have_lines(batch, model);
+    }
+    share = count > 0 ? batch->opts.concurrency / (2 * count) : 0;
+    return share > 1 ? share : 1;
 }
 
 /* Of the model's own places those that are free. */
@@ -49,9 +62,20 @@ static uint32_t
 kept_for(const struct belay__batch *batch,
     const struct belay__batch_model *model, uint32_t own)
 {
-    return may_have_lines(batch, model) && model->limit.in_use < own
+    return model->limit.in_use < own && may_have_lines(batch, model)
                ? own - model->limit.in_use
                : 0;
+}
+
+/* Would enough places be left for others? With many models each has one of its
+ * own, and no more than half of them all are kept.
+ */
+static bool
+leaves_enough(const struct belay__batch *batch, uint64_t kept_for_others)
+{
+    const uint64_t half = batch->opts.concurrency / 2;
+
+    return batch->idle > (kept_for_others < half ? kept_for_others : half);
 }
 
 /* Of those that may go the one with the fewest under way. */
@@ -60,7 +84,7 @@ pick(const struct belay__batch *batch, int64_t now)
 {
     struct belay__batch_model *model = batch->models.first;
     struct belay__batch_model *best = NULL;
-    const uint32_t own = model != NULL ? own_places(batch) : 0;
+    const uint32_t own = own_places(batch);
     uint64_t kept = 0;
 
     for (; model != NULL; model = model->next) {
@@ -69,7 +93,7 @@ pick(const struct belay__batch *batch, int64_t now)
     for (model = batch->models.first; model != NULL; model = model->next) {
         if (may_go(model, now)
             && (model->limit.in_use < own
-                || batch->idle > kept - kept_for(batch, model, own))
+                || leaves_enough(batch, kept - kept_for(batch, model, own)))
             && (best == NULL || model->limit.in_use < best->limit.in_use)) {
             best = model;
         }
@@ -112,6 +136,7 @@ wake_sleepers(struct belay__batch *batch, int64_t now)
            && item->wakes_ns <= now) {
         (void)belay__sleepers_take(&batch->sleepers);
         batch->stats->retrying--;
+        item->model->asleep--;
         belay__item_list_push_first(&item->model->ready, item);
         batch->models.ready++;
     }
@@ -149,10 +174,32 @@ belay__schedule_start_alarm(struct belay__batch *batch)
 /* ---- lists ---- */
 
 static void
+count_bytes(struct belay__batch *batch, struct belay__item *item)
+{
+    batch->waiting_bytes += item->bytes;
+    item->model->waiting_bytes += item->bytes;
+}
+
+static void
+uncount_bytes(struct belay__batch *batch, struct belay__item *item)
+{
+    batch->waiting_bytes -= item->bytes;
+    item->model->waiting_bytes -= item->bytes;
+}
+
+static void
 put_ready(struct belay__batch *batch, struct belay__item *item)
 {
     batch->models.ready++;
-    batch->waiting_bytes += item->bytes;
+    count_bytes(batch, item);
+}
+
+static void
+take_ready(struct belay__batch *batch, struct belay__item *item)
+{
+    belay__item_list_remove(&item->model->ready, item);
+    batch->models.ready--;
+    uncount_bytes(batch, item);
 }
 
 void
@@ -178,8 +225,13 @@ belay__schedule_sleep(
     if (__builtin_add_overflow(now, span_ns, &item->wakes_ns)) {
         item->wakes_ns = NO_TIME - 1;
     }
-    belay__sleepers_add(&batch->sleepers, item);
-    batch->waiting_bytes += item->bytes;
+    if (!belay__sleepers_add(&batch->sleepers, item)) {
+        assert(!"the sleepers have room for every item");
+        belay__schedule_first(batch, item);
+        return;
+    }
+    count_bytes(batch, item);
+    item->model->asleep++;
     batch->stats->retrying++;
 }
 
@@ -192,19 +244,82 @@ belay__schedule_free(struct belay__batch *batch, struct belay__item_list *list,
     belay__free(batch->memory, item, item->bytes);
 }
 
-/* Room for the sleepers comes from here: each was let in once. One line is
- * always let in, however long.
+size_t
+belay__schedule_items_max(const struct belay__batch *batch)
+{
+    return ITEMS * (size_t)batch->opts.concurrency;
+}
+
+static size_t
+items(const struct belay__batch *batch)
+{
+    return batch->models.ready + batch->sleepers.count + batch->assigned.count
+           + batch->active.count;
+}
+
+/* Between how many models is what may wait divided? Where a line cannot be put
+ * off it is not: the next is of whatever model it is.
+ */
+static size_t
+parts(const struct belay__batch *batch)
+{
+    const struct belay__batch_model *model = batch->models.first;
+    size_t count = 0;
+
+    if (!batch->rereadable) {
+        return 1;
+    }
+    for (; model != NULL; model = model->next) {
+        count += model->asleep > 0 || model->limit.in_use > 0
+                 || may_have_lines(batch, model);
+    }
+    return count > 0 ? count : 1;
+}
+
+static size_t
+ready_share(const struct belay__batch *batch, size_t of_parts)
+{
+    const size_t share = 2 * (size_t)batch->opts.concurrency / of_parts;
+
+    return share > 2 ? share : 2;
+}
+
+bool
+belay__schedule_is_short(
+    const struct belay__batch *batch, const struct belay__batch_model *model)
+{
+    return model->ready.count <= ready_share(batch, parts(batch)) / 2;
+}
+
+static bool
+has_bytes(size_t held, size_t more, size_t most)
+{
+    return held == 0 || held + more <= most;
+}
+
+/* A model that waits holds lines that were under way too: however many such
+ * models there are, all together is bounded.
  */
 bool
-belay__schedule_has_room(const struct belay__batch *batch, size_t bytes)
+belay__schedule_has_room(const struct belay__batch *batch,
+    const struct belay__batch_model *model, size_t bytes)
 {
-    const size_t most = 2 * (size_t)batch->opts.concurrency;
+    const size_t divisor = parts(batch);
+    const size_t ready = ready_share(batch, divisor);
 
-    if (batch->models.ready >= most || batch->sleepers.count >= 2 * most) {
+    if (items(batch) >= belay__schedule_items_max(batch)
+        || !has_bytes(batch->waiting_bytes, bytes,
+            ALL_BYTES * BELAY__BATCH_READY_BYTES)) {
         return false;
     }
-    return batch->waiting_bytes == 0
-           || batch->waiting_bytes + bytes <= BELAY__BATCH_READY_BYTES;
+    if (!batch->rereadable) {
+        return batch->models.ready < ready && batch->sleepers.count < 2 * ready
+               && has_bytes(
+                   batch->waiting_bytes, bytes, BELAY__BATCH_READY_BYTES);
+    }
+    return model->ready.count < ready && model->asleep < 2 * ready
+           && has_bytes(
+               model->waiting_bytes, bytes, BELAY__BATCH_READY_BYTES / divisor);
 }
 
 /* ---- giving ---- */
@@ -214,9 +329,7 @@ give(struct belay__batch *batch, struct belay__batch_model *model)
 {
     struct belay__item *item = model->ready.first;
 
-    belay__item_list_remove(&model->ready, item);
-    batch->models.ready--;
-    batch->waiting_bytes -= item->bytes;
+    take_ready(batch, item);
     belay__item_list_push(&batch->assigned, item);
     item->begun = belay__limit_begin(&model->limit);
     item->probe = model->paused_ns != 0;
@@ -230,9 +343,7 @@ give(struct belay__batch *batch, struct belay__batch_model *model)
 static void
 refuse(struct belay__batch *batch, struct belay__item *item, int code)
 {
-    belay__item_list_remove(&item->model->ready, item);
-    batch->models.ready--;
-    batch->waiting_bytes -= item->bytes;
+    take_ready(batch, item);
     belay__item_list_push(&batch->assigned, item);
     if (code == BELAY_ENOCAP) {
         belay__batch_write_error(batch, &item->ref, BELAY__LINE_NO_OUTPUT_CAP,
@@ -315,6 +426,9 @@ belay__schedule_wait(belay_task *task, struct belay__batch *batch)
 {
     batch->idle++;
     belay__schedule(batch);
+    if (batch->idle > 0) {
+        belay_event_set(&batch->moved); /* the reader may look further ahead */
+    }
     return belay_semaphore_acquire(task, &batch->work);
 }
 
@@ -340,7 +454,6 @@ drop(struct belay__batch *batch, struct belay__item *item)
     if (item->attempts > 0 && !item->charged) {
         belay__batch_state_unsent(&batch->state, item->ref.number);
     }
-    batch->waiting_bytes -= item->bytes;
     belay__free(batch->memory, item, item->bytes);
 }
 
@@ -350,7 +463,8 @@ belay__schedule_close(struct belay__batch *batch)
     struct belay__item *item;
 
     belay__schedule_drop(batch);
-    batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+    batch->stats->dropped +=
+        belay__models_forget_put_off(&batch->models, batch->memory);
     while ((item = batch->assigned.first) != NULL) {
         if (item->attempts > 0 && !item->charged) {
             belay__batch_state_unsent(&batch->state, item->ref.number);
@@ -368,17 +482,20 @@ belay__schedule_drop(struct belay__batch *batch)
 
     for (; model != NULL; model = model->next) {
         while ((item = model->ready.first) != NULL) {
-            belay__item_list_remove(&model->ready, item);
-            batch->models.ready--;
+            take_ready(batch, item);
             drop(batch, item);
         }
     }
     while (batch->sleepers.count > 0) {
-        drop(batch, belay__sleepers_take(&batch->sleepers));
+        item = belay__sleepers_take(&batch->sleepers);
         batch->stats->retrying--;
+        item->model->asleep--;
+        uncount_bytes(batch, item);
+        drop(batch, item);
     }
     if (batch->leaving == BELAY__LINE_OK) { /* else the reader leaves them */
-        batch->stats->dropped += belay__models_forget_put_off(&batch->models);
+        batch->stats->dropped +=
+            belay__models_forget_put_off(&batch->models, batch->memory);
     }
     belay_event_set(&batch->moved);
 }

@@ -73,7 +73,8 @@ struct belay__model_stats {
     int64_t uncertain;
 };
 
-#define BELAY__STATS_MODELS 32
+#define BELAY__STATS_MODELS 32 /* the last is the rest, if there are more */
+#define BELAY__REST ((struct belay_slice){"(others)", 8}) /* its name */
 
 struct belay__named_stats {
     char name[64]; /* fit for a terminal; cut short if need be */

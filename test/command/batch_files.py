@@ -41,6 +41,24 @@ def test_b28_a_dry_run_counts_and_estimates(where):
     expect(where.names(), ["in", "prices"], "it leaves nothing")
 
 
+def test_b28_a_dry_run_calls_the_rest_of_many_models_that(where):
+    where.give(text="".join(
+        request(str(i), {"model": f"name-{i}", "max_tokens": 100})
+        for i in range(70)) + request("m", {"model": "m", "max_tokens": 100}))
+    with open(where / "prices", "w", encoding="utf-8") as file:
+        json.dump({"m": {"input_cost_per_token": 1e-6,
+                         "output_cost_per_token": 1e-3}}, file)
+    done = run("batch", where / "in", "--dry-run", "--prices",
+               where / "prices")
+    expect_code(done, 0)
+    assert re.search(r"\n  name-62 +1 lines\n", done.out), done.out
+    assert "name-63" not in done.out, done.out
+    assert re.search(r"\n  \(others\) +8 lines\n", done.out), done.out
+    others = done.out[done.out.index("(others)"):]
+    assert re.search(r"cost +\$0.00\S+ +\$\S+ +\$0.100\n", others), others
+    expect_in("no price in the file for 7 of them: ", others)
+
+
 def test_b28_a_dry_run_tells_of_bad_lines(where):
     where.give(text=request("a", {}) + request("a", {}) + "nonsense\n")
     done = run("batch", where / "in", "--dry-run")

@@ -1,6 +1,7 @@
 /* test_batch_money.c - a batch with a budget. */
 #include "test/support/batch_scene.h"
 
+#include "llm/batch/models.h"
 #include "llm/budget/estimate.h"
 #include "test/support/alloc.h"
 
@@ -12,7 +13,9 @@ TestSuite(
     batch_money, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
 
 static const char price_file[] = "{\"m\":{\"input_cost_per_token\":1e-06,"
-                                 "\"output_cost_per_token\":1e-06}}";
+                                 "\"output_cost_per_token\":1e-06},"
+                                 "\"dear\":{\"input_cost_per_token\":1e-03,"
+                                 "\"output_cost_per_token\":1e-03}}";
 
 struct run_priced {
     belay_prices *prices;
@@ -171,4 +174,73 @@ Test(batch_money, b26_a_line_that_nobody_can_say_the_most_of_is_not_sent)
     cr_expect(eq(u64, result.stats.ok, 1));
     cr_expect(eq(u64, result.stats.again, 2));
     expect_code("b", "no_price");
+}
+
+/* ---- more models than are told apart ---- */
+
+/* Lines of so many models that have no price, then those of the names. */
+static void
+give_models(int count, const char *const *names)
+{
+    FILE *file = fopen(input_path, "w");
+    char name[16];
+
+    cr_assert(ne(ptr, file, NULL));
+    for (int i = 0; i < count || *names != NULL; i++) {
+        (void)snprintf(name, sizeof(name), "name-%d", i);
+        (void)fprintf(file,
+            "{\"custom_id\":\"%d\",\"method\":\"POST\",\"url\":\"" CHAT
+            "\",\"body\":{\"model\":\"%s\",\"max_tokens\":2}}\n",
+            i, i < count ? name : *names++);
+    }
+    cr_assert(eq(int, fclose(file), 0));
+}
+
+Test(batch_money, b26_each_of_very_many_models_has_its_own_price)
+{
+    serve(always_ok, 1);
+    give_models(BELAY__MODELS_MAX - 1, (const char *[]){"m", "dear", NULL});
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, BELAY__MODELS_MAX + 1));
+    cr_expect(eq(u64, result.stats.unpriced, BELAY__MODELS_MAX - 1));
+    cr_expect(eq(i64, result.stats.spent, 5 * MICRO + 5 * 1000 * MICRO));
+}
+
+Test(batch_money, b26_none_of_very_many_models_is_sent_without_a_price)
+{
+    serve(always_ok, 1);
+    opts.budget.cost.pico = 1000 * most_of_a_line();
+    give_models(
+        BELAY__MODELS_MAX - 1, (const char *[]){"m", "unknown", "m", NULL});
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 2));
+    cr_expect(
+        eq(u64, result.stats.errors[BELAY__LINE_NO_PRICE], BELAY__MODELS_MAX));
+}
+
+Test(batch_money, b26_a_dear_one_of_very_many_models_does_not_pass_the_cap)
+{
+    serve(always_ok, 1);
+    opts.budget.cost.pico = 10 * most_of_a_line();
+    give_models(BELAY__MODELS_MAX - 1, (const char *[]){"m", "dear", NULL});
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    cr_expect(eq(u64, result.stats.ok + result.stats.dropped, 2));
+    cr_expect(le(i64, result.stats.spent, 5 * MICRO));
+}
+
+Test(batch_money, b27_the_rest_of_many_models_is_called_that)
+{
+    serve(always_ok, 1);
+    give_models(BELAY__STATS_MODELS + 5, (const char *[]){NULL});
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(sz, result.stats.model_count, BELAY__STATS_MODELS));
+    expect_text(result.stats.models[BELAY__STATS_MODELS - 2].name, "name-30");
+    expect_text(result.stats.models[BELAY__STATS_MODELS - 1].name, "(others)");
+    cr_expect(
+        eq(u64, result.stats.models[BELAY__STATS_MODELS - 1].stats.ok, 6));
+    remove_outputs();
+    give_models(BELAY__STATS_MODELS, (const char *[]){NULL});
+    cr_expect(eq(int, run_it(), 0));
+    expect_text(result.stats.models[BELAY__STATS_MODELS - 1].name, "name-31");
 }

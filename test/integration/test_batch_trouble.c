@@ -146,6 +146,34 @@ Test(batch_trouble, b5_a_server_that_is_not_there)
     cr_expect(eq(u64, result.stats.errors[BELAY__LINE_CONNECTION], 2));
 }
 
+/* So many lines fail at once that all there are wait for another attempt. */
+Test(batch_trouble, b20_b22_all_lines_there_are_may_be_asleep)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, FAULT_TEXT(FAULT_EMPTY_500))};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 64;
+    opts.start = 64;
+    give_numbered(2000);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.failed, 2000));
+    expect_each_once(2000);
+}
+
+Test(batch_trouble, b20_b22_all_lines_may_be_asleep_without_a_server)
+{
+    serve(always_ok, 1);
+    fault_server_stop(server); /* its port is closed now */
+    server = NULL;
+    opts.concurrency = 64;
+    opts.start = 64;
+    give_numbered(2000);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.errors[BELAY__LINE_CONNECTION], 2000));
+    expect_each_once(2000);
+}
+
 Test(batch_trouble, b5_b8_a_server_that_dies_and_comes_back_costs_no_line)
 {
     static const struct fault_route routes[] = {FAULT_ON(NULL, OK_REPLY),
