@@ -145,7 +145,6 @@ model_new(const struct belay__models_opts *opts, struct belay_slice name)
     model->name = (struct belay_slice){(const char *)(model + 1), name.len};
     belay__buffer_init(&model->put_off, memory, PUT_OFF_MAX);
     belay__limit_init(&model->limit, opts->start, opts->concurrency);
-    model->alive_ns = belay__clock_now(opts->runtime);
     model->priced =
         belay_prices_find(opts->prices, NULL, name, &model->price) == 0;
     return model;

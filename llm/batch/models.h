@@ -112,7 +112,7 @@ struct belay__batch_model {
     bool given_up;   /* it has answered nobody for long; it is not waited for */
     uint32_t pauses; /* without an answer in between */
     uint64_t answers;
-    int64_t alive_ns; /* of the last answer; at first, of the start */
+    int64_t refused_ns; /* first refusal since the last answer; 0: none */
     struct belay__estimator estimator;
     struct belay_price_model price;
     bool priced; /* price is set */

@@ -3,9 +3,9 @@
  * A server that takes no more (429, 503, 529, or no connection to one that
  * was there) is asked less, or not at all for some time. A line that was
  * refused while nobody was answered has not failed: it waits, and that does
- * not count as a retry. After `patience` without an answer that ends: the
- * batch stops and can go on later, or, where other models are answered, the
- * lines of this one fail.
+ * not count as a retry. That ends when `patience` has passed since the first
+ * refusal and nobody was answered in between: the batch stops and can go on
+ * later, or, where other models are answered, the lines of this one fail.
  */
 #include "llm/batch/pipeline.h"
 #include "llm/retry.h"
@@ -70,6 +70,9 @@ take_congestion(struct end *end)
             : BELAY__LIMIT_CONGESTED);
     end->batch->stats->congested++;
     model->stats.congested++;
+    if (model->refused_ns == 0) {
+        model->refused_ns = end->now;
+    }
     if (end->asked) {
         pause_model(end, end->asked_ns);
     } else if (end->item->probe
@@ -87,7 +90,7 @@ take_answer(struct end *end)
 
     belay__limit_end(&model->limit, end->item->begun, BELAY__LIMIT_ANSWERED);
     model->answers++;
-    model->alive_ns = end->now;
+    model->refused_ns = 0;
     model->pauses = 0;
     model->given_up = false;
     if (end->item->probe) {
@@ -206,7 +209,7 @@ static bool
 is_out_of_patience(const struct end *end)
 {
     return is_everybodys(end)
-           && end->now - end->model->alive_ns >= end->batch->opts.patience.ns;
+           && end->now - end->model->refused_ns >= end->batch->opts.patience.ns;
 }
 
 /* Was the last word of some other model an answer? */

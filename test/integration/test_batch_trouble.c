@@ -236,6 +236,33 @@ Test(batch_trouble, b24_b31_patience_has_an_end)
     cr_expect(lt(sz, fault_server_requests(server, NULL), 60));
 }
 
+/* Of two models one is asked nothing for longer than that, the window being one
+ * line, and then refuses once: it has not tried anybody's patience yet.
+ */
+Test(batch_trouble, b24_patience_begins_with_a_refusal)
+{
+    static const struct fault_route routes[] = {
+        ON("a1", OK_REPLY),
+        ON("b", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        ON("b", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        ON("b", OK_REPLY),
+        ON("a2", REPLY("429 Too Many Requests", "", "{}")),
+        ON("a2", OK_REPLY),
+    };
+
+    serve(routes, COUNT(routes));
+    opts.window = 1;
+    opts.patience = belay_seconds(600);
+    give(REQUEST("a1", SCORE("a1"), "{\"model\":\"a\"}")
+            REQUEST("b", SCORE("b"), "{\"model\":\"b\"}")
+                REQUEST("a2", SCORE("a2"), "{\"model\":\"a\"}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 3));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(gt(dbl, elapsed_s(), 1000), "%g", elapsed_s());
+    cr_expect(eq(sz, fault_server_requests(server, "/v1/a2/score"), 2));
+}
+
 /* A line that is refused while others are answered has retries like any. */
 Test(batch_trouble, b24_a_line_that_is_always_refused_fails)
 {
