@@ -111,7 +111,7 @@ pass_over(struct belay__batch *batch, const struct belay__line_ref *ref)
 {
     batch->stats->lines++;
     batch->stats->passed++;
-    (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
+    belay__batch_writer_skip(&batch->writer, ref->sequence);
 }
 
 /* Lines that an earlier run has begun. True: nothing more is to be done. */

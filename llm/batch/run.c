@@ -325,16 +325,11 @@ static belay_next
 batch_exit(belay_task *task, void *self)
 {
     struct belay__batch *batch = self;
-    int code;
 
     belay__batch_look_at_models(batch);
     belay__schedule_close(batch);
     end_active(batch);
-    code = belay__batch_writer_finish(&batch->writer);
-    if (code < 0) {
-        belay__batch_stop(
-            batch, BELAY__BATCH_NO_OUTPUT, code, batch->writer.failed_path);
-    }
+    belay__batch_end_writing(batch);
     batch_close(batch);
     batch->stats->ended_ns = belay_now(task).ns;
     if (batch->opts.progress != NULL) {

@@ -10,6 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FILLER                                                             \
+    "01234567890123456789012345678901234567890123456789012345678901234567" \
+    "01234567890123456789012345678901"
+
 TestSuite(
     batch_stops, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
 
@@ -348,6 +352,82 @@ Test(batch_stops, b10_b19_a_full_disk_for_the_error_file)
     cr_expect(eq(int, result.stop, BELAY__BATCH_NO_OUTPUT));
     expect_text((char *)(uintptr_t)result.stop_path, errors_path);
     cr_expect(eq(sz, expect_whole(errors), result.stats.failed));
+}
+
+/* One reply finds no room; those behind it wait at the gate, and are kept until
+ * somebody has made room.
+ */
+static void
+make_room_for_the_rest(int round, bool *done)
+{
+    (void)round;
+    if (fault_server_requests(server, NULL) == 4
+        && result.stop == BELAY__BATCH_NO_OUTPUT) {
+        limit_file_size(RLIM_INFINITY);
+        fault_server_open_gate(server);
+        *done = true;
+    }
+}
+
+Test(batch_stops, b19_what_is_in_flight_when_the_disk_is_full_is_kept)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/0/score",
+            REPLY("200 OK", "",
+                "{\"t\":\"" FILLER FILLER FILLER FILLER FILLER "\"}")),
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.start = 4;
+    give_numbered(20);
+    limit_file_size(400); /* the state has room, and a short reply */
+    cr_expect(eq(int, run_beside(make_room_for_the_rest), 0));
+    limit_file_size(RLIM_INFINITY);
+    cr_expect(eq(int, result.stop, BELAY__BATCH_NO_OUTPUT));
+    cr_expect(eq(int, result.stop_code, -EFBIG));
+    cr_expect(eq(u64, result.stats.sent, 4));
+    cr_expect(eq(u64, result.stats.ok, 4));
+    cr_expect(eq(sz, expect_whole(output), 4));
+    cr_expect(eq(u64, result.stats.cut, 0));
+
+    opts.running = NULL;
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.resumed, 4));
+    cr_expect(eq(u64, result.stats.in_doubt, 0));
+    expect_each_once(20);
+}
+
+static void
+wait_for_the_stop(int round, bool *done)
+{
+    (void)round;
+    if (fault_server_requests(server, NULL) == 4
+        && result.stop == BELAY__BATCH_NO_OUTPUT) {
+        fault_server_open_gate(server);
+        *done = true;
+    }
+}
+
+/* The error file's disk is full; the output has one of its own. */
+Test(batch_stops, b19_a_full_disk_for_the_error_file_stops_no_reply)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/0/score", REPLY("400 Bad", "", "{}")),
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.errors_path = "/dev/full";
+    opts.start = 4;
+    give_numbered(20);
+    cr_expect(eq(int, run_beside(wait_for_the_stop), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_NO_OUTPUT));
+    expect_text((char *)(uintptr_t)result.stop_path, "/dev/full");
+    cr_expect(eq(u64, result.stats.ok, 3));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(eq(u64, result.stats.cut, 1));
+    cr_expect(eq(u64, result.stats.statuses[400], 0));
+    cr_expect(eq(sz, expect_whole(output), 3));
+    cr_expect(eq(u64, result.stats.lines, 3 + result.stats.dropped));
 }
 
 Test(batch_stops, b10_b19_a_device_that_takes_nothing)
