@@ -150,8 +150,9 @@ end_line(struct belay__json_writer *writer, struct belay__batch *batch,
 void
 belay__batch_end_writing(struct belay__batch *batch)
 {
+    const bool goes_on = batch->state.fd >= 0;
     const struct belay__batch_held *line =
-        belay__batch_writer_finish(&batch->writer);
+        belay__batch_writer_finish(&batch->writer, !goes_on);
 
     check_files(batch);
     for (; line != NULL; line = line->next) {
@@ -207,8 +208,6 @@ belay__batch_leave(
         belay__batch_write_error(batch, ref, batch->leaving, why_left(batch));
         return;
     }
-    belay__batch_writer_skip(&batch->writer, ref->sequence);
-    check_files(batch);
     batch->stats->dropped++;
 }
 

@@ -492,12 +492,13 @@ write_kept(struct belay__batch_writer *writer)
 }
 
 const struct belay__batch_held *
-belay__batch_writer_finish(struct belay__batch_writer *writer)
+belay__batch_writer_finish(struct belay__batch_writer *writer, bool gaps)
 {
     write_kept(writer);
     for (size_t i = 0; i < writer->window; i++) {
         write_due(writer);
         writer->next++; /* nothing comes in this place any more */
+        writer->lost |= !gaps;
     }
     return writer->kept;
 }

@@ -116,12 +116,14 @@ belay__batch_writer_has_room(
     return writer->window == 0 || sequence - writer->next < writer->window;
 }
 
-/* No more lines will come. Those that were kept are tried once more; then, in
- * order, those that are still early, without those that are missing before
- * them. Gives the lines that are in no file; they stay the writer's.
+/* Once, when no more lines will come. Those that were kept are tried once more,
+ * then, in input order, those that are still early. Behind a line that is
+ * missing none is written, since a later run would put that one behind them;
+ * unless `gaps` says that there will be no such run. Gives the lines that are
+ * in no file; they stay the writer's.
  */
 const struct belay__batch_held *belay__batch_writer_finish(
-    struct belay__batch_writer *writer);
+    struct belay__batch_writer *writer, bool gaps);
 
 /* A file written to since it was last taken here, to be synced by the caller
  * while the writer stays open; -1 if there is none (any more).

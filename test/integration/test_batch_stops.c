@@ -157,9 +157,7 @@ Test(batch_stops, b5_b8_b29_a_cancel_writes_a_line_for_each_that_was_tried)
     cr_expect(eq(u64, result.stats.in_flight, 0));
 }
 
-/* Where one can, they are in doubt, and what has a reply is in the file, also
- * if it came before its turn.
- */
+/* Where one can, they are in doubt, and what has a reply is in the file. */
 Test(
     batch_stops, b8_b9_b16_b29_a_cancel_loses_no_reply_and_the_next_run_goes_on)
 {
@@ -167,7 +165,6 @@ Test(
 
     serve(all_but_one_hang, COUNT(all_but_one_hang));
     opts.concurrency = 3;
-    opts.window = 20; /* line 2 has its reply, but waits for 0 and 1 */
     give_numbered(10);
     (void)run_beside(cancel_when_all_hang);
     cr_expect(eq(u64, result.stats.ok, 1));
@@ -185,6 +182,78 @@ Test(
     cr_expect(eq(u64, result.stats.ok, 9));
     cr_expect(eq(sz, fault_server_requests(server, NULL), 9));
     expect_each_once(10);
+}
+
+/* In input order what is behind a line that was not tried is sent again: the
+ * next run could only put that line behind it.
+ */
+static void
+expect_first_in_order(size_t count)
+{
+    char *at = output;
+    char wanted[64];
+
+    cr_expect(eq(sz, expect_whole(output), count));
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(wanted, sizeof(wanted), "\"custom_id\":\"%zu\"", i);
+        at = strstr(at, wanted);
+        cr_assert(ne(ptr, at, NULL), "%zu", i);
+    }
+}
+
+static void
+interrupt_when_one_sleeps(int round, bool *done)
+{
+    (void)round;
+    if (result.stats.ok == 4 + 7) { /* all that there is a place for */
+        belay__batch_interrupt(running);
+        *done = true;
+    }
+}
+
+Test(batch_stops, b9_b29_in_input_order_nothing_is_written_past_a_dropped_line)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/4/score", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 3;
+    opts.window = 8;
+    give_numbered(30);
+    cr_expect(eq(int, run_beside(interrupt_when_one_sleeps), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_INTERRUPTED));
+    expect_first_in_order(4);
+    cr_expect(eq(u64, result.stats.ok, 4));
+    cr_expect(eq(u64, result.stats.cut, 7));
+    cr_expect(eq(u64, result.stats.dropped, result.stats.lines - 4));
+
+    fault_server_stop(server);
+    opts.running = NULL;
+    serve(always_ok, 1);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.resumed, 4));
+    cr_expect(ge(u64, result.stats.in_doubt, 7));
+    expect_first_in_order(30);
+}
+
+Test(batch_stops, b9_b29_in_input_order_nothing_is_written_past_a_line_cut_off)
+{
+    serve(all_but_one_hang, COUNT(all_but_one_hang));
+    opts.concurrency = 3;
+    opts.window = 20; /* line 2 has its reply, but waits for 0 and 1 */
+    give_numbered(10);
+    (void)run_beside(cancel_when_all_hang);
+    expect_first_in_order(0);
+    cr_expect(eq(u64, result.stats.ok, 0));
+    cr_expect(eq(u64, result.stats.cut, 4));
+
+    fault_server_stop(server);
+    opts.running = NULL;
+    serve(always_ok, 1);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.in_doubt, 4));
+    expect_first_in_order(10);
 }
 
 static void

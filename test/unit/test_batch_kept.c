@@ -1,4 +1,4 @@
-/* test_batch_kept.c - lines that a file has no room for. */
+/* test_batch_kept.c - lines that go into no file, or only in the end. */
 #include "llm/batch/writer.h"
 #include "test/support/alloc.h"
 #include "test/support/texts.h"
@@ -75,7 +75,8 @@ put(uint64_t sequence, enum belay__batch_file file, const char *text)
 static size_t
 finish(void)
 {
-    const struct belay__batch_held *line = belay__batch_writer_finish(&writer);
+    const struct belay__batch_held *line =
+        belay__batch_writer_finish(&writer, false);
     size_t count = 0;
 
     for (; line != NULL; line = line->next) {
@@ -163,4 +164,17 @@ Test(batch_kept, b19_what_is_kept_has_a_limit)
     cr_expect(eq(sz, finish(), 3));
     limit_file_size(RLIM_INFINITY);
     free(line);
+}
+
+/* A later run would put that line behind what is there. */
+Test(batch_kept, b9_nothing_is_written_past_a_line_that_is_missing)
+{
+    cr_assert(eq(int, open_both(8), 0));
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
+    belay__batch_writer_skip(&writer, 0);
+    expect_code(put(3, BELAY__BATCH_ERRORS, "3"), 0);
+    expect_code(put(5, BELAY__BATCH_OUTPUT, "5"), 0);
+    cr_expect(eq(sz, finish(), 2));
+    expect_file(output_path, "1\n");
+    expect_file(errors_path, "(none)");
 }
