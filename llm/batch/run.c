@@ -24,9 +24,9 @@
 #define PATIENCE_S 3600
 #define SLEEPERS 6 /* a place of concurrency: four let in, and what is busy */
 
-/* Lines that were tried and have no answer when the workers are cancelled.
- * Where there is a journal they are in doubt, and the next run goes on with
- * them, unless every line is to be in a file.
+/* Lines that were tried and have no answer when the workers are cancelled: what
+ * they held may have been charged. Where there is a journal they are in doubt,
+ * and the next run goes on with them, unless every line is to be in a file.
  */
 static void
 end_active(struct belay__batch *batch)
@@ -34,6 +34,7 @@ end_active(struct belay__batch *batch)
     struct belay__item *item;
 
     while ((item = batch->active.first) != NULL) {
+        (void)belay__batch_settle(batch, item, BELAY_LLM_BILLED_UNKNOWN, NULL);
         if (batch->leaving == BELAY__LINE_EXPIRED) {
             belay__batch_leave(batch, &item->ref);
         } else if (batch->state.fd >= 0 && batch->leaving == BELAY__LINE_OK) {
@@ -326,9 +327,9 @@ batch_exit(belay_task *task, void *self)
 {
     struct belay__batch *batch = self;
 
-    belay__batch_look_at_models(batch);
     belay__schedule_close(batch);
     end_active(batch);
+    belay__batch_look_at_models(batch);
     belay__batch_end_writing(batch);
     batch_close(batch);
     batch->stats->ended_ns = belay_now(task).ns;
