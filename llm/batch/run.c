@@ -237,6 +237,16 @@ open_state(struct belay__batch *batch, bool resumable, char *why)
         why);
 }
 
+/* Of the jitter: many runs at one server must not come back all at once. */
+static int
+set_random(struct belay__batch *batch)
+{
+    batch->random = batch->opts.seed;
+    return batch->random != 0 ? 0
+                              : uv_random(NULL, NULL, &batch->random,
+                                  sizeof(batch->random), 0, NULL);
+}
+
 /* The input, then the outputs. *ret_path names the one that failed; NULL, and
  * a sentence in `why`, if it was the state.
  */
@@ -297,6 +307,9 @@ batch_enter(belay_task *task, void *self)
         .memory = batch->memory, .output = {.fd = -1}, .errors = {.fd = -1}};
     code = open_buffers(batch);
     if (code == 0) {
+        code = set_random(batch);
+    }
+    if (code == 0) {
         code = open_files(batch, &path, why);
     }
     if (code < 0) {
@@ -306,7 +319,6 @@ batch_enter(belay_task *task, void *self)
     batch->alarm_ns = INT64_MAX;
     batch->policy = belay__llm_policy_of(BELAY_LLM_BATCH, belay_nanoseconds(0),
         belay_nanoseconds(0), belay_nanoseconds(0));
-    batch->random = batch->opts.seed;
     batch->stats->priced = batch->opts.prices != NULL;
     batch->stats->cap = batch->opts.budget.cost.pico;
     batch->stats->spent_before = batch->state.spent;

@@ -1,4 +1,5 @@
 /* test_batch_trouble.c - a batch whose server breaks, hangs or has enough. */
+#include "llm/batch/pipeline.h"
 #include "test/support/batch_scene.h"
 
 #include <stdio.h>
@@ -261,6 +262,36 @@ Test(batch_trouble, b24_patience_begins_with_a_refusal)
     cr_expect(eq(u64, result.stats.failed, 0));
     cr_expect(gt(dbl, elapsed_s(), 1000), "%g", elapsed_s());
     cr_expect(eq(sz, fault_server_requests(server, "/v1/a2/score"), 2));
+}
+
+/* Without a seed no two runs come back at the same moments. */
+static uint64_t random_state;
+
+static void
+note_random(int round, bool *done)
+{
+    (void)round;
+    if (running != NULL) {
+        random_state = running->random;
+        *done = true;
+    }
+}
+
+Test(batch_trouble, b24_the_jitter_is_random_without_a_seed)
+{
+    uint64_t first;
+
+    serve(always_ok, 1);
+    give_numbered(1);
+    opts.seed = 0;
+    opts.overwrite = true;
+    cr_expect(eq(int, run_beside(note_random), 0));
+    first = random_state;
+    cr_expect(eq(int, run_beside(note_random), 0));
+    cr_expect(ne(u64, random_state, first));
+    opts.seed = 4711;
+    cr_expect(eq(int, run_beside(note_random), 0));
+    cr_expect(eq(u64, random_state, 4711));
 }
 
 #define REFUSED_FOR(span_) \
