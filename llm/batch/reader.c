@@ -326,7 +326,7 @@ take_chunk(struct belay__batch *batch, size_t len)
     belay__lines_push(&batch->lines, batch->chunk, len);
 }
 
-/* Reads the first line that the model has put off. */
+/* Reads a line that was put off, and admits it. */
 struct read_again {
     struct belay__batch *batch;
     struct belay__batch_model *model;
@@ -340,7 +340,6 @@ BELAY_ASYNC(read_again)
     int code = 0;
 
     BELAY_BEGIN;
-    self->line = belay__model_take_back(&self->batch->models, self->model);
     belay__buffer_clear(again);
     BELAY_CHECK(belay__buffer_reserve(again, (size_t)self->line.len));
     while (again->len < self->line.len) {
@@ -356,6 +355,28 @@ BELAY_ASYNC(read_again)
     if (code < 0) {
         BELAY_FAIL(code, NULL);
     }
+    BELAY_END;
+}
+
+/* The first line that the model has put off. If it comes to nothing it counts
+ * as dropped.
+ */
+struct take_again {
+    struct belay__batch *batch;
+    struct belay__batch_model *model;
+};
+
+BELAY_ASYNC(take_again)
+{
+    struct belay__batch *batch = self->batch;
+
+    BELAY_BEGIN;
+    BELAY_TRY(BELAY_CALL(read_again, .batch = batch, .model = self->model,
+        .line = belay__model_take_back(&batch->models, self->model)));
+    if (belay_result(task)->code < 0) {
+        batch->stats->dropped++;
+    }
+    return belay_pass(task);
     BELAY_END;
 }
 
@@ -410,7 +431,7 @@ BELAY_ASYNC(read_lines)
         self->model = short_model(batch);
         if (self->model != NULL) {
             BELAY_AWAIT(
-                BELAY_CALL(read_again, .batch = batch, .model = self->model));
+                BELAY_CALL(take_again, .batch = batch, .model = self->model));
         } else if (self->held && has_space(batch, &self->line)) {
             self->held = false;
             code = admit(batch, &self->line);
