@@ -25,6 +25,7 @@ struct belay__line_ref {
     uint64_t number;   /* in the file, from 1 */
     uint64_t sequence; /* among the lines that are not blank, from 0 */
     struct belay_slice custom_id; /* as JSON, quotes included; empty: none */
+    struct belay__model_stats *model; /* where it counts; NULL: not yet sent */
 };
 
 /* One line on its way; its slices point behind the struct. */

@@ -96,11 +96,16 @@ count(struct belay__batch *batch, const struct belay__batch_kind *kind, int one)
 {
     struct belay__batch_stats *stats = batch->stats;
     const uint64_t more = (uint64_t)(int64_t)one;
+    struct belay__model_stats none = {0};
+    struct belay__model_stats *model =
+        kind->model != NULL ? kind->model : &none;
 
     if (is_success(kind->status)) {
         stats->ok += more;
+        model->ok += more;
     } else {
         stats->failed += more;
+        model->failed += more;
     }
     if (kind->status == 0) {
         stats->errors[kind->error] += more;
@@ -173,7 +178,11 @@ belay__batch_write_error(struct belay__batch *batch,
     belay__json_null(&writer);
     write_error_object(&writer, belay__line_error_code(error), message);
     end_line(&writer, batch, ref,
-        &(const struct belay__batch_kind){BELAY__BATCH_ERRORS, 0, error});
+        &(const struct belay__batch_kind){
+            .file = BELAY__BATCH_ERRORS,
+            .error = error,
+            .model = ref->model,
+        });
 }
 
 /* Why a line is left that was not tried. */
@@ -256,6 +265,9 @@ belay__batch_write_reply(struct belay__batch *batch,
     }
     end_line(&writer, batch, ref,
         &(const struct belay__batch_kind){
-            is_success(status) ? BELAY__BATCH_OUTPUT : BELAY__BATCH_ERRORS,
-            status, BELAY__LINE_OK});
+            .file =
+                is_success(status) ? BELAY__BATCH_OUTPUT : BELAY__BATCH_ERRORS,
+            .status = status,
+            .model = ref->model,
+        });
 }

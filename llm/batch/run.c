@@ -341,8 +341,8 @@ batch_exit(belay_task *task, void *self)
 
     belay__schedule_close(batch);
     end_active(batch);
-    belay__batch_look_at_models(batch);
     belay__batch_end_writing(batch);
+    belay__batch_look_at_models(batch);
     batch_close(batch);
     batch->stats->ended_ns = belay_now(task).ns;
     if (batch->opts.progress != NULL) {

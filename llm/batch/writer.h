@@ -35,6 +35,7 @@ struct belay__batch_kind {
     enum belay__batch_file file;
     int status;                   /* of the server's answer; 0: there is none */
     enum belay__line_error error; /* then */
+    struct belay__model_stats *model; /* may be NULL */
 };
 
 /* A finished line that is in memory. */

@@ -227,6 +227,9 @@ Test(batch_stops, b9_b29_in_input_order_nothing_is_written_past_a_dropped_line)
     cr_expect(eq(u64, result.stats.ok, 4));
     cr_expect(eq(u64, result.stats.cut, 7));
     cr_expect(eq(u64, result.stats.dropped, result.stats.lines - 4));
+    cr_expect(eq(u64, result.stats.statuses[200], 4));
+    cr_expect(eq(u64, result.stats.models[0].stats.ok, 4));
+    cr_expect(eq(u64, result.stats.models[0].stats.failed, 0));
 
     fault_server_stop(server);
     opts.running = NULL;
