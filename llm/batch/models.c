@@ -147,7 +147,6 @@ model_new(const struct belay__models_opts *opts, struct belay_slice name)
     model->bytes = bytes;
     model->name = (struct belay_slice){(const char *)(model + 1), name.len};
     belay__limit_init(&model->limit, opts->start, opts->concurrency);
-    model->alive_ns = belay__clock_now(opts->runtime);
     return model;
 }
 

@@ -26,6 +26,7 @@ struct belay__line_ref {
     uint64_t number;   /* in the file, from 1 */
     uint64_t sequence; /* among the lines that are not blank, from 0 */
     struct belay_slice custom_id; /* as JSON, quotes included; empty: none */
+    struct belay__model_stats *model; /* where it counts; NULL: not yet sent */
 };
 
 /* One line on its way; its slices point behind the struct. */
@@ -119,7 +120,7 @@ struct belay__batch_model {
     bool given_up;   /* it has answered nobody for long; it is not waited for */
     uint32_t pauses; /* without an answer in between */
     uint64_t answers;
-    int64_t alive_ns; /* of the last answer; at first, of the start */
+    int64_t refused_ns; /* first refusal since the last answer; 0: none */
     struct belay__estimator estimator;
     bool is_rest; /* of several names: what is learned is true of none */
     struct belay__model_stats stats;

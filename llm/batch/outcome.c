@@ -3,9 +3,9 @@
  * A server that takes no more (429, 503, 529, or no connection to one that
  * was there) is asked less, or not at all for some time. A line that was
  * refused while nobody was answered has not failed: it waits, and that does
- * not count as a retry. After `patience` without an answer that ends: the
- * batch stops and can go on later, or, where other models are answered, the
- * lines of this one fail.
+ * not count as a retry. That ends when `patience` has passed since the first
+ * refusal and nobody was answered in between: the batch stops and can go on
+ * later, or, where other models are answered, the lines of this one fail.
  */
 #include "llm/batch/pipeline.h"
 #include "llm/retry.h"
@@ -40,19 +40,35 @@ is_congestion(const struct belay_llm_attempt *attempt)
            || attempt->status == 529 || attempt->code == BELAY_ECONNECT;
 }
 
+/* When a model that was refused has tried our patience for too long. */
+static int64_t
+out_of_patience_ns(const struct end *end)
+{
+    int64_t at;
+
+    return __builtin_add_overflow(
+               end->model->refused_ns, end->batch->opts.patience.ns, &at)
+               ? INT64_MAX - 1
+               : at;
+}
+
 /* ---- the model ---- */
 
+/* However long the server wants to be left alone, the end of patience is not
+ * slept through: then it is asked, and a refusal is the last.
+ */
 static void
 pause_model(struct end *end, int64_t span_ns)
 {
     struct belay__batch_model *model = end->model;
+    const int64_t last = out_of_patience_ns(end);
     int64_t until;
 
     if (model->given_up) {
         return;
     }
-    if (__builtin_add_overflow(end->now, span_ns, &until)) {
-        until = INT64_MAX - 1;
+    if (__builtin_add_overflow(end->now, span_ns, &until) || until > last) {
+        until = last;
     }
     model->paused_ns = until > model->paused_ns ? until : model->paused_ns;
 }
@@ -70,6 +86,9 @@ take_congestion(struct end *end)
             : BELAY__LIMIT_CONGESTED);
     end->batch->stats->congested++;
     model->stats.congested++;
+    if (model->refused_ns == 0) {
+        model->refused_ns = end->now;
+    }
     if (end->asked) {
         pause_model(end, end->asked_ns);
     } else if (end->item->probe
@@ -87,7 +106,7 @@ take_answer(struct end *end)
 
     belay__limit_end(&model->limit, end->item->begun, BELAY__LIMIT_ANSWERED);
     model->answers++;
-    model->alive_ns = end->now;
+    model->refused_ns = 0;
     model->pauses = 0;
     model->given_up = false;
     if (end->item->probe) {
@@ -125,15 +144,21 @@ tell_model(struct end *end)
 
 /* ---- the line ---- */
 
+/* A server that was never there is not waited for. */
+static bool
+is_waited_for(const struct end *end)
+{
+    return end->congested
+           && (end->attempt->code != BELAY_ECONNECT || end->batch->reached);
+}
+
 /* Was it refused as everybody was, since it was first sent? Otherwise it may be
- * the line. A server that was never there is not waited for.
+ * the line.
  */
 static bool
 is_everybodys(const struct end *end)
 {
-    return end->congested
-           && (end->attempt->code != BELAY_ECONNECT || end->batch->reached)
-           && end->item->answers == end->model->answers;
+    return is_waited_for(end) && end->item->answers == end->model->answers;
 }
 
 /* Takes one of the retries that the line has. */
@@ -202,11 +227,11 @@ try_again(struct end *end)
     return BELAY__OUTCOME_AGAIN;
 }
 
+/* Nobody was answered for so long, whatever was before the first refusal. */
 static bool
 is_out_of_patience(const struct end *end)
 {
-    return is_everybodys(end)
-           && end->now - end->model->alive_ns >= end->batch->opts.patience.ns;
+    return is_waited_for(end) && end->now >= out_of_patience_ns(end);
 }
 
 /* Was the last word of some other model an answer? */
@@ -223,17 +248,18 @@ is_another_alive(const struct end *end)
     return model != NULL;
 }
 
-static enum belay__outcome
+/* The lines of this model fail, or the batch stops. True: they fail. */
+static bool
 give_up(struct end *end)
 {
     if (is_another_alive(end)) {
         end->model->given_up = true;
         end->model->paused_ns = 0;
-        return BELAY__OUTCOME_FINAL;
+        return true;
     }
     belay__batch_stop(
         end->batch, BELAY__BATCH_CONGESTED, end->attempt->status, NULL);
-    return try_again(end); /* it is dropped, and not failed */
+    return false;
 }
 
 enum belay__outcome
@@ -252,18 +278,18 @@ belay__batch_judge(struct belay__batch *batch, struct belay__item *item,
     };
     const bool nonsense = reply != NULL && !json && attempt->status >= 200
                           && attempt->status < 300 && !item->repeated;
+    bool failed;
 
     tell_model(&end);
     item->probe = false;
-    if (batch->opts.max_retries < 0 || (!attempt->retryable && !nonsense)) {
+    failed = is_out_of_patience(&end) && give_up(&end);
+    if (failed || batch->opts.max_retries < 0
+        || (!attempt->retryable && !nonsense)) {
         return BELAY__OUTCOME_FINAL;
     }
     if (nonsense) {
         item->repeated = true;
         return try_again(&end);
-    }
-    if (is_out_of_patience(&end)) {
-        return give_up(&end);
     }
     return take_retry(&end) ? try_again(&end) : BELAY__OUTCOME_FINAL;
 }

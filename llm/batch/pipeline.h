@@ -210,5 +210,7 @@ void belay__batch_write_error(struct belay__batch *batch,
  */
 void belay__batch_write_reply(struct belay__batch *batch,
     const struct belay__line_ref *ref, const belay_llm_reply *reply, bool json);
+/* All have ended: what the writer holds is written, if it can be. */
+void belay__batch_end_writing(struct belay__batch *batch);
 
 #endif

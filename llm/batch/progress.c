@@ -141,6 +141,15 @@ seconds_left(const struct belay__batch_stats *stats,
     return left <= LEFT_MAX_S ? left : -1;
 }
 
+/* How long nothing will be sent; 0: something is in flight or may be sent. */
+static double
+seconds_paused(const struct belay__batch_stats *stats, int64_t now_ns)
+{
+    return stats->in_flight == 0 && stats->due_ns > now_ns
+               ? ceil((double)(stats->due_ns - now_ns) / NS_PER_S)
+               : 0;
+}
+
 struct line {
     char *text;
     size_t size;
@@ -207,6 +216,8 @@ belay__batch_progress_line(const struct belay__batch_stats *stats,
     struct line line = {ret, size, 0};
     const double share = fraction(stats);
     const double left = seconds_left(stats, rates);
+    const double pause = seconds_paused(stats, rates->at_ns);
+    char paused[24];
     char requests[16];
     char tokens[16];
     char eta[24];
@@ -229,6 +240,10 @@ belay__batch_progress_line(const struct belay__batch_stats *stats,
     if (stats->retrying > 0) {
         add(&line, "  %" PRIu32 " retrying", stats->retrying);
     }
+    if (pause > 0) {
+        belay__format_span(pause, paused, sizeof(paused));
+        add(&line, "  paused for %s", paused);
+    }
     add(&line, "  %s req/s  %s tok/s", requests, tokens);
     add_money(&line, stats);
     if (left >= 0) {
@@ -247,6 +262,7 @@ belay__batch_progress_json(const struct belay__batch_stats *stats,
 {
     struct line line = {ret, size, 0};
     const double left = seconds_left(stats, rates);
+    const double pause = seconds_paused(stats, now_ns);
 
     add(&line,
         "{\"elapsed_s\":%.3f,\"lines\":%" PRIu64 ",\"ok\":%" PRIu64
@@ -270,6 +286,9 @@ belay__batch_progress_json(const struct belay__batch_stats *stats,
     }
     if (stats->cap > 0) {
         add(&line, ",\"budget_usd\":%.6f", (double)stats->cap / PICO_PER_USD);
+    }
+    if (pause > 0) {
+        add(&line, ",\"paused_s\":%.0f", pause);
     }
     if (left >= 0) {
         add(&line, ",\"eta_s\":%.0f", left);

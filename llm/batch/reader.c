@@ -114,7 +114,7 @@ pass_over(struct belay__batch *batch, const struct belay__line_ref *ref)
 {
     batch->stats->lines++;
     batch->stats->passed++;
-    (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
+    belay__batch_writer_skip(&batch->writer, ref->sequence);
 }
 
 /* Lines that an earlier run has begun. True: nothing more is to be done. */
@@ -424,6 +424,7 @@ take_again(struct belay__batch *batch, struct belay__batch_model *model,
                 .number = line.number,
                 .offset = line.offset},
             line.sequence, model);
+        batch->stats->dropped += code < 0; /* it is off the list already */
     }
     return code;
 }

@@ -6,8 +6,9 @@
  * No answer (B5): response null, error {code, message}.
  *
  * The server's body goes in byte for byte, without the line breaks between
- * its tokens. A line that cannot be made or written stops the batch; it is
- * then in no file, as if it had not been tried.
+ * its tokens. A line that cannot be made or written stops the batch. Until the
+ * end a line that cannot be written is kept by the writer; what is in no file
+ * then counts as if it had had no result.
  */
 #include "llm/batch/pipeline.h"
 #include "llm/json/write.h"
@@ -76,12 +77,55 @@ tell(struct belay__batch *batch, const struct belay__line_ref *ref,
         batch->opts.arg);
 }
 
-/* Ends the line and writes it; says whether it is in the file. */
-static bool
-end_line(struct belay__json_writer *writer, struct belay__batch *batch,
-    const struct belay__line_ref *ref, enum belay__batch_file file)
+/* A file that takes no more ends the batch, also if the line is only kept. */
+static void
+check_files(struct belay__batch *batch)
 {
-    enum belay__batch_stop why = BELAY__BATCH_NO_OUTPUT;
+    if (batch->writer.code < 0) {
+        belay__batch_stop(batch, BELAY__BATCH_NO_OUTPUT, batch->writer.code,
+            batch->writer.failed_path);
+    }
+}
+
+/* Counts the line, as one that has its result, by `one`: 1, or -1 to take that
+ * back, when it is in no file after all. If there was an answer the line is in
+ * doubt then.
+ */
+static void
+count(struct belay__batch *batch, const struct belay__batch_kind *kind, int one)
+{
+    struct belay__batch_stats *stats = batch->stats;
+    const uint64_t more = (uint64_t)(int64_t)one;
+    struct belay__model_stats none = {0};
+    struct belay__model_stats *model =
+        kind->model != NULL ? kind->model : &none;
+
+    if (is_success(kind->status)) {
+        stats->ok += more;
+        model->ok += more;
+    } else {
+        stats->failed += more;
+        model->failed += more;
+    }
+    if (kind->status == 0) {
+        stats->errors[kind->error] += more;
+    } else if (kind->status < BELAY__STATUS_COUNT) {
+        stats->statuses[kind->status] += more;
+    }
+}
+
+static void
+count_lost(struct belay__batch *batch, const struct belay__batch_kind *kind)
+{
+    batch->stats->dropped++;
+    batch->stats->cut += kind->status != 0;
+}
+
+/* Ends the line and hands it to the writer. */
+static void
+end_line(struct belay__json_writer *writer, struct belay__batch *batch,
+    const struct belay__line_ref *ref, const struct belay__batch_kind *kind)
+{
     int code;
 
     belay__json_close_object(writer);
@@ -90,27 +134,35 @@ end_line(struct belay__json_writer *writer, struct belay__batch *batch,
         code = belay__buffer_reserve(&batch->out, 1); /* for the newline */
     }
     if (code == 0) {
-        code = belay__batch_writer_put(&batch->writer, ref->sequence, file,
+        code = belay__batch_writer_put(&batch->writer, ref->sequence, kind,
             batch->out.data, batch->out.len);
     }
     if (code == 0) {
-        tell(batch, ref, file);
-        return true;
+        count(batch, kind, 1);
+        tell(batch, ref, kind->file);
+    } else {
+        count_lost(batch, kind);
     }
-    if (code == BELAY_ENOMEM) {
-        why = BELAY__BATCH_NO_MEMORY;
+    check_files(batch);
+    if (code < 0) {
+        belay__batch_stop(batch,
+            code == BELAY_ENOMEM ? BELAY__BATCH_NO_MEMORY
+                                 : BELAY__BATCH_NO_OUTPUT,
+            code, NULL);
     }
-    belay__batch_stop(batch, why, code, batch->writer.failed_path);
-    return false;
 }
 
-static void
-count_failed(struct belay__batch *batch, bool written)
+void
+belay__batch_end_writing(struct belay__batch *batch)
 {
-    if (written) {
-        batch->stats->failed++;
-    } else {
-        batch->stats->dropped++;
+    const bool goes_on = batch->state.fd >= 0;
+    const struct belay__batch_held *line =
+        belay__batch_writer_finish(&batch->writer, !goes_on);
+
+    check_files(batch);
+    for (; line != NULL; line = line->next) {
+        count(batch, &line->kind, -1);
+        count_lost(batch, &line->kind);
     }
 }
 
@@ -120,15 +172,17 @@ belay__batch_write_error(struct belay__batch *batch,
     const char *message)
 {
     struct belay__json_writer writer;
-    bool written;
 
     begin_line(&writer, batch, ref);
     belay__json_key(&writer, "response");
     belay__json_null(&writer);
     write_error_object(&writer, belay__line_error_code(error), message);
-    written = end_line(&writer, batch, ref, BELAY__BATCH_ERRORS);
-    count_failed(batch, written);
-    batch->stats->errors[error] += written;
+    end_line(&writer, batch, ref,
+        &(const struct belay__batch_kind){
+            .file = BELAY__BATCH_ERRORS,
+            .error = error,
+            .model = ref->model,
+        });
 }
 
 /* Why a line is left that was not tried. */
@@ -163,7 +217,6 @@ belay__batch_leave(
         belay__batch_write_error(batch, ref, batch->leaving, why_left(batch));
         return;
     }
-    (void)belay__batch_writer_skip(&batch->writer, ref->sequence);
     batch->stats->dropped++;
 }
 
@@ -199,7 +252,6 @@ belay__batch_write_reply(struct belay__batch *batch,
     const int status = belay_llm_reply_status(reply);
     struct belay__json_writer writer;
     char message[64];
-    bool written;
 
     begin_line(&writer, batch, ref);
     write_response(&writer, reply, json);
@@ -211,15 +263,11 @@ belay__batch_write_reply(struct belay__batch *batch,
         belay__json_key(&writer, "error");
         belay__json_null(&writer);
     }
-    written = end_line(&writer, batch, ref,
-        is_success(status) ? BELAY__BATCH_OUTPUT : BELAY__BATCH_ERRORS);
-    if (written && is_success(status)) {
-        batch->stats->ok++;
-    } else {
-        count_failed(batch, written);
-        batch->stats->cut += !written;
-    }
-    if (written && status < BELAY__STATUS_COUNT) {
-        batch->stats->statuses[status]++;
-    }
+    end_line(&writer, batch, ref,
+        &(const struct belay__batch_kind){
+            .file =
+                is_success(status) ? BELAY__BATCH_OUTPUT : BELAY__BATCH_ERRORS,
+            .status = status,
+            .model = ref->model,
+        });
 }

@@ -23,9 +23,9 @@
 #define DRAIN_S 120
 #define PATIENCE_S 3600
 
-/* Lines that were tried and have no answer when the workers are cancelled.
- * Where there is a journal they are in doubt, and the next run goes on with
- * them, unless every line is to be in a file.
+/* Lines that were tried and have no answer when the workers are cancelled: what
+ * they held may have been charged. Where there is a journal they are in doubt,
+ * and the next run goes on with them, unless every line is to be in a file.
  */
 static void
 end_active(struct belay__batch *batch)
@@ -33,6 +33,7 @@ end_active(struct belay__batch *batch)
     struct belay__item *item;
 
     while ((item = batch->active.first) != NULL) {
+        (void)belay__batch_settle(batch, item, BELAY_LLM_BILLED_UNKNOWN, NULL);
         if (batch->leaving == BELAY__LINE_EXPIRED) {
             belay__batch_leave(batch, &item->ref);
         } else if (batch->state.fd >= 0 && batch->leaving == BELAY__LINE_OK) {
@@ -236,6 +237,16 @@ open_state(struct belay__batch *batch, bool resumable, char *why)
         why);
 }
 
+/* Of the jitter: many runs at one server must not come back all at once. */
+static int
+set_random(struct belay__batch *batch)
+{
+    batch->random = batch->opts.seed;
+    return batch->random != 0 ? 0
+                              : uv_random(NULL, NULL, &batch->random,
+                                  sizeof(batch->random), 0, NULL);
+}
+
 /* The input, then the outputs. *ret_path names the one that failed; NULL, and
  * a sentence in `why`, if it was the state.
  */
@@ -296,6 +307,9 @@ batch_enter(belay_task *task, void *self)
         .memory = batch->memory, .output = {.fd = -1}, .errors = {.fd = -1}};
     code = open_buffers(batch);
     if (code == 0) {
+        code = set_random(batch);
+    }
+    if (code == 0) {
         code = open_files(batch, &path, why);
     }
     if (code < 0) {
@@ -305,7 +319,6 @@ batch_enter(belay_task *task, void *self)
     batch->alarm_ns = INT64_MAX;
     batch->policy = belay__llm_policy_of(BELAY_LLM_BATCH, belay_nanoseconds(0),
         belay_nanoseconds(0), belay_nanoseconds(0));
-    batch->random = batch->opts.seed;
     batch->stats->priced = batch->opts.prices != NULL;
     batch->stats->cap = batch->opts.budget.cost.pico;
     batch->stats->spent_before = batch->state.spent;
@@ -325,16 +338,11 @@ static belay_next
 batch_exit(belay_task *task, void *self)
 {
     struct belay__batch *batch = self;
-    int code;
 
-    belay__batch_look_at_models(batch);
     belay__schedule_close(batch);
     end_active(batch);
-    code = belay__batch_writer_finish(&batch->writer);
-    if (code < 0) {
-        belay__batch_stop(
-            batch, BELAY__BATCH_NO_OUTPUT, code, batch->writer.failed_path);
-    }
+    belay__batch_end_writing(batch);
+    belay__batch_look_at_models(batch);
     batch_close(batch);
     batch->stats->ended_ns = belay_now(task).ns;
     if (batch->opts.progress != NULL) {

@@ -122,7 +122,10 @@ next_due(const struct belay__batch *batch)
 static void
 set_alarm(struct belay__batch *batch)
 {
-    if (next_due(batch) < batch->alarm_ns) {
+    const int64_t due = batch->stopping ? NO_TIME : next_due(batch);
+
+    batch->stats->due_ns = due != NO_TIME ? due : 0;
+    if (due < batch->alarm_ns) {
         belay_event_set(&batch->alarm_due);
     }
 }
@@ -415,9 +418,7 @@ belay__schedule(struct belay__batch *batch)
             break;
         }
     }
-    if (!batch->stopping) {
-        set_alarm(batch);
-    }
+    set_alarm(batch);
     end_if_done(batch);
 }
 

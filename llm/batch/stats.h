@@ -96,8 +96,10 @@ struct belay__batch_stats {
     uint64_t retries;
     uint64_t congested; /* attempts that the server had no room for */
     uint32_t in_flight;
-    uint32_t retrying;    /* asleep before the next attempt */
-    uint32_t limit;       /* how many may be in flight now */
+    uint32_t retrying; /* asleep before the next attempt */
+    uint32_t limit;    /* how many may be in flight now */
+    int64_t due_ns;    /* when a pause or a wait for another attempt ends, the
+                       first that does; 0: there is none */
     uint64_t input_bytes; /* read so far */
     uint64_t input_size;  /* 0: unknown */
     uint64_t tokens_in;

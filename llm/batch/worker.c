@@ -107,6 +107,7 @@ begin_attempt(struct belay__batch_worker *worker)
             item->deadline.ns = INT64_MAX;
         }
         item->answers = item->model->answers;
+        item->ref.model = &item->model->stats;
         batch->stats->sent++;
     }
     worker->attempt = (struct belay_llm_attempt){.number = 0};
@@ -291,26 +292,12 @@ take_failure(
         worker->batch, &worker->item->ref, error_of(result->code), message);
 }
 
-/* Does the model's share of the report know it as failed? */
-static void
-count_end(struct belay__batch_worker *worker, bool good)
-{
-    struct belay__model_stats *stats = &worker->item->model->stats;
-
-    if (good) {
-        stats->ok++;
-    } else {
-        stats->failed++;
-    }
-}
-
 static void
 write_result(struct belay__batch_worker *worker,
     const struct belay_result *result, bool json)
 {
     struct belay__batch *batch = worker->batch;
     struct belay__item *item = worker->item;
-    const uint64_t ok = batch->stats->ok;
     const int64_t now = belay__clock_now(batch->runtime);
 
     if (result->code < 0) {
@@ -318,7 +305,6 @@ write_result(struct belay__batch_worker *worker,
     } else {
         take_reply(worker, json);
     }
-    count_end(worker, batch->stats->ok > ok);
     belay__histogram_add(
         &batch->stats->latency_us, (uint64_t)(now - item->first_ns) / 1000);
 }

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define KEPT_BYTES ((size_t)64 << 20) /* of lines that no file takes (B19) */
+
 /* Can a file be made at path, which is not there? */
 static int
 check_directory(const char *path)
@@ -191,12 +193,25 @@ belay__batch_writer_open(struct belay__batch_writer *writer,
     return code;
 }
 
+static void
+held_free(struct belay__batch_writer *writer, struct belay__batch_held *line)
+{
+    if (line != NULL) {
+        belay__free(writer->memory, line, sizeof(*line) + line->len);
+    }
+}
+
 void
 belay__batch_writer_close(struct belay__batch_writer *writer)
 {
+    struct belay__batch_held *line;
+
+    while ((line = writer->kept) != NULL) {
+        writer->kept = line->next;
+        held_free(writer, line);
+    }
     for (size_t i = 0; i < writer->window; i++) {
-        belay__free(
-            writer->memory, writer->early[i].line, writer->early[i].len);
+        held_free(writer, writer->early[i].line);
     }
     belay__free(
         writer->memory, writer->early, writer->window * sizeof(*writer->early));
@@ -255,19 +270,38 @@ sink_write(struct belay__batch_sink *sink, const char *data, size_t len)
     return 0;
 }
 
+static struct belay__batch_sink *
+sink_of(struct belay__batch_writer *writer, enum belay__batch_file file)
+{
+    return file == BELAY__BATCH_ERRORS && writer->errors.path != NULL
+               ? &writer->errors
+               : &writer->output;
+}
+
+/* Why the file takes nothing now, or 0. In input order what has stopped one
+ * file stops both: a line goes to either by how it ends.
+ */
+static int
+code_of(const struct belay__batch_writer *writer,
+    const struct belay__batch_sink *sink)
+{
+    if (sink->code == 0 && writer->window > 0) {
+        return writer->output.code < 0 ? writer->output.code
+                                       : writer->errors.code;
+    }
+    return sink->code;
+}
+
 /* The line ends with its newline. */
 static int
 write_line(struct belay__batch_writer *writer, enum belay__batch_file file,
     const char *line, size_t len)
 {
-    struct belay__batch_sink *sink = &writer->output;
-    int code = 0;
+    struct belay__batch_sink *sink = sink_of(writer, file);
+    int code = code_of(writer, sink);
 
-    if (writer->code < 0) {
-        return writer->code;
-    }
-    if (file == BELAY__BATCH_ERRORS && writer->errors.path != NULL) {
-        sink = &writer->errors;
+    if (code < 0) {
+        return code;
     }
     if (sink->fd < 0) {
         code = sink_open(sink);
@@ -276,32 +310,98 @@ write_line(struct belay__batch_writer *writer, enum belay__batch_file file,
         code = sink_write(sink, line, len);
     }
     if (code < 0) {
-        writer->code = code;
-        writer->failed_path = sink->path;
+        sink->code = code;
+        if (writer->code == 0) {
+            writer->code = code;
+            writer->failed_path = sink->path;
+        }
         return code;
     }
     writer->lines++;
     return 0;
 }
 
-/* Writes the early lines that have become due. */
+/* ---- lines in memory ---- */
+
+static struct belay__batch_held *
+held_new(struct belay__batch_writer *writer,
+    const struct belay__batch_kind *kind, const char *text, size_t len)
+{
+    struct belay__batch_held *line =
+        belay__alloc(writer->memory, sizeof(*line) + len);
+
+    if (line != NULL) {
+        *line = (struct belay__batch_held){.kind = *kind, .len = len};
+        memcpy(line->text, text, len);
+    }
+    return line;
+}
+
+static void
+keep(struct belay__batch_writer *writer, struct belay__batch_held *line)
+{
+    struct belay__batch_held **end = &writer->kept;
+
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    line->next = NULL;
+    *end = line;
+    writer->kept_bytes += line->len;
+}
+
+/* Writes the line or keeps it. Errors: why it could not be written, and there
+ * is no room to keep it.
+ */
 static int
+write_or_keep(struct belay__batch_writer *writer,
+    const struct belay__batch_kind *kind, const char *text, size_t len)
+{
+    const int code = write_line(writer, kind->file, text, len);
+    struct belay__batch_held *line = NULL;
+
+    if (code == 0) {
+        return 0;
+    }
+    if (!writer->lost && writer->kept_bytes + len <= KEPT_BYTES) {
+        line = held_new(writer, kind, text, len);
+    }
+    if (line == NULL) {
+        writer->lost |= writer->window > 0; /* none may come behind it */
+        return code;
+    }
+    keep(writer, line);
+    return 0;
+}
+
+/* Writes the line unless it would come behind one that is in no file. */
+static bool
+put_down(
+    struct belay__batch_writer *writer, const struct belay__batch_held *line)
+{
+    return !writer->lost
+           && write_line(writer, line->kind.file, line->text, line->len) == 0;
+}
+
+/* Writes the early lines that have become due, or keeps them. */
+static void
 write_due(struct belay__batch_writer *writer)
 {
     struct belay__batch_early *early =
         &writer->early[writer->next % writer->window];
-    int code = writer->code;
+    struct belay__batch_held *line;
 
     while (early->there) {
-        if (early->line != NULL && code == 0) {
-            code = write_line(writer, early->file, early->line, early->len);
+        line = early->line;
+        if (line != NULL && !put_down(writer, line)) {
+            keep(writer, line);
+        } else {
+            held_free(writer, line);
         }
-        belay__free(writer->memory, early->line, early->len);
         *early = (struct belay__batch_early){0};
         writer->next++;
         early = &writer->early[writer->next % writer->window];
     }
-    return code;
 }
 
 /* The place of a line that is not due yet. */
@@ -315,63 +415,92 @@ early_place(struct belay__batch_writer *writer, uint64_t sequence)
 
 static int
 put_early(struct belay__batch_writer *writer, uint64_t sequence,
-    enum belay__batch_file file, const char *line, size_t len)
+    const struct belay__batch_kind *kind, const char *text, size_t len)
 {
-    char *copy = belay__alloc(writer->memory, len);
+    struct belay__batch_held *line = held_new(writer, kind, text, len);
 
-    if (copy == NULL) {
+    if (line == NULL) {
         return BELAY_ENOMEM;
     }
-    memcpy(copy, line, len);
-    *early_place(writer, sequence) =
-        (struct belay__batch_early){true, file, copy, len};
+    *early_place(writer, sequence) = (struct belay__batch_early){true, line};
     return 0;
 }
 
 int
 belay__batch_writer_put(struct belay__batch_writer *writer, uint64_t sequence,
-    enum belay__batch_file file, char *line, size_t len)
+    const struct belay__batch_kind *kind, char *line, size_t len)
 {
     int code;
 
     line[len] = '\n';
     if (writer->window == 0) {
-        return write_line(writer, file, line, len + 1);
+        return write_or_keep(writer, kind, line, len + 1);
     }
     if (sequence != writer->next) {
-        return put_early(writer, sequence, file, line, len + 1);
+        return put_early(writer, sequence, kind, line, len + 1);
     }
-    code = write_line(writer, file, line, len + 1);
+    code = write_or_keep(writer, kind, line, len + 1);
     writer->next++;
-    return code < 0 ? code : write_due(writer);
+    write_due(writer);
+    return code;
 }
 
-int
+void
 belay__batch_writer_skip(struct belay__batch_writer *writer, uint64_t sequence)
 {
     if (writer->window == 0) {
-        return 0;
+        return;
     }
     if (sequence != writer->next) {
         early_place(writer, sequence)->there = true;
-        return writer->code;
+        return;
     }
     writer->next++;
-    return write_due(writer);
+    write_due(writer);
 }
 
-int
-belay__batch_writer_finish(struct belay__batch_writer *writer)
+/* ---- the end ---- */
+
+/* Where the last whole line ends is known only of files. */
+static void
+sink_allow(struct belay__batch_sink *sink)
 {
-    int code = writer->code;
-
-    for (size_t i = 0; i < writer->window; i++) {
-        int written = write_due(writer);
-
-        code = code < 0 ? code : written;
-        writer->next++; /* nothing comes in this place any more */
+    if (sink->fd < 0
+        || (sink->regular && ftruncate(sink->fd, sink->end) == 0)) {
+        sink->code = 0;
     }
-    return code;
+}
+
+/* Room may have been made meanwhile. What cannot be written stays. */
+static void
+write_kept(struct belay__batch_writer *writer)
+{
+    struct belay__batch_held **at = &writer->kept;
+    struct belay__batch_held *line;
+
+    sink_allow(&writer->output);
+    sink_allow(&writer->errors);
+    while ((line = *at) != NULL) {
+        if (write_line(writer, line->kind.file, line->text, line->len) < 0) {
+            at = &line->next;
+            continue;
+        }
+        *at = line->next;
+        writer->kept_bytes -= line->len;
+        held_free(writer, line);
+    }
+}
+
+const struct belay__batch_held *
+belay__batch_writer_finish(struct belay__batch_writer *writer, bool gaps)
+{
+    write_kept(writer);
+    for (size_t i = 0; i < writer->window; i++) {
+        write_due(writer);
+        writer->next++; /* nothing comes in this place any more */
+        writer->lost |= !gaps;
+    }
+    return writer->kept;
 }
 
 static int

@@ -3,15 +3,17 @@
  * One write(2) a line, newline last, so that a reader of the growing file
  * never sees half a line, and a crash can tear only the last one. If a write
  * does not take the whole line (a full disk), the file is cut back to its
- * last whole line and the writer refuses from then on. In input order, lines
+ * last whole line. It takes none from then on: lines for it are kept in
+ * memory, up to 64 MiB, and tried once more at the end. In input order, lines
  * that come early wait in a window whose size is given; admission must stop
- * before it is exceeded. Rules: B5-B10.
+ * before it is exceeded. Rules: B5-B10, B19.
  */
 #ifndef BELAY_LLM_BATCH_WRITER_H
 #define BELAY_LLM_BATCH_WRITER_H
 
 #include <belay/base.h>
 
+#include "llm/batch/stats.h"
 #include "runtime/memory.h"
 
 enum belay__batch_file {
@@ -25,13 +27,28 @@ struct belay__batch_sink {
     bool regular;     /* it can be cut back and synced */
     bool dirty;       /* written to since the last sync */
     int64_t end;      /* of the last whole line, in a regular file */
+    int code;         /* why it takes no more, or 0 */
+};
+
+/* Where a line goes, and what the caller has counted it as. */
+struct belay__batch_kind {
+    enum belay__batch_file file;
+    int status;                   /* of the server's answer; 0: there is none */
+    enum belay__line_error error; /* then */
+    struct belay__model_stats *model; /* may be NULL */
+};
+
+/* A finished line that is in memory. */
+struct belay__batch_held {
+    struct belay__batch_held *next;
+    struct belay__batch_kind kind;
+    size_t len;
+    char text[]; /* with its newline */
 };
 
 struct belay__batch_early {
     bool there;
-    enum belay__batch_file file;
-    char *line; /* NULL: it was skipped */
-    size_t len;
+    struct belay__batch_held *line; /* NULL: it was skipped */
 };
 
 struct belay__batch_writer {
@@ -42,7 +59,10 @@ struct belay__batch_writer {
     size_t window;
     uint64_t next;  /* the sequence number whose line is due, if ordered */
     uint64_t lines; /* written, in both files */
-    int code;       /* the failure that ended writing, or 0 */
+    struct belay__batch_held *kept; /* their file takes no more */
+    size_t kept_bytes;
+    bool lost; /* in input order: one is in no file, and none comes behind it */
+    int code;  /* the first failure to write, of either file, or 0 */
     const char *failed_path;
 };
 
@@ -76,17 +96,17 @@ int belay__batch_writer_open(struct belay__batch_writer *writer,
 void belay__batch_writer_close(struct belay__batch_writer *writer);
 
 /* Writes a line, without its newline, which is put behind it in place: line
- * has room for len + 1 bytes. sequence counts lines from 0 without gaps.
- * Errors: BELAY_ENOMEM (ordered only) the line is lost; codes of the system,
- * from then on for every call.
+ * has room for len + 1 bytes. sequence counts lines from 0 without gaps. That
+ * a file takes no more is told by writer->code: the line is kept then. Errors:
+ * the line is lost, for want of memory (BELAY_ENOMEM) or of room to keep it
+ * (codes of the system).
  */
 int belay__batch_writer_put(struct belay__batch_writer *writer,
-    uint64_t sequence, enum belay__batch_file file, char *line, size_t len);
+    uint64_t sequence, const struct belay__batch_kind *kind, char *line,
+    size_t len);
 
-/* In order: this line will not come. Needs no memory; errors: the failure
- * that ended writing, if one has.
- */
-int belay__batch_writer_skip(
+/* In order: this line will not come. Needs no memory. */
+void belay__batch_writer_skip(
     struct belay__batch_writer *writer, uint64_t sequence);
 
 /* May a line with this sequence number be admitted? */
@@ -97,11 +117,14 @@ belay__batch_writer_has_room(
     return writer->window == 0 || sequence - writer->next < writer->window;
 }
 
-/* In order: no more lines will come. Those that are still early are written,
- * in their order, without those that are missing before them. Errors: the
- * failure that ended writing, if one has.
+/* Once, when no more lines will come. Those that were kept are tried once more,
+ * then, in input order, those that are still early. Behind a line that is
+ * missing none is written, since a later run would put that one behind them;
+ * unless `gaps` says that there will be no such run. Gives the lines that are
+ * in no file; they stay the writer's.
  */
-int belay__batch_writer_finish(struct belay__batch_writer *writer);
+const struct belay__batch_held *belay__batch_writer_finish(
+    struct belay__batch_writer *writer, bool gaps);
 
 /* A file written to since it was last taken here, to be synced by the caller
  * while the writer stays open; -1 if there is none (any more).

@@ -157,6 +157,32 @@ Test(batch_money, b16_b26_an_attempt_without_an_answer_is_uncertain)
     cr_expect(eq(i64, result.stats.uncertain_before, most_of_a_line()));
 }
 
+/* The same of what is cut off, when draining takes too long. */
+Test(batch_money, b16_b26_b29_a_line_that_is_cut_off_is_uncertain)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REPLY("401 Who", "", "{}")),
+        FAULT_ON(NULL, FAULT_DO_HANG)};
+    int64_t uncertain;
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 3;
+    opts.drain_timeout = belay_milliseconds(50);
+    give_chat(10, BODY);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_REFUSED));
+    cr_expect(gt(u64, result.stats.cut, 0));
+    cr_expect(eq(u64, result.stats.sent, result.stats.cut + 1));
+    uncertain = (int64_t)result.stats.cut * most_of_a_line();
+    cr_expect(eq(i64, result.stats.uncertain, uncertain));
+    cr_expect(eq(i64, result.stats.models[0].stats.uncertain, uncertain));
+
+    fault_server_stop(server);
+    serve(always_ok, 1);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(i64, result.stats.uncertain_before, uncertain));
+}
+
 Test(batch_money, b26_a_line_that_nobody_can_say_the_most_of_is_not_sent)
 {
     serve(always_ok, 1);

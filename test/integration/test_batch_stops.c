@@ -10,6 +10,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define FILLER                                                             \
+    "01234567890123456789012345678901234567890123456789012345678901234567" \
+    "01234567890123456789012345678901"
+
 TestSuite(
     batch_stops, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
 
@@ -153,9 +157,7 @@ Test(batch_stops, b5_b8_b29_a_cancel_writes_a_line_for_each_that_was_tried)
     cr_expect(eq(u64, result.stats.in_flight, 0));
 }
 
-/* Where one can, they are in doubt, and what has a reply is in the file, also
- * if it came before its turn.
- */
+/* Where one can, they are in doubt, and what has a reply is in the file. */
 Test(
     batch_stops, b8_b9_b16_b29_a_cancel_loses_no_reply_and_the_next_run_goes_on)
 {
@@ -163,7 +165,6 @@ Test(
 
     serve(all_but_one_hang, COUNT(all_but_one_hang));
     opts.concurrency = 3;
-    opts.window = 20; /* line 2 has its reply, but waits for 0 and 1 */
     give_numbered(10);
     (void)run_beside(cancel_when_all_hang);
     cr_expect(eq(u64, result.stats.ok, 1));
@@ -181,6 +182,81 @@ Test(
     cr_expect(eq(u64, result.stats.ok, 9));
     cr_expect(eq(sz, fault_server_requests(server, NULL), 9));
     expect_each_once(10);
+}
+
+/* In input order what is behind a line that was not tried is sent again: the
+ * next run could only put that line behind it.
+ */
+static void
+expect_first_in_order(size_t count)
+{
+    char *at = output;
+    char wanted[64];
+
+    cr_expect(eq(sz, expect_whole(output), count));
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(wanted, sizeof(wanted), "\"custom_id\":\"%zu\"", i);
+        at = strstr(at, wanted);
+        cr_assert(ne(ptr, at, NULL), "%zu", i);
+    }
+}
+
+static void
+interrupt_when_one_sleeps(int round, bool *done)
+{
+    (void)round;
+    if (result.stats.ok == 4 + 7) { /* all that there is a place for */
+        belay__batch_interrupt(running);
+        *done = true;
+    }
+}
+
+Test(batch_stops, b9_b29_in_input_order_nothing_is_written_past_a_dropped_line)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/4/score", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 3;
+    opts.window = 8;
+    give_numbered(30);
+    cr_expect(eq(int, run_beside(interrupt_when_one_sleeps), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_INTERRUPTED));
+    expect_first_in_order(4);
+    cr_expect(eq(u64, result.stats.ok, 4));
+    cr_expect(eq(u64, result.stats.cut, 7));
+    cr_expect(eq(u64, result.stats.dropped, result.stats.lines - 4));
+    cr_expect(eq(u64, result.stats.statuses[200], 4));
+    cr_expect(eq(u64, result.stats.models[0].stats.ok, 4));
+    cr_expect(eq(u64, result.stats.models[0].stats.failed, 0));
+
+    fault_server_stop(server);
+    opts.running = NULL;
+    serve(always_ok, 1);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.resumed, 4));
+    cr_expect(ge(u64, result.stats.in_doubt, 7));
+    expect_first_in_order(30);
+}
+
+Test(batch_stops, b9_b29_in_input_order_nothing_is_written_past_a_line_cut_off)
+{
+    serve(all_but_one_hang, COUNT(all_but_one_hang));
+    opts.concurrency = 3;
+    opts.window = 20; /* line 2 has its reply, but waits for 0 and 1 */
+    give_numbered(10);
+    (void)run_beside(cancel_when_all_hang);
+    expect_first_in_order(0);
+    cr_expect(eq(u64, result.stats.ok, 0));
+    cr_expect(eq(u64, result.stats.cut, 4));
+
+    fault_server_stop(server);
+    opts.running = NULL;
+    serve(always_ok, 1);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.in_doubt, 4));
+    expect_first_in_order(10);
 }
 
 static void
@@ -348,6 +424,82 @@ Test(batch_stops, b10_b19_a_full_disk_for_the_error_file)
     cr_expect(eq(int, result.stop, BELAY__BATCH_NO_OUTPUT));
     expect_text((char *)(uintptr_t)result.stop_path, errors_path);
     cr_expect(eq(sz, expect_whole(errors), result.stats.failed));
+}
+
+/* One reply finds no room; those behind it wait at the gate, and are kept until
+ * somebody has made room.
+ */
+static void
+make_room_for_the_rest(int round, bool *done)
+{
+    (void)round;
+    if (fault_server_requests(server, NULL) == 4
+        && result.stop == BELAY__BATCH_NO_OUTPUT) {
+        limit_file_size(RLIM_INFINITY);
+        fault_server_open_gate(server);
+        *done = true;
+    }
+}
+
+Test(batch_stops, b19_what_is_in_flight_when_the_disk_is_full_is_kept)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/0/score",
+            REPLY("200 OK", "",
+                "{\"t\":\"" FILLER FILLER FILLER FILLER FILLER "\"}")),
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.start = 4;
+    give_numbered(20);
+    limit_file_size(400); /* the state has room, and a short reply */
+    cr_expect(eq(int, run_beside(make_room_for_the_rest), 0));
+    limit_file_size(RLIM_INFINITY);
+    cr_expect(eq(int, result.stop, BELAY__BATCH_NO_OUTPUT));
+    cr_expect(eq(int, result.stop_code, -EFBIG));
+    cr_expect(eq(u64, result.stats.sent, 4));
+    cr_expect(eq(u64, result.stats.ok, 4));
+    cr_expect(eq(sz, expect_whole(output), 4));
+    cr_expect(eq(u64, result.stats.cut, 0));
+
+    opts.running = NULL;
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.resumed, 4));
+    cr_expect(eq(u64, result.stats.in_doubt, 0));
+    expect_each_once(20);
+}
+
+static void
+wait_for_the_stop(int round, bool *done)
+{
+    (void)round;
+    if (fault_server_requests(server, NULL) == 4
+        && result.stop == BELAY__BATCH_NO_OUTPUT) {
+        fault_server_open_gate(server);
+        *done = true;
+    }
+}
+
+/* The error file's disk is full; the output has one of its own. */
+Test(batch_stops, b19_a_full_disk_for_the_error_file_stops_no_reply)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/0/score", REPLY("400 Bad", "", "{}")),
+        FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.errors_path = "/dev/full";
+    opts.start = 4;
+    give_numbered(20);
+    cr_expect(eq(int, run_beside(wait_for_the_stop), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_NO_OUTPUT));
+    expect_text((char *)(uintptr_t)result.stop_path, "/dev/full");
+    cr_expect(eq(u64, result.stats.ok, 3));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(eq(u64, result.stats.cut, 1));
+    cr_expect(eq(u64, result.stats.statuses[400], 0));
+    cr_expect(eq(sz, expect_whole(output), 3));
+    cr_expect(eq(u64, result.stats.lines, 3 + result.stats.dropped));
 }
 
 Test(batch_stops, b10_b19_a_device_that_takes_nothing)

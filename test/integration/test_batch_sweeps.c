@@ -93,6 +93,35 @@ Test(batch_sweeps, b8_b10_every_cancel_leaves_whole_lines_and_nothing_open)
     sweep_ten(sweep_cancels);
 }
 
+/* Of two models one has most of the lines: they are put off, and read again. */
+static void
+sweep_two_models(size_t (*sweep_fn)(const struct program *program))
+{
+    char text[2048] = "";
+    size_t len = 0;
+
+    for (int i = 0; i < 10; i++) {
+        len += (size_t)snprintf(text + len, sizeof(text) - len,
+            "{\"custom_id\":\"%d\",\"method\":\"POST\",\"url\":"
+            "\"/v1/%d/score\",\"body\":{\"model\":\"%s\"}}\n",
+            i, i, i % 5 == 0 ? "seldom" : "often");
+    }
+    give(text);
+    opts.concurrency = 2;
+    opts.max_retries = 1;
+    sweep_batch(sweep_fn, sweep_routes, COUNT(sweep_routes), check_files);
+}
+
+Test(batch_sweeps, b8_b25_every_cancel_while_lines_are_put_off)
+{
+    sweep_two_models(sweep_cancels);
+}
+
+Test(batch_sweeps, b8_b25_every_refused_allocation_while_lines_are_put_off)
+{
+    sweep_two_models(sweep_allocs);
+}
+
 Test(batch_sweeps, b2_b8_b9_every_cancel_in_input_order_checked_first)
 {
     opts.window = 4;

@@ -1,4 +1,5 @@
 /* test_batch_trouble.c - a batch whose server breaks, hangs or has enough. */
+#include "llm/batch/pipeline.h"
 #include "test/support/batch_scene.h"
 
 #include <stdio.h>
@@ -262,6 +263,168 @@ Test(batch_trouble, b24_b31_patience_has_an_end)
     cr_expect(eq(u64, result.stats.dropped, result.stats.lines - 1));
     cr_expect(ge(dbl, elapsed_s(), 600));
     cr_expect(lt(sz, fault_server_requests(server, NULL), 60));
+}
+
+/* Of two models one is asked nothing for longer than that, the window being one
+ * line, and then refuses once: it has not tried anybody's patience yet.
+ */
+Test(batch_trouble, b24_patience_begins_with_a_refusal)
+{
+    static const struct fault_route routes[] = {
+        ON("a1", OK_REPLY),
+        ON("b", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        ON("b", REPLY("500 Oh", "Retry-After: 500\r\n", "{}")),
+        ON("b", OK_REPLY),
+        ON("a2", REPLY("429 Too Many Requests", "", "{}")),
+        ON("a2", OK_REPLY),
+    };
+
+    serve(routes, COUNT(routes));
+    opts.window = 1;
+    opts.patience = belay_seconds(600);
+    give(REQUEST("a1", SCORE("a1"), "{\"model\":\"a\"}")
+            REQUEST("b", SCORE("b"), "{\"model\":\"b\"}")
+                REQUEST("a2", SCORE("a2"), "{\"model\":\"a\"}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 3));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(gt(dbl, elapsed_s(), 1000), "%g", elapsed_s());
+    cr_expect(eq(sz, fault_server_requests(server, "/v1/a2/score"), 2));
+}
+
+/* Without a seed no two runs come back at the same moments. */
+static uint64_t random_state;
+
+static void
+note_random(int round, bool *done)
+{
+    (void)round;
+    if (running != NULL) {
+        random_state = running->random;
+        *done = true;
+    }
+}
+
+Test(batch_trouble, b24_the_jitter_is_random_without_a_seed)
+{
+    uint64_t first;
+
+    serve(always_ok, 1);
+    give_numbered(1);
+    opts.seed = 0;
+    opts.overwrite = true;
+    cr_expect(eq(int, run_beside(note_random), 0));
+    first = random_state;
+    cr_expect(eq(int, run_beside(note_random), 0));
+    cr_expect(ne(u64, random_state, first));
+    opts.seed = 4711;
+    cr_expect(eq(int, run_beside(note_random), 0));
+    cr_expect(eq(u64, random_state, 4711));
+}
+
+#define REFUSED_FOR(span_) \
+    REPLY("429 Too Many Requests", "Retry-After: " span_ "\r\n", "{}")
+
+/* A server that names a time behind the end of patience is asked once more
+ * there. The other line of the two is answered before that refusal, or behind it,
+ * and then patience begins with the next.
+ */
+Test(batch_trouble, b24_b31_a_long_retry_after_does_not_outlive_patience)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/0/score", REFUSED_FOR("86400")),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 2;
+    opts.patience = belay_seconds(600);
+    give_numbered(2);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_CONGESTED));
+    cr_expect(eq(int, result.stop_code, 429));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(u64, result.stats.failed, 0));
+    cr_expect(ge(dbl, elapsed_s(), 600), "%g", elapsed_s());
+    cr_expect(lt(dbl, elapsed_s(), 1300), "%g", elapsed_s());
+    cr_expect(le(sz, fault_server_requests(server, "/v1/0/score"), 3));
+}
+
+/* Some gateways give the moment as seconds since 1970. */
+Test(batch_trouble, b24_a_retry_after_of_fifty_years_costs_no_line)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REFUSED_FOR("1795775322")), FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    give_numbered(3);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 3));
+    cr_expect(ge(dbl, elapsed_s(), 3600), "%g", elapsed_s());
+    cr_expect(lt(dbl, elapsed_s(), 3700), "%g", elapsed_s());
+}
+
+Test(batch_trouble, b24_b31_patience_ends_also_without_retries)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REFUSED_FOR("86400"))};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.max_retries = -1;
+    opts.patience = belay_seconds(600);
+    give_numbered(40);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_CONGESTED));
+    cr_expect(eq(u64, result.stats.failed, 2));
+    cr_expect(lt(dbl, elapsed_s(), 700), "%g", elapsed_s());
+}
+
+/* Where another model is answered, the lines of this one fail. */
+Test(batch_trouble, b24_b25_patience_with_one_model_of_two)
+{
+    static const struct fault_route routes[] = {
+        ON("a", REFUSED_FOR("86400")), FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.patience = belay_seconds(600);
+    give(REQUEST("a1", SCORE("a"), "{\"model\":\"a\"}") REQUEST("b", SCORE("b"),
+        "{\"model\":\"b\"}") REQUEST("a2", SCORE("a"), "{\"model\":\"a\"}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_DONE));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(u64, result.stats.failed, 2));
+    cr_expect(ge(dbl, elapsed_s(), 600), "%g", elapsed_s());
+    cr_expect(lt(dbl, elapsed_s(), 700), "%g", elapsed_s());
+}
+
+/* What is told while nothing can be sent: until when. */
+static int64_t told_due_ns;
+
+static void
+note_due(const struct belay__batch_stats *stats, int64_t now_ns, void *arg)
+{
+    (void)arg;
+    if (stats->in_flight == 0 && stats->due_ns > now_ns) {
+        told_due_ns = stats->due_ns - stats->started_ns;
+    }
+}
+
+Test(batch_trouble, b24_b30_a_pause_is_told)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REFUSED_FOR("86400")), FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.patience = belay_seconds(600);
+    opts.progress = note_due;
+    give_numbered(2);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 2));
+    cr_expect(ge(i64, told_due_ns, (int64_t)600 * 1000000000));
+    cr_expect(lt(i64, told_due_ns, (int64_t)700 * 1000000000));
+    cr_expect(eq(i64, result.stats.due_ns, 0));
 }
 
 /* A line that is refused while others are answered has retries like any. */

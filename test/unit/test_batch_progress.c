@@ -52,6 +52,25 @@ show(unsigned columns)
 #define expect_not(text) \
     cr_expect(eq(ptr, strstr(line, (text)), NULL), "%s in %s", (text), line)
 
+Test(batch_progress, b30_a_pause_is_told_while_nothing_is_in_flight)
+{
+    half_way();
+    stats.due_ns = 120 * SECOND + 1;
+    belay__batch_rates_update(&rates, &stats, 20 * SECOND);
+    (void)show(0);
+    expect_not("paused");
+    stats.in_flight = 0;
+    (void)show(0);
+    expect_has("  0/128 in flight  3 retrying  paused for 1:41  ");
+    belay__batch_progress_json(&stats, &rates, 20 * SECOND, line, sizeof(line));
+    expect_has(",\"paused_s\":101");
+    stats.due_ns = 20 * SECOND;
+    (void)show(0);
+    expect_not("paused");
+    belay__batch_progress_json(&stats, &rates, 20 * SECOND, line, sizeof(line));
+    expect_not("paused");
+}
+
 Test(batch_progress, b30_line_tells_counts_speed_and_time_left)
 {
     half_way();

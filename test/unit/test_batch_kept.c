@@ -1,0 +1,180 @@
+/* test_batch_kept.c - lines that go into no file, or only in the end. */
+#include "llm/batch/writer.h"
+#include "test/support/alloc.h"
+#include "test/support/texts.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct belay__memory *memory;
+static struct belay__batch_writer writer;
+static char dir[] = "/tmp/belay-writer-XXXXXX";
+static char output_path[64];
+static char errors_path[64];
+
+static void
+set_up(void)
+{
+    memory = belay__memory_new(&test_allocator);
+    writer = (struct belay__batch_writer){
+        .output = {.fd = -1}, .errors = {.fd = -1}};
+    cr_assert(ne(ptr, mkdtemp(dir), NULL));
+    (void)snprintf(output_path, sizeof(output_path), "%s/out", dir);
+    (void)snprintf(errors_path, sizeof(errors_path), "%s/err", dir);
+    (void)signal(SIGXFSZ, SIG_IGN);
+}
+
+static void
+tear_down(void)
+{
+    belay__batch_writer_close(&writer);
+    belay__memory_unref(memory);
+    (void)unlink(output_path);
+    (void)unlink(errors_path);
+    (void)rmdir(dir);
+    check_clean();
+}
+
+TestSuite(batch_kept, .init = set_up, .fini = tear_down, .timeout = 30);
+
+static int
+open_both(size_t window)
+{
+    const char *failed_path;
+
+    return belay__batch_writer_open(&writer, memory,
+        &(const struct belay__batch_writer_opts){
+            .output_path = output_path,
+            .errors_path = errors_path,
+            .window = window,
+        },
+        &failed_path);
+}
+
+static int
+put(uint64_t sequence, enum belay__batch_file file, const char *text)
+{
+    const size_t len = strlen(text);
+    char *line = malloc(len + 1); /* in full, so that one byte more is seen */
+    int code;
+
+    memcpy(line, text, len);
+    code = belay__batch_writer_put(&writer, sequence,
+        &(const struct belay__batch_kind){.file = file, .status = 200}, line,
+        len);
+    free(line);
+    return code;
+}
+
+/* Gives how many lines are in no file. */
+static size_t
+finish(void)
+{
+    const struct belay__batch_held *line =
+        belay__batch_writer_finish(&writer, false);
+    size_t count = 0;
+
+    for (; line != NULL; line = line->next) {
+        count++;
+    }
+    return count;
+}
+
+static char *
+contents(const char *path)
+{
+    static char text[1 << 20];
+    FILE *file = fopen(path, "r");
+    size_t len = 0;
+
+    if (file == NULL) {
+        memcpy(text, "(none)", sizeof("(none)"));
+        return text;
+    }
+    len = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[len] = '\0';
+    return text;
+}
+
+#define expect_file(path, text) \
+    cr_expect(eq(str, contents(path), (char *)(uintptr_t)(text)))
+#define expect_code(call, code) cr_expect(eq(int, (call), (code)))
+
+/* Each file has its own disk. What has found no room is written once there is
+ * some, and no line is torn where half of one was.
+ */
+Test(batch_kept, b19_lines_without_room_are_kept_and_tried_again)
+{
+    cr_assert(eq(int, open_both(0), 0));
+    limit_file_size(8);
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "012345"), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "12"), 0);
+    expect_code(writer.code, -EFBIG);
+    cr_expect(eq(ptr, (void *)(uintptr_t)writer.failed_path, output_path));
+    expect_code(put(2, BELAY__BATCH_ERRORS, "2"), 0);
+    expect_code(put(3, BELAY__BATCH_OUTPUT, ""), 0);
+    expect_file(output_path, "012345\n");
+    expect_file(errors_path, "2\n");
+    cr_expect(eq(sz, finish(), 2));
+    expect_file(output_path, "012345\n");
+    limit_file_size(RLIM_INFINITY);
+    cr_expect(eq(sz, finish(), 0));
+    expect_file(output_path, "012345\n12\n\n");
+    expect_code(writer.code, -EFBIG);
+}
+
+/* In input order none goes past another, whichever file it is for. */
+Test(batch_kept, b9_b19_kept_lines_keep_their_order)
+{
+    cr_assert(eq(int, open_both(4), 0));
+    limit_file_size(2);
+    expect_code(put(2, BELAY__BATCH_ERRORS, "2"), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "too long"), 0);
+    expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), 0);
+    expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
+    expect_file(output_path, "0\n");
+    expect_file(errors_path, "(none)");
+    cr_expect(eq(sz, finish(), 3));
+    limit_file_size(RLIM_INFINITY);
+    cr_expect(eq(sz, finish(), 0));
+    expect_file(output_path, "0\ntoo long\n3\n");
+    expect_file(errors_path, "2\n");
+}
+
+/* Not more than 64 MiB are kept; what there was no room for is told. */
+Test(batch_kept, b19_what_is_kept_has_a_limit)
+{
+    const size_t len = (size_t)24 << 20;
+    char *line = malloc(len + 1);
+
+    memset(line, 'x', len);
+    line[len] = '\0';
+    cr_assert(eq(int, open_both(0), 0));
+    limit_file_size(4);
+    expect_code(put(0, BELAY__BATCH_OUTPUT, line), 0);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, line), 0);
+    expect_code(put(2, BELAY__BATCH_OUTPUT, line), -EFBIG);
+    expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
+    cr_expect(eq(sz, finish(), 3));
+    limit_file_size(RLIM_INFINITY);
+    free(line);
+}
+
+/* A later run would put that line behind what is there. */
+Test(batch_kept, b9_nothing_is_written_past_a_line_that_is_missing)
+{
+    cr_assert(eq(int, open_both(8), 0));
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
+    belay__batch_writer_skip(&writer, 0);
+    expect_code(put(3, BELAY__BATCH_ERRORS, "3"), 0);
+    expect_code(put(5, BELAY__BATCH_OUTPUT, "5"), 0);
+    cr_expect(eq(sz, finish(), 2));
+    expect_file(output_path, "1\n");
+    expect_file(errors_path, "(none)");
+}
