@@ -34,7 +34,7 @@ give_lines(FILE *file, int count, const char *model)
 static void
 give_names(FILE *file, int count)
 {
-    char name[16];
+    char name[32];
 
     for (int i = 0; i < count; i++) {
         (void)snprintf(name, sizeof(name), "name-%d", i);
