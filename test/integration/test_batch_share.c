@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(batch_share, .init = batch_set_up, .fini = batch_tear_down,
-    .timeout = 120);
+TestSuite(
+    batch_share, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
 
 static int lines_given;
 
