@@ -209,7 +209,7 @@ static void
 give_models(int count, const char *const *names)
 {
     FILE *file = fopen(input_path, "w");
-    char name[16];
+    char name[32];
 
     cr_assert(ne(ptr, file, NULL));
     for (int i = 0; i < count || *names != NULL; i++) {

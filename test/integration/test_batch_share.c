@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
-TestSuite(batch_share, .init = batch_set_up, .fini = batch_tear_down,
-    .timeout = 120);
+TestSuite(
+    batch_share, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
 
 static int lines_given;
 
@@ -34,7 +34,7 @@ give_lines(FILE *file, int count, const char *model)
 static void
 give_names(FILE *file, int count)
 {
-    char name[16];
+    char name[32];
 
     for (int i = 0; i < count; i++) {
         (void)snprintf(name, sizeof(name), "name-%d", i);
