@@ -5,7 +5,8 @@
  * refused while nobody was answered has not failed: it waits, and that does
  * not count as a retry. That ends when `patience` has passed since the first
  * refusal and nobody was answered in between: the batch stops and can go on
- * later, or, where other models are answered, the lines of this one fail.
+ * later, or, where other models are answered, the lines of this one fail. Where
+ * no connection was ever made it stops as soon as one line has had its retries.
  */
 #include "llm/batch/pipeline.h"
 #include "llm/retry.h"
@@ -144,12 +145,18 @@ tell_model(struct end *end)
 
 /* ---- the line ---- */
 
+/* No connection, and there never was one. */
+static bool
+is_nowhere(const struct end *end)
+{
+    return end->attempt->code == BELAY_ECONNECT && !end->batch->reached;
+}
+
 /* A server that was never there is not waited for. */
 static bool
 is_waited_for(const struct end *end)
 {
-    return end->congested
-           && (end->attempt->code != BELAY_ECONNECT || end->batch->reached);
+    return end->congested && !is_nowhere(end);
 }
 
 /* Was it refused as everybody was, since it was first sent? Otherwise it may be
@@ -262,6 +269,17 @@ give_up(struct end *end)
     return false;
 }
 
+/* A wrong address would cost all lines one by one. The batch stops instead, and
+ * this one counts as not tried: nobody has had it.
+ */
+static enum belay__outcome
+stop_nowhere(struct end *end)
+{
+    belay__batch_stop(
+        end->batch, BELAY__BATCH_CONGESTED, end->attempt->code, NULL);
+    return BELAY__OUTCOME_DROP;
+}
+
 enum belay__outcome
 belay__batch_judge(struct belay__batch *batch, struct belay__item *item,
     const struct belay_llm_attempt *attempt, const belay_llm_reply *reply,
@@ -285,11 +303,14 @@ belay__batch_judge(struct belay__batch *batch, struct belay__item *item,
     failed = is_out_of_patience(&end) && give_up(&end);
     if (failed || batch->opts.max_retries < 0
         || (!attempt->retryable && !nonsense)) {
-        return BELAY__OUTCOME_FINAL;
+        return is_nowhere(&end) ? stop_nowhere(&end) : BELAY__OUTCOME_FINAL;
     }
     if (nonsense) {
         item->repeated = true;
         return try_again(&end);
     }
-    return take_retry(&end) ? try_again(&end) : BELAY__OUTCOME_FINAL;
+    if (take_retry(&end)) {
+        return try_again(&end);
+    }
+    return is_nowhere(&end) ? stop_nowhere(&end) : BELAY__OUTCOME_FINAL;
 }

@@ -364,7 +364,6 @@ take_chunk(struct belay__batch *batch, size_t len)
         belay__lines_end(&batch->lines);
         return;
     }
-    batch->stats->input_bytes += len;
     belay__lines_push(&batch->lines, batch->chunk, len);
 }
 
@@ -499,6 +498,17 @@ struct read_lines {
     struct belay__batch_model *held_for; /* NULL: not looked at */
 };
 
+/* Behind the line and its end, which the last one may lack. */
+static void
+note_position(struct belay__batch_stats *stats, const struct belay__line *line)
+{
+    const uint64_t end = line->offset + line->text.len + 1;
+
+    stats->input_bytes = stats->input_size > 0 && end > stats->input_size
+                             ? stats->input_size
+                             : end;
+}
+
 static int
 go_on(struct read_lines *self)
 {
@@ -510,6 +520,9 @@ go_on(struct read_lines *self)
                          : take_line(self->batch, &self->line, NULL, model,
                              &self->held_for);
     self->held = self->held_for != NULL;
+    if (code == 0 && !self->held) {
+        note_position(self->batch->stats, &self->line);
+    }
     return code;
 }
 

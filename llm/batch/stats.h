@@ -100,7 +100,7 @@ struct belay__batch_stats {
     uint32_t limit;    /* how many may be in flight now */
     int64_t due_ns;    /* when a pause or a wait for another attempt ends, the
                        first that does; 0: there is none */
-    uint64_t input_bytes; /* read so far */
+    uint64_t input_bytes; /* up to the end of the last of `lines` */
     uint64_t input_size;  /* 0: unknown */
     uint64_t tokens_in;
     uint64_t tokens_cached; /* of tokens_in */
