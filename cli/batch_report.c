@@ -63,8 +63,7 @@ belay__batch_resume_command(const struct belay__batch_options *options,
         if (i == 1 && retry) { /* behind "batch", before a "--" */
             (void)add_word(ret, &len, "--retry-failed");
         }
-        if (strcmp(options->argv[i], "--overwrite") != 0
-            && strcmp(options->argv[i], "--retry-failed") != 0
+        if (options->argv[i] != NULL
             && !add_word(ret, &len, options->argv[i])) {
             ret[0] = '\0';
             return;

@@ -122,7 +122,7 @@ struct belay_batch_opts {
  *
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  an opts->size that is unknown, a path or the URL is
- *                        missing
+ *                        missing, both overwrite and retry_failed
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed. What keeps the job itself from
  *          beginning is told by belay_batch_wait().
