@@ -22,7 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 1
+#define VERSION 2
+#define COUNTED 2 /* the first whose journal tells tokens and requests */
 #define HEADER_MAX 1024
 #define HASHED_BYTES ((size_t)1024 * 1024) /* at the start, and at the end */
 #define JOURNAL_MAX ((size_t)64 * 1024 * 1024)
@@ -230,8 +231,8 @@ parse_header(struct belay_slice line, struct header *ret)
             take_member(&key, &value, ret);
         }
     }
-    return belay__json_finish(&json) == 0 && ret->version == VERSION
-           && ret->job[0] != '\0';
+    return belay__json_finish(&json) == 0 && ret->version >= 1
+           && ret->version <= VERSION && ret->job[0] != '\0';
 }
 
 /* ---- the file ---- */
@@ -357,6 +358,14 @@ go_on(struct belay__batch_state *state,
     int code;
 
     memcpy(state->job, then->job, sizeof(state->job));
+    state->counted = then->version >= COUNTED;
+    if (opts->needs_counts && !state->counted) {
+        return fail(why, BELAY_ESTATE,
+            "'%s' was begun by an older belay, which has not counted the "
+            "tokens and requests that are to be capped; --overwrite begins "
+            "anew",
+            opts->output_path);
+    }
     code = belay__resume_output(state, opts->output_path, false);
     if (code == 0 && opts->errors_path != NULL) {
         code = belay__resume_output(state, opts->errors_path, true);
@@ -527,6 +536,7 @@ belay__batch_state_look(struct belay__batch_state *state,
         return BELAY_ESTATE;
     }
     memcpy(state->job, header.job, sizeof(state->job));
+    state->counted = header.version >= COUNTED;
     state->lines_max = (uint64_t)header.input_size;
     *ret_running =
         flock(state->fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;

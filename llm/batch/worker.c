@@ -63,7 +63,7 @@ note_sent(struct belay__batch_worker *worker, uint64_t *ret_mark)
 
     return has_noted(
         batch, belay__batch_state_sent(&batch->state, item->ref.number,
-                   item->attempts, item->bill.reserved, ret_mark));
+                   item->attempts, &item->bill, ret_mark));
 }
 
 /* Now it is in the file, by whichever worker came first. */
@@ -79,7 +79,8 @@ stay(struct belay__batch_worker *worker, bool noted)
 {
     struct belay__batch *batch = worker->batch;
     struct belay__item *item = worker->item;
-    const struct belay__batch_bill bill = {.reserved = item->bill.reserved};
+    const struct belay__batch_bill bill = {
+        .reserved = item->bill.reserved, .most = item->bill.most};
 
     if (noted && batch->state.lost == 0) {
         /* A note that may be lost is not taken back: what it reserved would
