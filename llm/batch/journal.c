@@ -45,6 +45,7 @@ belay__batch_state_flush(struct belay__batch_state *state)
     int code = 0;
 
     if (state->fd >= 0 && state->journal.len > 0) {
+        state->dirty = true;
         code = write_all(state->fd, state->journal.data, state->journal.len);
     }
     belay__buffer_clear(&state->journal);
@@ -53,6 +54,17 @@ belay__batch_state_flush(struct belay__batch_state *state)
         state->lost = code;
     }
     return state->lost;
+}
+
+int
+belay__batch_state_take_dirty(struct belay__batch_state *state)
+{
+    (void)belay__batch_state_flush(state);
+    if (!state->dirty) {
+        return -1;
+    }
+    state->dirty = false;
+    return state->fd;
 }
 
 /* In front of `end`: two records a line are not worth a printf each. */
@@ -214,6 +226,9 @@ struct sums {
     int64_t most;     /* … and in tokens */
     int64_t requests; /* how many … */
     int64_t unpriced; /* … of them without a reserve */
+    /* Of any attempt, the most: */
+    uint64_t dearest;
+    uint64_t longest; /* in tokens */
 };
 
 static void
@@ -238,6 +253,8 @@ begin_attempt(struct sums *sums, uint64_t reserved, uint64_t most)
     add(&sums->most, most);
     add(&sums->requests, 1);
     add(&sums->unpriced, reserved == 0);
+    sums->dearest = reserved > sums->dearest ? reserved : sums->dearest;
+    sums->longest = most > sums->longest ? most : sums->longest;
 }
 
 /* most and what follows it: as in the record. */
@@ -269,6 +286,44 @@ charge_open(const struct sums *sums)
     }
 }
 
+static uint64_t
+times(uint64_t count, uint64_t each)
+{
+    uint64_t product;
+
+    return __builtin_mul_overflow(count, each, &product)
+                   || product > (uint64_t)INT64_MAX
+               ? (uint64_t)INT64_MAX
+               : product;
+}
+
+/* Results whose records were lost with the power, though the journal is synced
+ * first: the system may write a file back whenever it likes. Each counts as
+ * the dearest attempt that is known of.
+ */
+static void
+charge_unbilled(const struct sums *sums)
+{
+    struct belay__batch_state *state = sums->state;
+    const uint64_t count = state->unbilled.count;
+
+    add(&state->uncertain, times(count, sums->dearest));
+    add(&state->tokens, times(count, sums->longest));
+    add(&state->requests, count);
+    add(&state->unpriced, sums->dearest == 0 ? count : 0);
+    belay__free(state->memory, state->unbilled.bits, state->unbilled.bytes);
+    state->unbilled = (struct belay__line_set){NULL};
+}
+
+/* An attempt of the line is over, and has not led to the result in the file. */
+static int
+expect_more(struct belay__batch_state *state, uint64_t line)
+{
+    return belay__line_set_has(&state->done, line)
+               ? belay__line_set_add(state->memory, &state->unbilled, line)
+               : 0;
+}
+
 /* Of version 1: it had no prices, unless the model is for nothing. */
 static bool
 is_unpriced(const struct record *record)
@@ -294,6 +349,7 @@ take_record(void *arg, const struct belay__scan *scan)
     switch (record.kind) {
     case 's':
         begin_attempt(sums, numbers[2], numbers[3]);
+        belay__line_set_remove(&state->unbilled, numbers[0]);
         return belay__line_set_has(&state->done, numbers[0])
                    ? 0
                    : belay__line_set_add(
@@ -301,7 +357,7 @@ take_record(void *arg, const struct belay__scan *scan)
     case 'a':
         end_attempt(sums, numbers[1], &numbers[3]);
         add(&state->uncertain, numbers[2]);
-        return 0;
+        return expect_more(state, numbers[0]);
     case 'd':
         end_attempt(sums, numbers[1], &numbers[4]);
         add(&state->spent, numbers[2]);
@@ -314,7 +370,7 @@ take_record(void *arg, const struct belay__scan *scan)
         return 0;
     case 'r':
         belay__line_set_remove(&state->in_doubt, numbers[0]);
-        return 0;
+        return expect_more(state, numbers[0]);
     default:
         return 0;
     }
@@ -329,6 +385,7 @@ belay__resume_journal(
     int code = belay__scan_file(&scan, state->memory, take_record, &sums);
 
     charge_open(&sums);
+    charge_unbilled(&sums);
     if (code == 0 && !look_only && scan.start < scan.offset
         && ftruncate(scan.fd, (off_t)scan.start) < 0) {
         code = -errno; /* the next record would be lost in the torn one */

@@ -490,6 +490,7 @@ belay__batch_state_begin(
     if (code == 0 && fdatasync(state->fd) < 0 && errno != EINVAL) {
         code = -errno; /* results that were paid for are no use without it */
     }
+    state->dirty = false;
     return code < 0 ? fail(ret_why, code, "cannot write '%s': %s", state->path,
                belay_code_text(code))
                     : 0;
@@ -510,6 +511,7 @@ belay__batch_state_close(struct belay__batch_state *state)
     }
     belay__free(state->memory, state->done.bits, state->done.bytes);
     belay__free(state->memory, state->in_doubt.bits, state->in_doubt.bytes);
+    belay__free(state->memory, state->unbilled.bits, state->unbilled.bytes);
     belay__free(state->memory, state->path, state->path_size);
     belay__buffer_fini(&state->journal);
     *state = (struct belay__batch_state){.fd = -1};

@@ -44,6 +44,9 @@ struct belay__batch_state {
     char job[BELAY__BATCH_JOB_SIZE];
     struct belay__line_set done;     /* in one of the files */
     struct belay__line_set in_doubt; /* sent, and no result */
+    struct belay__line_set unbilled; /* a success, until the journal tells of
+                                        its being sent; empty once that was
+                                        read */
     bool foreign_ok;                 /* lines of another job are passed over */
     uint64_t lines_max; /* a number above it is in no file of this input */
     uint64_t failed;    /* of done, in error lines, wherever */
@@ -55,6 +58,7 @@ struct belay__batch_state {
     int64_t tokens;     /* … that they used, or may have */
     int64_t requests;   /* … attempts that counted, or may have */
     struct belay__buffer journal; /* records not yet written */
+    bool dirty;                   /* written to since the last sync */
     uint64_t noted;     /* how many lines were announced, in this run … */
     uint64_t committed; /* … and of how many that was written */
     int lost; /* why a record could not be written: the first code, or 0 */
@@ -175,6 +179,12 @@ int belay__batch_state_again(struct belay__batch_state *state, uint64_t line);
  * later call fails: nothing more may be sent.
  */
 int belay__batch_state_flush(struct belay__batch_state *state);
+
+/* Writes the records that wait; the file to be synced by the caller while the
+ * state stays open, -1 if nothing was written since it was last taken here.
+ * What cannot be written is told by the next commit.
+ */
+int belay__batch_state_take_dirty(struct belay__batch_state *state);
 
 /* Digits at *at, which is moved behind them. False: there are none, they begin
  * with a zero, or the number is above max: a spoilt file must not make us allocate bits for lines

@@ -1,5 +1,4 @@
 /* worker.c - the tasks that send lines, one attempt at a time each. */
-#include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
 #include "llm/json/scan.h"
 #include "runtime/internal.h"
@@ -438,10 +437,8 @@ BELAY_ASYNC(work)
     }
     end_attempt(worker, belay_result(task));
     free_reply(worker);
-    while (batch->opts.sync == BELAY__BATCH_SYNC_LINE
-           && (worker->sync_fd = belay__batch_writer_take_dirty(&batch->writer))
-                  >= 0) {
-        BELAY_AWAIT(belay__file_sync(task, worker->sync_fd));
+    if (batch->opts.sync == BELAY__BATCH_SYNC_LINE) {
+        BELAY_AWAIT(belay__batch_sync(task, batch));
     }
     BELAY_END;
 }

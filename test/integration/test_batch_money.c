@@ -145,6 +145,49 @@ Test(batch_money, b26_the_cap_is_never_passed_and_a_higher_one_goes_on)
     expect_each_once(1000);
 }
 
+/* Keeps the header of the state and so many records of its journal. */
+static void
+cut_journal(size_t records)
+{
+    char *state = state_contents();
+    char *at = strchr(state, '\n');
+
+    while (records-- > 0 && at != NULL) {
+        at = strchr(at + 1, '\n');
+    }
+    cr_assert(ne(ptr, at, NULL), "%s", state);
+    write_file(state_path(), state, (size_t)(at + 1 - state));
+    free(state);
+}
+
+/* The output is on the disk, and the end of the journal is not. */
+Test(batch_money, b16_b26_what_a_loss_of_power_takes_from_the_journal_counts)
+{
+    size_t before;
+
+    serve(always_ok, 1);
+    opts.concurrency = 4;
+    opts.budget.cost.pico = most_of_a_line() * 4;
+    give_chat(100, BODY);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    before = fault_server_requests(server, NULL);
+    cr_expect(gt(sz, before, 20));
+    for (size_t records = 3; records > 0; records--) {
+        cut_journal(records);
+        cr_expect(eq(int, run_with_prices(), 0));
+        cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+        cr_expect(eq(u64, result.stats.ok, 0), "%zu", records);
+        cr_expect(
+            ge(i64, result.stats.spent_before + result.stats.uncertain_before,
+                (int64_t)before * 5 * MICRO));
+    }
+    cr_expect(eq(sz, fault_server_requests(server, NULL), before));
+    cut_journal(0); /* not even what a line may cost */
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.unpriced_before, before));
+}
+
 /* ---- caps on requests and tokens, over all runs ---- */
 
 static void
