@@ -376,19 +376,35 @@ take_record(void *arg, const struct belay__scan *scan)
     }
 }
 
-int
-belay__resume_journal(
-    struct belay__batch_state *state, uint64_t offset, bool look_only)
+static int
+read_journal(struct belay__batch_state *state, struct belay__scan *scan)
 {
     struct sums sums = {.state = state};
-    struct belay__scan scan = {.fd = state->fd, .offset = offset};
-    int code = belay__scan_file(&scan, state->memory, take_record, &sums);
+    const int code = belay__scan_file(scan, state->memory, take_record, &sums);
 
     charge_open(&sums);
     charge_unbilled(&sums);
-    if (code == 0 && !look_only && scan.start < scan.offset
+    return code;
+}
+
+int
+belay__resume_journal(struct belay__batch_state *state, uint64_t offset)
+{
+    struct belay__scan scan = {.fd = state->fd, .offset = offset};
+    int code = read_journal(state, &scan);
+
+    if (code == 0 && scan.start < scan.offset
         && ftruncate(scan.fd, (off_t)scan.start) < 0) {
         code = -errno; /* the next record would be lost in the torn one */
     }
     return code;
+}
+
+int
+belay__look_at_journal(
+    struct belay__batch_state *state, uint64_t offset, uint64_t end)
+{
+    struct belay__scan scan = {.fd = state->fd, .end = end, .offset = offset};
+
+    return read_journal(state, &scan);
 }

@@ -25,6 +25,8 @@
 #define VERSION 2
 #define COUNTED 2 /* the first whose journal tells tokens and requests */
 #define HEADER_MAX 1024
+#define LOCK_TRIES 10
+#define LOCK_WAIT_NS 2000000
 #define HASHED_BYTES ((size_t)1024 * 1024) /* at the start, and at the end */
 #define JOURNAL_MAX ((size_t)64 * 1024 * 1024)
 #define HEX "0123456789abcdef"
@@ -273,6 +275,20 @@ is_file(int fd, int other_fd, const char *path)
            && info.st_dev == other.st_dev && info.st_ino == other.st_ino;
 }
 
+/* Who only looks at a job has the lock for a moment. */
+static bool
+lock(int fd)
+{
+    const struct timespec moment = {.tv_nsec = LOCK_WAIT_NS};
+    bool good = flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+    for (int i = 0; i < LOCK_TRIES && !good && errno == EWOULDBLOCK; i++) {
+        (void)nanosleep(&moment, NULL);
+        good = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    }
+    return good;
+}
+
 static int
 open_file(struct belay__batch_state *state,
     const struct belay__batch_state_opts *opts, int flags, char *why)
@@ -290,7 +306,7 @@ open_file(struct belay__batch_state *state,
             "too",
             state->path);
     }
-    if (flock(state->fd, LOCK_EX | LOCK_NB) == 0) {
+    if (lock(state->fd)) {
         return 0;
     }
     if (errno != EWOULDBLOCK) {
@@ -371,7 +387,7 @@ go_on(struct belay__batch_state *state,
         code = belay__resume_output(state, opts->errors_path, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(state, header_end, false);
+        code = belay__resume_journal(state, header_end);
     }
     if (code == 0 && opts->retry_failed && state->failed > 0) {
         code = belay__resume_move_failed(
@@ -542,5 +558,6 @@ belay__batch_state_look(struct belay__batch_state *state,
     state->lines_max = (uint64_t)header.input_size;
     *ret_running =
         flock(state->fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    (void)flock(state->fd, LOCK_UN); /* a run may begin meanwhile */
     return 0;
 }

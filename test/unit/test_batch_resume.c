@@ -359,7 +359,7 @@ read_journal(const char *text, size_t len, size_t header)
     test_file_append("journal", text, len);
     state.fd = open(test_file("journal"), O_RDWR | O_APPEND | O_CLOEXEC);
     cr_assert(ge(int, state.fd, 0));
-    cr_assert(eq(int, belay__resume_journal(&state, header, false), 0));
+    cr_assert(eq(int, belay__resume_journal(&state, header), 0));
     count = state.in_doubt.count;
     (void)close(state.fd);
     state.fd = -1;
@@ -638,7 +638,7 @@ move_failed(bool inline_errors)
         code = belay__resume_output(&state, errors, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(&state, 0, false);
+        code = belay__resume_journal(&state, 0);
     }
     if (code == 0) {
         code = belay__resume_move_failed(&state, test_file("out"), errors);
