@@ -506,6 +506,9 @@ finish_options(struct belay__batch_options *ret)
     if (opts->budget.cost.pico > 0 && ret->prices_path == NULL) {
         return complain("--budget needs --prices to know what a line costs");
     }
+    if (opts->overwrite && opts->retry_failed) {
+        return complain("--overwrite and --retry-failed exclude each other");
+    }
     if (ret->window == 0) {
         ret->window = 4 * (size_t)opts->concurrency;
     }
@@ -551,6 +554,9 @@ belay__batch_options_parse(
         }
         if (id == '?' || !set_option(ret, id, optarg)) {
             return BELAY__BATCH_PARSED_USAGE;
+        }
+        if (id == OPTION_OVERWRITE || id == OPTION_RETRY_FAILED) {
+            argv[optind - 1] = NULL; /* however it was spelt */
         }
     }
     if (optind < argc) {

@@ -29,7 +29,8 @@ struct belay__batch_options {
     bool check_hosted;
     bool dry_run;
     bool status;
-    char **argv; /* as given */
+    char **argv; /* as given, in the order that getopt has put them; NULL for
+                    what only one run shall do: begin anew, or retry */
     int argc;
     char *errors_path; /* ours to free */
 };

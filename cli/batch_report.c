@@ -1,16 +1,13 @@
 /* batch_report.c - what `belay batch` leaves beside its output. */
 #include "cli/batch_report.h"
 
+#include "cli/batch_files.h"
 #include "llm/batch/html.h"
 #include "llm/batch/report.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #define REPORT_BYTES ((size_t)1024 * 1024)
 #define PLAIN                                                        \
@@ -63,8 +60,7 @@ belay__batch_resume_command(const struct belay__batch_options *options,
         if (i == 1 && retry) { /* behind "batch", before a "--" */
             (void)add_word(ret, &len, "--retry-failed");
         }
-        if (strcmp(options->argv[i], "--overwrite") != 0
-            && strcmp(options->argv[i], "--retry-failed") != 0
+        if (options->argv[i] != NULL
             && !add_word(ret, &len, options->argv[i])) {
             ret[0] = '\0';
             return;
@@ -74,55 +70,15 @@ belay__batch_resume_command(const struct belay__batch_options *options,
 
 /* ---- files ---- */
 
-static bool
-is_stdio(const char *path)
-{
-    return strcmp(path, "-") == 0;
-}
-
-/* Beside a device there is no place for a report. */
-static bool
-is_file(const char *path)
-{
-    struct stat info;
-
-    return !is_stdio(path) && stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-/* Nobody else reads it: it tells what was asked, and how much of it. */
-static void
-write_private(const char *path, const struct belay__buffer *buffer)
-{
-    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    FILE *file = fd >= 0 ? fdopen(fd, "w") : NULL;
-    bool good = file != NULL
-                && fwrite(buffer->data, 1, buffer->len, file) == buffer->len;
-
-    if (file != NULL) {
-        good = fclose(file) == 0 && good;
-    } else if (fd >= 0) {
-        (void)close(fd);
-    }
-    if (!good) {
-        (void)fprintf(stderr, "belay batch: cannot write '%s': %s\n", path,
-            strerror(errno));
-    }
-}
-
 static void
 write_stats(const struct belay__batch_options *options,
     const struct belay__batch_result *result, struct belay__buffer *buffer)
 {
-    const char *output = options->batch.output_path;
     char path[4096];
 
-    if (!is_file(output)
-        || snprintf(path, sizeof(path), "%s.stats.json", output)
-               >= (int)sizeof(path)) {
-        return;
-    }
-    if (belay__batch_report_json(buffer, &result->stats) == 0) {
-        write_private(path, buffer);
+    if (belay__batch_stats_path(options, path, sizeof(path))
+        && belay__batch_report_json(buffer, &result->stats) == 0) {
+        belay__batch_write_file(path, buffer);
     }
 }
 
@@ -152,7 +108,7 @@ write_page(const struct belay__batch_options *options,
             .resume = resume,
         });
     if (code == 0) {
-        write_private(options->report_path, buffer);
+        belay__batch_write_file(options->report_path, buffer);
     } else {
         (void)fprintf(
             stderr, "belay batch: no report page: %s\n", belay_code_text(code));

@@ -91,7 +91,7 @@ const char *const belay__batch_usage[] = {
     "                         send nothing\n"
     "      --status           of the OUTPUT given: what has been done, and "
     "whether a\n"
-    "                         run is at work on it\n"
+    "                         run is at work on it; with the job's --errors\n"
     "      --report FILE      a page with plots at the end (HTML)\n"
     "      --progress HOW     auto (default), bar, lines, json, none; to "
     "stderr\n"

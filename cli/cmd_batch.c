@@ -1,6 +1,7 @@
 /* cmd_batch.c - `belay batch`: the options, the display, the exit code. */
 #include "cli/commands.h"
 
+#include "cli/batch_files.h"
 #include "cli/batch_look.h"
 #include "cli/batch_options.h"
 #include "cli/batch_prices.h"
@@ -445,6 +446,10 @@ belay__cmd_batch(int argc, char **argv)
         }
         if (command.options.dry_run) {
             code = belay__batch_show_dry_run(&command.options);
+            break;
+        }
+        if (!belay__batch_check_files(&command.options)) {
+            code = EXIT_USAGE;
             break;
         }
         /* A file size limit is an error, not a death. */

@@ -49,13 +49,19 @@ struct sync_files {
     int fd;
 };
 
-/* Makes safe what was written; a file that cannot be synced ends the batch. */
+/* Makes safe what was written; a file that cannot be synced ends the batch. The
+ * journal comes first, once: what is in a file has its records there.
+ */
 BELAY_ASYNC(sync_files)
 {
     BELAY_BEGIN;
     self->batch->synced_lines = self->batch->writer.lines;
-    while ((self->fd = belay__batch_writer_take_dirty(&self->batch->writer))
-           >= 0) {
+    self->fd = belay__batch_state_take_dirty(&self->batch->state);
+    if (self->fd < 0) {
+        self->fd = belay__batch_writer_take_dirty(&self->batch->writer);
+    }
+    for (; self->fd >= 0;
+         self->fd = belay__batch_writer_take_dirty(&self->batch->writer)) {
         BELAY_TRY(belay__file_sync(task, self->fd));
         if (belay_result(task)->cancelled) {
             return belay_pass(task);

@@ -167,7 +167,8 @@ money_tile(struct page *page)
 
     belay__format_money(belay__batch_spent(stats), spent, sizeof(spent));
     (void)snprintf(value, sizeof(value), "%s%s",
-        stats->unpriced > 0 ? "&ge; " : "", spent);
+        stats->unpriced > 0 || stats->unpriced_before > 0 ? "&ge; " : "",
+        spent);
     if (stats->cap > 0) {
         belay__format_money(stats->cap, cap, sizeof(cap));
         (void)snprintf(label, sizeof(label), "%s, of %s", what, cap);
@@ -548,7 +549,7 @@ table(struct page *page)
     money_row(page, "uncertain: sent, and no answer came",
         stats->uncertain + stats->uncertain_before);
     row(page, "attempts whose cost is not known",
-        stats->priced ? stats->unpriced : 0, false);
+        stats->priced ? stats->unpriced + stats->unpriced_before : 0, false);
     put(page, "</table>\n");
     end_section(page);
 }

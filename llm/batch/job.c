@@ -292,6 +292,9 @@ check_opts(const struct belay_batch_opts *opts)
     if (opts->input_path == NULL || opts->output_path == NULL) {
         return "no input or no output is given";
     }
+    if (opts->overwrite && opts->retry_failed) {
+        return "overwrite and retry_failed exclude each other";
+    }
     return opts->base_url == NULL ? "no base_url is given" : NULL;
 }
 

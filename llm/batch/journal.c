@@ -11,8 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RECORD_MAX 96 /* a letter, four numbers, blanks */
-#define NUMBERS 4
+#define NUMBERS 7
+#define RECORD_MAX (1 + NUMBERS * 21 + 1) /* each with its blank */
+
+/* The last number has one digit; a longer record would not be read. */
+_Static_assert(1 + (NUMBERS - 1) * 20 + 2 < BELAY__SCAN_HEAD,
+    "a record fits into what is kept of a line");
 
 /* ---- writing ---- */
 
@@ -41,6 +45,7 @@ belay__batch_state_flush(struct belay__batch_state *state)
     int code = 0;
 
     if (state->fd >= 0 && state->journal.len > 0) {
+        state->dirty = true;
         code = write_all(state->fd, state->journal.data, state->journal.len);
     }
     belay__buffer_clear(&state->journal);
@@ -49,6 +54,17 @@ belay__batch_state_flush(struct belay__batch_state *state)
         state->lost = code;
     }
     return state->lost;
+}
+
+int
+belay__batch_state_take_dirty(struct belay__batch_state *state)
+{
+    (void)belay__batch_state_flush(state);
+    if (!state->dirty) {
+        return -1;
+    }
+    state->dirty = false;
+    return state->fd;
 }
 
 /* In front of `end`: two records a line are not worth a printf each. */
@@ -88,11 +104,19 @@ add_record(
 
 int
 belay__batch_state_sent(struct belay__batch_state *state, uint64_t line,
-    uint32_t attempt, int64_t reserved, uint64_t *ret_mark)
+    uint32_t attempt, const struct belay__batch_bill *bill, uint64_t *ret_mark)
 {
-    const int64_t numbers[NUMBERS] = {(int64_t)line, attempt, reserved};
-    const int code = state->fd < 0 ? 0 : add_record(state, 's', numbers);
+    const int64_t numbers[NUMBERS] = {
+        (int64_t)line, attempt, bill->reserved, bill->most};
+    int code = 0;
 
+    if (state->fd >= 0) {
+        /* With room for what takes it back, should it not be sent. */
+        code = belay__buffer_reserve(&state->journal, 3 * (size_t)RECORD_MAX);
+    }
+    if (code == 0 && state->fd >= 0) {
+        code = add_record(state, 's', numbers);
+    }
     if (code == 0) {
         *ret_mark = ++state->noted;
     }
@@ -110,10 +134,10 @@ void
 belay__batch_state_attempt(struct belay__batch_state *state, uint64_t line,
     const struct belay__batch_bill *bill)
 {
-    const int64_t numbers[NUMBERS] = {
-        (int64_t)line, bill->reserved, bill->uncertain};
+    const int64_t numbers[NUMBERS] = {(int64_t)line, bill->reserved,
+        bill->uncertain, bill->most, bill->tokens, bill->charge};
 
-    if (state->fd >= 0 && (bill->reserved != 0 || bill->uncertain != 0)) {
+    if (state->fd >= 0) {
         (void)add_record(state, 'a', numbers);
     }
 }
@@ -132,8 +156,8 @@ void
 belay__batch_state_done(struct belay__batch_state *state, uint64_t line,
     const struct belay__batch_bill *bill)
 {
-    const int64_t numbers[NUMBERS] = {
-        (int64_t)line, bill->reserved, bill->spent, bill->uncertain};
+    const int64_t numbers[NUMBERS] = {(int64_t)line, bill->reserved,
+        bill->spent, bill->uncertain, bill->most, bill->tokens, bill->charge};
 
     if (state->fd >= 0) {
         (void)add_record(state, 'd', numbers);
@@ -194,26 +218,118 @@ parse_record(
     return at == end && ret->numbers[0] != 0;
 }
 
-/* What attempts have cost. A sum that does not fit is more than any cap. */
+/* What attempts have used. A sum that does not fit is more than any cap. */
 struct sums {
     struct belay__batch_state *state;
-    int64_t open; /* reserved by attempts whose end was not told */
+    /* Of attempts whose end was not told: */
+    int64_t open;     /* reserved, in picodollars … */
+    int64_t most;     /* … and in tokens */
+    int64_t requests; /* how many … */
+    int64_t unpriced; /* … of them without a reserve */
+    /* Of any attempt, the most: */
+    uint64_t dearest;
+    uint64_t longest; /* in tokens */
 };
 
 static void
-add_money(int64_t *sum, uint64_t more)
+add(int64_t *sum, uint64_t more)
 {
     if (__builtin_add_overflow(*sum, (int64_t)more, sum)) {
         *sum = INT64_MAX;
     }
 }
 
+/* Below zero only in a spoilt file. */
 static void
-close_reserve(struct sums *sums, uint64_t reserved)
+take(int64_t *sum, uint64_t less)
 {
-    /* Below zero only in a spoilt file. */
-    sums->open -=
-        sums->open < (int64_t)reserved ? sums->open : (int64_t)reserved;
+    *sum -= *sum < (int64_t)less ? *sum : (int64_t)less;
+}
+
+static void
+begin_attempt(struct sums *sums, uint64_t reserved, uint64_t most)
+{
+    add(&sums->open, reserved);
+    add(&sums->most, most);
+    add(&sums->requests, 1);
+    add(&sums->unpriced, reserved == 0);
+    sums->dearest = reserved > sums->dearest ? reserved : sums->dearest;
+    sums->longest = most > sums->longest ? most : sums->longest;
+}
+
+/* most and what follows it: as in the record. */
+static void
+end_attempt(struct sums *sums, uint64_t reserved, const uint64_t most[3])
+{
+    struct belay__batch_state *state = sums->state;
+
+    take(&sums->open, reserved);
+    take(&sums->most, most[0]);
+    take(&sums->requests, 1);
+    take(&sums->unpriced, reserved == 0);
+    add(&state->tokens, most[1]);
+    add(&state->requests, most[2] != BELAY__BATCH_FREE);
+    add(&state->unpriced, most[2] == BELAY__BATCH_UNPRICED);
+}
+
+/* An attempt that may have ended, and that nobody has seen, is charged. */
+static void
+charge_open(const struct sums *sums)
+{
+    struct belay__batch_state *state = sums->state;
+
+    add(&state->uncertain, (uint64_t)sums->open);
+    if (state->counted) {
+        add(&state->tokens, (uint64_t)sums->most);
+        add(&state->requests, (uint64_t)sums->requests);
+        add(&state->unpriced, (uint64_t)sums->unpriced);
+    }
+}
+
+static uint64_t
+times(uint64_t count, uint64_t each)
+{
+    uint64_t product;
+
+    return __builtin_mul_overflow(count, each, &product)
+                   || product > (uint64_t)INT64_MAX
+               ? (uint64_t)INT64_MAX
+               : product;
+}
+
+/* Results whose records were lost with the power, though the journal is synced
+ * first: the system may write a file back whenever it likes. Each counts as
+ * the dearest attempt that is known of.
+ */
+static void
+charge_unbilled(const struct sums *sums)
+{
+    struct belay__batch_state *state = sums->state;
+    const uint64_t count = state->unbilled.count;
+
+    add(&state->uncertain, times(count, sums->dearest));
+    add(&state->tokens, times(count, sums->longest));
+    add(&state->requests, count);
+    add(&state->unpriced, sums->dearest == 0 ? count : 0);
+    belay__free(state->memory, state->unbilled.bits, state->unbilled.bytes);
+    state->unbilled = (struct belay__line_set){NULL};
+}
+
+/* An attempt of the line is over, and has not led to the result in the file. */
+static int
+expect_more(struct belay__batch_state *state, uint64_t line)
+{
+    return belay__line_set_has(&state->done, line)
+               ? belay__line_set_add(state->memory, &state->unbilled, line)
+               : 0;
+}
+
+/* Of version 1: it had no prices, unless the model is for nothing. */
+static bool
+is_unpriced(const struct record *record)
+{
+    return record->numbers[1] == 0 && record->numbers[2] == 0
+           && record->numbers[3] == 0;
 }
 
 /* "d N" does not take the doubt away: a result that is in no file, after the
@@ -232,44 +348,63 @@ take_record(void *arg, const struct belay__scan *scan)
     }
     switch (record.kind) {
     case 's':
-        add_money(&sums->open, numbers[2]);
+        begin_attempt(sums, numbers[2], numbers[3]);
+        belay__line_set_remove(&state->unbilled, numbers[0]);
         return belay__line_set_has(&state->done, numbers[0])
                    ? 0
                    : belay__line_set_add(
                        state->memory, &state->in_doubt, numbers[0]);
     case 'a':
-        close_reserve(sums, numbers[1]);
-        add_money(&state->uncertain, numbers[2]);
-        return 0;
+        end_attempt(sums, numbers[1], &numbers[3]);
+        add(&state->uncertain, numbers[2]);
+        return expect_more(state, numbers[0]);
     case 'd':
-        close_reserve(sums, numbers[1]);
-        add_money(&state->spent, numbers[2]);
-        add_money(&state->uncertain, numbers[3]);
+        end_attempt(sums, numbers[1], &numbers[4]);
+        add(&state->spent, numbers[2]);
+        add(&state->uncertain, numbers[3]);
+        add(&state->unpriced, !state->counted && is_unpriced(&record));
         return 0;
     case 'u':
-        close_reserve(sums, numbers[1]);
+        take(&sums->open, numbers[1]); /* only in a state of version 1 */
         belay__line_set_remove(&state->in_doubt, numbers[0]);
         return 0;
     case 'r':
         belay__line_set_remove(&state->in_doubt, numbers[0]);
-        return 0;
+        return expect_more(state, numbers[0]);
     default:
         return 0;
     }
 }
 
-int
-belay__resume_journal(
-    struct belay__batch_state *state, uint64_t offset, bool look_only)
+static int
+read_journal(struct belay__batch_state *state, struct belay__scan *scan)
 {
     struct sums sums = {.state = state};
-    struct belay__scan scan = {.fd = state->fd, .offset = offset};
-    int code = belay__scan_file(&scan, state->memory, take_record, &sums);
+    const int code = belay__scan_file(scan, state->memory, take_record, &sums);
 
-    add_money(&state->uncertain, (uint64_t)sums.open);
-    if (code == 0 && !look_only && scan.start < scan.offset
+    charge_open(&sums);
+    charge_unbilled(&sums);
+    return code;
+}
+
+int
+belay__resume_journal(struct belay__batch_state *state, uint64_t offset)
+{
+    struct belay__scan scan = {.fd = state->fd, .offset = offset};
+    int code = read_journal(state, &scan);
+
+    if (code == 0 && scan.start < scan.offset
         && ftruncate(scan.fd, (off_t)scan.start) < 0) {
         code = -errno; /* the next record would be lost in the torn one */
     }
     return code;
+}
+
+int
+belay__look_at_journal(
+    struct belay__batch_state *state, uint64_t offset, uint64_t end)
+{
+    struct belay__scan scan = {.fd = state->fd, .end = end, .offset = offset};
+
+    return read_journal(state, &scan);
 }

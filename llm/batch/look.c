@@ -1,6 +1,8 @@
 /* look.c - how far a job is, whoever runs it.
  *
- * The files grow meanwhile; what is not a whole line yet does not count.
+ * The files grow meanwhile; what is not a whole line yet does not count. Of the
+ * journal only what was there before they were read counts: a line that was
+ * sent after that would be without its result.
  */
 #include "llm/batch/look.h"
 
@@ -30,6 +32,12 @@ take_line(void *arg, const struct belay__scan *scan)
         look->ret->failed++;
     } else {
         look->ret->ok++;
+        if (!look->ret->running
+            && belay__line_set_add(
+                   look->state->memory, &look->state->unbilled, line)
+                   < 0) {
+            return BELAY_ENOMEM;
+        }
     }
     return belay__line_set_add(look->state->memory, &look->state->done, line);
 }
@@ -59,12 +67,16 @@ belay__batch_look(struct belay__memory *memory, const char *output_path,
 {
     struct belay__batch_state state = {.fd = -1};
     struct look look = {.state = &state, .ret = ret};
+    struct stat info = {.st_size = 0};
     uint64_t journal = 0;
     int code;
 
     *ret = (struct belay__batch_look){.running = false};
     code = belay__batch_state_look(
         &state, memory, output_path, &journal, &ret->running);
+    if (code == 0 && fstat(state.fd, &info) < 0) {
+        code = -errno;
+    }
     if (code == 0) {
         code = read_file(&look, output_path, false);
     }
@@ -72,7 +84,7 @@ belay__batch_look(struct belay__memory *memory, const char *output_path,
         code = read_file(&look, errors_path, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(&state, journal, true);
+        code = belay__look_at_journal(&state, journal, (uint64_t)info.st_size);
     }
     ret->in_doubt = state.in_doubt.count;
     ret->spent = state.spent;

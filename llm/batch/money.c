@@ -82,6 +82,7 @@ belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
     }
     code = belay__reserve_most(&rules, &item->size, &most);
     item->bill.reserved = most.cost.pico;
+    item->bill.most = most.tokens;
     if (batch->budget == NULL) {
         return 0;
     }
@@ -96,7 +97,7 @@ void
 belay__batch_release(struct belay__batch *batch, struct belay__item *item)
 {
     belay_budget_settle(&item->reservation, NULL);
-    item->bill.reserved = 0;
+    item->bill = (struct belay__batch_bill){0};
     batch->short_of_money = false;
 }
 
@@ -128,30 +129,32 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     enum belay_llm_billed billed, belay_llm_reply *reply)
 {
     struct belay__model_stats *stats = &item->model->stats;
-    struct belay__batch_bill bill = {.reserved = item->bill.reserved};
+    struct belay__batch_bill bill = item->bill;
     const struct belay_llm_usage *usage =
         billed == BELAY_LLM_BILLED_YES && reply != NULL
             ? belay_llm_reply_usage(reply)
             : NULL;
     const bool known = cost_of(batch, item, reply, usage, &bill.spent);
 
-    item->bill.reserved = 0;
+    item->bill = (struct belay__batch_bill){0};
     batch->short_of_money = false;
     if (billed == BELAY_LLM_BILLED_NO) {
         belay_budget_settle(&item->reservation, NULL);
         return bill;
     }
+    bill.charge = BELAY__BATCH_CHARGED;
     /* A cap on tokens alone knows what is spent although the price does not. */
     if (known
         || (usage != NULL && tokens_of(usage) > 0
             && batch->opts.budget.cost.pico == 0)) {
+        bill.tokens = tokens_of(usage);
         belay_budget_settle(&item->reservation,
-            &(const struct belay_amount){.cost = {bill.spent},
-                .tokens = tokens_of(usage),
-                .requests = 1});
+            &(const struct belay_amount){
+                .cost = {bill.spent}, .tokens = bill.tokens, .requests = 1});
     } else {
         bill.spent = 0;
         bill.uncertain = bill.reserved;
+        bill.tokens = bill.most;
         belay_budget_doubt(&item->reservation);
     }
     if (item->estimated && usage != NULL && usage->in_total > 0) {
@@ -159,6 +162,7 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
             &item->model->estimator, item->size.by_bytes, usage->in_total);
     }
     if (!known && bill.reserved == 0) { /* else it is uncertain, not unknown */
+        bill.charge = BELAY__BATCH_UNPRICED;
         stats->unpriced++;
         batch->stats->unpriced++;
     }

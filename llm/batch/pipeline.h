@@ -190,7 +190,6 @@ struct belay__batch_worker {
     belay_llm_reply *reply;
     struct belay_llm_attempt attempt;
     struct belay__rate_use use; /* of the model's rate */
-    int sync_fd;
 };
 extern const belay_function belay__batch_worker;
 

@@ -201,7 +201,8 @@ add_money(struct line *line, const struct belay__batch_stats *stats)
         return;
     }
     belay__format_money(belay__batch_spent(stats), spent, sizeof(spent));
-    add(line, "  %s%s", stats->unpriced > 0 ? ">" : "", spent);
+    add(line, "  %s%s",
+        stats->unpriced > 0 || stats->unpriced_before > 0 ? ">" : "", spent);
     if (stats->cap > 0) {
         belay__format_money(stats->cap, cap, sizeof(cap));
         add(line, " of %s", cap);

@@ -69,6 +69,7 @@ static int
 add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 {
     const int64_t uncertain = stats->uncertain + stats->uncertain_before;
+    const uint64_t unpriced = stats->unpriced + stats->unpriced_before;
     char text[24];
     int code = 0;
 
@@ -78,10 +79,11 @@ add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
     belay__format_money(stats->spent, text, sizeof(text));
     code = belay__buffer_format(buffer, "  spent                      %12s%s\n",
         text, stats->unpriced > 0 ? "  (at least)" : "");
-    if (code == 0 && stats->spent_before > 0) {
+    if (code == 0 && (stats->spent_before > 0 || stats->unpriced_before > 0)) {
         belay__format_money(stats->spent_before, text, sizeof(text));
-        code = belay__buffer_format(
-            buffer, "  spent by earlier runs      %12s\n", text);
+        code = belay__buffer_format(buffer,
+            "  spent by earlier runs      %12s%s\n", text,
+            stats->unpriced_before > 0 ? "  (at least)" : "");
     }
     if (code == 0 && uncertain > 0) {
         belay__format_money(uncertain, text, sizeof(text));
@@ -89,10 +91,9 @@ add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
             "  uncertain                  %12s  (sent, and no answer came)\n",
             text);
     }
-    if (code == 0 && stats->unpriced > 0) {
+    if (code == 0 && unpriced > 0) {
         code = belay__buffer_format(buffer,
-            "  cost not known             %12" PRIu64 "  attempts\n",
-            stats->unpriced);
+            "  cost not known             %12" PRIu64 "  attempts\n", unpriced);
     }
     if (code == 0 && stats->cap > 0) {
         belay__format_money(stats->cap, text, sizeof(text));
@@ -310,6 +311,7 @@ belay__batch_report_json(
     json_money(&writer, "uncertain_usd", stats->uncertain);
     json_money(&writer, "uncertain_before_usd", stats->uncertain_before);
     json_count(&writer, "cost_not_known", stats->unpriced);
+    json_count(&writer, "cost_not_known_before", stats->unpriced_before);
     if (stats->cap > 0) {
         json_money(&writer, "budget_usd", stats->cap);
     }

@@ -70,6 +70,9 @@ mark_last(struct output_scan *output)
     code = belay__line_set_add(state->memory, &state->done, output->last);
     if (output->last_failed) {
         state->failed += state->done.count - before;
+    } else if (code == 0) {
+        code =
+            belay__line_set_add(state->memory, &state->unbilled, output->last);
     }
     return code;
 }

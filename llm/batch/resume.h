@@ -14,11 +14,14 @@ int belay__resume_output(
     struct belay__batch_state *state, const char *path, bool errors);
 
 /* Marks the lines in doubt, and adds up what was spent, from the journal
- * behind the header; the files must have been read. Cuts off a torn record,
- * unless it is only to look. Errors: as above.
+ * behind the header; the files must have been read. Cuts off a torn record.
+ * Errors: as above.
  */
-int belay__resume_journal(
-    struct belay__batch_state *state, uint64_t offset, bool look_only);
+int belay__resume_journal(struct belay__batch_state *state, uint64_t offset);
+
+/* The same up to `end`, and nothing is cut off: others may be writing to it. */
+int belay__look_at_journal(
+    struct belay__batch_state *state, uint64_t offset, uint64_t end);
 
 /* Moves the failed lines of the files to a file beside them, with a number
  * behind its name, so that they are lines not done (B18). The files and the

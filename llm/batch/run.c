@@ -233,6 +233,8 @@ open_state(struct belay__batch *batch, bool resumable, char *why)
             .overwrite = opts->overwrite,
             .force = opts->force,
             .retry_failed = opts->retry_failed,
+            .needs_counts =
+                opts->budget.tokens > 0 || opts->budget.requests > 0,
         },
         why);
 }
@@ -323,6 +325,7 @@ batch_enter(belay_task *task, void *self)
     batch->stats->cap = batch->opts.budget.cost.pico;
     batch->stats->spent_before = batch->state.spent;
     batch->stats->uncertain_before = batch->state.uncertain;
+    batch->stats->unpriced_before = (uint64_t)batch->state.unpriced;
     memcpy(batch->result->job, batch->state.job, sizeof(batch->result->job));
     batch->stats->resumed = batch->state.done.count;
     batch->stats->resumed_failed = batch->state.failed;
@@ -440,7 +443,9 @@ charge_past(struct belay__batch *batch)
 {
     belay_budget_ref(batch->budget); /* beyond the block's */
     belay_budget_charge(batch->budget,
-        &(const struct belay_amount){.cost = {batch->state.spent}},
+        &(const struct belay_amount){.cost = {batch->state.spent},
+            .tokens = batch->state.tokens,
+            .requests = batch->state.requests},
         &(const struct belay_amount){.cost = {batch->state.uncertain}});
 }
 

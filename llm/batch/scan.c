@@ -66,14 +66,18 @@ int
 belay__scan_file(struct belay__scan *scan, struct belay__memory *memory,
     belay__scan_fn *fn, void *arg)
 {
+    const uint64_t end = scan->end > 0 ? scan->end : UINT64_MAX;
     char *chunk = belay__alloc(memory, CHUNK_BYTES);
+    size_t want;
     ssize_t n = 1;
     int code = chunk == NULL ? BELAY_ENOMEM : 0;
 
     scan->start = scan->offset;
     scan->previous = scan->offset;
     while (code == 0 && n > 0) {
-        n = pread(scan->fd, chunk, CHUNK_BYTES, (off_t)scan->offset);
+        want = end - scan->offset < CHUNK_BYTES ? (size_t)(end - scan->offset)
+                                                : CHUNK_BYTES;
+        n = pread(scan->fd, chunk, want, (off_t)scan->offset);
         if (n > 0) {
             code = scan_chunk(scan, chunk, (size_t)n, fn, arg);
         } else if (n < 0 && errno == EINTR) {

@@ -14,6 +14,7 @@
 
 struct belay__scan {
     int fd;
+    uint64_t end; /* not read beyond; 0: the file's */
     char head[BELAY__SCAN_HEAD];
     char tail[BELAY__SCAN_TAIL];
     size_t head_len;

@@ -22,8 +22,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define VERSION 1
+#define VERSION 2
+#define COUNTED 2 /* the first whose journal tells tokens and requests */
 #define HEADER_MAX 1024
+#define LOCK_TRIES 10
+#define LOCK_WAIT_NS 2000000
 #define HASHED_BYTES ((size_t)1024 * 1024) /* at the start, and at the end */
 #define JOURNAL_MAX ((size_t)64 * 1024 * 1024)
 #define HEX "0123456789abcdef"
@@ -230,8 +233,8 @@ parse_header(struct belay_slice line, struct header *ret)
             take_member(&key, &value, ret);
         }
     }
-    return belay__json_finish(&json) == 0 && ret->version == VERSION
-           && ret->job[0] != '\0';
+    return belay__json_finish(&json) == 0 && ret->version >= 1
+           && ret->version <= VERSION && ret->job[0] != '\0';
 }
 
 /* ---- the file ---- */
@@ -272,6 +275,20 @@ is_file(int fd, int other_fd, const char *path)
            && info.st_dev == other.st_dev && info.st_ino == other.st_ino;
 }
 
+/* Who only looks at a job has the lock for a moment. */
+static bool
+lock(int fd)
+{
+    const struct timespec moment = {.tv_nsec = LOCK_WAIT_NS};
+    bool good = flock(fd, LOCK_EX | LOCK_NB) == 0;
+
+    for (int i = 0; i < LOCK_TRIES && !good && errno == EWOULDBLOCK; i++) {
+        (void)nanosleep(&moment, NULL);
+        good = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    }
+    return good;
+}
+
 static int
 open_file(struct belay__batch_state *state,
     const struct belay__batch_state_opts *opts, int flags, char *why)
@@ -289,7 +306,7 @@ open_file(struct belay__batch_state *state,
             "too",
             state->path);
     }
-    if (flock(state->fd, LOCK_EX | LOCK_NB) == 0) {
+    if (lock(state->fd)) {
         return 0;
     }
     if (errno != EWOULDBLOCK) {
@@ -357,12 +374,20 @@ go_on(struct belay__batch_state *state,
     int code;
 
     memcpy(state->job, then->job, sizeof(state->job));
+    state->counted = then->version >= COUNTED;
+    if (opts->needs_counts && !state->counted) {
+        return fail(why, BELAY_ESTATE,
+            "'%s' was begun by an older belay, which has not counted the "
+            "tokens and requests that are to be capped; --overwrite begins "
+            "anew",
+            opts->output_path);
+    }
     code = belay__resume_output(state, opts->output_path, false);
     if (code == 0 && opts->errors_path != NULL) {
         code = belay__resume_output(state, opts->errors_path, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(state, header_end, false);
+        code = belay__resume_journal(state, header_end);
     }
     if (code == 0 && opts->retry_failed && state->failed > 0) {
         code = belay__resume_move_failed(
@@ -481,6 +506,7 @@ belay__batch_state_begin(
     if (code == 0 && fdatasync(state->fd) < 0 && errno != EINVAL) {
         code = -errno; /* results that were paid for are no use without it */
     }
+    state->dirty = false;
     return code < 0 ? fail(ret_why, code, "cannot write '%s': %s", state->path,
                belay_code_text(code))
                     : 0;
@@ -501,6 +527,7 @@ belay__batch_state_close(struct belay__batch_state *state)
     }
     belay__free(state->memory, state->done.bits, state->done.bytes);
     belay__free(state->memory, state->in_doubt.bits, state->in_doubt.bytes);
+    belay__free(state->memory, state->unbilled.bits, state->unbilled.bytes);
     belay__free(state->memory, state->path, state->path_size);
     belay__buffer_fini(&state->journal);
     *state = (struct belay__batch_state){.fd = -1};
@@ -527,8 +554,10 @@ belay__batch_state_look(struct belay__batch_state *state,
         return BELAY_ESTATE;
     }
     memcpy(state->job, header.job, sizeof(state->job));
+    state->counted = header.version >= COUNTED;
     state->lines_max = (uint64_t)header.input_size;
     *ret_running =
         flock(state->fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    (void)flock(state->fd, LOCK_UN); /* a run may begin meanwhile */
     return 0;
 }

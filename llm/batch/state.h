@@ -3,15 +3,19 @@
  * OUTPUT.state begins with a header, a JSON object on one line, which says
  * for which input it holds. Behind it comes a journal, a record a line:
  *
- *     s N ATTEMPT RESERVED           line N is about to be sent
- *     a N RESERVED UNCERTAIN         an attempt has brought no result
- *     d N RESERVED SPENT UNCERTAIN   its result is in a file
- *     u N RESERVED                   given up, and nobody has charged for it
- *     r N                            failed; to be tried again (B18)
+ *     s N ATTEMPT RESERVED MOST     line N is about to be sent
+ *     a N RESERVED UNCERTAIN MOST TOKENS HOW         … and no result came
+ *     d N RESERVED SPENT UNCERTAIN MOST TOKENS HOW   … and it is in a file
+ *     u N                           given up, and nobody has charged for it
+ *     r N                           failed; to be tried again (B18)
  *
- * Amounts are picodollars; zeroes at the end are left out. Each record behind
- * an "s" repeats what was reserved, so sums are enough to know what attempts
- * without an end may have cost. While a run has the file open it is locked.
+ * RESERVED, SPENT and UNCERTAIN are picodollars; MOST is how many tokens were
+ * reserved, TOKENS how many were used; HOW is an enum belay__batch_charge.
+ * Zeroes at the end are left out. Each "s" is followed by an "a" or a "d" that
+ * repeats what was reserved, so sums are enough to know what attempts without
+ * an end may have used. A state of version 1 has no MOST, TOKENS and HOW, and
+ * leaves out an "a" that would be zeroes. While a run has the file open it is
+ * locked.
  * What has been done is read from the output files, whose ids hold the line
  * numbers; the journal tells which lines were sent and have no result, since
  * a server may have billed them, and what was spent. Rules: B11-B16, B26.
@@ -40,13 +44,21 @@ struct belay__batch_state {
     char job[BELAY__BATCH_JOB_SIZE];
     struct belay__line_set done;     /* in one of the files */
     struct belay__line_set in_doubt; /* sent, and no result */
+    struct belay__line_set unbilled; /* a success, until the journal tells of
+                                        its being sent; empty once that was
+                                        read */
     bool foreign_ok;                 /* lines of another job are passed over */
     uint64_t lines_max; /* a number above it is in no file of this input */
     uint64_t failed;    /* of done, in error lines, wherever */
     uint64_t again;     /* failed before, moved away to be tried again */
+    bool counted;       /* its journal tells tokens and requests */
     int64_t spent;      /* by earlier runs, in picodollars */
     int64_t uncertain;  /* … that servers may have charged besides */
+    int64_t unpriced;   /* … attempts whose cost nobody knows */
+    int64_t tokens;     /* … that they used, or may have */
+    int64_t requests;   /* … attempts that counted, or may have */
     struct belay__buffer journal; /* records not yet written */
+    bool dirty;                   /* written to since the last sync */
     uint64_t noted;     /* how many lines were announced, in this run … */
     uint64_t committed; /* … and of how many that was written */
     int lost; /* why a record could not be written: the first code, or 0 */
@@ -62,6 +74,7 @@ struct belay__batch_state_opts {
     bool overwrite;    /* begin anew whatever is there */
     bool force;        /* go on although the input has changed */
     bool retry_failed; /* failed lines count as not done */
+    bool needs_counts; /* of tokens and requests: a state without is refused */
 };
 
 /* Opens and locks the state, and reads what was done before. If there is an
@@ -75,7 +88,8 @@ struct belay__batch_state_opts {
  * Errors:  BELAY_EBUSY  another run has it, or there is an output without a
  *                       state
  *          BELAY_ESTATE it is for another input, or other options, or a
- *                       file holds lines of another job
+ *                       file holds lines of another job, or an older belay
+ *                       has not counted what is to be capped
  *          BELAY_EINVAL its path leads to the input or the error file
  *          BELAY_ENOMEM, codes of the system
  */
@@ -111,18 +125,28 @@ void belay__batch_state_close(struct belay__batch_state *state);
 
 /* ---- the journal (journal.c) ---- */
 
-/* What an attempt may cost, and has cost, in picodollars. */
+/* Does an attempt count? As numbers of the journal. */
+enum belay__batch_charge {
+    BELAY__BATCH_FREE,     /* the server has refused it, or never had it */
+    BELAY__BATCH_CHARGED,  /* or may have been */
+    BELAY__BATCH_UNPRICED, /* … and nobody knows what it has cost */
+};
+
+/* What an attempt may use, and has used; amounts are picodollars. */
 struct belay__batch_bill {
     int64_t reserved;
     int64_t spent;
     int64_t uncertain;
+    int64_t most; /* reserved, in tokens */
+    int64_t tokens;
+    enum belay__batch_charge charge;
 };
 
 /* The line is about to be sent, after a commit up to this mark. Attempts count
  * from 0. Errors: BELAY_ENOMEM; it must not be sent then.
  */
 int belay__batch_state_sent(struct belay__batch_state *state, uint64_t line,
-    uint32_t attempt, int64_t reserved, uint64_t *ret_mark);
+    uint32_t attempt, const struct belay__batch_bill *bill, uint64_t *ret_mark);
 
 /* Sees to it that the record of the mark outlives the process (not the loss of
  * power). All that wait are written with it: for many lines one write may do.
@@ -155,6 +179,12 @@ int belay__batch_state_again(struct belay__batch_state *state, uint64_t line);
  * later call fails: nothing more may be sent.
  */
 int belay__batch_state_flush(struct belay__batch_state *state);
+
+/* Writes the records that wait; the file to be synced by the caller while the
+ * state stays open, -1 if nothing was written since it was last taken here.
+ * What cannot be written is told by the next commit.
+ */
+int belay__batch_state_take_dirty(struct belay__batch_state *state);
 
 /* Digits at *at, which is moved behind them. False: there are none, they begin
  * with a zero, or the number is above max: a spoilt file must not make us allocate bits for lines

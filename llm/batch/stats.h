@@ -113,6 +113,7 @@ struct belay__batch_stats {
     uint64_t unpriced;         /* attempts whose cost is not known */
     int64_t spent_before;      /* by earlier runs */
     int64_t uncertain_before;  /* … that servers may have charged besides */
+    uint64_t unpriced_before;  /* … attempts whose cost is not known */
     int64_t cap;               /* of the budget, 0: none */
     uint64_t sent_bytes;
     uint64_t received_bytes;

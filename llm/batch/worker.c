@@ -1,5 +1,4 @@
 /* worker.c - the tasks that send lines, one attempt at a time each. */
-#include "llm/batch/file.h"
 #include "llm/batch/pipeline.h"
 #include "llm/json/scan.h"
 #include "runtime/internal.h"
@@ -63,7 +62,7 @@ note_sent(struct belay__batch_worker *worker, uint64_t *ret_mark)
 
     return has_noted(
         batch, belay__batch_state_sent(&batch->state, item->ref.number,
-                   item->attempts, item->bill.reserved, ret_mark));
+                   item->attempts, &item->bill, ret_mark));
 }
 
 /* Now it is in the file, by whichever worker came first. */
@@ -79,7 +78,8 @@ stay(struct belay__batch_worker *worker, bool noted)
 {
     struct belay__batch *batch = worker->batch;
     struct belay__item *item = worker->item;
-    const struct belay__batch_bill bill = {.reserved = item->bill.reserved};
+    const struct belay__batch_bill bill = {
+        .reserved = item->bill.reserved, .most = item->bill.most};
 
     if (noted && batch->state.lost == 0) {
         /* A note that may be lost is not taken back: what it reserved would
@@ -423,10 +423,8 @@ BELAY_ASYNC(work)
     }
     end_attempt(worker, belay_result(task));
     free_reply(worker);
-    while (batch->opts.sync == BELAY__BATCH_SYNC_LINE
-           && (worker->sync_fd = belay__batch_writer_take_dirty(&batch->writer))
-                  >= 0) {
-        BELAY_AWAIT(belay__file_sync(task, worker->sync_fd));
+    if (batch->opts.sync == BELAY__BATCH_SYNC_LINE) {
+        BELAY_AWAIT(belay__batch_sync(task, batch));
     }
     BELAY_END;
 }

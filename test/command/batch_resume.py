@@ -384,7 +384,7 @@ def test_b15_b19_without_room_in_the_journal_nothing_is_sent(batch):
     assert batch.run(before=limit) == 5, batch.said()
     batch.check(in_doubt=1)
     with open(batch.state, encoding="utf-8") as state:
-        noted = {int(record[2:]) for record in state
+        noted = {int(record.split()[1]) for record in state
                  if record.startswith("s ") and record.endswith("\n")}
     assert set(batch.server.hits) <= noted, (batch.server.hits, noted)
     assert len(noted) < LINES

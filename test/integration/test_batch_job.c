@@ -224,6 +224,8 @@ Test(batch_job, options_that_say_too_little_are_refused)
         *BELAY_BATCH_OPTS(.output_path = "o", .base_url = "http://127.0.0.1"),
         *BELAY_BATCH_OPTS(.input_path = "i", .base_url = "http://127.0.0.1"),
         *BELAY_BATCH_OPTS(.input_path = "i", .output_path = "o"),
+        *BELAY_BATCH_OPTS(.input_path = "i", .output_path = "o",
+            .base_url = "u", .overwrite = true, .retry_failed = true),
         {.size = 1, .input_path = "i", .output_path = "o", .base_url = "u"}};
 
     for (size_t i = 0; i < COUNT(wrong); i++) {

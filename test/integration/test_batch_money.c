@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 TestSuite(
@@ -76,6 +78,15 @@ give_chat(size_t count, const char *body)
     cr_assert(eq(int, fclose(file), 0));
 }
 
+static const char *
+state_path(void)
+{
+    static char path[96];
+
+    (void)snprintf(path, sizeof(path), "%s.state", output_path);
+    return path;
+}
+
 /* The cap is for 37 and a half lines: no 38th is sent while these are held,
  * more are when they turn out to be cheaper, and in the end the cap stands.
  */
@@ -135,6 +146,147 @@ Test(batch_money, b26_the_cap_is_never_passed_and_a_higher_one_goes_on)
         i64, result.stats.spent_before + result.stats.spent, 1000 * 5 * MICRO));
     cr_expect(eq(sz, fault_server_requests(server, NULL), 1000));
     expect_each_once(1000);
+}
+
+/* Keeps the header of the state and so many records of its journal. */
+static void
+cut_journal(size_t records)
+{
+    char *state = state_contents();
+    char *at = strchr(state, '\n');
+
+    while (records-- > 0 && at != NULL) {
+        at = strchr(at + 1, '\n');
+    }
+    cr_assert(ne(ptr, at, NULL), "%s", state);
+    write_file(state_path(), state, (size_t)(at + 1 - state));
+    free(state);
+}
+
+/* The output is on the disk, and the end of the journal is not. */
+Test(batch_money, b16_b26_what_a_loss_of_power_takes_from_the_journal_counts)
+{
+    size_t before;
+
+    serve(always_ok, 1);
+    opts.concurrency = 4;
+    opts.budget.cost.pico = most_of_a_line() * 4;
+    give_chat(100, BODY);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    before = fault_server_requests(server, NULL);
+    cr_expect(gt(sz, before, 20));
+    for (size_t records = 3; records > 0; records--) {
+        cut_journal(records);
+        cr_expect(eq(int, run_with_prices(), 0));
+        cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+        cr_expect(eq(u64, result.stats.ok, 0), "%zu", records);
+        cr_expect(
+            ge(i64, result.stats.spent_before + result.stats.uncertain_before,
+                (int64_t)before * 5 * MICRO));
+    }
+    cr_expect(eq(sz, fault_server_requests(server, NULL), before));
+    cut_journal(0); /* not even what a line may cost */
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.unpriced_before, before));
+}
+
+/* ---- caps on requests and tokens, over all runs ---- */
+
+static void
+run_until_stopped(int runs)
+{
+    for (int i = 0; i < runs; i++) {
+        cr_expect(eq(int, run_it(), 0));
+        cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET));
+    }
+}
+
+Test(batch_money, b26_a_cap_on_requests_holds_over_all_runs)
+{
+    serve(always_ok, 1);
+    opts.budget.requests = 100;
+    give_chat(300, BODY);
+    run_until_stopped(3);
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 100));
+    opts.budget.requests = 150;
+    run_until_stopped(2);
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 150));
+    opts.budget.requests = 0;
+    cr_expect(eq(int, run_it(), 0));
+    expect_each_once(300);
+}
+
+Test(batch_money, b26_a_cap_on_tokens_holds_over_all_runs)
+{
+    const int64_t most = most_of_a_line() / MICRO;
+
+    serve(always_ok, 1); /* five tokens each */
+    opts.concurrency = 1;
+    opts.budget.tokens = 4 * 5 + most;
+    give_chat(30, BODY);
+    run_until_stopped(3);
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 5));
+}
+
+/* Neither what the server had no room for, nor the third that was answered,
+ * counts as anything else in the next run.
+ */
+Test(batch_money, b26_only_attempts_that_count_are_remembered)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REPLY("429 Too Many Requests", "", "{}")),
+        FAULT_ON(NULL, FAULT_DO_CLOSE),
+        FAULT_ON(NULL, OK_REPLY),
+    };
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.budget.requests = 2;
+    give_chat(30, BODY);
+    run_until_stopped(2);
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 3));
+    opts.budget.requests = 3;
+    run_until_stopped(1);
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 4));
+}
+
+Test(batch_money, b26_what_a_run_without_prices_has_cost_is_not_known)
+{
+    serve(always_ok, 1);
+    opts.budget.requests = 3;
+    give_chat(6, BODY);
+    run_until_stopped(1);
+    opts.budget = (struct belay_amount){.cost = {INT64_C(1000000000000)}};
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(i64, result.stats.spent_before, 0));
+    cr_expect(eq(u64, result.stats.unpriced_before, 3));
+    cr_expect(eq(u64, result.stats.unpriced, 0));
+}
+
+/* A state of a belay that has not counted them: "d 1" says nothing of tokens.
+ */
+Test(batch_money, b26_an_older_state_is_refused_for_a_cap_that_it_cannot_tell)
+{
+    char *state;
+    char *at;
+
+    serve(always_ok, 1);
+    give_chat(3, BODY);
+    cr_expect(eq(int, run_it(), 0));
+    state = state_contents();
+    at = strstr(state, "_state\":2");
+    cr_assert(ne(ptr, at, NULL), "%s", state);
+    at[8] = '1';
+    write_file(state_path(), state, strlen(state));
+    free(state);
+    opts.budget.requests = 100;
+    cr_expect(eq(int, run_it(), BELAY_ESTATE));
+    cr_expect(ne(ptr, strstr(message, "older belay"), NULL), "%s", message);
+    opts.budget = (struct belay_amount){.cost = {INT64_C(1000000000000)}};
+    cr_expect(eq(int, run_with_prices(), 0));
+    opts.budget.cost.pico = 0;
+    cr_expect(eq(int, run_it(), 0));
 }
 
 /* What may have been charged counts for the cap, in this run and the next. */

@@ -263,7 +263,7 @@ static void
 look_at_journal(int round, bool *done)
 {
     static const char *const records[] = {
-        "\ns 1\n", "\ns 2\n", "\ns 3\n", "\ns 4\n"};
+        "\ns 1 ", "\ns 2 ", "\ns 3 ", "\ns 4 "};
     char *journal;
 
     cancel_when_all_hang(round, done);

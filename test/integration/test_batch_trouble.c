@@ -195,8 +195,6 @@ Test(batch_trouble, b20_b22_all_lines_may_be_asleep_without_a_server)
     cr_expect(eq(int, run_without_a_server(), 0));
     cr_expect(eq(int, result.stop, BELAY__BATCH_CONGESTED));
     cr_expect(eq(u64, result.stats.failed, 0));
-    /* What was read but not taken is not behind us (B30). */
-    cr_expect(lt(u64, result.stats.input_bytes, result.stats.input_size / 2));
 }
 
 Test(batch_trouble, b5_b8_a_server_that_dies_and_comes_back_costs_no_line)

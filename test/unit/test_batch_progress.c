@@ -334,6 +334,10 @@ Test(batch_progress, b30_what_was_spent_of_the_budget)
     stats.unpriced = 1;
     (void)show(0);
     expect_has("  >$2.93 of");
+    stats.unpriced = 0;
+    stats.unpriced_before = 1;
+    (void)show(0);
+    expect_has("  >$2.93 of");
     stats.spent = INT64_MAX;
     cr_expect(eq(i64, belay__batch_spent(&stats), INT64_MAX));
 }

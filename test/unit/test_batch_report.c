@@ -232,6 +232,25 @@ Test(batch_report, b27_money_is_told_where_there_are_prices)
     cr_expect(ne(ptr, strstr(buffer.data, "\"budget_usd\":10.00,"), NULL));
 }
 
+Test(batch_report, b26_b27_an_earlier_run_without_prices_has_cost_something)
+{
+    static const char wanted[] =
+        "  spent                             $0.00\n"
+        "  spent by earlier runs             $0.00  (at least)\n"
+        "  cost not known                        7  attempts\n";
+
+    stats.priced = true;
+    stats.unpriced_before = 7;
+    cr_assert(eq(int, belay__batch_report_text(&buffer, &stats), 0));
+    (void)text();
+    cr_expect(ne(ptr, strstr(buffer.data, wanted), NULL), "%s", buffer.data);
+    belay__buffer_clear(&buffer);
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    (void)text();
+    cr_expect(
+        ne(ptr, strstr(buffer.data, "\"cost_not_known_before\":7,"), NULL));
+}
+
 /* ---- over time ---- */
 
 Test(batch_report, b27_a_series_of_any_length_fits)

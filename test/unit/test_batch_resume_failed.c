@@ -37,7 +37,7 @@ move_failed(bool inline_errors)
         code = belay__resume_output(&state, errors, true);
     }
     if (code == 0) {
-        code = belay__resume_journal(&state, 0, false);
+        code = belay__resume_journal(&state, 0);
     }
     if (code == 0) {
         code = belay__resume_move_failed(&state, test_file("out"), errors);

@@ -67,7 +67,8 @@ static int
 note_sent(uint64_t line)
 {
     uint64_t mark = 0;
-    const int code = belay__batch_state_sent(&state, line, 0, 0, &mark);
+    const int code =
+        belay__batch_state_sent(&state, line, 0, &free_of_charge, &mark);
 
     return code == 0 ? belay__batch_state_commit(&state, mark) : code;
 }
@@ -268,7 +269,8 @@ Test(batch_state, b12_a_state_that_cannot_be_read_is_refused)
         "null\n",
         "{\"belay_batch_state\":1",
         "{\"belay_batch_state\":1}\n",
-        "{\"belay_batch_state\":2,\"job\":\"0123456789abcdef\"}\n",
+        "{\"belay_batch_state\":0,\"job\":\"0123456789abcdef\"}\n",
+        "{\"belay_batch_state\":3,\"job\":\"0123456789abcdef\"}\n",
         "{\"belay_batch_state\":1,\"job\":\"0123456789abcdeg\"}\n",
         "{\"belay_batch_state\":1,\"job\":123456789012345678}\n",
         "{\"belay_batch_state\":1,\"job\":\"0123456789abcdef\"}",
@@ -448,19 +450,21 @@ Test(batch_state, b15_a_torn_record_does_not_spoil_the_next)
 
 Test(batch_state, b15_one_write_does_for_all_lines_that_are_about_to_be_sent)
 {
+    const struct belay__batch_bill bill = {.reserved = 70};
     uint64_t marks[4];
 
     begin_run();
     for (uint64_t i = 0; i < 3; i++) {
-        cr_expect(eq(
-            int, belay__batch_state_sent(&state, 3 + i, 2, 70, &marks[i]), 0));
+        cr_expect(eq(int,
+            belay__batch_state_sent(&state, 3 + i, 2, &bill, &marks[i]), 0));
     }
     cr_expect(eq(ptr, strstr(test_file_read("out.state"), "s 3"), NULL));
     cr_expect(eq(int, belay__batch_state_commit(&state, marks[1]), 0));
     cr_expect(ne(ptr,
         strstr(test_file_read("out.state"), "\ns 3 2 70\ns 4 2 70\ns 5 2 70\n"),
         NULL));
-    cr_expect(eq(int, belay__batch_state_sent(&state, 6, 0, 0, &marks[3]), 0));
+    cr_expect(eq(int,
+        belay__batch_state_sent(&state, 6, 0, &free_of_charge, &marks[3]), 0));
     cr_expect(eq(int, belay__batch_state_commit(&state, marks[2]), 0));
     cr_expect(eq(ptr, strstr(test_file_read("out.state"), "s 6"), NULL),
         "another's record can wait for whom it concerns");
@@ -470,23 +474,27 @@ Test(batch_state, b15_one_write_does_for_all_lines_that_are_about_to_be_sent)
 
 Test(batch_state, b15_numbers_of_any_size_come_back)
 {
-    const struct belay__batch_bill bill = {INT64_MAX, INT64_MAX - 1, 10};
-
+    const int64_t most = INT64_MAX;
+    const struct belay__batch_bill bill = {
+        most, most - 1, 10, most, most - 2, BELAY__BATCH_UNPRICED};
     uint64_t mark;
 
     begin_run();
-    cr_expect(eq(int,
-        belay__batch_state_sent(&state, 3, UINT32_MAX, INT64_MAX, &mark), 0));
+    cr_expect(eq(
+        int, belay__batch_state_sent(&state, 3, UINT32_MAX, &bill, &mark), 0));
     belay__batch_state_done(&state, 3, &bill);
     cr_expect(eq(int, belay__batch_state_flush(&state), 0));
     cr_expect(ne(ptr,
         strstr(test_file_read("out.state"),
-            "\ns 3 4294967295 9223372036854775807\n"
-            "d 3 9223372036854775807 9223372036854775806 10\n"),
+            "\ns 3 4294967295 9223372036854775807 9223372036854775807\n"
+            "d 3 9223372036854775807 9223372036854775806 10 "
+            "9223372036854775807 9223372036854775805 2\n"),
         NULL));
     cr_assert(eq(int, open_state(), 0), "%s", why);
     cr_expect(eq(i64, state.spent, INT64_MAX - 1));
     cr_expect(eq(i64, state.uncertain, 10));
+    cr_expect(eq(i64, state.tokens, most - 2));
+    cr_expect(eq(i64, state.requests, 2), "with the one that has no end");
 }
 
 Test(batch_state, b15_without_room_nothing_may_be_sent)

@@ -85,13 +85,17 @@ struct belay_batch_opts {
     belay_duration timeout;  /* of a line, all attempts; default none */
     belay_duration drain_timeout; /* for what is in flight when the job stops;
                                      default 120 s */
-    belay_duration expire;      /* of this run: what has no answer by then gets
+    belay_duration expire;   /* of this run: what has no answer by then gets
                                    an error line; default never */
-    belay_duration patience;    /* with a server that answers nobody; default an
+    belay_duration patience; /* with a server that answers nobody; default an
                                 hour */
-    struct belay_amount budget; /* caps, over all runs; zeroes: none */
-    belay_prices *prices;       /* default none; a cap on cost needs them */
-    int64_t output_cap;         /* tokens held for an answer that nothing
+    /* Caps, over all runs; zeroes: none. A request is an attempt that the
+     * server has had. What a run without prices has cost is not known, and
+     * counts for no later cap on cost; its tokens and requests do.
+     */
+    struct belay_amount budget;
+    belay_prices *prices;        /* default none; a cap on cost needs them */
+    int64_t output_cap;          /* tokens held for an answer that nothing
                                     limits; default: such a line fails */
     int64_t requests_per_minute; /* of each model */
     int64_t tokens_per_minute;   /* of each model, both ways */
@@ -122,7 +126,7 @@ struct belay_batch_opts {
  *
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  an opts->size that is unknown, a path or the URL is
- *                        missing
+ *                        missing, both overwrite and retry_failed
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed. What keeps the job itself from
  *          beginning is told by belay_batch_wait().
@@ -141,7 +145,8 @@ BELAY_API BELAY_TOKEN belay_batch_open(
  *
  * Owner:   nothing changes hands.
  * Errors:  what has kept it from beginning, with a sentence: files, the state
- *          of another input, a run that is at work there (BELAY_EBUSY)
+ *          of another input, or of a belay that has not counted what is capped
+ *          (BELAY_ESTATE), a run that is at work there (BELAY_EBUSY)
  *          BELAY_ECANCELED  flagged; the job goes on until the block is left
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract B12, B31.
