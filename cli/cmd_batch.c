@@ -1,15 +1,14 @@
 /* cmd_batch.c - `belay batch`: the options, the display, the exit code. */
 #include "cli/commands.h"
 
+#include "cli/batch_end.h"
 #include "cli/batch_files.h"
 #include "cli/batch_look.h"
 #include "cli/batch_options.h"
 #include "cli/batch_prices.h"
-#include "cli/batch_report.h"
 #include "cli/descriptors.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
-#include "llm/batch/report.h"
 
 #include <belay/async.h>
 #include <belay/runtime.h>
@@ -27,19 +26,7 @@
 
 #define PLAIN_INTERVAL_S 10
 #define LINE_BYTES 512
-#define REPORT_BYTES ((size_t)64 * 1024)
 #define DESCRIPTORS_OWN 48 /* besides those of requests */
-
-/* B31 */
-enum {
-    EXIT_OK = 0,
-    EXIT_LINES_FAILED = 1,
-    EXIT_USAGE = 2,
-    EXIT_BUDGET = 3,
-    EXIT_REFUSED = 4,
-    EXIT_IO = 5,
-    EXIT_SIGNAL = 128,
-};
 
 struct command {
     struct belay__batch_options options;
@@ -161,24 +148,6 @@ struct batch_command {
     belay_prices *prices;
 };
 
-static void
-say_stats(const struct belay__batch_stats *stats, const char *title)
-{
-    struct belay__memory *memory = belay__memory_new(NULL);
-    struct belay__buffer buffer;
-
-    if (memory == NULL) {
-        return;
-    }
-    belay__buffer_init(&buffer, memory, REPORT_BYTES);
-    if (belay__batch_report_text(&buffer, stats) == 0) {
-        (void)fprintf(stderr, "belay batch: %s\n%.*s", title, (int)buffer.len,
-            buffer.data);
-    }
-    belay__buffer_fini(&buffer);
-    belay__memory_unref(memory);
-}
-
 /* For SIGUSR1: even of a quiet run, since somebody asks. */
 static void
 say_so_far(struct batch_command *self)
@@ -187,7 +156,7 @@ say_so_far(struct batch_command *self)
 
     stats.ended_ns = belay_now(self->task).ns;
     end_drawing(self->command);
-    say_stats(&stats, "so far");
+    belay__batch_say_stats(&stats, "so far");
 }
 
 static void
@@ -252,160 +221,6 @@ BELAY_ASYNC(batch_command)
 
 /* ---- the end ---- */
 
-static void
-say_stop(const struct command *command)
-{
-    const struct belay__batch_result *result = &command->result;
-
-    switch (result->stop) {
-    case BELAY__BATCH_DONE:
-    case BELAY__BATCH_INTERRUPTED:
-        return;
-    case BELAY__BATCH_REFUSED:
-        (void)fprintf(stderr,
-            "belay batch: stopped: the server refused the key or the account "
-            "(HTTP %d)\n",
-            result->stop_code);
-        return;
-    case BELAY__BATCH_CONGESTED:
-        (void)fprintf(stderr,
-            "belay batch: stopped: the server has answered no request for too "
-            "long (--patience)\n");
-        return;
-    case BELAY__BATCH_BUDGET:
-        (void)fprintf(stderr,
-            "belay batch: stopped: the next line might pass the budget\n");
-        return;
-    case BELAY__BATCH_EXPIRED:
-        (void)fprintf(
-            stderr, "belay batch: stopped: the time was over (--expire)\n");
-        return;
-    case BELAY__BATCH_NO_INPUT:
-        (void)fprintf(stderr, "belay batch: stopped: cannot read '%s': %s\n",
-            result->stop_path, belay_code_text(result->stop_code));
-        return;
-    case BELAY__BATCH_NO_OUTPUT:
-        (void)fprintf(stderr, "belay batch: stopped: cannot write '%s': %s\n",
-            result->stop_path != NULL ? result->stop_path
-                                      : command->options.batch.output_path,
-            belay_code_text(result->stop_code));
-        return;
-    case BELAY__BATCH_NO_MEMORY:
-        (void)fprintf(stderr, "belay batch: stopped: out of memory\n");
-        return;
-    }
-}
-
-static int
-exit_code(const struct command *command)
-{
-    if (command->signal != 0) {
-        return EXIT_SIGNAL + command->signal;
-    }
-    switch (command->result.stop) {
-    case BELAY__BATCH_NO_INPUT:
-    case BELAY__BATCH_NO_OUTPUT:
-    case BELAY__BATCH_NO_MEMORY:
-        return EXIT_IO;
-    case BELAY__BATCH_BUDGET:
-        return EXIT_BUDGET;
-    case BELAY__BATCH_REFUSED:
-    case BELAY__BATCH_CONGESTED:
-        return EXIT_REFUSED;
-    case BELAY__BATCH_DONE:
-    case BELAY__BATCH_INTERRUPTED:
-    case BELAY__BATCH_EXPIRED:
-        break;
-    }
-    if (command->result.stats.failed + command->result.stats.resumed_failed > 0
-        || (command->result.stop == BELAY__BATCH_EXPIRED
-            && command->result.stats.dropped > 0)
-        || (command->options.batch.in_doubt == BELAY__BATCH_DOUBT_SKIP
-            && command->result.stats.in_doubt > 0)) {
-        return EXIT_LINES_FAILED; /* not every line has succeeded */
-    }
-    return EXIT_OK;
-}
-
-static bool
-is_stdio(const char *path)
-{
-    return strcmp(path, "-") == 0;
-}
-
-static void
-say_files(const struct command *command)
-{
-    const struct belay__batch_opts *opts = &command->options.batch;
-
-    if (!is_stdio(opts->output_path)) {
-        (void)fprintf(
-            stderr, "  replies in                 %s\n", opts->output_path);
-    }
-    if (command->result.stats.failed > 0 && opts->errors_path != NULL) {
-        (void)fprintf(
-            stderr, "  failed lines in            %s\n", opts->errors_path);
-    }
-}
-
-/* How it has ended, in a few words. */
-static const char *
-state_of(const struct command *command)
-{
-    if (command->signal != 0) {
-        return "interrupted";
-    }
-    switch (command->result.stop) {
-    case BELAY__BATCH_DONE:
-        return "done";
-    case BELAY__BATCH_INTERRUPTED:
-        return "interrupted";
-    case BELAY__BATCH_REFUSED:
-        return "stopped: the key or the account was refused";
-    case BELAY__BATCH_CONGESTED:
-        return "stopped: the server answers nobody";
-    case BELAY__BATCH_BUDGET:
-        return "stopped at the budget";
-    case BELAY__BATCH_EXPIRED:
-        return "stopped: the time was over";
-    case BELAY__BATCH_NO_INPUT:
-    case BELAY__BATCH_NO_OUTPUT:
-    case BELAY__BATCH_NO_MEMORY:
-        break;
-    }
-    return "stopped by an error";
-}
-
-static void
-report(struct command *command)
-{
-    const bool done =
-        command->signal == 0 && command->result.stop == BELAY__BATCH_DONE;
-    const uint64_t *errors = command->result.stats.errors;
-    char resume[BELAY__COMMAND_BYTES];
-
-    belay__batch_resume_command(&command->options,
-        errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
-    if (!command->options.quiet) {
-        say_stats(&command->result.stats, done ? "done" : "ended early");
-        if (done && command->result.stats.sent == 0
-            && command->result.stats.resumed > 0) {
-            (void)fprintf(stderr,
-                "  nothing was left to send; --overwrite begins anew\n");
-        }
-        say_files(command);
-        if (!done && resume[0] != '\0') {
-            (void)fprintf(stderr, "  to go on%s:  %s\n",
-                command->result.stop == BELAY__BATCH_BUDGET
-                    ? ", with a higher --budget"
-                    : "",
-                resume);
-        }
-    }
-    belay__batch_write_reports(&command->options, &command->result,
-        state_of(command), done || resume[0] == '\0' ? NULL : resume);
-}
-
 static int
 run(struct command *command)
 {
@@ -424,19 +239,19 @@ run(struct command *command)
         }
         (void)fprintf(stderr, "belay batch: %s\n", message);
         belay_error_unref(result.error);
-        return command->result.stats.sent > 0 ? EXIT_IO : EXIT_USAGE;
+        return command->result.stats.sent > 0 ? BELAY__EXIT_IO
+                                              : BELAY__EXIT_USAGE;
     }
     belay_error_unref(result.error);
-    say_stop(command);
-    report(command);
-    return exit_code(command);
+    return belay__batch_end(
+        &command->options, &command->result, command->signal);
 }
 
 int
 belay__cmd_batch(int argc, char **argv)
 {
     struct command command = {.signal = 0};
-    int code = EXIT_OK;
+    int code = BELAY__EXIT_OK;
 
     switch (belay__batch_options_parse(&command.options, argc, argv)) {
     case BELAY__BATCH_PARSED_RUN:
@@ -449,7 +264,7 @@ belay__cmd_batch(int argc, char **argv)
             break;
         }
         if (!belay__batch_check_files(&command.options)) {
-            code = EXIT_USAGE;
+            code = BELAY__EXIT_USAGE;
             break;
         }
         /* A file size limit is an error, not a death. */
@@ -462,7 +277,7 @@ belay__cmd_batch(int argc, char **argv)
     case BELAY__BATCH_PARSED_HELP:
         break;
     case BELAY__BATCH_PARSED_USAGE:
-        code = EXIT_USAGE;
+        code = BELAY__EXIT_USAGE;
         break;
     }
     belay__batch_options_fini(&command.options);

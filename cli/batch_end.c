@@ -1,0 +1,206 @@
+/* batch_end.c - how a run of `belay batch` has ended, and what to do next. */
+#include "cli/batch_end.h"
+
+#include "cli/batch_report.h"
+#include "llm/batch/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define REPORT_BYTES ((size_t)64 * 1024)
+
+struct ending {
+    const struct belay__batch_options *options;
+    struct belay__batch_result *result;
+    int signal;
+};
+
+/* ---- the report ---- */
+
+void
+belay__batch_say_stats(
+    const struct belay__batch_stats *stats, const char *title)
+{
+    struct belay__memory *memory = belay__memory_new(NULL);
+    struct belay__buffer buffer;
+
+    if (memory == NULL) {
+        return;
+    }
+    belay__buffer_init(&buffer, memory, REPORT_BYTES);
+    if (belay__batch_report_text(&buffer, stats) == 0) {
+        (void)fprintf(stderr, "belay batch: %s\n%.*s", title, (int)buffer.len,
+            buffer.data);
+    }
+    belay__buffer_fini(&buffer);
+    belay__memory_unref(memory);
+}
+
+/* ---- why, and what then ---- */
+
+static void
+say_stop(const struct ending *ending)
+{
+    const struct belay__batch_result *result = ending->result;
+
+    switch (result->stop) {
+    case BELAY__BATCH_DONE:
+    case BELAY__BATCH_INTERRUPTED:
+        return;
+    case BELAY__BATCH_REFUSED:
+        (void)fprintf(stderr,
+            "belay batch: stopped: the server refused the key or the account "
+            "(HTTP %d)\n",
+            result->stop_code);
+        return;
+    case BELAY__BATCH_CONGESTED:
+        (void)fprintf(stderr,
+            "belay batch: stopped: the server has answered no request for too "
+            "long (--patience)\n");
+        return;
+    case BELAY__BATCH_BUDGET:
+        (void)fprintf(stderr,
+            "belay batch: stopped: the next line might pass the budget\n");
+        return;
+    case BELAY__BATCH_EXPIRED:
+        (void)fprintf(
+            stderr, "belay batch: stopped: the time was over (--expire)\n");
+        return;
+    case BELAY__BATCH_NO_INPUT:
+        (void)fprintf(stderr, "belay batch: stopped: cannot read '%s': %s\n",
+            result->stop_path, belay_code_text(result->stop_code));
+        return;
+    case BELAY__BATCH_NO_OUTPUT:
+        (void)fprintf(stderr, "belay batch: stopped: cannot write '%s': %s\n",
+            result->stop_path != NULL ? result->stop_path
+                                      : ending->options->batch.output_path,
+            belay_code_text(result->stop_code));
+        return;
+    case BELAY__BATCH_NO_MEMORY:
+        (void)fprintf(stderr, "belay batch: stopped: out of memory\n");
+        return;
+    }
+}
+
+static int
+exit_code(const struct ending *ending)
+{
+    if (ending->signal != 0) {
+        return BELAY__EXIT_SIGNAL + ending->signal;
+    }
+    switch (ending->result->stop) {
+    case BELAY__BATCH_NO_INPUT:
+    case BELAY__BATCH_NO_OUTPUT:
+    case BELAY__BATCH_NO_MEMORY:
+        return BELAY__EXIT_IO;
+    case BELAY__BATCH_BUDGET:
+        return BELAY__EXIT_BUDGET;
+    case BELAY__BATCH_REFUSED:
+    case BELAY__BATCH_CONGESTED:
+        return BELAY__EXIT_REFUSED;
+    case BELAY__BATCH_DONE:
+    case BELAY__BATCH_INTERRUPTED:
+    case BELAY__BATCH_EXPIRED:
+        break;
+    }
+    if (ending->result->stats.failed + ending->result->stats.resumed_failed > 0
+        || (ending->result->stop == BELAY__BATCH_EXPIRED
+            && ending->result->stats.dropped > 0)
+        || (ending->options->batch.in_doubt == BELAY__BATCH_DOUBT_SKIP
+            && ending->result->stats.in_doubt > 0)) {
+        return BELAY__EXIT_LINES_FAILED; /* not every line has succeeded */
+    }
+    return BELAY__EXIT_OK;
+}
+
+static bool
+is_stdio(const char *path)
+{
+    return strcmp(path, "-") == 0;
+}
+
+static void
+say_files(const struct ending *ending)
+{
+    const struct belay__batch_opts *opts = &ending->options->batch;
+
+    if (!is_stdio(opts->output_path)) {
+        (void)fprintf(
+            stderr, "  replies in                 %s\n", opts->output_path);
+    }
+    if (ending->result->stats.failed > 0 && opts->errors_path != NULL) {
+        (void)fprintf(
+            stderr, "  failed lines in            %s\n", opts->errors_path);
+    }
+}
+
+/* How it has ended, in a few words. */
+static const char *
+state_of(const struct ending *ending)
+{
+    if (ending->signal != 0) {
+        return "interrupted";
+    }
+    switch (ending->result->stop) {
+    case BELAY__BATCH_DONE:
+        return "done";
+    case BELAY__BATCH_INTERRUPTED:
+        return "interrupted";
+    case BELAY__BATCH_REFUSED:
+        return "stopped: the key or the account was refused";
+    case BELAY__BATCH_CONGESTED:
+        return "stopped: the server answers nobody";
+    case BELAY__BATCH_BUDGET:
+        return "stopped at the budget";
+    case BELAY__BATCH_EXPIRED:
+        return "stopped: the time was over";
+    case BELAY__BATCH_NO_INPUT:
+    case BELAY__BATCH_NO_OUTPUT:
+    case BELAY__BATCH_NO_MEMORY:
+        break;
+    }
+    return "stopped by an error";
+}
+
+static void
+report(struct ending *ending)
+{
+    const bool done =
+        ending->signal == 0 && ending->result->stop == BELAY__BATCH_DONE;
+    const uint64_t *errors = ending->result->stats.errors;
+    char resume[BELAY__COMMAND_BYTES];
+
+    belay__batch_resume_command(ending->options,
+        errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
+    if (!ending->options->quiet) {
+        belay__batch_say_stats(
+            &ending->result->stats, done ? "done" : "ended early");
+        if (done && ending->result->stats.sent == 0
+            && ending->result->stats.resumed > 0) {
+            (void)fprintf(stderr,
+                "  nothing was left to send; --overwrite begins anew\n");
+        }
+        say_files(ending);
+        if (!done && resume[0] != '\0') {
+            (void)fprintf(stderr, "  to go on%s:  %s\n",
+                ending->result->stop == BELAY__BATCH_BUDGET
+                    ? ", with a higher --budget"
+                    : "",
+                resume);
+        }
+    }
+    belay__batch_write_reports(ending->options, ending->result,
+        state_of(ending), done || resume[0] == '\0' ? NULL : resume);
+}
+
+int
+belay__batch_end(const struct belay__batch_options *options,
+    struct belay__batch_result *result, int signal)
+{
+    struct ending ending = {options, result, signal};
+
+    say_stop(&ending);
+    report(&ending);
+    return exit_code(&ending);
+}
