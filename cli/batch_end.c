@@ -2,6 +2,8 @@
 #include "cli/batch_end.h"
 
 #include "cli/batch_report.h"
+#include "cli/batch_unread.h"
+#include "llm/batch/pass.h"
 #include "llm/batch/report.h"
 
 #include <inttypes.h>
@@ -163,35 +165,85 @@ state_of(const struct ending *ending)
     return "stopped by an error";
 }
 
+static bool
+is_done(const struct ending *ending)
+{
+    return ending->signal == 0 && ending->result->stop == BELAY__BATCH_DONE;
+}
+
+/* The command that goes on, or why there is none. */
+static void
+say_how_to_go_on(const struct ending *ending, const char *resume)
+{
+    const struct belay__batch_opts *opts = &ending->options->batch;
+
+    if (!belay__batch_can_go_on(ending->options)) {
+        (void)fprintf(stderr, "  %s cannot go on\n",
+            is_stdio(opts->input_path) ? "a job from standard input"
+                                       : "a job that is not from a file and "
+                                         "into files");
+    } else if (resume[0] != '\0') {
+        (void)fprintf(stderr, "  to go on%s:  %s\n",
+            ending->result->stop == BELAY__BATCH_BUDGET
+                ? ", with a higher --budget"
+                : "",
+            resume);
+    }
+}
+
+/* Of what is no file nobody knows how much was left. */
+static bool
+is_maybe_unread(const struct ending *ending)
+{
+    const struct belay__batch_opts *opts = &ending->options->batch;
+
+    return !is_done(ending) && !opts->emit_skipped
+           && ending->result->stop != BELAY__BATCH_EXPIRED
+           && !belay__batch_is_rereadable(opts->input_path);
+}
+
+static void
+say(const struct ending *ending, const char *resume)
+{
+    const struct belay__batch_stats *stats = &ending->result->stats;
+
+    belay__batch_say_stats(stats, is_done(ending) ? "done" : "ended early");
+    if (is_maybe_unread(ending)) {
+        (void)fprintf(
+            stderr, "  the input may not have been read to its end\n");
+    }
+    if (is_done(ending) && stats->sent == 0 && stats->resumed > 0) {
+        (void)fprintf(
+            stderr, "  nothing was left to send; --overwrite begins anew\n");
+    }
+    say_files(ending);
+    if (!is_done(ending)) {
+        say_how_to_go_on(ending, resume);
+    }
+}
+
 static void
 report(struct ending *ending)
 {
-    const bool done =
-        ending->signal == 0 && ending->result->stop == BELAY__BATCH_DONE;
-    const uint64_t *errors = ending->result->stats.errors;
+    struct belay__batch_stats *stats = &ending->result->stats;
+    const uint64_t *errors = stats->errors;
     char resume[BELAY__COMMAND_BYTES];
 
+    if (!is_done(ending) && ending->result->stop != BELAY__BATCH_NO_INPUT) {
+        stats->unread =
+            belay__batch_count_unread(&ending->options->batch, stats);
+    }
     belay__batch_resume_command(ending->options,
         errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
     if (!ending->options->quiet) {
-        belay__batch_say_stats(
-            &ending->result->stats, done ? "done" : "ended early");
-        if (done && ending->result->stats.sent == 0
-            && ending->result->stats.resumed > 0) {
-            (void)fprintf(stderr,
-                "  nothing was left to send; --overwrite begins anew\n");
-        }
-        say_files(ending);
-        if (!done && resume[0] != '\0') {
-            (void)fprintf(stderr, "  to go on%s:  %s\n",
-                ending->result->stop == BELAY__BATCH_BUDGET
-                    ? ", with a higher --budget"
-                    : "",
-                resume);
-        }
+        say(ending, resume);
     }
     belay__batch_write_reports(ending->options, ending->result,
-        state_of(ending), done || resume[0] == '\0' ? NULL : resume);
+        state_of(ending),
+        is_done(ending) || resume[0] == '\0'
+                || !belay__batch_can_go_on(ending->options)
+            ? NULL
+            : resume);
 }
 
 int

@@ -3,6 +3,7 @@
 
 #include "cli/batch_files.h"
 #include "llm/batch/html.h"
+#include "llm/batch/pass.h"
 #include "llm/batch/report.h"
 
 #include <stdio.h>
@@ -66,6 +67,17 @@ belay__batch_resume_command(const struct belay__batch_options *options,
             return;
         }
     }
+}
+
+bool
+belay__batch_can_go_on(const struct belay__batch_options *options)
+{
+    const struct belay__batch_opts *opts = &options->batch;
+
+    return belay__batch_is_rereadable(opts->input_path)
+           && belay__batch_is_rereadable(opts->output_path)
+           && (opts->errors_path == NULL
+               || belay__batch_is_rereadable(opts->errors_path));
 }
 
 /* ---- files ---- */

@@ -13,6 +13,9 @@
 void belay__batch_resume_command(const struct belay__batch_options *options,
     bool retry, char ret[BELAY__COMMAND_BYTES]);
 
+/* Can another run find again what this one has done? From a file, into files. */
+bool belay__batch_can_go_on(const struct belay__batch_options *options);
+
 /* Writes OUTPUT.stats.json, and the page of --report. What cannot be written
  * is told. `state` is how it ended, in a few words; `resume` may be NULL.
  */

@@ -215,7 +215,7 @@ outcome(struct page *page)
     const double good =
         (double)(stats->ok + stats->resumed - stats->resumed_failed);
     const double bad = (double)(stats->failed + stats->resumed_failed);
-    const double left = (double)stats->dropped;
+    const double left = (double)(stats->dropped + stats->unread);
     const double sum = good + bad + left;
 
     if (sum <= 0) {
@@ -537,6 +537,7 @@ table(struct page *page)
     row(page, "in doubt from earlier runs (may be billed twice)",
         stats->in_doubt, false);
     row(page, "not tried", stats->dropped - stats->cut, false);
+    row(page, "not read", stats->unread, false);
     row(page, "sent, and cut off (may be billed)", stats->cut, false);
     row(page, "retries", stats->retries, false);
     row(page, "refused for the moment", stats->congested, false);

@@ -32,6 +32,7 @@ set_up(void)
         .failed = 14,
         .dropped = 8,
         .cut = 2,
+        .unread = 17,
         .retries = 7,
         .input_bytes = 12345,
         .tokens_in = 1000,
@@ -79,6 +80,7 @@ Test(batch_report, b27_report_for_people)
         "    invalid_json_line                   5\n"
         "    timeout                             2\n"
         "  not tried                             6\n"
+        "  not read                             17\n"
         "  sent, and cut off                     2  (without a result: may be "
         "billed)\n"
         "  retries                               7\n"
