@@ -15,7 +15,9 @@
 struct ending {
     const struct belay__batch_options *options;
     struct belay__batch_result *result;
+    const struct belay__batch_firsts *firsts;
     int signal;
+    char resume[BELAY__COMMAND_BYTES]; /* the command that goes on */
 };
 
 /* ---- the report ---- */
@@ -63,7 +65,8 @@ say_stop(const struct ending *ending)
         return;
     case BELAY__BATCH_BUDGET:
         (void)fprintf(stderr,
-            "belay batch: stopped: the next line might pass the budget\n");
+            "belay batch: stopped: the next line might pass the budget "
+            "(--dry-run tells what a line may cost)\n");
         return;
     case BELAY__BATCH_EXPIRED:
         (void)fprintf(
@@ -171,9 +174,19 @@ is_done(const struct ending *ending)
     return ending->signal == 0 && ending->result->stop == BELAY__BATCH_DONE;
 }
 
+/* Nobody has been asked anything: the files had it all. */
+static bool
+is_idle(const struct ending *ending)
+{
+    const struct belay__batch_stats *stats = &ending->result->stats;
+
+    return is_done(ending) && stats->sent + stats->ok + stats->failed == 0
+           && stats->resumed > 0;
+}
+
 /* The command that goes on, or why there is none. */
 static void
-say_how_to_go_on(const struct ending *ending, const char *resume)
+say_how_to_go_on(const struct ending *ending)
 {
     const struct belay__batch_opts *opts = &ending->options->batch;
 
@@ -182,12 +195,42 @@ say_how_to_go_on(const struct ending *ending, const char *resume)
             is_stdio(opts->input_path) ? "a job from standard input"
                                        : "a job that is not from a file and "
                                          "into files");
-    } else if (resume[0] != '\0') {
+    } else if (ending->resume[0] != '\0') {
         (void)fprintf(stderr, "  to go on%s:  %s\n",
             ending->result->stop == BELAY__BATCH_BUDGET
-                ? ", with a higher --budget"
+                ? ", with a higher budget"
                 : "",
-            resume);
+            ending->resume);
+    }
+}
+
+/* Lines that failed because of what stands in the input. */
+static uint64_t
+count_bad(const struct belay__batch_stats *stats)
+{
+    uint64_t sum = 0;
+
+    for (int i = BELAY__LINE_INVALID_JSON; i <= BELAY__LINE_LINE_TOO_LARGE;
+         i++) {
+        sum += stats->errors[i];
+    }
+    return sum;
+}
+
+static void
+say_how_to_try_again(const struct ending *ending)
+{
+    const struct belay__batch_stats *stats = &ending->result->stats;
+    char command[BELAY__COMMAND_BYTES];
+
+    belay__batch_resume_command(ending->options, true, false, command);
+    if (stats->failed + stats->resumed_failed == 0 || command[0] == '\0'
+        || !belay__batch_can_go_on(ending->options)) {
+        return;
+    }
+    (void)fprintf(stderr, "  to try these again:  %s\n", command);
+    if (count_bad(stats) > 0 && !ending->options->batch.force) {
+        (void)fprintf(stderr, "  with --force, if the input has been mended\n");
     }
 }
 
@@ -203,22 +246,28 @@ is_maybe_unread(const struct ending *ending)
 }
 
 static void
-say(const struct ending *ending, const char *resume)
+say(const struct ending *ending)
 {
     const struct belay__batch_stats *stats = &ending->result->stats;
 
     belay__batch_say_stats(stats, is_done(ending) ? "done" : "ended early");
+    belay__batch_firsts_say(ending->firsts);
     if (is_maybe_unread(ending)) {
         (void)fprintf(
             stderr, "  the input may not have been read to its end\n");
     }
-    if (is_done(ending) && stats->sent == 0 && stats->resumed > 0) {
-        (void)fprintf(
-            stderr, "  nothing was left to send; --overwrite begins anew\n");
+    if (is_idle(ending) && stats->resumed_failed > 0) {
+        (void)fprintf(stderr,
+            "  nothing was left to send, but %" PRIu64 " lines have failed\n",
+            stats->resumed_failed);
+    } else if (is_idle(ending)) {
+        (void)fprintf(stderr, "  nothing was left to send\n");
     }
     say_files(ending);
-    if (!is_done(ending)) {
-        say_how_to_go_on(ending, resume);
+    if (is_done(ending)) {
+        say_how_to_try_again(ending);
+    } else {
+        say_how_to_go_on(ending);
     }
 }
 
@@ -227,30 +276,32 @@ report(struct ending *ending)
 {
     struct belay__batch_stats *stats = &ending->result->stats;
     const uint64_t *errors = stats->errors;
-    char resume[BELAY__COMMAND_BYTES];
 
     if (!is_done(ending) && ending->result->stop != BELAY__BATCH_NO_INPUT) {
         stats->unread =
             belay__batch_count_unread(&ending->options->batch, stats);
     }
     belay__batch_resume_command(ending->options,
-        errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
+        errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0,
+        ending->result->stop == BELAY__BATCH_BUDGET, ending->resume);
     if (!ending->options->quiet) {
-        say(ending, resume);
+        say(ending);
     }
     belay__batch_write_reports(ending->options, ending->result,
         state_of(ending),
-        is_done(ending) || resume[0] == '\0'
+        is_done(ending) || ending->resume[0] == '\0'
                 || !belay__batch_can_go_on(ending->options)
             ? NULL
-            : resume);
+            : ending->resume,
+        is_idle(ending));
 }
 
 int
 belay__batch_end(const struct belay__batch_options *options,
-    struct belay__batch_result *result, int signal)
+    struct belay__batch_result *result,
+    const struct belay__batch_firsts *firsts, int signal)
 {
-    struct ending ending = {options, result, signal};
+    struct ending ending = {options, result, firsts, signal, ""};
 
     say_stop(&ending);
     report(&ending);

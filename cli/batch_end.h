@@ -3,6 +3,7 @@
 #ifndef BELAY_CLI_BATCH_END_H
 #define BELAY_CLI_BATCH_END_H
 
+#include "cli/batch_first.h"
 #include "cli/batch_options.h"
 
 /* B31 */
@@ -24,6 +25,7 @@ void belay__batch_say_stats(
  * that it leaves, and gives the exit code. `signal` is the first that came, or 0.
  */
 int belay__batch_end(const struct belay__batch_options *options,
-    struct belay__batch_result *result, int signal);
+    struct belay__batch_result *result,
+    const struct belay__batch_firsts *firsts, int signal);
 
 #endif

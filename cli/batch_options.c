@@ -230,6 +230,7 @@ set_budget(struct belay__batch_options *ret, const char *text)
     if (belay_money_parse((struct belay_slice){text, strlen(text)}, &money) == 0
         && money.pico > 0) {
         ret->batch.budget.cost = money;
+        ret->budget = text;
         return true;
     }
     (void)fprintf(stderr,

@@ -25,6 +25,7 @@ struct belay__batch_options {
     const char *key_env;
     const char *key_path; /* or NULL */
     const char *prices_path;
+    const char *budget;      /* as given, in argv; or NULL */
     const char *report_path; /* of the page, or NULL */
     bool check_hosted;
     bool dry_run;

@@ -3,6 +3,7 @@
 
 #include "cli/batch_end.h"
 #include "cli/batch_files.h"
+#include "cli/batch_first.h"
 #include "cli/batch_look.h"
 #include "cli/batch_options.h"
 #include "cli/batch_prices.h"
@@ -33,6 +34,7 @@ struct command {
     struct belay__batch_result result;
     struct belay__batch *batch; /* while it runs */
     struct belay__batch_rates rates;
+    struct belay__batch_firsts firsts;
     bool drawn; /* a line without its newline is on the terminal */
     int signal; /* the first that came, or 0 */
 };
@@ -91,6 +93,14 @@ on_progress(const struct belay__batch_stats *stats, int64_t now_ns, void *arg)
 }
 
 static void
+on_written(const struct belay__batch_written *line, void *arg)
+{
+    struct command *command = arg;
+
+    belay__batch_firsts_take(&command->firsts, line);
+}
+
+static void
 choose_progress(struct command *command)
 {
     if (command->options.quiet) {
@@ -101,7 +111,6 @@ choose_progress(struct command *command)
     }
     if (command->options.progress != BELAY__PROGRESS_NONE) {
         command->options.batch.progress = on_progress;
-        command->options.batch.arg = command;
     }
     if (command->options.progress != BELAY__PROGRESS_BAR) {
         command->options.batch.progress_interval =
@@ -244,7 +253,7 @@ run(struct command *command)
     }
     belay_error_unref(result.error);
     return belay__batch_end(
-        &command->options, &command->result, command->signal);
+        &command->options, &command->result, &command->firsts, command->signal);
 }
 
 int
@@ -270,6 +279,8 @@ belay__cmd_batch(int argc, char **argv)
         /* A file size limit is an error, not a death. */
         (void)signal(SIGXFSZ, SIG_IGN);
         command.options.batch.running = &command.batch;
+        command.options.batch.written = on_written;
+        command.options.batch.arg = &command;
         choose_progress(&command);
         fit_descriptors(&command);
         code = run(&command);

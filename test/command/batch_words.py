@@ -88,6 +88,182 @@ def test_b27_of_a_pipe_nobody_knows_what_was_not_read(where):
     expect_in("may not have been read to its end", done.err)
 
 
+def test_b27_a_finished_job_keeps_its_counts_and_its_page(where):
+    where.give(20)
+    page = where / "page"
+    with Server() as server:
+        expect_code(batch.batch(where, server.url, "--report", page), 0)
+        before = where.read("out.jsonl.stats.json"), where.read("page")
+        done = batch.batch(where, server.url, "--report", page)
+        expect_code(done, 0)
+        expect(len(server.bodies), 20)
+        expect((where.read("out.jsonl.stats.json"), where.read("page")),
+               before)
+        expect_in("nothing was left to send", done.err)
+        for path in where / "out.jsonl.stats.json", page:
+            expect_in(f"'{path}' is left as it was", done.err)
+        expect_not_in("--overwrite", done.err)
+        os.remove(page)  # what is not there is made
+        done = batch.batch(where, server.url, "--report", page)
+        expect_code(done, 0)
+        expect_in("</html>", where.read("page"))
+        expect(where.read("out.jsonl.stats.json"), before[0])
+
+
+def test_b27_counts_that_are_out_of_date_are_not_kept(where):
+    where.give(20)
+    with Server() as server:
+        expect_code(batch.batch(where, server.url), 0)
+        path = where / "out.jsonl.stats.json"
+        stats = json.loads(where.read("out.jsonl.stats.json"))
+        for text in json.dumps(stats | {"ok": 7}), "no json", "":
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            done = batch.batch(where, server.url)
+            expect_code(done, 0)
+            expect_not_in("left as it was", done.err)
+            now = json.loads(where.read("out.jsonl.stats.json"))
+            expect(now["done_before"], 20)
+
+
+def test_x2_the_command_that_goes_on_has_no_secrets(where):
+    where.give(30)
+    with Server(lambda body: REFUSED) as server:
+        url = server.url.replace("//", "//user:secret@")
+        for words in ("--base-url", url), ("--base-url=" + url,):
+            done = run("batch", where / "in", "-o", where / "out.jsonl", "-c",
+                       "1", "--report", where / "page", "--overwrite", *words)
+            expect_code(done, 4)
+            command = done.err.rsplit("to go on:  ", 1)[1]
+            expect_in("--base-url URL" if len(words) > 1
+                      else "--base-url=URL", command)
+            expect_not_in("secret", done.err + where.read("page"))
+
+
+# ---- budgets ----
+
+PRICES = {"m": {"input_cost_per_token": 0.001, "output_cost_per_token": 0.001,
+                "max_output_tokens": 100}}
+
+
+def give_priced(where, count=10, **more):
+    where.give(text="".join(request(str(n), {"model": "m", "n": n, **more})
+                            for n in range(count)))
+    with open(where / "prices", "w", encoding="utf-8") as file:
+        json.dump(PRICES, file)
+
+
+def test_b27_the_budget_to_go_on_with_is_for_the_reader_to_say(where):
+    give_priced(where)
+    for words, said in (("--budget", "0.01"), "--budget MORE"), \
+            (("--budget=0.01",), "--budget=MORE"), \
+            (("--budg", "0.01"), "--budg MORE"):
+        with Server() as server:
+            done = batch.batch(where, server.url, "--model", "m",
+                               "--prices", where / "prices", *words)
+            expect(server.bodies, [])
+        expect_code(done, 3)
+        command = done.err.rsplit("to go on, with a higher budget:  ", 1)[1]
+        expect_in(said, command)
+        expect_not_in("0.01", command)
+        expect_in("--dry-run tells what a line may cost", done.err)
+
+
+def test_b28_a_dry_run_tells_of_a_budget_below_one_line(where):
+    give_priced(where)
+    done = run("batch", where / "in", "--dry-run", "--prices",
+               where / "prices", "--budget", "0.01")
+    expect_code(done, 0)
+    assert re.search(r"\n  one line may cost up to \$0\.\d+\n", done.out), \
+        done.out
+    expect_in("the budget of $0.0100 is below that: the run will stop there",
+              done.out)
+
+
+def test_b28_a_dry_run_counts_the_lines_that_would_not_be_sent(where):
+    give_priced(where, 3, max_tokens=5)
+    with open(where / "in", "a", encoding="utf-8") as file:
+        file.write(request("x", {"model": "free", "max_tokens": 5})
+                   + request("y", {"model": "gratis", "max_tokens": 5})
+                   + request("z", {"model": "free"}))
+    words = ("--dry-run", "--prices", where / "prices", "--budget", "5.00")
+    done = run("batch", where / "in", *words)
+    expect_code(done, 0)
+    assert re.search(r"\n  not sent under a budget +3\n", done.out), done.out
+    assert re.search(r"\n    no_price +2\n", done.out), done.out
+    assert re.search(r"\n    no_output_cap +1\n", done.out), done.out
+    expect_in("  without a price: free, gratis\n", done.out)
+    expect_in("the budget of $5.00 is enough for the 3 lines that would be "
+              "sent\n", done.out)
+    where.give(text=request("x", {"model": "free", "max_tokens": 5}))
+    done = run("batch", where / "in", *words)
+    expect_code(done, 0)
+    expect_in("no line would be sent", done.out)
+    expect_not_in("enough", done.out)
+
+
+# ---- lines that have failed ----
+
+
+def test_b18_how_to_try_failed_lines_again_is_told(where):
+    where.give(10)
+    with Server(lambda b: OK if b["n"] % 2 else (400, "{}")) as server:
+        done = batch.batch(where, server.url)
+        expect_code(done, 1)
+        again = "to try these again:  belay batch --retry-failed "
+        expect_in(again, done.err)
+        done = batch.batch(where, server.url)
+        expect_code(done, 1)
+        expect(len(server.bodies), 10)
+        expect_in("nothing was left to send, but 5 lines have failed",
+                  done.err)
+        expect_in(again, done.err)
+        expect_not_in("--overwrite", done.err)
+    with Server() as server:
+        words = done.err.rsplit(again, 1)[1].splitlines()[0].split()
+        words[words.index("--base-url") + 1] = server.url
+        done = run("batch", "--retry-failed", *words)
+        expect_code(done, 0)
+        expect(len(server.bodies), 5)
+        expect_not_in("try these again", done.err)
+
+
+def test_b18_from_standard_input_nothing_is_tried_again(where):
+    with Server(lambda body: (400, "{}")) as server:
+        done = run("batch", "-", "-o", where / "out.jsonl", "--base-url",
+                   server.url, stdin=many(3).encode())
+    expect_code(done, 1)
+    expect_not_in("try these again", done.err)
+
+
+def test_b2_the_first_bad_line_is_told_and_how_to_mend_it(where):
+    good = many(5)
+    where.give(text=good + "nonsense\n" + "more\n")
+    with Server() as server:
+        done = batch.batch(where, server.url, "--order", "input")
+        expect_code(done, 1)
+        assert re.search(r"\n  first invalid_json_line +line 6: not valid JSON", done.err), \
+            done.err
+        expect_in("with --force, if the input has been mended", done.err)
+        where.give(text=good + request("a", {}) + request("b", {}))
+        done = batch.batch(where, server.url, "--force")
+        expect_code(done, 1)
+        command = done.err.rsplit("to try these again:  belay ", 1)[1]
+        command = command.splitlines()[0].split()
+        expect_in("--force", command)
+        done = run(*command)
+        expect_code(done, 0)
+        expect(len(server.bodies), 7)
+
+
+def test_b5_why_a_line_has_no_answer_is_told(where):
+    where.give(3)
+    done = batch.batch(where, "http://127.0.0.1:1/v1", "--max-retries", "0")
+    expect_code(done, 1)
+    assert re.search(r"\n  first connection_error +line \d: .*no connection", done.err), \
+        done.err
+
+
 def main():
     batch.belay = os.path.abspath(sys.argv[1])
     return runner.run(globals(), sys.argv[2:], batch.in_place)
