@@ -45,6 +45,8 @@ enum belay__batch_parsed {
 /* Reads the command line; ret is given to fini in each case. */
 enum belay__batch_parsed belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv);
+/* The rest of it, once every option is set. False: what is wrong was said. */
+bool belay__batch_options_finish(struct belay__batch_options *ret);
 void belay__batch_options_fini(struct belay__batch_options *options);
 
 #endif

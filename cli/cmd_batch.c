@@ -7,6 +7,7 @@
 #include "cli/batch_look.h"
 #include "cli/batch_options.h"
 #include "cli/batch_prices.h"
+#include "cli/batch_server.h"
 #include "cli/descriptors.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
@@ -272,7 +273,8 @@ belay__cmd_batch(int argc, char **argv)
             code = belay__batch_show_dry_run(&command.options);
             break;
         }
-        if (!belay__batch_check_files(&command.options)) {
+        if (!belay__batch_check_server(&command.options)
+            || !belay__batch_check_files(&command.options)) {
             code = BELAY__EXIT_USAGE;
             break;
         }

@@ -3,6 +3,7 @@
 
 usage: batch_words.py BELAY [NAME...]
 """
+import contextlib
 import json
 import os
 import re
@@ -262,6 +263,59 @@ def test_b5_why_a_line_has_no_answer_is_told(where):
     expect_code(done, 1)
     assert re.search(r"\n  first connection_error +line \d: .*no connection", done.err), \
         done.err
+
+
+# ---- options ----
+
+
+def test_b31_an_option_without_its_file_takes_no_other_for_it(where):
+    where.give(1)
+    for option in ("-o", "--output", "--errors", "--prices", "--report",
+                   "--ca-file", "--api-key-file"):
+        with contextlib.chdir(where.path):
+            done = run("batch", "in", option, "--sim")
+        expect_code(done, 2)
+        expect_in("needs a file, not '--sim'", done.err)
+        expect_in("-o" if option == "--output" else option, done.err)
+    expect(where.names(), ["in"])
+    with Server() as server, contextlib.chdir(where.path):
+        done = run("batch", "in", "-o", "./--sim", "--base-url", server.url)
+        expect_code(done, 0)
+    expect_in("--sim", where.names())
+
+
+def test_b31_a_url_that_cannot_be_is_told_before_files_are_made(where):
+    where.give(1)
+    for url, said in (("127.0.0.1:9/v1", "http://"), ("nonsense", "http://"),
+                      ("ftp://a/v1", "neither http nor https"),
+                      ("http://192.0.2.1/v1", "--allow-http"),
+                      ("", "http://")):
+        done = batch.batch(where, url)
+        expect_code(done, 2)
+        expect_in(f"--base-url '{url}': ", done.err)
+        expect_in(said, done.err)
+        expect(where.names(), ["in"])
+    for url in "http://u:secret@192.0.2.1/v1", "http://192.0.2.1/v1?k=secret":
+        done = batch.batch(where, url)
+        expect_code(done, 2)
+        expect_in("--base-url: ", done.err)
+        expect_not_in("secret", done.err)
+
+
+def test_b31_a_key_that_is_missing_is_told(where):
+    """Nothing leaves this machine: the proxy is not there."""
+    where.give(1)
+    none = {"https_proxy": "http://127.0.0.1:1"}
+    words = ("batch", where / "in", "-o", where / "out.jsonl", "--overwrite",
+             "--max-retries", "0")
+    warning = "warning: OPENAI_API_KEY is not set"
+    expect_in(warning, run(*words, env=none).err)
+    expect_not_in("warning", run(*words, "-q", env=none).err)
+    expect_not_in("warning", run(*words, env=none
+                                 | {"OPENAI_API_KEY": "k"}).err)
+    expect_not_in("warning", run(*words, "--sim").err)
+    expect_not_in("warning", run(*words, "--base-url",
+                                 "http://127.0.0.1:1/v1").err)
 
 
 def main():
