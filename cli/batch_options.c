@@ -473,6 +473,8 @@ enum belay__batch_parsed
 belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv)
 {
+    static char command[] = "belay batch";
+    char *word = argv[0];
     int id;
 
     *ret = (struct belay__batch_options){
@@ -484,6 +486,7 @@ belay__batch_options_parse(
     if (belay__key_on_line("batch", argc, argv)) {
         return BELAY__BATCH_PARSED_USAGE;
     }
+    argv[0] = command; /* getopt begins its complaints with it */
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {
         if (id == 'h') {
             for (size_t i = 0; belay__batch_usage[i] != NULL; i++) {
@@ -491,13 +494,18 @@ belay__batch_options_parse(
             }
             return BELAY__BATCH_PARSED_HELP;
         }
-        if (id == '?' || !set_option(ret, id, optarg)) {
+        if (id == '?') {
+            (void)fprintf(stderr, "belay batch: see belay batch --help\n");
+            return BELAY__BATCH_PARSED_USAGE;
+        }
+        if (!set_option(ret, id, optarg)) {
             return BELAY__BATCH_PARSED_USAGE;
         }
         if (id == OPTION_OVERWRITE || id == OPTION_RETRY_FAILED) {
             argv[optind - 1] = NULL; /* however it was spelt */
         }
     }
+    argv[0] = word;
     if (optind < argc) {
         ret->batch.input_path = argv[optind++];
     }

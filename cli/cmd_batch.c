@@ -231,6 +231,22 @@ BELAY_ASYNC(batch_command)
 
 /* ---- the end ---- */
 
+/* Who renames an output does not think of the error file, whose name follows.
+ */
+static void
+say_renamed(
+    const struct belay__batch_options *options, int code, const char *message)
+{
+    if (code == BELAY_ESTATE && options->errors_path != NULL
+        && strstr(message, "--errors") != NULL) {
+        (void)fprintf(stderr,
+            "belay batch: the error file is '%s', since the output is '%s'; if "
+            "this was renamed, --errors may name the old one, and --force goes "
+            "on with the new one\n",
+            options->errors_path, options->batch.output_path);
+    }
+}
+
 static int
 run(struct command *command)
 {
@@ -248,6 +264,7 @@ run(struct command *command)
             message = belay_error_message(result.error);
         }
         (void)fprintf(stderr, "belay batch: %s\n", message);
+        say_renamed(&command->options, code, message);
         belay_error_unref(result.error);
         return command->result.stats.sent > 0 ? BELAY__EXIT_IO
                                               : BELAY__EXIT_USAGE;

@@ -318,6 +318,43 @@ def test_b31_a_key_that_is_missing_is_told(where):
                                  "http://127.0.0.1:1/v1").err)
 
 
+def test_b31_an_option_that_there_is_not_points_to_the_help(where):
+    done = run("batch", where / "in", "--simm")
+    expect_code(done, 2)
+    expect(done.err, "belay batch: unrecognized option '--simm'\n"
+           "belay batch: see belay batch --help\n")
+
+
+def test_b31_help_is_a_word_too(where):
+    del where
+    done = run("help")
+    expect_code(done, 0)
+    expect(done.out, run("--help").out)
+
+
+def test_b12_a_renamed_output_is_thought_of(where):
+    where.give(5)
+    with Server(lambda b: OK if b["n"] else (400, "{}")) as server:
+        expect_code(batch.batch(where, server.url), 1)
+        for name in "out.jsonl", "out.jsonl.state":
+            os.rename(where / name, where / ("new" + name[3:]))
+        words = ("batch", where / "in", "-o", where / "new.jsonl",
+                 "--base-url", server.url)
+        done = run(*words)
+        expect_code(done, 2)
+        expect_in(f"the error file is '{where / 'new.errors.jsonl'}', since "
+                  f"the output is '{where / 'new.jsonl'}'", done.err)
+        expect_code(run(*words, "--errors", where / "out.errors.jsonl"), 1)
+        os.rename(where / "out.errors.jsonl", where / "new.errors.jsonl")
+        expect_code(run(*words, "--force"), 1)
+        expect(len(server.bodies), 5)
+        with open(where / "in", "a", encoding="utf-8") as file:
+            file.write(request("x", {}))
+        done = run(*words)
+        expect_code(done, 2)
+        expect_not_in("renamed", done.err)
+
+
 def main():
     batch.belay = os.path.abspath(sys.argv[1])
     return runner.run(globals(), sys.argv[2:], batch.in_place)
