@@ -230,6 +230,7 @@ set_budget(struct belay__batch_options *ret, const char *text)
     if (belay_money_parse((struct belay_slice){text, strlen(text)}, &money) == 0
         && money.pico > 0) {
         ret->batch.budget.cost = money;
+        ret->budget = text;
         return true;
     }
     (void)fprintf(stderr,
@@ -386,6 +387,44 @@ text_of(struct belay__batch_options *ret, int id)
     }
 }
 
+/* The option's name, if its value is a file. */
+static const char *
+file_option(int id)
+{
+    switch (id) {
+    case 'o':
+        return "-o";
+    case OPTION_ERRORS:
+        return "--errors";
+    case OPTION_KEY_FILE:
+        return "--api-key-file";
+    case OPTION_CA_FILE:
+        return "--ca-file";
+    case OPTION_PRICES:
+        return "--prices";
+    case OPTION_REPORT:
+        return "--report";
+    default:
+        return NULL;
+    }
+}
+
+/* An option whose file was forgotten takes the next option for one. */
+static bool
+check_file(int id, const char *text)
+{
+    const char *name = file_option(id);
+
+    if (name == NULL || text[0] != '-' || text[1] == '\0') {
+        return true;
+    }
+    (void)fprintf(stderr,
+        "belay batch: %s needs a file, not '%s'; for a file of this name write "
+        "'./%s'\n",
+        name, text, text);
+    return false;
+}
+
 static bool
 set_option(struct belay__batch_options *ret, int id, const char *text)
 {
@@ -395,6 +434,9 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     if (flag != NULL) {
         *flag = true;
         return true;
+    }
+    if (!check_file(id, text)) {
+        return false;
     }
     if (place != NULL) {
         *place = text;
@@ -427,113 +469,12 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     }
 }
 
-/* "out.jsonl" gives "out.errors.jsonl", "out" gives "out.errors". */
-static char *
-default_errors_path(const char *output)
-{
-    const char *slash = strrchr(output, '/');
-    const char *dot = strrchr(slash != NULL ? slash : output, '.');
-    const size_t stem =
-        dot != NULL && dot > output ? (size_t)(dot - output) : strlen(output);
-    const size_t size = strlen(output) + sizeof(".errors");
-    char *path = malloc(size);
-
-    if (path != NULL) {
-        (void)snprintf(
-            path, size, "%.*s.errors%s", (int)stem, output, output + stem);
-    }
-    return path;
-}
-
-static bool
-complain(const char *what)
-{
-    (void)fprintf(stderr, "belay batch: %s; see belay batch --help\n", what);
-    return false;
-}
-
-static bool
-is_stdio(const char *path)
-{
-    return strcmp(path, "-") == 0;
-}
-
-static bool
-finish_status(struct belay__batch_options *ret)
-{
-    struct belay__batch_opts *opts = &ret->batch;
-
-    if (opts->input_path == NULL) {
-        return complain("no OUTPUT given whose status is asked for");
-    }
-    if (opts->errors_path == NULL && !ret->errors_inline) {
-        ret->errors_path = default_errors_path(opts->input_path);
-        opts->errors_path = ret->errors_path;
-    }
-    return true;
-}
-
-static bool
-finish_options(struct belay__batch_options *ret)
-{
-    struct belay__batch_opts *opts = &ret->batch;
-
-    if (ret->status) {
-        return finish_status(ret);
-    }
-    if (opts->input_path == NULL) {
-        return complain("no INPUT given");
-    }
-    if (opts->output_path == NULL && ret->dry_run) {
-        return true;
-    }
-    if (opts->output_path == NULL) {
-        return complain("no OUTPUT given (-o)");
-    }
-    if (opts->errors_path == NULL && !ret->errors_inline
-        && !is_stdio(opts->output_path)) {
-        ret->errors_path = default_errors_path(opts->output_path);
-        if (ret->errors_path == NULL) {
-            return complain("out of memory");
-        }
-        opts->errors_path = ret->errors_path;
-    }
-    if (opts->errors_path != NULL
-        && strcmp(opts->errors_path, opts->output_path) == 0) {
-        return complain("OUTPUT and the error file are the same; "
-                        "--errors inline does that");
-    }
-    if (opts->budget.cost.pico > 0 && ret->prices_path == NULL) {
-        return complain("--budget needs --prices to know what a line costs");
-    }
-    if (opts->overwrite && opts->retry_failed) {
-        return complain("--overwrite and --retry-failed exclude each other");
-    }
-    if (ret->window == 0) {
-        ret->window = 4 * (size_t)opts->concurrency;
-    }
-    opts->window = ret->in_order ? ret->window : 0;
-    if (ret->sim) {
-        if (opts->base_url != NULL) {
-            return complain("--sim and --base-url are two servers");
-        }
-        return true; /* it needs no key, and shall not see one */
-    }
-    if (opts->base_url == NULL) {
-        opts->base_url = DEFAULT_BASE_URL;
-    }
-    if (ret->key_path != NULL) {
-        opts->api_key = belay__key_read("batch", ret->key_path);
-        return opts->api_key != NULL;
-    }
-    opts->api_key = belay__key_take(ret->key_env);
-    return true;
-}
-
 enum belay__batch_parsed
 belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv)
 {
+    static char command[] = "belay batch";
+    char *word = argv[0];
     int id;
 
     *ret = (struct belay__batch_options){
@@ -545,6 +486,7 @@ belay__batch_options_parse(
     if (belay__key_on_line("batch", argc, argv)) {
         return BELAY__BATCH_PARSED_USAGE;
     }
+    argv[0] = command; /* getopt begins its complaints with it */
     while ((id = getopt_long(argc, argv, "o:c:qh", options, NULL)) != -1) {
         if (id == 'h') {
             for (size_t i = 0; belay__batch_usage[i] != NULL; i++) {
@@ -552,22 +494,28 @@ belay__batch_options_parse(
             }
             return BELAY__BATCH_PARSED_HELP;
         }
-        if (id == '?' || !set_option(ret, id, optarg)) {
+        if (id == '?') {
+            (void)fprintf(stderr, "belay batch: see belay batch --help\n");
+            return BELAY__BATCH_PARSED_USAGE;
+        }
+        if (!set_option(ret, id, optarg)) {
             return BELAY__BATCH_PARSED_USAGE;
         }
         if (id == OPTION_OVERWRITE || id == OPTION_RETRY_FAILED) {
             argv[optind - 1] = NULL; /* however it was spelt */
         }
     }
+    argv[0] = word;
     if (optind < argc) {
         ret->batch.input_path = argv[optind++];
     }
     if (optind < argc) {
-        (void)complain("more than one INPUT given");
+        (void)fprintf(stderr, "belay batch: more than one INPUT given; see "
+                              "belay batch --help\n");
         return BELAY__BATCH_PARSED_USAGE;
     }
-    return finish_options(ret) ? BELAY__BATCH_PARSED_RUN
-                               : BELAY__BATCH_PARSED_USAGE;
+    return belay__batch_options_finish(ret) ? BELAY__BATCH_PARSED_RUN
+                                            : BELAY__BATCH_PARSED_USAGE;
 }
 
 void

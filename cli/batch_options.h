@@ -25,6 +25,7 @@ struct belay__batch_options {
     const char *key_env;
     const char *key_path; /* or NULL */
     const char *prices_path;
+    const char *budget;      /* as given, in argv; or NULL */
     const char *report_path; /* of the page, or NULL */
     bool check_hosted;
     bool dry_run;
@@ -44,6 +45,8 @@ enum belay__batch_parsed {
 /* Reads the command line; ret is given to fini in each case. */
 enum belay__batch_parsed belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv);
+/* The rest of it, once every option is set. False: what is wrong was said. */
+bool belay__batch_options_finish(struct belay__batch_options *ret);
 void belay__batch_options_fini(struct belay__batch_options *options);
 
 #endif

@@ -3,12 +3,16 @@
 
 #include "cli/batch_files.h"
 #include "llm/batch/html.h"
+#include "llm/batch/pass.h"
 #include "llm/batch/report.h"
+#include "llm/json/text.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#define STATS_BYTES ((size_t)64 * 1024)
 #define REPORT_BYTES ((size_t)1024 * 1024)
 #define PLAIN                                                        \
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" \
@@ -48,36 +52,84 @@ add_word(char *text, size_t *len, const char *word)
     return true;
 }
 
+/* A value that the reader has to fill in: `word` is it, or ends with it. */
+struct blank {
+    const char *value; /* in argv; NULL: there is none */
+    const char *name;
+};
+
+/* False: there is no room. */
+static bool
+add_filled(char *text, size_t *len, const char *word,
+    const struct blank *blanks, size_t count)
+{
+    char name[64];
+
+    for (size_t i = 0; i < count; i++) {
+        const char *value = blanks[i].value;
+
+        if (value != NULL && value >= word && value <= word + strlen(word)) {
+            (void)snprintf(name, sizeof(name), "%.*s%s", (int)(value - word),
+                word, blanks[i].name);
+            return add_word(text, len, name);
+        }
+    }
+    return add_word(text, len, word);
+}
+
+/* What may hold a password or a key is not printed. */
+static bool
+has_secrets(const char *url)
+{
+    return url != NULL && strpbrk(url, "@?") != NULL;
+}
+
 void
 belay__batch_resume_command(const struct belay__batch_options *options,
-    bool retry, char ret[BELAY__COMMAND_BYTES])
+    bool retry, bool more_budget, char ret[BELAY__COMMAND_BYTES])
 {
+    const char *url = options->batch.base_url;
+    const struct blank blanks[] = {
+        {more_budget ? options->budget : NULL, "MORE"},
+        {has_secrets(url) ? url : NULL, "URL"},
+    };
+    bool good = true;
     size_t len = 0;
 
     ret[0] = '\0';
     (void)add_word(ret, &len, "belay");
-    for (int i = 0; i < options->argc; i++) {
+    for (int i = 0; i < options->argc && good; i++) {
         if (i == 1 && retry) { /* behind "batch", before a "--" */
-            (void)add_word(ret, &len, "--retry-failed");
+            good = add_word(ret, &len, "--retry-failed");
         }
-        if (options->argv[i] != NULL
-            && !add_word(ret, &len, options->argv[i])) {
-            ret[0] = '\0';
-            return;
+        if (good && options->argv[i] != NULL) {
+            good = add_filled(ret, &len, options->argv[i], blanks,
+                sizeof(blanks) / sizeof(blanks[0]));
         }
     }
+    if (!good) {
+        ret[0] = '\0';
+    }
+}
+
+bool
+belay__batch_can_go_on(const struct belay__batch_options *options)
+{
+    const struct belay__batch_opts *opts = &options->batch;
+
+    return belay__batch_is_rereadable(opts->input_path)
+           && belay__batch_is_rereadable(opts->output_path)
+           && (opts->errors_path == NULL
+               || belay__batch_is_rereadable(opts->errors_path));
 }
 
 /* ---- files ---- */
 
 static void
-write_stats(const struct belay__batch_options *options,
-    const struct belay__batch_result *result, struct belay__buffer *buffer)
+write_stats(const char *path, const struct belay__batch_result *result,
+    struct belay__buffer *buffer)
 {
-    char path[4096];
-
-    if (belay__batch_stats_path(options, path, sizeof(path))
-        && belay__batch_report_json(buffer, &result->stats) == 0) {
+    if (belay__batch_report_json(buffer, &result->stats) == 0) {
         belay__batch_write_file(path, buffer);
     }
 }
@@ -115,20 +167,81 @@ write_page(const struct belay__batch_options *options,
     }
 }
 
+/* Does the file of counts that is there tell of as many lines done? Then the
+ * run that has written it was the last to do any.
+ */
+static bool
+has_them_all(const char *path, uint64_t done)
+{
+    char text[STATS_BYTES];
+    FILE *file = fopen(path, "re");
+    struct belay__json json;
+    struct belay__json_value key;
+    struct belay__json_value value;
+    int64_t number = 0;
+    int64_t sum = 0;
+    size_t len;
+
+    if (file == NULL) {
+        return false;
+    }
+    len = fread(text, 1, sizeof(text), file);
+    (void)fclose(file);
+    belay__json_open(&json, (struct belay_slice){text, len});
+    if (!belay__json_enter_object(&json)) {
+        return false;
+    }
+    while (belay__json_next_member(&json, &key)) {
+        if ((belay__json_key_is(&key, "ok")
+                || belay__json_key_is(&key, "failed")
+                || belay__json_key_is(&key, "done_before"))
+            && belay__json_take(&json, &value)
+            && value.type == BELAY__JSON_NUMBER
+            && belay__json_integer(value.raw, &number) == 0
+            && __builtin_add_overflow(sum, number, &sum)) {
+            return false;
+        }
+    }
+    return belay__json_finish(&json) == 0 && sum == (int64_t)done;
+}
+
+/* A run that had nothing to do knows less than the last that had. */
+static bool
+is_kept(const char *path, bool quiet)
+{
+    struct stat info;
+
+    if (stat(path, &info) < 0 || !S_ISREG(info.st_mode)) {
+        return false;
+    }
+    if (!quiet) {
+        (void)fprintf(stderr, "  '%s' is left as it was\n", path);
+    }
+    return true;
+}
+
 void
 belay__batch_write_reports(const struct belay__batch_options *options,
     const struct belay__batch_result *result, const char *state,
-    const char *resume)
+    const char *resume, bool idle)
 {
     struct belay__memory *memory = belay__memory_new(NULL);
     struct belay__buffer buffer;
+    const char *page = options->report_path;
+    char stats[4096];
+    bool has_stats;
+    bool keep;
 
     if (memory == NULL) {
         return;
     }
     belay__buffer_init(&buffer, memory, REPORT_BYTES);
-    write_stats(options, result, &buffer);
-    if (options->report_path != NULL) {
+    has_stats = belay__batch_stats_path(options, stats, sizeof(stats));
+    keep = idle && has_stats && has_them_all(stats, result->stats.resumed);
+    if (has_stats && !(keep && is_kept(stats, options->quiet))) {
+        write_stats(stats, result, &buffer);
+    }
+    if (page != NULL && !(keep && is_kept(page, options->quiet))) {
         write_page(options, result, state, resume, &buffer);
     }
     belay__buffer_fini(&buffer);

@@ -1,15 +1,16 @@
 /* cmd_batch.c - `belay batch`: the options, the display, the exit code. */
 #include "cli/commands.h"
 
+#include "cli/batch_end.h"
 #include "cli/batch_files.h"
+#include "cli/batch_first.h"
 #include "cli/batch_look.h"
 #include "cli/batch_options.h"
 #include "cli/batch_prices.h"
-#include "cli/batch_report.h"
+#include "cli/batch_server.h"
 #include "cli/descriptors.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
-#include "llm/batch/report.h"
 
 #include <belay/async.h>
 #include <belay/runtime.h>
@@ -27,25 +28,14 @@
 
 #define PLAIN_INTERVAL_S 10
 #define LINE_BYTES 512
-#define REPORT_BYTES ((size_t)64 * 1024)
 #define DESCRIPTORS_OWN 48 /* besides those of requests */
-
-/* B31 */
-enum {
-    EXIT_OK = 0,
-    EXIT_LINES_FAILED = 1,
-    EXIT_USAGE = 2,
-    EXIT_BUDGET = 3,
-    EXIT_REFUSED = 4,
-    EXIT_IO = 5,
-    EXIT_SIGNAL = 128,
-};
 
 struct command {
     struct belay__batch_options options;
     struct belay__batch_result result;
     struct belay__batch *batch; /* while it runs */
     struct belay__batch_rates rates;
+    struct belay__batch_firsts firsts;
     bool drawn; /* a line without its newline is on the terminal */
     int signal; /* the first that came, or 0 */
 };
@@ -104,6 +94,14 @@ on_progress(const struct belay__batch_stats *stats, int64_t now_ns, void *arg)
 }
 
 static void
+on_written(const struct belay__batch_written *line, void *arg)
+{
+    struct command *command = arg;
+
+    belay__batch_firsts_take(&command->firsts, line);
+}
+
+static void
 choose_progress(struct command *command)
 {
     if (command->options.quiet) {
@@ -114,7 +112,6 @@ choose_progress(struct command *command)
     }
     if (command->options.progress != BELAY__PROGRESS_NONE) {
         command->options.batch.progress = on_progress;
-        command->options.batch.arg = command;
     }
     if (command->options.progress != BELAY__PROGRESS_BAR) {
         command->options.batch.progress_interval =
@@ -161,24 +158,6 @@ struct batch_command {
     belay_prices *prices;
 };
 
-static void
-say_stats(const struct belay__batch_stats *stats, const char *title)
-{
-    struct belay__memory *memory = belay__memory_new(NULL);
-    struct belay__buffer buffer;
-
-    if (memory == NULL) {
-        return;
-    }
-    belay__buffer_init(&buffer, memory, REPORT_BYTES);
-    if (belay__batch_report_text(&buffer, stats) == 0) {
-        (void)fprintf(stderr, "belay batch: %s\n%.*s", title, (int)buffer.len,
-            buffer.data);
-    }
-    belay__buffer_fini(&buffer);
-    belay__memory_unref(memory);
-}
-
 /* For SIGUSR1: even of a quiet run, since somebody asks. */
 static void
 say_so_far(struct batch_command *self)
@@ -187,7 +166,7 @@ say_so_far(struct batch_command *self)
 
     stats.ended_ns = belay_now(self->task).ns;
     end_drawing(self->command);
-    say_stats(&stats, "so far");
+    belay__batch_say_stats(&stats, "so far");
 }
 
 static void
@@ -252,158 +231,20 @@ BELAY_ASYNC(batch_command)
 
 /* ---- the end ---- */
 
+/* Who renames an output does not think of the error file, whose name follows.
+ */
 static void
-say_stop(const struct command *command)
+say_renamed(
+    const struct belay__batch_options *options, int code, const char *message)
 {
-    const struct belay__batch_result *result = &command->result;
-
-    switch (result->stop) {
-    case BELAY__BATCH_DONE:
-    case BELAY__BATCH_INTERRUPTED:
-        return;
-    case BELAY__BATCH_REFUSED:
+    if (code == BELAY_ESTATE && options->errors_path != NULL
+        && strstr(message, "--errors") != NULL) {
         (void)fprintf(stderr,
-            "belay batch: stopped: the server refused the key or the account "
-            "(HTTP %d)\n",
-            result->stop_code);
-        return;
-    case BELAY__BATCH_CONGESTED:
-        (void)fprintf(stderr,
-            "belay batch: stopped: the server has answered no request for too "
-            "long (--patience)\n");
-        return;
-    case BELAY__BATCH_BUDGET:
-        (void)fprintf(stderr,
-            "belay batch: stopped: the next line might pass the budget\n");
-        return;
-    case BELAY__BATCH_EXPIRED:
-        (void)fprintf(
-            stderr, "belay batch: stopped: the time was over (--expire)\n");
-        return;
-    case BELAY__BATCH_NO_INPUT:
-        (void)fprintf(stderr, "belay batch: stopped: cannot read '%s': %s\n",
-            result->stop_path, belay_code_text(result->stop_code));
-        return;
-    case BELAY__BATCH_NO_OUTPUT:
-        (void)fprintf(stderr, "belay batch: stopped: cannot write '%s': %s\n",
-            result->stop_path != NULL ? result->stop_path
-                                      : command->options.batch.output_path,
-            belay_code_text(result->stop_code));
-        return;
-    case BELAY__BATCH_NO_MEMORY:
-        (void)fprintf(stderr, "belay batch: stopped: out of memory\n");
-        return;
+            "belay batch: the error file is '%s', since the output is '%s'; if "
+            "this was renamed, --errors may name the old one, and --force goes "
+            "on with the new one\n",
+            options->errors_path, options->batch.output_path);
     }
-}
-
-static int
-exit_code(const struct command *command)
-{
-    if (command->signal != 0) {
-        return EXIT_SIGNAL + command->signal;
-    }
-    switch (command->result.stop) {
-    case BELAY__BATCH_NO_INPUT:
-    case BELAY__BATCH_NO_OUTPUT:
-    case BELAY__BATCH_NO_MEMORY:
-        return EXIT_IO;
-    case BELAY__BATCH_BUDGET:
-        return EXIT_BUDGET;
-    case BELAY__BATCH_REFUSED:
-    case BELAY__BATCH_CONGESTED:
-        return EXIT_REFUSED;
-    case BELAY__BATCH_DONE:
-    case BELAY__BATCH_INTERRUPTED:
-    case BELAY__BATCH_EXPIRED:
-        break;
-    }
-    if (command->result.stats.failed + command->result.stats.resumed_failed > 0
-        || (command->result.stop == BELAY__BATCH_EXPIRED
-            && command->result.stats.dropped > 0)
-        || (command->options.batch.in_doubt == BELAY__BATCH_DOUBT_SKIP
-            && command->result.stats.in_doubt > 0)) {
-        return EXIT_LINES_FAILED; /* not every line has succeeded */
-    }
-    return EXIT_OK;
-}
-
-static bool
-is_stdio(const char *path)
-{
-    return strcmp(path, "-") == 0;
-}
-
-static void
-say_files(const struct command *command)
-{
-    const struct belay__batch_opts *opts = &command->options.batch;
-
-    if (!is_stdio(opts->output_path)) {
-        (void)fprintf(
-            stderr, "  replies in                 %s\n", opts->output_path);
-    }
-    if (command->result.stats.failed > 0 && opts->errors_path != NULL) {
-        (void)fprintf(
-            stderr, "  failed lines in            %s\n", opts->errors_path);
-    }
-}
-
-/* How it has ended, in a few words. */
-static const char *
-state_of(const struct command *command)
-{
-    if (command->signal != 0) {
-        return "interrupted";
-    }
-    switch (command->result.stop) {
-    case BELAY__BATCH_DONE:
-        return "done";
-    case BELAY__BATCH_INTERRUPTED:
-        return "interrupted";
-    case BELAY__BATCH_REFUSED:
-        return "stopped: the key or the account was refused";
-    case BELAY__BATCH_CONGESTED:
-        return "stopped: the server answers nobody";
-    case BELAY__BATCH_BUDGET:
-        return "stopped at the budget";
-    case BELAY__BATCH_EXPIRED:
-        return "stopped: the time was over";
-    case BELAY__BATCH_NO_INPUT:
-    case BELAY__BATCH_NO_OUTPUT:
-    case BELAY__BATCH_NO_MEMORY:
-        break;
-    }
-    return "stopped by an error";
-}
-
-static void
-report(struct command *command)
-{
-    const bool done =
-        command->signal == 0 && command->result.stop == BELAY__BATCH_DONE;
-    const uint64_t *errors = command->result.stats.errors;
-    char resume[BELAY__COMMAND_BYTES];
-
-    belay__batch_resume_command(&command->options,
-        errors[BELAY__LINE_EXPIRED] + errors[BELAY__LINE_SKIPPED] > 0, resume);
-    if (!command->options.quiet) {
-        say_stats(&command->result.stats, done ? "done" : "ended early");
-        if (done && command->result.stats.sent == 0
-            && command->result.stats.resumed > 0) {
-            (void)fprintf(stderr,
-                "  nothing was left to send; --overwrite begins anew\n");
-        }
-        say_files(command);
-        if (!done && resume[0] != '\0') {
-            (void)fprintf(stderr, "  to go on%s:  %s\n",
-                command->result.stop == BELAY__BATCH_BUDGET
-                    ? ", with a higher --budget"
-                    : "",
-                resume);
-        }
-    }
-    belay__batch_write_reports(&command->options, &command->result,
-        state_of(command), done || resume[0] == '\0' ? NULL : resume);
 }
 
 static int
@@ -423,20 +264,21 @@ run(struct command *command)
             message = belay_error_message(result.error);
         }
         (void)fprintf(stderr, "belay batch: %s\n", message);
+        say_renamed(&command->options, code, message);
         belay_error_unref(result.error);
-        return command->result.stats.sent > 0 ? EXIT_IO : EXIT_USAGE;
+        return command->result.stats.sent > 0 ? BELAY__EXIT_IO
+                                              : BELAY__EXIT_USAGE;
     }
     belay_error_unref(result.error);
-    say_stop(command);
-    report(command);
-    return exit_code(command);
+    return belay__batch_end(
+        &command->options, &command->result, &command->firsts, command->signal);
 }
 
 int
 belay__cmd_batch(int argc, char **argv)
 {
     struct command command = {.signal = 0};
-    int code = EXIT_OK;
+    int code = BELAY__EXIT_OK;
 
     switch (belay__batch_options_parse(&command.options, argc, argv)) {
     case BELAY__BATCH_PARSED_RUN:
@@ -448,13 +290,16 @@ belay__cmd_batch(int argc, char **argv)
             code = belay__batch_show_dry_run(&command.options);
             break;
         }
-        if (!belay__batch_check_files(&command.options)) {
-            code = EXIT_USAGE;
+        if (!belay__batch_check_server(&command.options)
+            || !belay__batch_check_files(&command.options)) {
+            code = BELAY__EXIT_USAGE;
             break;
         }
         /* A file size limit is an error, not a death. */
         (void)signal(SIGXFSZ, SIG_IGN);
         command.options.batch.running = &command.batch;
+        command.options.batch.written = on_written;
+        command.options.batch.arg = &command;
         choose_progress(&command);
         fit_descriptors(&command);
         code = run(&command);
@@ -462,7 +307,7 @@ belay__cmd_batch(int argc, char **argv)
     case BELAY__BATCH_PARSED_HELP:
         break;
     case BELAY__BATCH_PARSED_USAGE:
-        code = EXIT_USAGE;
+        code = BELAY__EXIT_USAGE;
         break;
     }
     belay__batch_options_fini(&command.options);

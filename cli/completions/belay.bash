@@ -12,10 +12,18 @@ _belay_files()
     mapfile -t COMPREPLY < <(compgen -f -- "${COMP_WORDS[COMP_CWORD]}")
 }
 
+_belay_json()
+{
+    compopt -o filenames
+    mapfile -t COMPREPLY < <(compgen -d -- "${COMP_WORDS[COMP_CWORD]}"
+        compgen -f -X '!*.json' -- "${COMP_WORDS[COMP_CWORD]}")
+}
+
 _belay_batch()
 {
     case $1 in
-    -o | --output | --ca-file | --prices | --report | --api-key-file) _belay_files ;;
+    -o | --output | --ca-file | --report | --api-key-file) _belay_files ;;
+    --prices) _belay_json ;;
     --errors)
         _belay_files
         [[ inline == "${COMP_WORDS[COMP_CWORD]}"* ]] && COMPREPLY+=(inline)
@@ -54,7 +62,8 @@ _belay_batch()
 _belay_chat()
 {
     case $1 in
-    --session | --record | --prices | --ca-file | --api-key-file) _belay_files ;;
+    --prices) _belay_json ;;
+    --session | --record | --ca-file | --api-key-file) _belay_files ;;
     --api-key-env) _belay_words "$(compgen -e)" ;;
     --format) _belay_words 'chat responses messages' ;;
     -m | --model | -s | --system | --max-tokens | --temperature | --timeout \
@@ -72,7 +81,8 @@ _belay_doctor()
 {
     case $1 in
     --api-key-env) _belay_words "$(compgen -e)" ;;
-    --ca-file | --prices) _belay_files ;;
+    --ca-file) _belay_files ;;
+    --prices) _belay_json ;;
     --base-url | --timeout) ;;
     *)
         _belay_words '--base-url --api-key-env --messages --timeout

@@ -109,6 +109,7 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     int64_t in;
     int64_t most;
     int64_t out;
+    int64_t pico;
 
     if (belay_prices_find(opts->prices, NULL, name, &entry) == 0) {
         price = &entry;
@@ -124,15 +125,19 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     model->lines++;
     model->unlimited += most < 0;
     model->unpriced += price == NULL;
+    dry->no_cap += most < 0;
+    dry->no_price += most >= 0 && price == NULL;
     most = most < 0 ? out : most;
     add_range(&model->in_tokens, in - in / 4, in,
         belay__estimate_bound(request->body.len));
     add_range(&model->out_tokens, size.no_output ? 0 : LEAST_ANSWER, out, most);
     if (price != NULL) {
+        pico =
+            cost(opts, price, belay__estimate_bound(request->body.len), most);
+        dry->dearest = pico > dry->dearest ? pico : dry->dearest;
         add_range(&model->pico,
             cost(opts, price, in - in / 4, size.no_output ? 0 : LEAST_ANSWER),
-            cost(opts, price, in, out),
-            cost(opts, price, belay__estimate_bound(request->body.len), most));
+            cost(opts, price, in, out), pico);
     }
 }
 
@@ -274,12 +279,92 @@ add_time(struct belay__buffer *buffer, const struct belay__dry_run *dry,
         buffer, "  at the given rates it takes at least %s\n", span);
 }
 
+/* "  without a price: a, b" */
+static int
+add_names_without_price(
+    struct belay__buffer *buffer, const struct belay__dry_run *dry)
+{
+    const char *before = "  without a price: ";
+    int code = 0;
+
+    for (size_t i = 0; i < dry->model_count && code == 0; i++) {
+        if (dry->models[i].unpriced > 0) {
+            code = belay__buffer_format(buffer, "%s%s", before,
+                dry->models[i].name[0] != '\0' ? dry->models[i].name
+                                               : "(no model)");
+            before = ", ";
+        }
+    }
+    return code == 0 && before[0] == ',' ? belay__buffer_append(buffer, "\n", 1)
+                                         : code;
+}
+
+/* What a run with this budget would not even try. */
+static int
+add_unsent(struct belay__buffer *buffer, const struct belay__dry_run *dry)
+{
+    int code;
+
+    if (dry->no_price + dry->no_cap == 0) {
+        return 0;
+    }
+    code = belay__buffer_format(buffer,
+        "  not sent under a budget            %10" PRIu64 "\n",
+        dry->no_price + dry->no_cap);
+    if (code == 0 && dry->no_price > 0) {
+        code = belay__buffer_format(
+            buffer, "    %-33s%10" PRIu64 "\n", "no_price", dry->no_price);
+    }
+    if (code == 0 && dry->no_cap > 0) {
+        code = belay__buffer_format(
+            buffer, "    %-33s%10" PRIu64 "\n", "no_output_cap", dry->no_cap);
+    }
+    return code == 0 ? add_names_without_price(buffer, dry) : code;
+}
+
+static int
+add_budget(struct belay__buffer *buffer, const struct belay__dry_run *dry,
+    const struct belay__dry_range *sum, int64_t budget)
+{
+    const uint64_t sent = dry->lines - dry->bad - dry->no_price - dry->no_cap;
+    char cap[24];
+    char one[24];
+    int code;
+
+    belay__format_money(budget, cap, sizeof(cap));
+    belay__format_money(dry->dearest, one, sizeof(one));
+    if (sent == 0) {
+        return belay__buffer_format(buffer, "  no line would be sent\n");
+    }
+    code = belay__buffer_format(buffer, "  one line may cost up to %s\n", one);
+    if (code < 0) {
+        return code;
+    }
+    if (budget < dry->dearest) {
+        return belay__buffer_format(buffer,
+            "  the budget of %s is below that: the run will stop there\n", cap);
+    }
+    if (sum->high > budget) {
+        return belay__buffer_format(buffer, "  the budget of %s %s\n", cap,
+            sum->expected <= budget
+                ? "is enough if all goes as expected"
+                : "is not enough; the run will stop there and can go on");
+    }
+    if (dry->no_price + dry->no_cap == 0) {
+        return belay__buffer_format(
+            buffer, "  the budget of %s is enough in any case\n", cap);
+    }
+    return belay__buffer_format(buffer,
+        "  the budget of %s is enough for the %" PRIu64
+        " lines that would be sent\n",
+        cap, sent);
+}
+
 static int
 add_total(struct belay__buffer *buffer, const struct belay__dry_run *dry,
     const struct belay__batch_opts *opts)
 {
     struct belay__dry_range sum = {0};
-    char cap[24];
     int code;
 
     for (size_t i = 0; i < dry->model_count; i++) {
@@ -296,12 +381,9 @@ add_total(struct belay__buffer *buffer, const struct belay__dry_run *dry,
     if (code < 0 || opts->budget.cost.pico == 0) {
         return code;
     }
-    belay__format_money(opts->budget.cost.pico, cap, sizeof(cap));
-    return belay__buffer_format(buffer, "  the budget of %s %s\n", cap,
-        sum.high <= opts->budget.cost.pico ? "is enough in any case"
-        : sum.expected <= opts->budget.cost.pico
-            ? "is enough if all goes as expected"
-            : "is not enough; the run will stop there and can go on");
+    code = add_unsent(buffer, dry);
+    return code == 0 ? add_budget(buffer, dry, &sum, opts->budget.cost.pico)
+                     : code;
 }
 
 int

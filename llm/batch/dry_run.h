@@ -28,8 +28,11 @@ struct belay__dry_run {
     uint64_t lines;
     uint64_t bytes;
     uint64_t faults[BELAY__LINE_ERROR_COUNT];
-    uint64_t bad;    /* the sum of these */
-    char first[256]; /* what is wrong with the first of them */
+    uint64_t bad;      /* the sum of these */
+    char first[256];   /* what is wrong with the first of them */
+    uint64_t no_price; /* with a budget these two are not sent */
+    uint64_t no_cap;
+    int64_t dearest; /* picodollars, the most that one line may cost */
     struct belay__dry_model models[BELAY__DRY_MODELS]; /* the last: the rest */
     size_t model_count;
 };

@@ -18,65 +18,6 @@
 #define NS_PER_S 1e9
 #define BARS 48
 
-static const char style[] =
-    ":root{color-scheme:light dark;--bg:#fff;--fg:#1a1d21;--soft:#667;"
-    "--card:#f6f7f9;--line:#e3e6ea;--c1:#2563c9;--c2:#d9822b;--bad:#c23b3b;"
-    "--good:#2a8a57}\n"
-    "@media(prefers-color-scheme:dark){:root{--bg:#14171a;--fg:#e7eaee;"
-    "--soft:#98a2ad;--card:#1d2126;--line:#2e343b;--c1:#6ea8ff;--c2:#f0a860;"
-    "--bad:#f07a7a;--good:#5cc48d}}\n"
-    "@media print{:root{--bg:#fff;--fg:#000;--soft:#444;--card:#fff;"
-    "--line:#bbb;--c1:#1f4f9e;--c2:#a85f14;--bad:#a02020;--good:#1c6b41}"
-    "section{break-inside:avoid}body{margin:0;max-width:none}}\n"
-    "*{box-sizing:border-box}\n"
-    "body{margin:40px auto;max-width:800px;padding:0 24px;background:var(--bg);"
-    "color:var(--fg);font:15px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,"
-    "'DejaVu Sans',sans-serif;font-variant-numeric:tabular-nums}\n"
-    "h1{font-size:24px;line-height:1.25;margin:0 0 2px;letter-spacing:-.01em}\n"
-    "h2{font-size:15px;margin:0 0 10px}\n"
-    ".sub{color:var(--soft);margin:0 0 24px;overflow-wrap:anywhere}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(4,1fr);gap:12px;"
-    "margin:0 0 12px}\n"
-    "@media(max-width:640px){.tiles{grid-template-columns:repeat(2,1fr)}}\n"
-    ".tile,section{background:var(--card);border:1px solid var(--line);"
-    "border-radius:10px}\n"
-    ".tile{padding:12px 16px}.tile b{display:block;font-size:24px;"
-    "line-height:1.3;font-weight:600;letter-spacing:-.02em}\n"
-    ".tile span{color:var(--soft);font-size:13px}\n"
-    "section{padding:16px 20px;margin:0 0 12px}\n"
-    ".share{display:flex;height:10px;border-radius:5px;overflow:hidden;"
-    "background:var(--line);gap:2px}\n"
-    ".share i{display:block}.share .ok{background:var(--good)}"
-    ".share .no{background:var(--bad)}.share .in{background:var(--c2)}\n"
-    "svg{display:block;width:100%;height:auto;overflow:visible}\n"
-    ".grid{stroke:var(--line);stroke-width:1}"
-    ".axis{stroke:var(--soft);stroke-width:1}\n"
-    ".tick{fill:var(--soft);font-size:11px}"
-    ".line{fill:none;stroke-width:2;stroke-linejoin:round}"
-    ".area{stroke:none;fill-opacity:.16}\n"
-    ".line.c1{stroke:var(--c1)}.area.c1,.bar.c1{fill:var(--c1)}"
-    ".line.c2{stroke:var(--c2);stroke-width:1.5}"
-    ".line.c3{stroke:var(--bad);stroke-width:1.5}\n"
-    ".mark{stroke:var(--c2);stroke-width:1.5;stroke-dasharray:3 3}"
-    ".marked{fill:var(--fg);font-size:11.5px;font-weight:600}\n"
-    ".track{fill:var(--line)}.unsure{fill:var(--c2);fill-opacity:.55}"
-    ".name{fill:var(--fg);font-size:13px}"
-    ".value{fill:var(--soft);font-size:13px;text-anchor:end}\n"
-    ".legend{margin:-6px 0 6px;font-size:12px;color:var(--soft)}"
-    ".legend span{margin-right:14px}.legend span:before{content:'';"
-    "display:inline-block;width:14px;height:3px;border-radius:2px;"
-    "margin-right:6px;vertical-align:middle;background:var(--c1)}"
-    ".legend .c2:before{background:var(--c2)}"
-    ".legend .c3:before{background:var(--bad)}\n"
-    "table{border-collapse:collapse;width:100%}td{padding:4px 0;"
-    "border-top:1px solid var(--line)}tr:first-child td{border-top:0}"
-    "td:last-child{text-align:right}td.in{padding-left:18px;"
-    "color:var(--soft)}\n"
-    "code{display:block;padding:10px 12px;border-radius:6px;"
-    "background:var(--bg);border:1px solid var(--line);font:13px/1.5 "
-    "ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}\n"
-    "footer{color:var(--soft);font-size:12px;margin:18px 0 0}\n";
-
 struct page {
     struct belay__buffer *buffer;
     const struct belay__batch_stats *stats;
@@ -146,11 +87,26 @@ format_whole(uint64_t value, char *ret, size_t size)
 
 /* ---- the head ---- */
 
+/* Of the whole job, or of the last of its runs? Where that is one thing nothing
+ * is said.
+ */
+enum of_what {
+    OF_JOB,
+    OF_RUN,
+};
+
 static void
-tile(struct page *page, const char *value, const char *label)
+tile(struct page *page, const char *value, const char *label, enum of_what what)
 {
-    put(page, "<div class=\"tile\"><b>%s</b><span>%s</span></div>\n", value,
-        label);
+    const struct belay__batch_stats *stats = page->stats;
+    const bool first = stats->resumed == 0 && stats->spent_before == 0
+                       && stats->uncertain_before == 0;
+
+    put(page, "<div class=\"tile\"><b>%s</b><span>%s%s</span></div>\n", value,
+        label,
+        first            ? ""
+        : what == OF_JOB ? " &middot; whole job"
+                         : " &middot; this run");
 }
 
 static void
@@ -175,7 +131,7 @@ money_tile(struct page *page)
     } else {
         (void)snprintf(label, sizeof(label), "%s", what);
     }
-    tile(page, value, label);
+    tile(page, value, label, OF_JOB);
 }
 
 static void
@@ -189,21 +145,21 @@ tiles(struct page *page)
     put(page, "<div class=\"tiles\">\n");
     format_whole(stats->ok + stats->resumed - stats->resumed_failed, value,
         sizeof(value));
-    tile(page, value, "succeeded");
+    tile(page, value, "succeeded", OF_JOB);
     format_whole(stats->failed + stats->resumed_failed, value, sizeof(value));
-    tile(page, value, "failed");
+    tile(page, value, "failed", OF_JOB);
     belay__format_span(page->seconds, value, sizeof(value));
     belay__format_count(
         page->seconds > 0 ? done / page->seconds : 0, label, 16);
     (void)snprintf(
         label + strlen(label), sizeof(label) - strlen(label), " req/s");
-    tile(page, value, label);
+    tile(page, value, label, OF_RUN);
     if (stats->priced || stats->cap > 0) {
         money_tile(page);
     } else {
         belay__format_count((double)(stats->tokens_in + stats->tokens_out),
             value, sizeof(value));
-        tile(page, value, "tokens");
+        tile(page, value, "tokens", OF_RUN);
     }
     put(page, "</div>\n");
 }
@@ -215,7 +171,7 @@ outcome(struct page *page)
     const double good =
         (double)(stats->ok + stats->resumed - stats->resumed_failed);
     const double bad = (double)(stats->failed + stats->resumed_failed);
-    const double left = (double)stats->dropped;
+    const double left = (double)(stats->dropped + stats->unread);
     const double sum = good + bad + left;
 
     if (sum <= 0) {
@@ -247,8 +203,8 @@ head(struct page *page)
     }
     put(page, "</title>\n<style>\n");
     if (page->code == 0) {
-        page->code =
-            belay__buffer_append(page->buffer, style, sizeof(style) - 1);
+        page->code = belay__buffer_append(
+            page->buffer, belay__html_style, strlen(belay__html_style));
     }
     put(page, "</style></head><body>\n<h1>Batch");
     if (opts->state != NULL) {
@@ -526,7 +482,7 @@ table(struct page *page)
 {
     const struct belay__batch_stats *stats = page->stats;
 
-    begin_section(page, "Counts");
+    begin_section(page, "Counts of this run");
     put(page, "<table>\n");
     row(page, "lines read", stats->lines, true);
     row(page, "succeeded", stats->ok, true);
@@ -537,6 +493,7 @@ table(struct page *page)
     row(page, "in doubt from earlier runs (may be billed twice)",
         stats->in_doubt, false);
     row(page, "not tried", stats->dropped - stats->cut, false);
+    row(page, "not read", stats->unread, false);
     row(page, "sent, and cut off (may be billed)", stats->cut, false);
     row(page, "retries", stats->retries, false);
     row(page, "refused for the moment", stats->congested, false);
@@ -578,7 +535,9 @@ belay__batch_report_html(struct belay__buffer *buffer,
     table(&page);
     if (opts->resume != NULL) {
         begin_section(&page, "To go on");
-        put(&page, "<code>");
+        put(&page,
+            "<p class=\"how\">The lines that have an answer are not sent "
+            "again:</p><code>");
         put_text(&page, opts->resume);
         put(&page, "</code>\n");
         end_section(&page);

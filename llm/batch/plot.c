@@ -19,6 +19,7 @@
 #define TICKS_X 6
 #define TICKS_Y 4
 #define ROW_HEIGHT 34.0
+#define DIGIT 6.5 /* as wide as a character below an axis */
 
 struct pen {
     struct belay__buffer *buffer;
@@ -27,6 +28,7 @@ struct pen {
     double x_max;
     double y_max;
     bool log_x;
+    double labelled; /* up to here there are labels below the axis */
 };
 
 int
@@ -153,16 +155,26 @@ static void
 x_tick(struct pen *pen, const struct belay__plot *plot, double x)
 {
     const double at = scale_x(pen, x);
-    const char *anchor = at > WIDTH - RIGHT - 20 ? "end" : "middle";
+    const bool last = at > WIDTH - RIGHT - 20;
     char text[24];
+    double width;
+    double left;
 
     plot->format_x(x, text, sizeof(text));
     put(pen,
         "<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" "
-        "y2=\"%.1f\"/><text class=\"tick\" x=\"%.1f\" y=\"%.1f\" "
+        "y2=\"%.1f\"/>\n",
+        at, at, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4);
+    width = DIGIT * (double)strlen(text);
+    left = last ? at - width : at - width / 2;
+    if (pen->labelled > 0 && left < pen->labelled + DIGIT) {
+        return; /* a tick without a label is better than two in one place */
+    }
+    pen->labelled = left + width;
+    put(pen,
+        "<text class=\"tick\" x=\"%.1f\" y=\"%.1f\" "
         "text-anchor=\"%s\">%s</text>\n",
-        at, at, HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4, at, HEIGHT - BOTTOM + 18,
-        anchor, text);
+        at, HEIGHT - BOTTOM + 18, last ? "end" : "middle", text);
 }
 
 static void
@@ -269,20 +281,27 @@ draw_bars(struct pen *pen, const struct belay__plot_bar *bars, size_t count)
     }
 }
 
-/* Labels one below the other, for marks may be close. */
+/* Labels one below the other, for marks may be close, and over all lines. */
 static void
 draw_marks(struct pen *pen, const struct belay__plot_mark *marks, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const double x = scale_x(pen, marks[i].x);
-        const bool left = x > WIDTH - 100;
 
         put(pen,
             "<line class=\"mark\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" "
-            "y2=\"%.1f\"/><text class=\"marked\" x=\"%.1f\" y=\"%.1f\" "
+            "y2=\"%.1f\"/>\n",
+            x, x, TOP, HEIGHT - BOTTOM);
+    }
+    for (size_t i = 0; i < count; i++) {
+        const double x = scale_x(pen, marks[i].x);
+        const bool left = x > WIDTH - 100;
+
+        put(pen,
+            "<text class=\"marked\" x=\"%.1f\" y=\"%.1f\" "
             "text-anchor=\"%s\">",
-            x, x, TOP, HEIGHT - BOTTOM, left ? x - 5 : x + 5,
-            TOP + 10 + 15 * (double)i, left ? "end" : "start");
+            left ? x - 5 : x + 5, TOP + 10 + 15 * (double)i,
+            left ? "end" : "start");
         put_text(pen, marks[i].label);
         put(pen, "</text>\n");
     }

@@ -11,6 +11,8 @@
 
 #define BELAY__PLOT_POINTS 512
 
+extern const char belay__html_style[]; /* of the page, and of its plots */
+
 /* How numbers are written along an axis. */
 typedef void belay__plot_format_fn(double value, char *ret, size_t size);
 

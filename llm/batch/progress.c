@@ -175,8 +175,32 @@ add(struct line *line, const char *format, ...)
     }
 }
 
+/* The parts of the line, the one to be left out first ahead; what is shown is
+ * in the order of `order`.
+ */
+enum field {
+    FIELD_TOKENS,
+    FIELD_BAR,
+    FIELD_RETRYING,
+    FIELD_REQUESTS,
+    FIELD_FLIGHT,
+    FIELD_PERCENT,
+    FIELD_MONEY,
+    FIELD_LEFT,
+    FIELD_PAUSED,
+    FIELD_FAILED,
+    FIELD_OK,
+    FIELD_COUNT,
+};
+
+#define FIELD_BYTES 64
+
+static const enum field order[FIELD_COUNT] = {FIELD_BAR, FIELD_PERCENT,
+    FIELD_OK, FIELD_FAILED, FIELD_FLIGHT, FIELD_RETRYING, FIELD_PAUSED,
+    FIELD_REQUESTS, FIELD_TOKENS, FIELD_MONEY, FIELD_LEFT};
+
 static void
-add_bar(struct line *line, double share)
+show_share(char fields[FIELD_COUNT][FIELD_BYTES], double share)
 {
     const int full = (int)(share * BAR_CELLS);
     char bar[BAR_CELLS + 1];
@@ -187,13 +211,17 @@ add_bar(struct line *line, double share)
         bar[full] = '>';
     }
     bar[BAR_CELLS] = '\0';
-    add(line, "[%s] %3.0f%%  ", bar, floor(share * 100));
+    (void)snprintf(fields[FIELD_BAR], FIELD_BYTES, "[%s]", bar);
+    (void)snprintf(
+        fields[FIELD_PERCENT], FIELD_BYTES, "%3.0f%%", floor(share * 100));
 }
 
 /* What was spent, uncertain amounts included, "of" the cap. */
 static void
-add_money(struct line *line, const struct belay__batch_stats *stats)
+show_money(char ret[FIELD_BYTES], const struct belay__batch_stats *stats)
 {
+    const char *at_least =
+        stats->unpriced > 0 || stats->unpriced_before > 0 ? ">" : "";
     char spent[24];
     char cap[24];
 
@@ -201,58 +229,103 @@ add_money(struct line *line, const struct belay__batch_stats *stats)
         return;
     }
     belay__format_money(belay__batch_spent(stats), spent, sizeof(spent));
-    add(line, "  %s%s",
-        stats->unpriced > 0 || stats->unpriced_before > 0 ? ">" : "", spent);
     if (stats->cap > 0) {
         belay__format_money(stats->cap, cap, sizeof(cap));
-        add(line, " of %s", cap);
+        (void)snprintf(ret, FIELD_BYTES, "%s%s of %s", at_least, spent, cap);
+    } else {
+        (void)snprintf(ret, FIELD_BYTES, "%s%s", at_least, spent);
     }
 }
 
+static void
+show_lines(char fields[FIELD_COUNT][FIELD_BYTES],
+    const struct belay__batch_stats *stats)
+{
+    char limit[16] = "";
+
+    (void)snprintf(fields[FIELD_OK], FIELD_BYTES, "%" PRIu64 " ok", stats->ok);
+    if (stats->failed > 0) {
+        (void)snprintf(fields[FIELD_FAILED], FIELD_BYTES, "%" PRIu64 " failed",
+            stats->failed);
+    }
+    if (stats->limit > 0) {
+        (void)snprintf(limit, sizeof(limit), "/%" PRIu32, stats->limit);
+    }
+    (void)snprintf(fields[FIELD_FLIGHT], FIELD_BYTES, "%" PRIu32 "%s in flight",
+        stats->in_flight, limit);
+    if (stats->retrying > 0) {
+        (void)snprintf(fields[FIELD_RETRYING], FIELD_BYTES,
+            "%" PRIu32 " retrying", stats->retrying);
+    }
+}
+
+static void
+show_speed(char fields[FIELD_COUNT][FIELD_BYTES],
+    const struct belay__batch_stats *stats,
+    const struct belay__batch_rates *rates)
+{
+    const double left = seconds_left(stats, rates);
+    const double pause = seconds_paused(stats, rates->at_ns);
+    char text[24];
+
+    if (pause > 0) {
+        belay__format_span(pause, text, sizeof(text));
+        (void)snprintf(
+            fields[FIELD_PAUSED], FIELD_BYTES, "paused for %s", text);
+    }
+    belay__format_count(rates->done_per_s, text, sizeof(text));
+    (void)snprintf(fields[FIELD_REQUESTS], FIELD_BYTES, "%s req/s", text);
+    belay__format_count(rates->tokens_per_s, text, sizeof(text));
+    (void)snprintf(fields[FIELD_TOKENS], FIELD_BYTES, "%s tok/s", text);
+    if (left >= 0) {
+        belay__format_span(left, text, sizeof(text));
+        (void)snprintf(fields[FIELD_LEFT], FIELD_BYTES, "ETA %s", text);
+    }
+}
+
+/* Between two fields are two blanks, but for one behind the bar. */
+static size_t
+length_of(char fields[FIELD_COUNT][FIELD_BYTES])
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if (fields[i][0] != '\0') {
+            sum += strlen(fields[i]) + (sum > 0 ? 2 : 0);
+        }
+    }
+    return sum - (fields[FIELD_BAR][0] != '\0');
+}
+
+/* A number that is cut is a wrong one: what has no room is left out whole. */
 void
 belay__batch_progress_line(const struct belay__batch_stats *stats,
     const struct belay__batch_rates *rates, unsigned columns, char *ret,
     size_t size)
 {
+    char fields[FIELD_COUNT][FIELD_BYTES] = {{0}};
     struct line line = {ret, size, 0};
     const double share = fraction(stats);
-    const double left = seconds_left(stats, rates);
-    const double pause = seconds_paused(stats, rates->at_ns);
-    char paused[24];
-    char requests[16];
-    char tokens[16];
-    char eta[24];
 
     ret[0] = '\0';
     if (share >= 0) {
-        add_bar(&line, share);
+        show_share(fields, share);
     }
-    belay__format_count(rates->done_per_s, requests, sizeof(requests));
-    belay__format_count(rates->tokens_per_s, tokens, sizeof(tokens));
-    add(&line, "%" PRIu64 " ok", stats->ok);
-    if (stats->failed > 0) {
-        add(&line, "  %" PRIu64 " failed", stats->failed);
+    show_lines(fields, stats);
+    show_speed(fields, stats, rates);
+    show_money(fields[FIELD_MONEY], stats);
+    for (size_t i = 0;
+         i < FIELD_COUNT && columns > 0 && length_of(fields) > columns; i++) {
+        fields[i][0] = '\0';
     }
-    add(&line, "  %" PRIu32, stats->in_flight);
-    if (stats->limit > 0) {
-        add(&line, "/%" PRIu32, stats->limit);
-    }
-    add(&line, " in flight");
-    if (stats->retrying > 0) {
-        add(&line, "  %" PRIu32 " retrying", stats->retrying);
-    }
-    if (pause > 0) {
-        belay__format_span(pause, paused, sizeof(paused));
-        add(&line, "  paused for %s", paused);
-    }
-    add(&line, "  %s req/s  %s tok/s", requests, tokens);
-    add_money(&line, stats);
-    if (left >= 0) {
-        belay__format_span(left, eta, sizeof(eta));
-        add(&line, "  ETA %s", eta);
-    }
-    if (columns > 0 && columns < line.len) {
-        ret[columns] = '\0';
+    for (size_t i = 0; i < FIELD_COUNT; i++) {
+        if (fields[order[i]][0] != '\0') {
+            add(&line, "%s%s",
+                line.len == 0               ? ""
+                : order[i] == FIELD_PERCENT ? " "
+                                            : "  ",
+                fields[order[i]]);
+        }
     }
 }
 

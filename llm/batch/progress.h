@@ -23,7 +23,8 @@ void belay__batch_rates_update(struct belay__batch_rates *rates,
     const struct belay__batch_stats *stats, int64_t now_ns);
 
 /* The line, without a newline, at most `columns` characters (and size - 1
- * bytes); 0 columns: as long as it gets. Plain ASCII, nothing of it comes
+ * bytes); 0 columns: as long as it gets. What has no room is left out whole,
+ * what matters least first. Plain ASCII, nothing of it comes
  * from a server.
  */
 void belay__batch_progress_line(const struct belay__batch_stats *stats,

@@ -161,6 +161,10 @@ belay__batch_report_text(
             "  not tried                  %12" PRIu64 "\n",
             stats->dropped - stats->cut);
     }
+    if (code == 0 && stats->unread > 0) {
+        code = belay__buffer_format(buffer,
+            "  not read                   %12" PRIu64 "\n", stats->unread);
+    }
     if (code == 0 && stats->cut > 0) {
         code = belay__buffer_format(buffer,
             "  sent, and cut off          %12" PRIu64
@@ -292,6 +296,7 @@ belay__batch_report_json(
     json_count(&writer, "ok", stats->ok);
     json_count(&writer, "failed", stats->failed);
     json_count(&writer, "not_tried", stats->dropped - stats->cut);
+    json_count(&writer, "not_read", stats->unread);
     json_count(&writer, "cut_off", stats->cut);
     json_count(&writer, "done_before", stats->resumed);
     json_count(&writer, "done_before_failed", stats->resumed_failed);

@@ -88,6 +88,8 @@ struct belay__batch_stats {
     uint64_t failed;         /* error lines written */
     uint64_t dropped;        /* read, and in neither file */
     uint64_t cut;            /* of dropped, sent: in doubt from now on */
+    uint64_t unread;         /* behind those read when it has stopped; told by
+                                who reports it */
     uint64_t passed;         /* read, and passed over: an earlier run's */
     uint64_t resumed;        /* in the files already, from an earlier run … */
     uint64_t resumed_failed; /* … of them, as error lines */

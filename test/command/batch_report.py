@@ -139,7 +139,8 @@ def test_b27_a_page_takes_the_place_of_the_old_one_whole(where):
         expect_in("cannot write", done.err)
         expect(where.read("page"), "old\n")
         expect([n for n in where.names() if n.startswith("page")], ["page"])
-        done = batch.batch(where, server.url, "--report", where / "page")
+        done = batch.batch(where, server.url, "--report", where / "page",
+                           "--overwrite")
         expect_code(done, 0)
     expect_in("</html>", where.read("page"))
     expect([n for n in where.names() if n.startswith("page")], ["page"])

@@ -32,6 +32,7 @@ set_up(void)
         .failed = 14,
         .dropped = 8,
         .cut = 2,
+        .unread = 17,
         .retries = 7,
         .input_bytes = 12345,
         .tokens_in = 1000,
@@ -79,6 +80,7 @@ Test(batch_report, b27_report_for_people)
         "    invalid_json_line                   5\n"
         "    timeout                             2\n"
         "  not tried                             6\n"
+        "  not read                             17\n"
         "  sent, and cut off                     2  (without a result: may be "
         "billed)\n"
         "  retries                               7\n"
@@ -309,6 +311,52 @@ Test(batch_report, b27_the_page_needs_nothing_else_and_escapes_names)
     cr_expect(ne(ptr, strstr(buffer.data, "p99 2 s"), NULL));
     cr_expect(ne(ptr, strstr(buffer.data, "</svg>"), NULL));
     cr_expect(ne(ptr, strstr(buffer.data, "</html>"), NULL));
+}
+
+/* A job of one run does not say what is of the job. */
+Test(batch_report, b27_the_page_tells_the_job_from_its_last_run)
+{
+    cr_assert(eq(int, make_page(), 0));
+    (void)text();
+    cr_expect(eq(ptr, strstr(buffer.data, "whole job"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "are not sent again"), NULL));
+    belay__buffer_clear(&buffer);
+    stats.resumed = 30;
+    stats.resumed_failed = 10;
+    cr_assert(eq(int, make_page(), 0));
+    (void)text();
+    cr_expect(ne(ptr,
+        strstr(buffer.data, "<b>110</b><span>succeeded &middot; whole job"),
+        NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "req/s &middot; this run"), NULL));
+    cr_expect(ne(ptr, strstr(buffer.data, "tokens &middot; this run"), NULL));
+}
+
+/* From a microsecond to a quarter of an hour there are some thirty ticks. */
+Test(batch_report, b27_labels_below_an_axis_do_not_overlap)
+{
+    double before = 0;
+    int count = 0;
+
+    stats.latency_us = (struct belay__histogram){.count = 0};
+    belay__histogram_add(&stats.latency_us, 1);
+    belay__histogram_add(&stats.latency_us, 1000000000);
+    cr_assert(eq(int, make_page(), 0));
+    (void)text();
+    for (const char *at = strstr(buffer.data, "how long requests took");
+         (at = strstr(at, "class=\"tick\"")) != NULL; at++) {
+        double x = 0;
+        double y = 0;
+
+        cr_assert(eq(
+            int, sscanf(at, "class=\"tick\" x=\"%lf\" y=\"%lf\"", &x, &y), 2));
+        if (y > 215) { /* below the x axis */
+            cr_expect(gt(dbl, x, before + 25));
+            before = x;
+            count++;
+        }
+    }
+    cr_expect(gt(int, count, 5));
 }
 
 Test(batch_report, b27_the_page_of_a_batch_of_nothing)
