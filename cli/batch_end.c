@@ -59,9 +59,12 @@ say_stop(const struct ending *ending)
             result->stop_code);
         return;
     case BELAY__BATCH_CONGESTED:
-        (void)fprintf(stderr,
-            "belay batch: stopped: the server has answered no request for too "
-            "long (--patience)\n");
+        (void)fprintf(stderr, "belay batch: stopped: %s\n",
+            result->stop_code == BELAY_ECONNECT
+                ? "no connection to the server was ever made; no line was "
+                  "lost (is --base-url right? belay doctor tells more)"
+                : "the server has answered no request for too long "
+                  "(--patience)");
         return;
     case BELAY__BATCH_BUDGET:
         (void)fprintf(stderr,
@@ -155,7 +158,9 @@ state_of(const struct ending *ending)
     case BELAY__BATCH_REFUSED:
         return "stopped: the key or the account was refused";
     case BELAY__BATCH_CONGESTED:
-        return "stopped: the server answers nobody";
+        return ending->result->stop_code == BELAY_ECONNECT
+                   ? "stopped: no connection to the server"
+                   : "stopped: the server answers nobody";
     case BELAY__BATCH_BUDGET:
         return "stopped at the budget";
     case BELAY__BATCH_EXPIRED:

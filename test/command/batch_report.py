@@ -8,9 +8,11 @@ import os
 import shlex
 import sys
 
-import batch
-from batch import OK, Server, expect, expect_code, expect_in, run
-import runner
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import batch_command
+from batch_command import (OK, Server, batch, expect, expect_code, expect_in,
+                           run)
 
 REFUSED = (401, "{}")
 
@@ -24,7 +26,7 @@ def test_b27_the_command_that_goes_on_never_begins_anew(where):
     for word in ("--overwrite", "--overwrit", "--over", "--ov"):
         where.give(10)
         with Server(lambda b: OK if b["n"] < 3 else REFUSED) as server:
-            done = batch.batch(where, server.url, "-c", "1", word, "--ov")
+            done = batch(where, server.url, "-c", "1", word, "--ov")
         expect_code(done, 4)
         command = way_on(done)
         expect([w for w in command if w.startswith("--ov")], [], word)
@@ -52,7 +54,7 @@ def test_b18_to_begin_anew_and_to_retry_exclude_each_other(where):
     with open(where / "out.jsonl", "w", encoding="utf-8") as file:
         file.write("mine\n")
     with Server() as server:
-        done = batch.batch(where, server.url, "--over", "--retry-failed")
+        done = batch(where, server.url, "--over", "--retry-failed")
         expect(server.bodies, [])
     expect_code(done, 2)
     expect_in("--overwrite and --retry-failed", done.err)
@@ -75,7 +77,7 @@ def refused(where, *more, said=""):
     """Such a run says why, sends nothing, and leaves all as it was."""
     before = whole(where)
     with Server() as server:
-        done = batch.batch(where, server.url, "--prices", where / "prices",
+        done = batch(where, server.url, "--prices", where / "prices",
                            *more)
         expect(server.bodies, [], "nothing is sent")
     expect_code(done, 2)
@@ -96,7 +98,7 @@ def test_b27_a_page_is_not_one_of_the_other_files(where):
         refused(where, "--report", where / "../" + os.path.basename(where.path)
                 + "/./" + name)
     with Server(lambda b: OK if b["n"] < 2 else (400, "{}")) as server:
-        expect_code(batch.batch(where, server.url), 1)
+        expect_code(batch(where, server.url), 1)
     os.link(where / "out.jsonl", where / "second")
     os.symlink(where / "out.jsonl", where / "link")
     os.symlink(where / "later", where / "nowhere")
@@ -121,7 +123,7 @@ def test_b27_a_page_that_cannot_be_written_is_told_before(where):
                        (where / "in/page", "cannot write"), ("-", "--report"),
                        ("", "--report")):
         with Server() as server:
-            done = batch.batch(where, server.url, "--report", path)
+            done = batch(where, server.url, "--report", path)
             expect(server.bodies, [])
         expect_code(done, 2)
         expect_in(said, done.err)
@@ -133,13 +135,13 @@ def test_b27_a_page_takes_the_place_of_the_old_one_whole(where):
     with open(where / "page", "w", encoding="utf-8") as file:
         file.write("old\n")
     with Server() as server:
-        done = batch.batch(where, server.url, "--report", where / "page",
+        done = batch(where, server.url, "--report", where / "page",
                            limit_file=4000)
         expect_code(done, 0)
         expect_in("cannot write", done.err)
         expect(where.read("page"), "old\n")
         expect([n for n in where.names() if n.startswith("page")], ["page"])
-        done = batch.batch(where, server.url, "--report", where / "page",
+        done = batch(where, server.url, "--report", where / "page",
                            "--overwrite")
         expect_code(done, 0)
     expect_in("</html>", where.read("page"))
@@ -150,16 +152,11 @@ def test_b27_a_page_may_go_to_a_device(where):
     where.give(3)
     os.symlink("/dev/null", where / "page")
     with Server() as server:
-        done = batch.batch(where, server.url, "--report", where / "page")
+        done = batch(where, server.url, "--report", where / "page")
     expect_code(done, 0)
     expect("cannot" in done.err, False, done.err)
     expect(os.readlink(where / "page"), "/dev/null")
 
 
-def main():
-    batch.belay = os.path.abspath(sys.argv[1])
-    return runner.run(globals(), sys.argv[2:], batch.in_place)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(batch_command.main(globals()))

@@ -10,10 +10,11 @@ import re
 import signal
 import sys
 
-import batch
-from batch import (OK, Gate, Run, Server, expect, expect_code, expect_in,
-                   request, run, wait_until)
-import runner
+sys.path.append(os.path.join(
+    os.path.dirname(os.path.abspath(__file__)), "../support"))
+import batch_command
+from batch_command import (OK, Gate, Run, Server, batch, expect, expect_code,
+                           expect_in, request, run, wait_until)
 
 REFUSED = (401, "{}")
 MAN = os.path.join(os.path.dirname(os.path.abspath(__file__)),
@@ -59,7 +60,7 @@ def test_b27_what_was_not_read_is_told(where):
     where.give(400)
     for more in (), ("--emit-skipped", "--overwrite"):
         with Server(lambda body: OK if body["n"] < 5 else REFUSED) as server:
-            done = batch.batch(where, server.url, "-c", "2", *more)
+            done = batch(where, server.url, "-c", "2", *more)
         expect_code(done, 4)
         stats = json.loads(where.read("out.jsonl.stats.json"))
         expect(stats["lines"] + stats["not_read"], 400)
@@ -76,7 +77,7 @@ def test_b27_what_was_not_read_is_told(where):
 def test_b27_blank_lines_are_not_lines_that_were_not_read(where):
     where.give(text="\n".join(many(200).splitlines(keepends=True)) + "\n\n ")
     with Server(lambda body: REFUSED) as server:
-        expect_code(batch.batch(where, server.url, "-c", "1"), 4)
+        expect_code(batch(where, server.url, "-c", "1"), 4)
     stats = json.loads(where.read("out.jsonl.stats.json"))
     expect(stats["lines"] + stats["not_read"], 200)
 
@@ -93,9 +94,9 @@ def test_b27_a_finished_job_keeps_its_counts_and_its_page(where):
     where.give(20)
     page = where / "page"
     with Server() as server:
-        expect_code(batch.batch(where, server.url, "--report", page), 0)
+        expect_code(batch(where, server.url, "--report", page), 0)
         before = where.read("out.jsonl.stats.json"), where.read("page")
-        done = batch.batch(where, server.url, "--report", page)
+        done = batch(where, server.url, "--report", page)
         expect_code(done, 0)
         expect(len(server.bodies), 20)
         expect((where.read("out.jsonl.stats.json"), where.read("page")),
@@ -105,7 +106,7 @@ def test_b27_a_finished_job_keeps_its_counts_and_its_page(where):
             expect_in(f"'{path}' is left as it was", done.err)
         expect_not_in("--overwrite", done.err)
         os.remove(page)  # what is not there is made
-        done = batch.batch(where, server.url, "--report", page)
+        done = batch(where, server.url, "--report", page)
         expect_code(done, 0)
         expect_in("</html>", where.read("page"))
         expect(where.read("out.jsonl.stats.json"), before[0])
@@ -114,13 +115,13 @@ def test_b27_a_finished_job_keeps_its_counts_and_its_page(where):
 def test_b27_counts_that_are_out_of_date_are_not_kept(where):
     where.give(20)
     with Server() as server:
-        expect_code(batch.batch(where, server.url), 0)
+        expect_code(batch(where, server.url), 0)
         path = where / "out.jsonl.stats.json"
         stats = json.loads(where.read("out.jsonl.stats.json"))
         for text in json.dumps(stats | {"ok": 7}), "no json", "":
             with open(path, "w", encoding="utf-8") as file:
                 file.write(text)
-            done = batch.batch(where, server.url)
+            done = batch(where, server.url)
             expect_code(done, 0)
             expect_not_in("left as it was", done.err)
             now = json.loads(where.read("out.jsonl.stats.json"))
@@ -160,7 +161,7 @@ def test_b27_the_budget_to_go_on_with_is_for_the_reader_to_say(where):
             (("--budget=0.01",), "--budget=MORE"), \
             (("--budg", "0.01"), "--budg MORE"):
         with Server() as server:
-            done = batch.batch(where, server.url, "--model", "m",
+            done = batch(where, server.url, "--model", "m",
                                "--prices", where / "prices", *words)
             expect(server.bodies, [])
         expect_code(done, 3)
@@ -209,11 +210,11 @@ def test_b28_a_dry_run_counts_the_lines_that_would_not_be_sent(where):
 def test_b18_how_to_try_failed_lines_again_is_told(where):
     where.give(10)
     with Server(lambda b: OK if b["n"] % 2 else (400, "{}")) as server:
-        done = batch.batch(where, server.url)
+        done = batch(where, server.url)
         expect_code(done, 1)
         again = "to try these again:  belay batch --retry-failed "
         expect_in(again, done.err)
-        done = batch.batch(where, server.url)
+        done = batch(where, server.url)
         expect_code(done, 1)
         expect(len(server.bodies), 10)
         expect_in("nothing was left to send, but 5 lines have failed",
@@ -241,13 +242,13 @@ def test_b2_the_first_bad_line_is_told_and_how_to_mend_it(where):
     good = many(5)
     where.give(text=good + "nonsense\n" + "more\n")
     with Server() as server:
-        done = batch.batch(where, server.url, "--order", "input")
+        done = batch(where, server.url, "--order", "input")
         expect_code(done, 1)
         assert re.search(r"\n  first invalid_json_line +line 6: not valid JSON", done.err), \
             done.err
         expect_in("with --force, if the input has been mended", done.err)
         where.give(text=good + request("a", {}) + request("b", {}))
-        done = batch.batch(where, server.url, "--force")
+        done = batch(where, server.url, "--force")
         expect_code(done, 1)
         command = done.err.rsplit("to try these again:  belay ", 1)[1]
         command = command.splitlines()[0].split()
@@ -257,12 +258,28 @@ def test_b2_the_first_bad_line_is_told_and_how_to_mend_it(where):
         expect(len(server.bodies), 7)
 
 
+def test_b5_b31_4_a_server_that_is_not_there_costs_no_line(where):
+    where.give(3)
+    with Server() as server:
+        url = server.url
+    done = batch(where, url, "--max-retries", "1")
+    expect_code(done, 4)
+    expect_in("no connection to the server was ever made", done.err)
+    expect_in("--base-url", done.err)
+    expect(where.lines("out.errors.jsonl"), [])
+    with Server() as server:
+        done = batch(where, server.url)
+        expect_code(done, 0)
+        expect(len(server.bodies), 3)
+
+
 def test_b5_why_a_line_has_no_answer_is_told(where):
     where.give(3)
-    done = batch.batch(where, "http://127.0.0.1:1/v1", "--max-retries", "0")
+    with Server(lambda body: OK if body["n"] == 0 else None) as server:
+        done = batch(where, server.url, "--max-retries", "0", "-c", "1")
     expect_code(done, 1)
-    assert re.search(r"\n  first connection_error +line \d: .*no connection", done.err), \
-        done.err
+    assert re.search(r"\n  first connection_error +line 2: .*connection",
+                     done.err), done.err
 
 
 # ---- options ----
@@ -290,13 +307,13 @@ def test_b31_a_url_that_cannot_be_is_told_before_files_are_made(where):
                       ("ftp://a/v1", "neither http nor https"),
                       ("http://192.0.2.1/v1", "--allow-http"),
                       ("", "http://")):
-        done = batch.batch(where, url)
+        done = batch(where, url)
         expect_code(done, 2)
         expect_in(f"--base-url '{url}': ", done.err)
         expect_in(said, done.err)
         expect(where.names(), ["in"])
     for url in "http://u:secret@192.0.2.1/v1", "http://192.0.2.1/v1?k=secret":
-        done = batch.batch(where, url)
+        done = batch(where, url)
         expect_code(done, 2)
         expect_in("--base-url: ", done.err)
         expect_not_in("secret", done.err)
@@ -335,7 +352,7 @@ def test_b31_help_is_a_word_too(where):
 def test_b12_a_renamed_output_is_thought_of(where):
     where.give(5)
     with Server(lambda b: OK if b["n"] else (400, "{}")) as server:
-        expect_code(batch.batch(where, server.url), 1)
+        expect_code(batch(where, server.url), 1)
         for name in "out.jsonl", "out.jsonl.state":
             os.rename(where / name, where / ("new" + name[3:]))
         words = ("batch", where / "in", "-o", where / "new.jsonl",
@@ -355,10 +372,5 @@ def test_b12_a_renamed_output_is_thought_of(where):
         expect_not_in("renamed", done.err)
 
 
-def main():
-    batch.belay = os.path.abspath(sys.argv[1])
-    return runner.run(globals(), sys.argv[2:], batch.in_place)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(batch_command.main(globals()))
