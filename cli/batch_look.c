@@ -1,6 +1,7 @@
 /* batch_look.c - `belay batch` that sends nothing: --status, --dry-run. */
 #include "cli/batch_look.h"
 
+#include "cli/batch_counts.h"
 #include "cli/batch_prices.h"
 #include "llm/batch/dry_run.h"
 #include "llm/batch/look.h"
@@ -12,9 +13,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #define REPORT_BYTES ((size_t)256 * 1024)
+#define PATH_BYTES 4096
 
 enum {
     EXIT_OK = 0,
@@ -56,6 +59,54 @@ print_status(const struct belay__batch_look *look)
     }
 }
 
+/* Written by the last run, and not before what else it has written? A run that
+ * was killed leaves the counts of the one before it.
+ */
+static bool
+is_of_last_run(const char *counts, const char *output)
+{
+    char state_path[PATH_BYTES];
+    struct stat state;
+    struct stat info;
+
+    return snprintf(state_path, sizeof(state_path), "%s.state", output)
+               < (int)sizeof(state_path)
+           && stat(counts, &info) == 0 && stat(state_path, &state) == 0
+           && (info.st_mtim.tv_sec > state.st_mtim.tv_sec
+               || (info.st_mtim.tv_sec == state.st_mtim.tv_sec
+                   && info.st_mtim.tv_nsec >= state.st_mtim.tv_nsec));
+}
+
+/* Of a job that nobody works at: how its last run has ended, and what is left. */
+static void
+print_end(const struct belay__batch_options *options)
+{
+    const char *output = options->batch.input_path;
+    struct belay__batch_counts counts;
+    char path[PATH_BYTES];
+
+    if (snprintf(path, sizeof(path), "%s.stats.json", output)
+            >= (int)sizeof(path)
+        || !is_of_last_run(path, output)
+        || !belay__batch_read_counts(path, &counts)
+        || counts.state[0] == '\0') {
+        (void)printf("  the last run did not come to its end; the command that "
+                     "began it goes on\n");
+        return;
+    }
+    (void)printf("  the last run: %s\n", counts.state);
+    if (counts.left > 0) {
+        (void)printf("  %-26s %12" PRId64 "\n", "not tried", counts.left);
+    }
+    if (counts.unread > 0) {
+        (void)printf(
+            "  %-26s %12" PRId64 "\n", "not read, about", counts.unread);
+    }
+    if (counts.left + counts.unread > 0) {
+        (void)printf("  the command that began it goes on\n");
+    }
+}
+
 int
 belay__batch_show_status(const struct belay__batch_options *options)
 {
@@ -81,6 +132,9 @@ belay__batch_show_status(const struct belay__batch_options *options)
         return EXIT_USAGE;
     }
     print_status(&look);
+    if (!look.running) {
+        print_end(options);
+    }
     return EXIT_OK;
 }
 

@@ -1,18 +1,17 @@
 /* batch_report.c - what `belay batch` leaves beside its output. */
 #include "cli/batch_report.h"
 
+#include "cli/batch_counts.h"
 #include "cli/batch_files.h"
 #include "llm/batch/html.h"
 #include "llm/batch/pass.h"
 #include "llm/batch/report.h"
-#include "llm/json/text.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 
-#define STATS_BYTES ((size_t)64 * 1024)
 #define REPORT_BYTES ((size_t)1024 * 1024)
 #define PLAIN                                                        \
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789" \
@@ -127,9 +126,9 @@ belay__batch_can_go_on(const struct belay__batch_options *options)
 
 static void
 write_stats(const char *path, const struct belay__batch_result *result,
-    struct belay__buffer *buffer)
+    const char *state, struct belay__buffer *buffer)
 {
-    if (belay__batch_report_json(buffer, &result->stats) == 0) {
+    if (belay__batch_report_json(buffer, &result->stats, state) == 0) {
         belay__batch_write_file(path, buffer);
     }
 }
@@ -173,36 +172,10 @@ write_page(const struct belay__batch_options *options,
 static bool
 has_them_all(const char *path, uint64_t done)
 {
-    char text[STATS_BYTES];
-    FILE *file = fopen(path, "re");
-    struct belay__json json;
-    struct belay__json_value key;
-    struct belay__json_value value;
-    int64_t number = 0;
-    int64_t sum = 0;
-    size_t len;
+    struct belay__batch_counts counts;
 
-    if (file == NULL) {
-        return false;
-    }
-    len = fread(text, 1, sizeof(text), file);
-    (void)fclose(file);
-    belay__json_open(&json, (struct belay_slice){text, len});
-    if (!belay__json_enter_object(&json)) {
-        return false;
-    }
-    while (belay__json_next_member(&json, &key)) {
-        if ((belay__json_key_is(&key, "ok")
-                || belay__json_key_is(&key, "failed")
-                || belay__json_key_is(&key, "done_before"))
-            && belay__json_take(&json, &value)
-            && value.type == BELAY__JSON_NUMBER
-            && belay__json_integer(value.raw, &number) == 0
-            && __builtin_add_overflow(sum, number, &sum)) {
-            return false;
-        }
-    }
-    return belay__json_finish(&json) == 0 && sum == (int64_t)done;
+    return belay__batch_read_counts(path, &counts)
+           && counts.there == (int64_t)done;
 }
 
 /* A run that had nothing to do knows less than the last that had. */
@@ -239,7 +212,7 @@ belay__batch_write_reports(const struct belay__batch_options *options,
     has_stats = belay__batch_stats_path(options, stats, sizeof(stats));
     keep = idle && has_stats && has_them_all(stats, result->stats.resumed);
     if (has_stats && !(keep && is_kept(stats, options->quiet))) {
-        write_stats(stats, result, &buffer);
+        write_stats(stats, result, state, &buffer);
     }
     if (page != NULL && !(keep && is_kept(page, options->quiet))) {
         write_page(options, result, state, resume, &buffer);

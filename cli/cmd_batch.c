@@ -217,6 +217,7 @@ BELAY_ASYNC(batch_command)
                 belay__sim_open(task, &command->options.sim_opts, &self->sim),
                 NULL));
             command->options.batch.base_url = belay__sim_url(self->sim);
+            command->options.batch.simulated = true;
         }
         if (command->options.check_hosted) {
             BELAY_AWAIT(belay__batch_check_hosted(

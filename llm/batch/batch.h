@@ -54,6 +54,8 @@ struct belay__batch_opts {
     const char *bare_url;    /* each line is a body for this URL, and its number
                              its id; default: the forms of batch files */
     const char *base_url;    /* ends with /v1, as a rule */
+    bool simulated;          /* that is a simulator: its results and others are
+                                not mixed */
     const char *api_key;     /* default none */
     const char *model;       /* put in place of the lines' models */
     uint32_t concurrency;    /* at most so many in flight; default 64 */

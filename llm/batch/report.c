@@ -284,14 +284,16 @@ json_models(
 }
 
 int
-belay__batch_report_json(
-    struct belay__buffer *buffer, const struct belay__batch_stats *stats)
+belay__batch_report_json(struct belay__buffer *buffer,
+    const struct belay__batch_stats *stats, const char *state)
 {
     struct belay__json_writer writer;
     int code;
 
     belay__json_begin(&writer, buffer);
     belay__json_open_object(&writer);
+    belay__json_key(&writer, "state");
+    belay__json_string(&writer, (struct belay_slice){state, strlen(state)});
     json_count(&writer, "lines", stats->lines);
     json_count(&writer, "ok", stats->ok);
     json_count(&writer, "failed", stats->failed);

@@ -9,8 +9,10 @@
 int belay__batch_report_text(
     struct belay__buffer *buffer, const struct belay__batch_stats *stats);
 
-/* Appends the same as one JSON object and a newline. Errors: BELAY_ENOMEM. */
-int belay__batch_report_json(
-    struct belay__buffer *buffer, const struct belay__batch_stats *stats);
+/* Appends the same as one JSON object and a newline; `state` is how it has
+ * ended, in a few words. Errors: BELAY_ENOMEM.
+ */
+int belay__batch_report_json(struct belay__buffer *buffer,
+    const struct belay__batch_stats *stats, const char *state);
 
 #endif

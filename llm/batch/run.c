@@ -228,6 +228,7 @@ open_state(struct belay__batch *batch, bool resumable, char *why)
             .errors_path = opts->errors_path,
             .bare_url = opts->bare_url,
             .model = opts->model,
+            .simulated = opts->simulated,
             .input_fd = batch->input_fd,
             .input_size = batch->stats->input_size,
             .overwrite = opts->overwrite,

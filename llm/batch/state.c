@@ -109,6 +109,9 @@ hash_config(const struct belay__batch_state_opts *opts)
         hash = fnv1a(hash, "\nbare ", 6);
         hash = fnv1a(hash, opts->bare_url, strlen(opts->bare_url));
     }
+    if (opts->simulated) {
+        hash = fnv1a(hash, "\nsim", 4);
+    }
     if (opts->errors_path == NULL) {
         return fnv1a(hash, "inline", 6);
     }
@@ -347,9 +350,9 @@ check_header(const struct belay__batch_state_opts *opts,
     }
     if (then->config != now->config) {
         return fail(why, BELAY_ESTATE,
-            "'%s' was begun with another --model, --errors or --input-format; "
-            "--force goes on "
-            "all the same, --overwrite begins anew",
+            "'%s' was begun with another --model, --errors or --input-format, "
+            "or one of the two with --sim; --force goes on all the same, "
+            "--overwrite begins anew",
             opts->output_path);
     }
     return 0;

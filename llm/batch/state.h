@@ -69,6 +69,7 @@ struct belay__batch_state_opts {
     const char *errors_path; /* NULL: inline */
     const char *bare_url;    /* NULL: the lines say where they go */
     const char *model;       /* NULL: the lines' own */
+    bool simulated;          /* no result of it is worth any money */
     int input_fd;
     uint64_t input_size;
     bool overwrite;    /* begin anew whatever is there */

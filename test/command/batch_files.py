@@ -88,6 +88,7 @@ def test_status_of_a_job_that_runs_and_of_one_that_is_dead(where):
         done = run("batch", "--status", where / "out.jsonl")
         expect_in("nobody is at work\n", done.out)
         assert re.search(r"in doubt +4\n", done.out), done.out
+        expect_in("the last run did not come to its end", done.out)
         expect(where.read("out.jsonl.state"), before, "it only looks")
     finally:
         gate.stop()

@@ -282,6 +282,37 @@ def test_b5_why_a_line_has_no_answer_is_told(where):
                      done.err), done.err
 
 
+def test_the_status_tells_how_the_last_run_has_ended(where):
+    where.give(5)
+    with Server(lambda body: OK if body["n"] < 2 else REFUSED) as server:
+        expect_code(batch(where, server.url, "-c", "1"), 4)
+    done = run("batch", "--status", where / "out.jsonl")
+    expect_code(done, 0)
+    expect_in("the last run: stopped: the key or the account was refused",
+              done.out)
+    assert re.search(r"\n  not tried +2\n", done.out), done.out
+    expect_in("the command that began it goes on", done.out)
+    with Server() as server:
+        expect_code(batch(where, server.url, "--retry-failed"), 0)
+    done = run("batch", "--status", where / "out.jsonl")
+    expect_in("the last run: done\n", done.out)
+    expect("goes on" in done.out, False, done.out)
+
+
+def test_b12_simulated_results_and_others_are_not_mixed(where):
+    where.give(text=request("a", {"model": "m", "messages": [
+        {"role": "user", "content": "hello"}]}))
+    expect_code(run("batch", where / "in", "-o", where / "out.jsonl", "--sim"),
+                0)
+    before = where.read("out.jsonl")
+    with Server() as server:
+        done = batch(where, server.url)
+        expect_code(done, 2)
+        expect_in("--sim", done.err)
+        expect(server.bodies, [])
+        expect(where.read("out.jsonl"), before)
+
+
 # ---- options ----
 
 

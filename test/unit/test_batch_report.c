@@ -146,7 +146,7 @@ number(const char *outer, const char *inner)
 
 Test(batch_report, b11_b27_report_as_json)
 {
-    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats, "done"), 0));
     cr_expect(eq(chr, buffer.data[buffer.len - 1], '\n'));
     cr_expect(
         eq(ptr, memchr(buffer.data, '\n', buffer.len - 1), NULL), "one line");
@@ -180,7 +180,7 @@ Test(batch_report, b27_json_is_valid_whatever_the_numbers)
     stats.priced = true;
     stats.model_count = 1;
     memset(stats.models[0].name, 0, sizeof(stats.models[0].name));
-    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats, "done"), 0));
     cr_expect(eq(
         int, belay__json_check(belay__buffer_slice(&buffer), NULL, NULL), 0));
     belay__buffer_clear(&buffer);
@@ -193,7 +193,7 @@ Test(batch_report, b27_without_memory_nothing_is_said)
         int codes[2];
 
         test_alloc_fail_at(k);
-        codes[0] = belay__batch_report_json(&buffer, &stats);
+        codes[0] = belay__batch_report_json(&buffer, &stats, "done");
         codes[1] = belay__batch_report_text(&buffer, &stats);
         if (test_alloc_failures() == 0) {
             cr_expect(eq(int, codes[0], 0));
@@ -228,7 +228,7 @@ Test(batch_report, b27_money_is_told_where_there_are_prices)
     (void)text();
     cr_expect(ne(ptr, strstr(buffer.data, wanted), NULL), "%s", buffer.data);
     belay__buffer_clear(&buffer);
-    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats, "done"), 0));
     (void)text();
     cr_expect(ne(ptr, strstr(buffer.data, "\"spent_usd\":1.50,"), NULL));
     cr_expect(ne(ptr, strstr(buffer.data, "\"budget_usd\":10.00,"), NULL));
@@ -247,7 +247,7 @@ Test(batch_report, b26_b27_an_earlier_run_without_prices_has_cost_something)
     (void)text();
     cr_expect(ne(ptr, strstr(buffer.data, wanted), NULL), "%s", buffer.data);
     belay__buffer_clear(&buffer);
-    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats), 0));
+    cr_assert(eq(int, belay__batch_report_json(&buffer, &stats, "done"), 0));
     (void)text();
     cr_expect(
         ne(ptr, strstr(buffer.data, "\"cost_not_known_before\":7,"), NULL));
