@@ -124,6 +124,10 @@ struct belay_batch_opts {
  * until it has ended. Left by a failure or a cancel, the block cancels it:
  * lines in flight are then in doubt, and everything written stays.
  *
+ * A job that goes on reads first, at one go, what earlier runs have left: the
+ * loop stands still for about a second a million lines. Output that goes to a
+ * pipe (output_path "-") holds up the loop when its reader does not read.
+ *
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  an opts->size that is unknown, a path or the URL is
  *                        missing, both overwrite and retry_failed
