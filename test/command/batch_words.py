@@ -261,8 +261,10 @@ def test_b5_why_a_line_has_no_answer_is_told(where):
     where.give(3)
     done = batch.batch(where, "http://127.0.0.1:1/v1", "--max-retries", "0")
     expect_code(done, 1)
-    assert re.search(r"\n  first connection_error +line \d: .*no connection", done.err), \
-        done.err
+    assert re.search(r"\n  first connection_error +line \d: no answer from "
+                     r"'http://127\.0\.0\.1:1/v1': no connection: "
+                     r"Connection refused\n", done.err), done.err
+    expect_in("Connection refused", where.read("out.errors.jsonl"))
 
 
 # ---- options ----
