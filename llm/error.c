@@ -54,6 +54,19 @@ attempts_text(
     return text;
 }
 
+/* What the exchange says of itself, "no connection: Connection refused", which
+ * the code does not: many things are no connection.
+ */
+static const char *
+reason_of(const belay_error *cause, int code)
+{
+    static const char before[] = " failed: ";
+    const char *at =
+        cause != NULL ? strstr(belay_error_message(cause), before) : NULL;
+
+    return at != NULL ? at + sizeof(before) - 1 : belay_code_text(code);
+}
+
 belay_error *
 belay__llm_error_silent(const belay_task *task,
     const struct belay__llm_tries *tries, int code, belay_error *cause)
@@ -61,7 +74,8 @@ belay__llm_error_silent(const belay_task *task,
     char attempts[DETAIL_BYTES];
     belay_error *error = error_new(task, __LINE__, code,
         "no answer from '%s'%s: %s", belay__llm_client_label(tries->client),
-        attempts_text(&tries->reply->attempt, attempts), belay_code_text(code));
+        attempts_text(&tries->reply->attempt, attempts),
+        reason_of(cause, code));
 
     if (error != NULL && cause != NULL) {
         belay__error_set_cause(error, belay_error_ref(cause));
