@@ -162,6 +162,10 @@ Test(llm_client, l30_a_connection_refused)
         "http://127.0.0.1:1/v1", &(const struct spec){.complete = true});
 
     cr_expect(eq(int, outcome.code, BELAY_ECONNECT), "%s", outcome.message);
+    cr_expect(
+        ne(ptr, strstr(outcome.message, "no connection: Connection refused"),
+            NULL),
+        "%s", outcome.message);
     cr_expect(eq(sz, outcome.attempt_count, 3));
     cr_expect(eq(int, (int)outcome.attempts[0].billed, BELAY_LLM_BILLED_NO));
     cr_expect(eq(i64, outcome.took_ns, retry_delay(0) + retry_delay(1)));
