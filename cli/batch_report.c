@@ -87,7 +87,8 @@ void
 belay__batch_resume_command(const struct belay__batch_options *options,
     bool retry, bool more_budget, char ret[BELAY__COMMAND_BYTES])
 {
-    const char *url = options->batch.base_url;
+    /* That of the simulator has gone with it. */
+    const char *url = options->sim ? NULL : options->batch.base_url;
     const struct blank blanks[] = {
         {more_budget ? options->budget : NULL, "MORE"},
         {has_secrets(url) ? url : NULL, "URL"},

@@ -312,7 +312,7 @@ charge_unbilled(const struct sums *sums)
     add(&state->requests, count);
     add(&state->unpriced, sums->dearest == 0 ? count : 0);
     belay__free(state->memory, state->unbilled.bits, state->unbilled.bytes);
-    state->unbilled = (struct belay__line_set){NULL};
+    state->unbilled = (struct belay__line_set){.bits = NULL};
 }
 
 /* An attempt of the line is over, and has not led to the result in the file. */
