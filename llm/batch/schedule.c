@@ -229,7 +229,7 @@ belay__schedule_sleep(
         item->wakes_ns = NO_TIME - 1;
     }
     if (!belay__sleepers_add(&batch->sleepers, item)) {
-        assert(!"the sleepers have room for every item");
+        assert(false); /* there is room for every item */
         belay__schedule_first(batch, item);
         return;
     }
