@@ -167,8 +167,8 @@ write_page(const struct belay__batch_options *options,
     }
 }
 
-/* Does the file of counts that is there tell of as many lines done? Then the
- * run that has written it was the last to do any.
+/* Does the file of counts that is there tell of as many lines done, and that
+ * this was all? Then the run that has written it was the last to do any.
  */
 static bool
 has_them_all(const char *path, uint64_t done)
@@ -176,6 +176,7 @@ has_them_all(const char *path, uint64_t done)
     struct belay__batch_counts counts;
 
     return belay__batch_read_counts(path, &counts)
+           && strcmp(counts.state, "done") == 0
            && counts.there == (int64_t)done;
 }
 

@@ -5,6 +5,8 @@
 #include "llm/batch/pipeline.h"
 
 #include <belay/async.h>
+#include <errno.h>
+#include <unistd.h>
 
 #define SYNC_INTERVAL_MS 200
 
@@ -72,6 +74,23 @@ BELAY_ASYNC(sync_files)
         }
     }
     BELAY_END;
+}
+
+/* At the exit, which may have written what was kept until then. */
+void
+belay__batch_sync_rest(struct belay__batch *batch)
+{
+    int fd = belay__batch_state_take_dirty(&batch->state);
+
+    if (fd < 0) {
+        fd = belay__batch_writer_take_dirty(&batch->writer);
+    }
+    for (; fd >= 0; fd = belay__batch_writer_take_dirty(&batch->writer)) {
+        if (fdatasync(fd) < 0) {
+            belay__batch_stop(
+                batch, BELAY__BATCH_NO_OUTPUT, -errno, batch->opts.output_path);
+        }
+    }
 }
 
 struct syncer {

@@ -324,12 +324,18 @@ expect_more(struct belay__batch_state *state, uint64_t line)
                : 0;
 }
 
-/* Of version 1: it had no prices, unless the model is for nothing. */
+/* Of version 1: it had no prices, unless the model is for nothing. What a later
+ * run has added to such a journal tells that itself.
+ */
 static bool
 is_unpriced(const struct record *record)
 {
-    return record->numbers[1] == 0 && record->numbers[2] == 0
-           && record->numbers[3] == 0;
+    bool all_zero = true;
+
+    for (size_t i = 1; i < NUMBERS; i++) {
+        all_zero &= record->numbers[i] == 0;
+    }
+    return all_zero;
 }
 
 /* "d N" does not take the doubt away: a result that is in no file, after the

@@ -124,8 +124,8 @@ tell_model(struct end *end)
     if (end->item->probe) {
         model->probing = false;
     }
+    end->batch->reached |= end->reply != NULL || end->attempt->sent_bytes > 0;
     if (end->reply != NULL) {
-        end->batch->reached = true;
         belay__rate_learn(&model->rate, &headers);
         end->asked = belay__llm_asked_delay(end->attempt->status, &headers,
             (int64_t)time(NULL), &end->asked_ns);
@@ -150,6 +150,13 @@ static bool
 is_nowhere(const struct end *end)
 {
     return end->attempt->code == BELAY_ECONNECT && !end->batch->reached;
+}
+
+/* The line may yet be one of many: others are under way, who knows how far. */
+static bool
+is_alone(const struct end *end)
+{
+    return end->batch->active.count <= 1;
 }
 
 /* A server that was never there is not waited for. */
@@ -275,9 +282,45 @@ give_up(struct end *end)
 static enum belay__outcome
 stop_nowhere(struct end *end)
 {
+    if (!is_alone(end)) {
+        return try_again(end);
+    }
     belay__batch_stop(
         end->batch, BELAY__BATCH_CONGESTED, end->attempt->code, NULL);
     return BELAY__OUTCOME_DROP;
+}
+
+static enum belay__outcome
+outcome_of(struct end *end, bool json)
+{
+    const struct belay_llm_attempt *attempt = end->attempt;
+    struct belay__item *item = end->item;
+    const bool nonsense = end->reply != NULL && !json && attempt->status >= 200
+                          && attempt->status < 300 && !item->repeated;
+    const bool failed = is_out_of_patience(end) && give_up(end);
+
+    if (!failed && end->batch->opts.max_retries >= 0 && nonsense) {
+        item->repeated = true;
+        return try_again(end);
+    }
+    if (!failed && end->batch->opts.max_retries >= 0 && attempt->retryable
+        && take_retry(end)) {
+        return try_again(end);
+    }
+    return is_nowhere(end) ? stop_nowhere(end) : BELAY__OUTCOME_FINAL;
+}
+
+/* Nothing of the model is left that could be answered: when it is asked again,
+ * after however long, patience begins anew.
+ */
+static void
+forget_refusals(struct belay__batch_model *model)
+{
+    if (model->limit.in_use == 0 && model->asleep == 0
+        && model->ready.count == 0) {
+        model->refused_ns = 0;
+        model->pauses = 0;
+    }
 }
 
 enum belay__outcome
@@ -294,23 +337,13 @@ belay__batch_judge(struct belay__batch *batch, struct belay__item *item,
         .now = belay__clock_now(batch->runtime),
         .congested = is_congestion(attempt),
     };
-    const bool nonsense = reply != NULL && !json && attempt->status >= 200
-                          && attempt->status < 300 && !item->repeated;
-    bool failed;
+    enum belay__outcome outcome;
 
     tell_model(&end);
     item->probe = false;
-    failed = is_out_of_patience(&end) && give_up(&end);
-    if (failed || batch->opts.max_retries < 0
-        || (!attempt->retryable && !nonsense)) {
-        return is_nowhere(&end) ? stop_nowhere(&end) : BELAY__OUTCOME_FINAL;
+    outcome = outcome_of(&end, json);
+    if (outcome == BELAY__OUTCOME_FINAL) {
+        forget_refusals(end.model);
     }
-    if (nonsense) {
-        item->repeated = true;
-        return try_again(&end);
-    }
-    if (take_retry(&end)) {
-        return try_again(&end);
-    }
-    return is_nowhere(&end) ? stop_nowhere(&end) : BELAY__OUTCOME_FINAL;
+    return outcome;
 }

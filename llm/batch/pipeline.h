@@ -62,6 +62,7 @@ struct belay__batch {
     struct belay_event moved;     /* there may be room for more lines */
     struct belay_event alarm_due; /* something is due earlier than it was */
     int64_t alarm_ns;             /* when the alarm rings; INT64_MAX: never */
+    int64_t scheduled_ns;         /* when the lines were last looked through */
     struct belay_event sync_due;
     uint64_t synced_lines;
     struct belay__llm_policy policy; /* of delays between attempts */
@@ -94,6 +95,8 @@ extern const belay_function belay__batch_reader;
 int belay__batch_start_helpers(struct belay__batch *batch);
 /* Makes safe what was written. A file that cannot be ends the batch. */
 belay_next belay__batch_sync(belay_task *task, struct belay__batch *batch);
+/* The same for what was written since, without a task; blocks. */
+void belay__batch_sync_rest(struct belay__batch *batch);
 
 /* ---- run.c ---- */
 

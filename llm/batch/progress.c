@@ -34,10 +34,14 @@ belay__batch_rates_update(struct belay__batch_rates *rates,
     rates->weight = rates->weight * (1 - fresh) + fresh;
     share = fresh / rates->weight;
     rates->done_per_s +=
-        share * ((double)(done - rates->done) / seconds - rates->done_per_s);
+        share
+        * (((double)done - (double)rates->done) / seconds - rates->done_per_s);
     rates->tokens_per_s +=
         share
         * ((double)(tokens - rates->tokens) / seconds - rates->tokens_per_s);
+    if (rates->done_per_s < 0) { /* lines were taken back: a full disk */
+        rates->done_per_s = 0;
+    }
     rates->at_ns = now_ns;
     rates->done = done;
     rates->tokens = tokens;

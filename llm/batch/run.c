@@ -346,6 +346,9 @@ batch_exit(belay_task *task, void *self)
     belay__schedule_close(batch);
     end_active(batch);
     belay__batch_end_writing(batch);
+    if (batch->opts.sync != BELAY__BATCH_SYNC_NEVER) {
+        belay__batch_sync_rest(batch);
+    }
     belay__batch_look_at_models(batch);
     batch_close(batch);
     batch->stats->ended_ns = belay_now(task).ns;

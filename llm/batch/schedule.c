@@ -110,8 +110,9 @@ next_due(const struct belay__batch *batch)
     const struct belay__batch_model *model = batch->models.first;
     int64_t due = sleeper != NULL ? sleeper->wakes_ns : NO_TIME;
 
+    /* A pause that was over at the last look is not what holds its model up. */
     for (; model != NULL; model = model->next) {
-        if (model->paused_ns != 0 && !model->probing
+        if (model->paused_ns > batch->scheduled_ns && !model->probing
             && model->ready.first != NULL && model->paused_ns < due) {
             due = model->paused_ns;
         }
@@ -409,6 +410,7 @@ belay__schedule(struct belay__batch *batch)
     const int64_t now = belay__clock_now(batch->runtime);
     struct belay__batch_model *model;
 
+    batch->scheduled_ns = now;
     if (!batch->stopping) {
         wake_sleepers(batch, now);
     }

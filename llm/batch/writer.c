@@ -67,6 +67,7 @@ sink_open(struct belay__batch_sink *sink)
     }
     if (fstat(sink->fd, &info) == 0 && S_ISREG(info.st_mode)) {
         sink->regular = true;
+        sink->ours = strcmp(sink->path, "-") != 0;
         sink->end = info.st_size;
     }
     return 0;
@@ -233,12 +234,13 @@ wait_writable(int fd)
 /* Back to the last whole line. If even that fails, nothing more can be done:
  * the resumed run finds the torn line.
  */
-static void
-cut_back(struct belay__batch_sink *sink)
+static int
+cut_back(const struct belay__batch_sink *sink)
 {
-    if (sink->regular) {
-        (void)!ftruncate(sink->fd, sink->end);
+    if (!sink->regular || !sink->ours) {
+        return -ESPIPE;
     }
+    return ftruncate(sink->fd, sink->end) < 0 ? -errno : 0;
 }
 
 /* Regular files take a line whole or not at all; pipes may take it in parts. */
@@ -260,7 +262,7 @@ sink_write(struct belay__batch_sink *sink, const char *data, size_t len)
         if (n <= 0) {
             const int code = n < 0 ? -errno : BELAY_EIO;
 
-            cut_back(sink);
+            (void)cut_back(sink);
             return code;
         }
         done += (size_t)n;
@@ -394,6 +396,7 @@ write_due(struct belay__batch_writer *writer)
     while (early->there) {
         line = early->line;
         if (line != NULL && !put_down(writer, line)) {
+            line->behind = writer->lost;
             keep(writer, line);
         } else {
             held_free(writer, line);
@@ -461,19 +464,20 @@ belay__batch_writer_skip(struct belay__batch_writer *writer, uint64_t sequence)
 
 /* ---- the end ---- */
 
-/* Where the last whole line ends is known only of files. */
+/* Lines may be tried again on a file that ends with a whole line of ours. */
 static void
 sink_allow(struct belay__batch_sink *sink)
 {
-    if (sink->fd < 0
-        || (sink->regular && ftruncate(sink->fd, sink->end) == 0)) {
+    if (sink->code < 0 && (sink->fd < 0 || cut_back(sink) == 0)) {
         sink->code = 0;
     }
 }
 
-/* Room may have been made meanwhile. What cannot be written stays. */
+/* Room may have been made meanwhile. What cannot be written stays, and unless
+ * there may be gaps, what would come behind a lost line.
+ */
 static void
-write_kept(struct belay__batch_writer *writer)
+write_kept(struct belay__batch_writer *writer, bool gaps)
 {
     struct belay__batch_held **at = &writer->kept;
     struct belay__batch_held *line;
@@ -481,7 +485,8 @@ write_kept(struct belay__batch_writer *writer)
     sink_allow(&writer->output);
     sink_allow(&writer->errors);
     while ((line = *at) != NULL) {
-        if (write_line(writer, line->kind.file, line->text, line->len) < 0) {
+        if ((line->behind && !gaps)
+            || write_line(writer, line->kind.file, line->text, line->len) < 0) {
             at = &line->next;
             continue;
         }
@@ -494,7 +499,7 @@ write_kept(struct belay__batch_writer *writer)
 const struct belay__batch_held *
 belay__batch_writer_finish(struct belay__batch_writer *writer, bool gaps)
 {
-    write_kept(writer);
+    write_kept(writer, gaps);
     for (size_t i = 0; i < writer->window; i++) {
         write_due(writer);
         writer->next++; /* nothing comes in this place any more */

@@ -24,10 +24,11 @@ enum belay__batch_file {
 struct belay__batch_sink {
     const char *path; /* "-": standard output */
     int fd;           /* -1: not open */
-    bool regular;     /* it can be cut back and synced */
-    bool dirty;       /* written to since the last sync */
-    int64_t end;      /* of the last whole line, in a regular file */
-    int code;         /* why it takes no more, or 0 */
+    bool regular;     /* it can be synced, … */
+    bool ours;   /* … and cut back: standard output may be others', too */
+    bool dirty;  /* written to since the last sync */
+    int64_t end; /* of the last whole line, in a regular file */
+    int code;    /* why it takes no more, or 0 */
 };
 
 /* Where a line goes, and what the caller has counted it as. */
@@ -42,6 +43,7 @@ struct belay__batch_kind {
 struct belay__batch_held {
     struct belay__batch_held *next;
     struct belay__batch_kind kind;
+    bool behind; /* a line of the input that is lost */
     size_t len;
     char text[]; /* with its newline */
 };

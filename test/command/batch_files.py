@@ -6,6 +6,7 @@ usage: batch_files.py BELAY [NAME...]
 import json
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -121,6 +122,33 @@ def test_b11_standard_input_and_output(where):
     lines = [json.loads(line) for line in done.out.splitlines()]
     expect(sorted(int(line["custom_id"]) for line in lines), list(range(30)))
     expect(where.names(), [], "no sidecar")
+
+
+def test_b11_standard_output_that_others_write_to_as_well(where):
+    """`belay batch IN -o - > all.log 2>&1`: what is not ours stays, and what is."""
+    where.give(6)
+    gate = Gate(lambda body: body["n"] < 3)
+    noise = "somebody else's words\n" * 20
+    try:
+        with open(where / "all.log", "ab") as log:
+            process = subprocess.Popen(
+                [batch_command.belay, "batch", where / "in", "-o", "-", "-c",
+                 "6", "--base-url", gate.server.url, "-q"],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            wait_until(lambda: len(where.read("all.log").splitlines()) == 3,
+                       "three are done")
+            with open(where / "all.log", "a", encoding="utf-8") as other:
+                other.write(noise)
+            gate.opened.set()
+            expect(process.wait(LIMIT_S), 0)
+    finally:
+        gate.stop()
+    text = where.read("all.log")
+    expect(text.count("somebody else's words\n"), 20)
+    lines = [json.loads(line) for line in text.splitlines()
+             if line.startswith("{")]
+    expect(sorted(line["custom_id"] for line in lines),
+           [str(n) for n in range(6)])
 
 
 def test_b31_5_standard_output_that_is_closed(where):

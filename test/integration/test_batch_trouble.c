@@ -314,6 +314,44 @@ Test(batch_trouble, b24_patience_begins_with_a_refusal)
     cr_expect(eq(sz, fault_server_requests(server, "/v1/a2/score"), 2));
 }
 
+/* A refusal that was its line's last word is not counted from an hour later: who
+ * was asked nothing meanwhile has refused nothing.
+ */
+Test(batch_trouble, b24_patience_is_forgotten_with_the_last_line)
+{
+#define SLOW(name) \
+    ON(name, REPLY("500 Oh", "Retry-After: 40\r\n", "{}")), ON(name, OK_REPLY)
+#define LINE(name) REQUEST(name, SCORE(name), "{\"model\":\"b\"}")
+    static const struct fault_route routes[] = {
+        ON("a1", REPLY("429 No", "Retry-After: 100\r\n", "{}")),
+        SLOW("0"),
+        SLOW("1"),
+        SLOW("2"),
+        SLOW("3"),
+        SLOW("4"),
+        SLOW("5"),
+        SLOW("6"),
+        SLOW("7"),
+        ON("a2", REPLY("429 No", "", "{}")),
+        ON("a2", OK_REPLY),
+    };
+
+    serve(routes, COUNT(routes));
+    opts.window = 1;
+    opts.patience = belay_seconds(300);
+    opts.timeout = belay_seconds(50);
+    give(REQUEST("a1", SCORE("a1"), "{\"model\":\"a\"}") LINE("0") LINE("1")
+            LINE("2") LINE("3") LINE("4") LINE("5") LINE("6") LINE("7")
+                REQUEST("a2", SCORE("a2"), "{\"model\":\"a\"}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(gt(dbl, elapsed_s(), 300), "%g", elapsed_s());
+    cr_expect(eq(u64, result.stats.ok, 9));
+    cr_expect(eq(u64, result.stats.failed, 1));
+    cr_expect(eq(sz, fault_server_requests(server, "/v1/a2/score"), 2));
+#undef SLOW
+#undef LINE
+}
+
 /* Without a seed no two runs come back at the same moments. */
 static uint64_t random_state;
 

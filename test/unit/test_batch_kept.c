@@ -129,6 +129,29 @@ Test(batch_kept, b19_lines_without_room_are_kept_and_tried_again)
     expect_code(writer.code, -EFBIG);
 }
 
+/* One is too much to be kept. When there is room later, what would come behind
+ * it is not written, as the next run writes that one.
+ */
+Test(batch_kept, b9_b19_nothing_comes_behind_a_lost_line)
+{
+    const size_t len = (size_t)65 << 20;
+    char *large = malloc(len + 1);
+
+    cr_assert(ne(ptr, large, NULL));
+    memset(large, 'x', len);
+    large[len] = '\0';
+    cr_assert(eq(int, open_both(4), 0));
+    limit_file_size(2);
+    expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
+    expect_code(put(2, BELAY__BATCH_ERRORS, "2"), 0);
+    expect_code(put(0, BELAY__BATCH_OUTPUT, large), -EFBIG);
+    free(large);
+    limit_file_size(RLIM_INFINITY);
+    cr_expect(eq(sz, finish(), 2));
+    expect_file(output_path, "");
+    expect_file(errors_path, "(none)");
+}
+
 /* In input order none goes past another, whichever file it is for. */
 Test(batch_kept, b9_b19_kept_lines_keep_their_order)
 {

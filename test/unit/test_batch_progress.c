@@ -391,6 +391,18 @@ Test(batch_progress, b30_what_was_spent_of_the_budget)
     cr_expect(eq(i64, belay__batch_spent(&stats), INT64_MAX));
 }
 
+Test(batch_progress, b30_lines_that_are_taken_back_make_no_speed)
+{
+    struct belay__batch_stats shrinking = {.ok = 100, .started_ns = 1};
+    struct belay__batch_rates speed = {.weight = 0};
+
+    belay__batch_rates_update(&speed, &shrinking, 10 * SECOND);
+    shrinking.ok = 1;
+    belay__batch_rates_update(&speed, &shrinking, 11 * SECOND);
+    cr_expect(ge(dbl, speed.done_per_s, 0));
+    cr_expect(lt(dbl, speed.done_per_s, 100));
+}
+
 Test(batch_progress, money_has_as_many_digits_as_it_needs)
 {
     static const struct {

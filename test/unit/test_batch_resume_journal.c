@@ -164,6 +164,9 @@ Test(batch_resume_journal, b26_an_older_journal_tells_money_only)
     cr_expect(eq(i64, state.tokens, 0));
     cr_expect(eq(i64, state.requests, 0));
     cr_expect(eq(i64, state.unpriced, 1));
+    /* What a later belay has added tells of itself, and counts once. */
+    expect_money(0, 0, "s 3\nd 3\ns 4 0 0 9\nd 4 0 0 0 9 5 2\n");
+    cr_expect(eq(i64, state.unpriced, 2));
 }
 
 Test(batch_resume_journal, b26_money_of_a_spoilt_journal_is_never_negative)
