@@ -9,6 +9,7 @@
 #include "cli/batch_prices.h"
 #include "cli/batch_server.h"
 #include "cli/descriptors.h"
+#include "cli/last_signal.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
 
@@ -298,6 +299,7 @@ belay__cmd_batch(int argc, char **argv)
         }
         /* A file size limit is an error, not a death. */
         (void)signal(SIGXFSZ, SIG_IGN);
+        belay__last_signal_watch();
         command.options.batch.running = &command.batch;
         command.options.batch.written = on_written;
         command.options.batch.arg = &command;

@@ -3,11 +3,15 @@
 
 usage: batch_files.py BELAY [NAME...]
 """
+import array
+import fcntl
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -149,6 +153,37 @@ def test_b11_standard_output_that_others_write_to_as_well(where):
              if line.startswith("{")]
     expect(sorted(line["custom_id"] for line in lines),
            [str(n) for n in range(6)])
+
+
+def test_b29_two_signals_end_a_run_whose_reader_stands_still(where):
+    """The loop waits for the pipe, and sees no signal."""
+    where.give(200)
+    large = (200, json.dumps({"text": "x" * 4000}))
+    with Server(lambda body: large) as server:
+        process = subprocess.Popen(
+            [batch_command.belay, "batch", where / "in", "-o", "-", "-c", "8",
+             "--base-url", server.url, "-q"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        try:
+            wait_until(lambda: is_full(process.stdout), "it is full")
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            expect(process.wait(LIMIT_S), 130)
+        finally:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+
+def is_full(pipe):
+    """Half of it is, and no more comes."""
+    count = array.array("i", [0])
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    before = count[0]
+    time.sleep(0.3)
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return before > 30000 and count[0] == before
 
 
 def test_b31_5_standard_output_that_is_closed(where):
