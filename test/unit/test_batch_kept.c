@@ -2,6 +2,7 @@
 #include "llm/batch/writer.h"
 #include "test/support/alloc.h"
 #include "test/support/texts.h"
+#include "test/support/writer_scene.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -59,51 +60,11 @@ open_both(size_t window)
 static int
 put(uint64_t sequence, enum belay__batch_file file, const char *text)
 {
-    const size_t len = strlen(text);
-    char *line = malloc(len + 1); /* in full, so that one byte more is seen */
-    int code;
-
-    memcpy(line, text, len);
-    code = belay__batch_writer_put(&writer, sequence,
-        &(const struct belay__batch_kind){.file = file, .status = 200}, line,
-        len);
-    free(line);
-    return code;
-}
-
-/* Gives how many lines are in no file. */
-static size_t
-finish(void)
-{
-    const struct belay__batch_held *line =
-        belay__batch_writer_finish(&writer, false);
-    size_t count = 0;
-
-    for (; line != NULL; line = line->next) {
-        count++;
-    }
-    return count;
-}
-
-static char *
-contents(const char *path)
-{
-    static char text[1 << 20];
-    FILE *file = fopen(path, "r");
-    size_t len = 0;
-
-    if (file == NULL) {
-        memcpy(text, "(none)", sizeof("(none)"));
-        return text;
-    }
-    len = fread(text, 1, sizeof(text) - 1, file);
-    (void)fclose(file);
-    text[len] = '\0';
-    return text;
+    return writer_put(&writer, sequence, file, text);
 }
 
 #define expect_file(path, text) \
-    cr_expect(eq(str, contents(path), (char *)(uintptr_t)(text)))
+    cr_expect(eq(str, writer_contents(path), (char *)(uintptr_t)(text)))
 #define expect_code(call, code) cr_expect(eq(int, (call), (code)))
 
 /* Each file has its own disk. What has found no room is written once there is
@@ -121,10 +82,10 @@ Test(batch_kept, b19_lines_without_room_are_kept_and_tried_again)
     expect_code(put(3, BELAY__BATCH_OUTPUT, ""), 0);
     expect_file(output_path, "012345\n");
     expect_file(errors_path, "2\n");
-    cr_expect(eq(sz, finish(), 2));
+    cr_expect(eq(sz, writer_finish(&writer, false), 2));
     expect_file(output_path, "012345\n");
     limit_file_size(RLIM_INFINITY);
-    cr_expect(eq(sz, finish(), 0));
+    cr_expect(eq(sz, writer_finish(&writer, false), 0));
     expect_file(output_path, "012345\n12\n\n");
     expect_code(writer.code, -EFBIG);
 }
@@ -147,7 +108,7 @@ Test(batch_kept, b9_b19_nothing_comes_behind_a_lost_line)
     expect_code(put(0, BELAY__BATCH_OUTPUT, large), -EFBIG);
     free(large);
     limit_file_size(RLIM_INFINITY);
-    cr_expect(eq(sz, finish(), 2));
+    cr_expect(eq(sz, writer_finish(&writer, false), 2));
     expect_file(output_path, "");
     expect_file(errors_path, "(none)");
 }
@@ -163,9 +124,9 @@ Test(batch_kept, b9_b19_kept_lines_keep_their_order)
     expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
     expect_file(output_path, "0\n");
     expect_file(errors_path, "(none)");
-    cr_expect(eq(sz, finish(), 3));
+    cr_expect(eq(sz, writer_finish(&writer, false), 3));
     limit_file_size(RLIM_INFINITY);
-    cr_expect(eq(sz, finish(), 0));
+    cr_expect(eq(sz, writer_finish(&writer, false), 0));
     expect_file(output_path, "0\ntoo long\n3\n");
     expect_file(errors_path, "2\n");
 }
@@ -184,7 +145,7 @@ Test(batch_kept, b19_what_is_kept_has_a_limit)
     expect_code(put(1, BELAY__BATCH_OUTPUT, line), 0);
     expect_code(put(2, BELAY__BATCH_OUTPUT, line), -EFBIG);
     expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
-    cr_expect(eq(sz, finish(), 3));
+    cr_expect(eq(sz, writer_finish(&writer, false), 3));
     limit_file_size(RLIM_INFINITY);
     free(line);
 }
@@ -197,7 +158,7 @@ Test(batch_kept, b9_nothing_is_written_past_a_line_that_is_missing)
     belay__batch_writer_skip(&writer, 0);
     expect_code(put(3, BELAY__BATCH_ERRORS, "3"), 0);
     expect_code(put(5, BELAY__BATCH_OUTPUT, "5"), 0);
-    cr_expect(eq(sz, finish(), 2));
+    cr_expect(eq(sz, writer_finish(&writer, false), 2));
     expect_file(output_path, "1\n");
     expect_file(errors_path, "(none)");
 }

@@ -2,6 +2,7 @@
 #include "llm/batch/writer.h"
 #include "test/support/alloc.h"
 #include "test/support/texts.h"
+#include "test/support/writer_scene.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -68,47 +69,7 @@ open_both(size_t window)
 static int
 put(uint64_t sequence, enum belay__batch_file file, const char *text)
 {
-    const size_t len = strlen(text);
-    char *line = malloc(len + 1); /* in full, so that one byte more is seen */
-    int code;
-
-    memcpy(line, text, len);
-    code = belay__batch_writer_put(&writer, sequence,
-        &(const struct belay__batch_kind){.file = file, .status = 200}, line,
-        len);
-    free(line);
-    return code;
-}
-
-/* Gives how many lines are in no file. */
-static size_t
-finish(bool gaps)
-{
-    const struct belay__batch_held *line =
-        belay__batch_writer_finish(&writer, gaps);
-    size_t count = 0;
-
-    for (; line != NULL; line = line->next) {
-        count++;
-    }
-    return count;
-}
-
-static char *
-contents(const char *path)
-{
-    static char text[1 << 20];
-    FILE *file = fopen(path, "r");
-    size_t len = 0;
-
-    if (file == NULL) {
-        memcpy(text, "(none)", sizeof("(none)"));
-        return text;
-    }
-    len = fread(text, 1, sizeof(text) - 1, file);
-    (void)fclose(file);
-    text[len] = '\0';
-    return text;
+    return writer_put(&writer, sequence, file, text);
 }
 
 static void
@@ -122,7 +83,7 @@ make_file(const char *path, const char *text)
 }
 
 #define expect_file(path, text) \
-    cr_expect(eq(str, contents(path), (char *)(uintptr_t)(text)))
+    cr_expect(eq(str, writer_contents(path), (char *)(uintptr_t)(text)))
 #define expect_code(call, code) cr_expect(eq(int, (call), (code)))
 
 static size_t
@@ -256,7 +217,7 @@ Test(batch_writer, b10_a_full_file_system_leaves_whole_lines)
     }
     expect_code(writer.code, -ENOSPC);
     cr_expect(gt(sz, written, 0));
-    cr_expect(eq(sz, strlen(contents(output_path)), written * 1001));
+    cr_expect(eq(sz, strlen(writer_contents(output_path)), written * 1001));
     belay__batch_writer_close(&writer);
     cr_expect(eq(int, umount(dir), 0));
 }
@@ -271,7 +232,7 @@ Test(batch_writer, a_device_that_is_full)
     expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
     expect_code(put(1, BELAY__BATCH_OUTPUT, "x"), 0);
     expect_code(writer.code, -ENOSPC);
-    cr_expect(eq(sz, finish(false), 2));
+    cr_expect(eq(sz, writer_finish(&writer, false), 2));
     cr_expect(eq(int, belay__batch_writer_take_dirty(&writer), -1));
 }
 
@@ -363,10 +324,10 @@ Test(batch_writer, b8_b9_early_lines_are_written_when_no_more_will_come)
     expect_code(put(3, BELAY__BATCH_ERRORS, "3"), 0);
     belay__batch_writer_skip(&writer, 4);
     expect_file(output_path, "");
-    cr_expect(eq(sz, finish(true), 0));
+    cr_expect(eq(sz, writer_finish(&writer, true), 0));
     expect_file(output_path, "1\n5\n");
     expect_file(errors_path, "3\n");
-    cr_expect(eq(sz, finish(true), 0));
+    cr_expect(eq(sz, writer_finish(&writer, true), 0));
     expect_file(output_path, "1\n5\n");
 }
 
@@ -380,7 +341,7 @@ Test(batch_writer, b9_early_lines_on_a_full_disk)
     expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), 0);
     expect_code(writer.code, -EFBIG);
     expect_file(output_path, "0\n1\n");
-    cr_expect(eq(sz, finish(false), 2));
+    cr_expect(eq(sz, writer_finish(&writer, false), 2));
     expect_file(output_path, "0\n1\n");
     limit_file_size(RLIM_INFINITY);
 }
@@ -525,7 +486,7 @@ Test(batch_writer, a_closed_pipe_is_an_error)
     (void)close(ends[0]);
     expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
     expect_code(writer.code, BELAY_EPIPE);
-    cr_expect(eq(sz, finish(false), 1));
+    cr_expect(eq(sz, writer_finish(&writer, false), 1));
     cr_expect(eq(str, (char *)(uintptr_t)writer.failed_path, (char[]){"-"}));
     cr_assert(eq(int, dup2(saved, STDOUT_FILENO), STDOUT_FILENO));
     (void)close(ends[1]);

@@ -1,0 +1,52 @@
+/* writer_scene.c - a batch's writer, given lines. */
+#include "test/support/writer_scene.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+writer_put(struct belay__batch_writer *writer, uint64_t sequence,
+    enum belay__batch_file file, const char *text)
+{
+    const size_t len = strlen(text);
+    char *line = malloc(len + 1); /* in full, so that one byte more is seen */
+    int code;
+
+    memcpy(line, text, len);
+    code = belay__batch_writer_put(writer, sequence,
+        &(const struct belay__batch_kind){.file = file, .status = 200}, line,
+        len);
+    free(line);
+    return code;
+}
+
+size_t
+writer_finish(struct belay__batch_writer *writer, bool gaps)
+{
+    const struct belay__batch_held *line =
+        belay__batch_writer_finish(writer, gaps);
+    size_t count = 0;
+
+    for (; line != NULL; line = line->next) {
+        count++;
+    }
+    return count;
+}
+
+char *
+writer_contents(const char *path)
+{
+    static char text[1 << 20];
+    FILE *file = fopen(path, "r");
+    size_t len = 0;
+
+    if (file == NULL) {
+        memcpy(text, "(none)", sizeof("(none)"));
+        return text;
+    }
+    len = fread(text, 1, sizeof(text) - 1, file);
+    (void)fclose(file);
+    text[len] = '\0';
+    return text;
+}
