@@ -1,4 +1,6 @@
-/* batch_end.h - how a run of `belay batch` has ended (private). Rules: B27, B31.
+/* batch_end.h - how a run of `belay batch` has ended (private).
+ *
+ * Rules: B27, B31.
  */
 #ifndef BELAY_CLI_BATCH_END_H
 #define BELAY_CLI_BATCH_END_H
@@ -22,7 +24,8 @@ void belay__batch_say_stats(
     const struct belay__batch_stats *stats, const char *title);
 
 /* Says how a run that has begun has ended and what to do next, writes the files
- * that it leaves, and gives the exit code. `signal` is the first that came, or 0.
+ * that it leaves, and gives the exit code. `signal` is the first that came, or
+ * 0.
  */
 int belay__batch_end(const struct belay__batch_options *options,
     struct belay__batch_result *result,

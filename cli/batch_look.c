@@ -77,7 +77,7 @@ is_of_last_run(const char *counts, const char *output)
                    && info.st_mtim.tv_nsec >= state.st_mtim.tv_nsec));
 }
 
-/* Of a job that nobody works at: how its last run has ended, and what is left. */
+/* Of a job that nobody works at: how its last run has ended, what is left. */
 static void
 print_end(const struct belay__batch_options *options)
 {

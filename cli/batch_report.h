@@ -18,8 +18,9 @@ void belay__batch_resume_command(const struct belay__batch_options *options,
 bool belay__batch_can_go_on(const struct belay__batch_options *options);
 
 /* Writes OUTPUT.stats.json, and the page of --report; those that an `idle`
- * run, which found all done, could only make poorer are left, and told. What cannot be written is
- * told. `state` is how it ended, in a few words; `resume` may be NULL.
+ * run, which found all done, could only make poorer are left, and told. What
+ * cannot be written is told. `state` is how it ended, in a few words; `resume`
+ * may be NULL.
  */
 void belay__batch_write_reports(const struct belay__batch_options *options,
     const struct belay__batch_result *result, const char *state,

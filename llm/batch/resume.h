@@ -5,8 +5,8 @@
 #include "llm/batch/state.h"
 
 /* Marks the lines whose results are in a file of this job as done. Cuts off a
- * last line that is torn or no JSON (B14). A file that is not there is empty; what is no file
- * tells nothing.
+ * last line that is torn or no JSON (B14). A file that is not there is empty;
+ * what is no file tells nothing.
  * Errors: BELAY_ESTATE there is a line of another job, and that is not ok;
  * BELAY_ENOMEM, codes of the system. Nothing was cut off.
  */

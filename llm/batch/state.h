@@ -188,8 +188,8 @@ int belay__batch_state_flush(struct belay__batch_state *state);
 int belay__batch_state_take_dirty(struct belay__batch_state *state);
 
 /* Digits at *at, which is moved behind them. False: there are none, they begin
- * with a zero, or the number is above max: a spoilt file must not make us allocate bits for lines
- * that cannot be.
+ * with a zero, or the number is above max: a spoilt file must not make us
+ * allocate bits for lines that cannot be.
  */
 bool belay__parse_number(
     const char **at, const char *end, uint64_t max, uint64_t *ret);

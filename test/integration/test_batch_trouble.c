@@ -314,8 +314,8 @@ Test(batch_trouble, b24_patience_begins_with_a_refusal)
     cr_expect(eq(sz, fault_server_requests(server, "/v1/a2/score"), 2));
 }
 
-/* A refusal that was its line's last word is not counted from an hour later: who
- * was asked nothing meanwhile has refused nothing.
+/* A refusal that was its line's last word is not counted from an hour later:
+ * who was asked nothing meanwhile has refused nothing.
  */
 Test(batch_trouble, b24_patience_is_forgotten_with_the_last_line)
 {
