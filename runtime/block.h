@@ -8,6 +8,7 @@
 #ifndef BELAY_RUNTIME_BLOCK_H
 #define BELAY_RUNTIME_BLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -44,35 +45,98 @@ belay__block_class(size_t size)
     return (size + BELAY__BLOCK_STEP - 1) / BELAY__BLOCK_STEP;
 }
 
+/* A size in 16 bits: in steps, which is its class, or if that is too much in
+ * coarse ones, to which it is rounded up before.
+ */
+#define BELAY__BLOCK_COARSE ((size_t)4096)
+#define BELAY__BLOCK_IS_COARSE UINT16_C(0x8000)
+#define BELAY__BLOCK_MAX (BELAY__BLOCK_COARSE * 0x7fff)
+
+static inline bool
+belay__block_is_coarse(size_t size)
+{
+    return size >= (size_t)BELAY__BLOCK_IS_COARSE * BELAY__BLOCK_STEP;
+}
+
+static inline size_t
+belay__block_round(size_t size)
+{
+    const size_t step =
+        belay__block_is_coarse(size) ? BELAY__BLOCK_COARSE : BELAY__BLOCK_STEP;
+
+    return (size + step - 1) / step * step;
+}
+
+static inline uint16_t
+belay__block_code(size_t rounded)
+{
+    return belay__block_is_coarse(rounded)
+               ? (uint16_t)(rounded / BELAY__BLOCK_COARSE
+                            | BELAY__BLOCK_IS_COARSE)
+               : (uint16_t)(rounded / BELAY__BLOCK_STEP);
+}
+
+static inline size_t
+belay__block_size(uint16_t code)
+{
+    return (code & BELAY__BLOCK_IS_COARSE) != 0
+               ? (code ^ (size_t)BELAY__BLOCK_IS_COARSE) * BELAY__BLOCK_COARSE
+               : code * (size_t)BELAY__BLOCK_STEP;
+}
+
+/* The spare one of that size; NULL: there is none. */
+static inline struct belay__block *
+belay__block_spare(struct belay__blocks *blocks, size_t size)
+{
+    const size_t class = belay__block_class(size);
+
+    return class < BELAY__BLOCK_CLASSES && blocks->spare[class].ptr != NULL
+               ? &blocks->spare[class]
+               : NULL;
+}
+
 /* None when out of memory. */
 static inline struct belay__block
 belay__block_alloc(
     struct belay__memory *memory, struct belay__blocks *blocks, size_t size)
 {
-    const size_t class = belay__block_class(size);
-    struct belay__block spare;
+    struct belay__block *spare = belay__block_spare(blocks, size);
+    struct belay__block block;
 
-    if (class < BELAY__BLOCK_CLASSES && blocks->spare[class].ptr != NULL) {
-        spare = blocks->spare[class];
-        blocks->spare[class].ptr = NULL;
-        return spare;
+    if (spare != NULL) {
+        block = *spare;
+        spare->ptr = NULL;
+        return block;
     }
     return belay__block_alloc_any(memory, blocks, size);
+}
+
+/* Becomes the spare one of its class. False: there is one already. */
+static inline bool
+belay__block_keep(
+    struct belay__blocks *blocks, struct belay__block block, size_t class)
+{
+#ifdef BELAY_ARENA_MALLOC
+    (void)blocks;
+    (void)block;
+    (void)class;
+    return false;
+#else
+    if (class >= BELAY__BLOCK_CLASSES || blocks->spare[class].ptr != NULL) {
+        return false;
+    }
+    blocks->spare[class] = block;
+    return true;
+#endif
 }
 
 static inline void
 belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
     struct belay__block block, size_t size)
 {
-#ifndef BELAY_ARENA_MALLOC
-    const size_t class = belay__block_class(size);
-
-    if (class < BELAY__BLOCK_CLASSES && blocks->spare[class].ptr == NULL) {
-        blocks->spare[class] = block;
-        return;
+    if (!belay__block_keep(blocks, block, belay__block_class(size))) {
+        belay__block_free_any(memory, blocks, block, size);
     }
-#endif
-    belay__block_free_any(memory, blocks, block, size);
 }
 
 /* No block may be in use any more. */

@@ -70,10 +70,9 @@ inherited_marks(const struct belay__scope *scope)
 void
 belay__cancel_notice(belay_task *task)
 {
-    if (task->state == BELAY__TASK_PARKED && !task->abort_asked
-        && belay__cancel_visible(task)) {
+    if (task->state == BELAY__TASK_PARKED && belay__cancel_visible(task)) {
+        task->state = BELAY__TASK_NOTICED;
         belay__task_queue(task);
-        task->abort_queued = true;
     }
 }
 

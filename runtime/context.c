@@ -8,22 +8,6 @@
 
 #include "runtime/internal.h"
 
-struct belay__binding {
-    struct belay__binding *below;
-    const struct belay_var *var;
-    void *value;
-    uint32_t refs;
-};
-
-struct belay__binding *
-belay__context_ref(struct belay__binding *binding)
-{
-    if (binding != NULL) {
-        binding->refs++;
-    }
-    return binding;
-}
-
 void
 belay__context_unref(belay_runtime *runtime, struct belay__binding *binding)
 {

@@ -20,13 +20,14 @@ belay__deadline_grow(belay_runtime *runtime, uint32_t count)
     struct belay__heap *heap = &runtime->deadlines;
     struct belay__due *slots;
     uint32_t room = heap->room < ROOM_MIN ? ROOM_MIN : heap->room;
+    const uint32_t used = heap->room - heap->left; /* slot 0 is, too */
 
-    if (count >= BELAY__DEADLINES_MAX / 2 - heap->reserved) {
+    if (count >= BELAY__DEADLINES_MAX / 2 - used) {
         return BELAY_ENOMEM;
     }
     room += heap->room / 2;
-    if (room <= heap->reserved + count) {
-        room = heap->reserved + count + 1;
+    if (room <= used + count) {
+        room = used + count + 1;
     }
     slots =
         belay__regrow(runtime->memory, heap->slots, heap->room * sizeof(*slots),
@@ -36,8 +37,8 @@ belay__deadline_grow(belay_runtime *runtime, uint32_t count)
         return BELAY_ENOMEM;
     }
     heap->slots = slots;
+    heap->left = room - (used > 0 ? used : 1) - count;
     heap->room = room;
-    heap->reserved += count;
     return 0;
 }
 
@@ -117,7 +118,7 @@ belay__deadline_arm(
         return;
     }
     if (deadline->index == 0) {
-        assert(heap->count < heap->reserved);
+        assert(heap->count + 1 < heap->room - heap->left);
         deadline->index = ++heap->count & BELAY__DEADLINES_MAX;
     }
     heap->slots[deadline->index] = (struct belay__due){due_ns, deadline};

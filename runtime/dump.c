@@ -49,6 +49,8 @@ state_name(const belay_task *task)
     case BELAY__TASK_STARTED:
         return "running";
     case BELAY__TASK_PARKED:
+    case BELAY__TASK_NOTICED:
+    case BELAY__TASK_ASKED:
         return "waiting";
     case BELAY__TASK_ENDED:
         return "ended";
@@ -208,7 +210,7 @@ belay_runtime_dump(const belay_runtime *runtime, FILE *out)
     int depth = 0;
 
     fprintf(out, "runtime: %" PRIu64 " tasks alive, %" PRIu64 " started%s\n",
-        runtime->tasks_alive, runtime->tasks_started,
+        runtime->tasks_alive, belay__tasks_started(runtime),
         runtime->closing ? ", closing" : "");
     for (const struct belay__scope *scope = &runtime->root.scope; scope != NULL;
          scope = belay__scope_next(scope, &depth)) {

@@ -33,6 +33,13 @@ enum {
     BELAY__FRAME_STUCK = 4096,    /* an exit that was reported */
     BELAY__FRAME_BOUND = 8192,    /* of no use to another task, see S87 */
     BELAY__FRAME_GENERATOR = 16384, /* a manager that yields */
+    BELAY__FRAME_WAS_LEFT = 32768,  /* it exits behind the end of its block */
+    BELAY__FRAME_FIRST = 65536,     /* in its chunk, which goes with it */
+
+    /* What nearly all scopes are, without any other flag. */
+    BELAY__FRAME_OPEN = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED,
+    BELAY__FRAME_LEFT =
+        BELAY__FRAME_OPEN | BELAY__FRAME_EXITING | BELAY__FRAME_WAS_LEFT,
 };
 
 /* What an exit needs while it runs. Nothing is allocated for it: behind the

@@ -110,18 +110,18 @@ belay__deadline_reserve(belay_runtime *runtime, uint32_t count)
 {
     struct belay__heap *heap = &runtime->deadlines;
 
-    if (__builtin_expect(count >= heap->room - heap->reserved, 0)) {
-        return belay__deadline_grow(runtime, count); /* slot 0 is not used */
+    if (__builtin_expect(heap->left < count, 0)) {
+        return belay__deadline_grow(runtime, count);
     }
-    heap->reserved += count;
+    heap->left -= count;
     return 0;
 }
 
 static inline void
 belay__deadline_release(belay_runtime *runtime, uint32_t count)
 {
-    assert(runtime->deadlines.reserved >= count);
-    runtime->deadlines.reserved -= count;
+    runtime->deadlines.left += count;
+    assert(runtime->deadlines.left < runtime->deadlines.room);
 }
 
 /* Room for a scope more: for its deadline, `waits` others and its cancel.
@@ -133,24 +133,36 @@ belay__scope_reserve(belay_runtime *runtime, uint32_t waits)
     struct belay__cancels *cancels = &runtime->cancels;
     int code;
 
-    if (__builtin_expect(cancels->room - cancels->reserved <= 1, 0)) {
-        code = belay__cancels_grow(runtime); /* slot 0 is not used */
+    if (__builtin_expect(cancels->left == 0, 0)) {
+        code = belay__cancels_grow(runtime);
         if (code < 0) {
             return code;
         }
     }
     code = belay__deadline_reserve(runtime, 1 + waits);
     if (code == 0) {
-        cancels->reserved++;
+        cancels->left--;
     }
     return code;
+}
+
+/* The same if there is room now. */
+static inline bool
+belay__scope_reserve_now(belay_runtime *runtime, uint32_t waits)
+{
+    if (runtime->deadlines.left < 1 + waits || runtime->cancels.left == 0) {
+        return false;
+    }
+    runtime->deadlines.left -= 1 + waits;
+    runtime->cancels.left--;
+    return true;
 }
 
 static inline void
 belay__scope_release(belay_runtime *runtime, uint32_t waits)
 {
     belay__deadline_release(runtime, 1 + waits);
-    runtime->cancels.reserved--;
+    runtime->cancels.left++;
 }
 
 /* ---- what runs at every suspension, inline ---- */
@@ -208,16 +220,16 @@ belay__result_set(belay_task *task, int code, void *value, belay_error *error)
     }
 }
 
+void belay__result_drop_error(belay_task *task) __attribute__((cold));
+
 /* The same for what most operations deliver: 0, and nothing. */
 static inline void
 belay__result_zero(belay_task *task)
 {
-    belay_error *old = task->result.error;
-
-    memset(&task->result, 0, sizeof(task->result));
-    if (__builtin_expect(old != NULL, 0)) {
-        belay_error_unref(old);
+    if (__builtin_expect(task->result.error != NULL, 0)) {
+        belay__result_drop_error(task);
     }
+    memset(&task->result, 0, offsetof(struct belay_result, error));
 }
 
 /* At the end of a wait: there is none yet. */
@@ -245,16 +257,13 @@ belay__ready_append(belay_runtime *runtime, belay_task *task)
     runtime->ready_end = &task->ready_next;
 }
 
-/* The same from outside a pass too, unless it is in there: for an abort. */
+/* The same from outside a pass too. */
 static inline void
 belay__task_queue(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
     const bool first = runtime->ready_first == NULL;
 
-    if (task->abort_queued) {
-        return;
-    }
     belay__ready_append(runtime, task);
     if (first) {
         belay__runtime_kick(runtime);
@@ -337,8 +346,8 @@ belay__enter_bound(const belay_task *task)
     task->top->resume.flags |= BELAY__FRAME_BOUND;
 }
 
-/* A manager is open: its owner goes on in the body. */
-static inline void
+/* A manager is open: its owner, which this returns, goes on in the body. */
+static inline struct belay__frame *
 belay__frame_entered(belay_task *task, struct belay__frame *scope)
 {
     struct belay__frame *owner = scope->caller;
@@ -352,6 +361,7 @@ belay__frame_entered(belay_task *task, struct belay__frame *scope)
     scope->outer = owner->scopes; /* in the place of `caller` */
     owner->scopes = scope;
     task->top = owner;
+    return owner;
 }
 
 /* Takes a scope off its owner's list; the owner will go on behind the block. */
@@ -368,21 +378,16 @@ belay__frame_unlink(
     scope->caller = owner;
 }
 
-/* The outcome is in place; the scope's steps are those of its exit. */
+/* The scope's steps are those of its exit, with these flags. */
 static inline void
-belay__exit_start(
-    belay_task *task, struct belay__frame *scope, struct belay__exit *exit)
+belay__exit_start(belay_task *task, struct belay__frame *scope,
+    struct belay__exit *exit, uint32_t flags)
 {
-    /* Its enter may have ended with a return inside a block. */
-    scope->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
-    scope->resume.flags |= BELAY__FRAME_EXITING;
+    scope->resume.flags = flags;
     scope->u.exit = exit;
     exit->floor = task->floor;
     task->floor = task->scope->depth;
     task->top = scope;
-    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
-        belay__observe_exiting(task, scope);
-    }
 }
 
 /* The newest scope of the frame on top, with a manager in class style: its
@@ -390,7 +395,8 @@ belay__exit_start(
  * the outcome has its place behind it.
  */
 static inline struct belay_result *
-belay__exit_begin_class(belay_task *task, struct belay__frame *scope)
+belay__exit_begin_class(
+    belay_task *task, struct belay__frame *scope, uint32_t flags)
 {
     struct belay__arena *arena = task->frames;
     struct belay__exit *exit = (struct belay__exit *)(void *)arena->cursor;
@@ -398,7 +404,7 @@ belay__exit_begin_class(belay_task *task, struct belay__frame *scope)
     assert(exit == belay__frame_exit(scope));
     arena->cursor = (char *)(exit + 1);
     belay__frame_unlink(task, scope, scope->resume.line);
-    belay__exit_start(task, scope, exit);
+    belay__exit_start(task, scope, exit, flags);
     scope->step = belay__frame_manager(scope)->exit;
     scope->resume.line = 0;
     return &exit->outcome;

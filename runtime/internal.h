@@ -2,7 +2,7 @@
  *
  * Life of a task: new, queued, running, parked, queued again …, ended. It is in
  * the ready queue at most once; a parked task that must look at a cancel is
- * queued too, with `abort_queued` set.
+ * queued too, and parked again if that does not end its wait.
  */
 #ifndef BELAY_RUNTIME_INTERNAL_H
 #define BELAY_RUNTIME_INTERNAL_H
@@ -48,6 +48,8 @@ enum belay__task_state {
     BELAY__TASK_RUNNING,
     BELAY__TASK_STARTED, /* running; its step has started an operation */
     BELAY__TASK_PARKED,
+    BELAY__TASK_NOTICED, /* … and queued, to look at a cancel */
+    BELAY__TASK_ASKED,   /* parked; its abort hook has refused, or said later */
     BELAY__TASK_ENDED,
 };
 
@@ -66,16 +68,14 @@ struct belay_task {
     belay_task *ready_next;
     struct belay_waiters *joiners; /* a ring of their places, the first one */
     struct belay__scope base;
-    uint64_t id : 56;
-    uint64_t state : 8;              /* enum belay__task_state */
+    uint64_t id;
     struct belay__deadline deadline; /* of a wait that is for a time */
     uint32_t refs;
-    int32_t floor; /* while an exit runs: scopes down to this depth are
+    int32_t floor;       /* while an exit runs: scopes down to this depth are
                       masked; else BELAY__NO_FLOOR */
-    uint32_t block_place : 8;  /* for belay__block_free() … */
-    uint32_t block_units : 22; /* … the size, in BELAY__BLOCK_STEP bytes */
-    uint32_t abort_queued : 1; /* in the ready queue, though it is parked */
-    uint32_t abort_asked : 1;  /* in this wait */
+    uint8_t state;       /* enum belay__task_state */
+    uint8_t block_place; /* for belay__block_free() … */
+    uint16_t block_size; /* as belay__block_code() */
 };
 
 /* Its size is what a service pays for each of its many tasks. */
@@ -96,6 +96,8 @@ void belay__task_discard(belay_task *task);
  * `enough` tasks have run.
  */
 void belay__run_ready(belay_runtime *runtime, uint32_t enough);
+/* The task that runs, if one does, goes on in the loop that tells observers. */
+void belay__run_interrupt(belay_runtime *runtime);
 void belay__task_end(belay_task *task);
 
 /* How a step's token looks inside. */
@@ -165,7 +167,22 @@ struct belay_context {
     struct belay__binding *binding;
 };
 
-struct belay__binding *belay__context_ref(struct belay__binding *binding);
+struct belay__binding {
+    struct belay__binding *below;
+    const struct belay_var *var;
+    void *value;
+    uint32_t refs;
+};
+
+static inline struct belay__binding *
+belay__context_ref(struct belay__binding *binding)
+{
+    if (binding != NULL) {
+        binding->refs++;
+    }
+    return binding;
+}
+
 void belay__context_unref(
     belay_runtime *runtime, struct belay__binding *binding);
 /* The value of a variable in a snapshot, or NULL; any thread. */
@@ -199,9 +216,12 @@ struct belay_runtime {
     uv_idle_t idle;
     uv_async_t async;
     belay_clock *clock;
-    int64_t armed_ns; /* what the uv timer is set to */
-    uint32_t spared;  /* polls since deadlines were found over for long */
-    int64_t run_ns;   /* when the task that runs first asked; 0: it has not */
+    int64_t armed_ns;    /* what the uv timer is set to */
+    uint32_t spared;     /* polls since deadlines were found over for long */
+    uint32_t steps_left; /* of the turn of the task that runs; 1: it is asked
+                            to look at what has changed … */
+    uint32_t steps_kept; /* … and has these besides */
+    int64_t run_ns; /* when the task that runs first asked; 0: it has not */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;
@@ -217,11 +237,11 @@ struct belay_runtime {
     void *stuck_arg;
     int64_t stuck_after_ns;
     uint32_t pending_ops; /* waits for something outside */
-    uint64_t steps;
+    uint64_t turns;       /* a task has had */
     uint64_t tasks_alive;
-    uint64_t tasks_started;
-    uint64_t task_blocks; /* alive, or a handle is held */
-    uint64_t last_id;
+    uint64_t tasks_discarded; /* before they were started */
+    uint64_t handles;         /* of tasks that have ended, so many tasks */
+    uint64_t last_id;         /* of a task; all that were made have one */
     struct belay__end_watch *watches; /* of the ends of tasks */
     uint64_t holds;     /* reasons to stay open beside the tasks */
     uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */
@@ -242,6 +262,12 @@ struct belay_runtime {
 
 /* All of the process, for debuggers only: tools/gdb/belay-gdb.py. */
 extern belay_runtime *belay__runtimes;
+
+static inline uint64_t
+belay__tasks_started(const belay_runtime *runtime)
+{
+    return runtime->last_id - runtime->tasks_discarded;
+}
 
 int64_t belay__clock_now(const belay_runtime *runtime);
 /* The same, read once a run: what a task does between two suspensions is done

@@ -31,6 +31,7 @@ update(belay_runtime *runtime)
 {
     struct belay__observers *all = &runtime->observers;
 
+    belay__run_interrupt(runtime);
     all->kinds = 0;
     for (belay_observer *one = all->first; one != NULL; one = one->next) {
         all->kinds |= one->gone ? 0 : one->kinds;

@@ -30,7 +30,8 @@ belay__cancels_grow(belay_runtime *runtime)
         return BELAY_ENOMEM;
     }
     cancels->slots = slots;
-    cancels->room = room;
+    cancels->left += room - (cancels->room > 0 ? cancels->room : 1);
+    cancels->room = room; /* slot 0 is not used */
     return 0;
 }
 
@@ -52,7 +53,7 @@ belay__cancel_take(belay_runtime *runtime, struct belay__scope *scope,
         cancels->free = cancels->slots[scope->cancel].free;
     } else {
         scope->cancel = ++cancels->fresh; /* all others are in use */
-        assert(cancels->fresh <= cancels->reserved);
+        assert(cancels->fresh < cancels->room - cancels->left);
     }
     cancels->slots[scope->cancel] = (struct belay__cancel){.reason = *reason};
 }

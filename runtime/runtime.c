@@ -261,7 +261,7 @@ runtime_free(belay_runtime *runtime)
     struct belay__memory *memory = runtime->memory;
 
     BELAY__REQUIRE(
-        runtime->task_blocks == 0, "a handle of a task outlives its runtime");
+        runtime->handles == 0, "a handle of a task outlives its runtime");
     if (runtime->clock != NULL) {
         runtime->clock->runtime = NULL;
     }
@@ -428,8 +428,8 @@ belay_runtime_get_stats(
     *ret = (struct belay_runtime_stats){
         .size = sizeof(*ret),
         .tasks_alive = runtime->tasks_alive,
-        .tasks_started = runtime->tasks_started,
-        .steps = runtime->steps,
+        .tasks_started = belay__tasks_started(runtime),
+        .turns = runtime->turns,
         .memory_bytes = runtime->memory->live_bytes,
         .memory_blocks = runtime->memory->live_blocks,
         .memory_peak_bytes = runtime->memory->peak_bytes,

@@ -37,7 +37,7 @@ struct belay__heap {
     struct belay__due *slots; /* slots[1..count] */
     uint32_t count;
     uint32_t room;
-    uint32_t reserved; /* how many may ever be armed at once */
+    uint32_t left; /* may still be reserved, to be armed one day */
 };
 
 /* A timer of the library. Reserve first; then start and stop cannot fail. */
@@ -155,7 +155,7 @@ struct belay__cancel {
 struct belay__cancels {
     struct belay__cancel *slots; /* slots[1..fresh] have been in use */
     uint32_t room;
-    uint32_t reserved;
+    uint32_t left; /* may still be reserved */
     uint32_t fresh;
     uint32_t free; /* first; 0: none */
 };
@@ -170,6 +170,15 @@ belay__scope_attach(struct belay__scope *scope, struct belay__scope *parent)
         scope->next->prev = scope;
     }
     parent->child = scope;
+}
+
+/* The same for a new one. */
+static inline void
+belay__scope_attach_below(
+    struct belay__scope *scope, struct belay__scope *parent)
+{
+    scope->depth = parent->depth + 1;
+    belay__scope_attach(scope, parent);
 }
 
 static inline void
@@ -195,8 +204,7 @@ static inline void
 belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent)
 {
-    scope->depth = parent->depth + 1;
-    belay__scope_attach(scope, parent);
+    belay__scope_attach_below(scope, parent);
     if (((scope->flags & BELAY__SCOPE_LIMITED)
             | (parent->flags & BELAY__SCOPE_NOTED))
         != 0) {

@@ -12,8 +12,6 @@
 #include <string.h>
 
 #define WAITS 1 /* deadlines, beside its scope's */
-#define BLOCK_UNITS_MAX ((1U << 22) - 1)
-#define ID_MASK ((UINT64_C(1) << 56) - 1)
 
 /* Does a task that has this much room for frames keep an arena in its block?
  * If not it gets one with the first chunk.
@@ -46,18 +44,32 @@ room_bytes(belay_runtime *runtime, const belay_function *function)
     return hint->function == function ? hint->bytes : 0;
 }
 
-/* The task itself, its first frame, room for other frames of which some exit,
- * and a name if it has one of its own.
+/* How a task's block is laid out: the task itself, its first frame, an arena
+ * with room for other frames of which some exit, and a name if it has one of
+ * its own.
  */
-static size_t
-block_bytes(size_t first_frame, size_t room, const char *name)
-{
-    size_t bytes = belay__align16(sizeof(belay_task)) + first_frame;
+struct layout {
+    size_t arena; /* 0: it has none */
+    size_t room;
+    size_t bytes;
+};
 
-    if (has_arena(room)) {
-        bytes += BELAY__ARENA_BYTES + room + sizeof(struct belay__exit);
+static inline struct layout
+layout_of(
+    belay_runtime *runtime, const belay_function *function, const char *name)
+{
+    struct layout layout = {0, room_bytes(runtime, function),
+        belay__align16(sizeof(belay_task)) + belay__frame_bytes(function)};
+
+    if (has_arena(layout.room)) {
+        layout.arena = layout.bytes;
+        layout.bytes +=
+            BELAY__ARENA_BYTES + layout.room + sizeof(struct belay__exit);
     }
-    return name != NULL ? bytes + BELAY__BLOCK_STEP : bytes;
+    if (name != NULL) {
+        layout.bytes += BELAY__BLOCK_STEP;
+    }
+    return layout;
 }
 
 /* Where a task with a name of its own has it: at the end of its block. */
@@ -65,127 +77,155 @@ static const char **
 name_place(const belay_task *task)
 {
     char *end = (char *)belay__without_const(task)
-                + (size_t)task->block_units * BELAY__BLOCK_STEP;
+                + belay__block_size(task->block_size);
 
     return (const char **)(void *)(end - BELAY__BLOCK_STEP);
 }
 
-/* Every field that something may read; the others, of a wait, are set with it.
+/* Every field that something may read, but the name; the others, of a wait, are
+ * set with it.
  */
-static void
-task_init(belay_task *task, belay_runtime *runtime)
+static inline void
+task_init(belay_task *task, belay_runtime *runtime, struct belay__scope *parent,
+    const belay_function *function, const void *arguments,
+    struct belay__binding *context)
 {
     task->runtime = runtime;
+    task->top = belay__task_first_frame(task);
     task->scope = &task->base;
+    task->context = belay__context_ref(context);
     task->waiting = NULL;
     memset(&task->result, 0, sizeof(task->result));
     task->joiners = NULL;
-    task->id = ++runtime->last_id & ID_MASK;
+    belay__scope_init(&task->base, BELAY__SCOPE_BASE);
+    belay__scope_attach_below(&task->base, parent);
+    task->id = ++runtime->last_id;
     task->deadline =
         (struct belay__deadline){.index = 0, .kind = BELAY__DEADLINE_SLEEP};
     task->refs = 1;
     task->floor = BELAY__NO_FLOOR;
     task->state = BELAY__TASK_NEW;
-    task->abort_queued = false;
-}
-
-/* With as much room behind it for more. */
-static void
-first_frame_init(belay_task *task, const belay_function *function,
-    const void *arguments, size_t room)
-{
-    struct belay__arena *arena = belay__without_const(&belay__no_arena);
-
-    task->top = belay__task_first_frame(task);
     belay__frame_init(task->top, function, 0);
     belay__frame_copy(task->top, arguments);
-    if (has_arena(room)) {
-        arena = (struct belay__arena *)(void *)((char *)task->top
-                                                + belay__frame_bytes(function));
-        arena->chunk = NULL;
-        arena->cursor = (char *)arena + BELAY__ARENA_BYTES;
-        arena->end = arena->cursor + room;
+    runtime->tasks_alive++;
+}
+
+static inline void
+block_init(belay_task *task, const struct layout *layout, uint8_t place)
+{
+    struct belay__arena *arena;
+
+    task->block_place = place;
+    task->block_size = belay__block_code(layout->bytes);
+    if (layout->arena == 0) {
+        task->frames = belay__without_const(&belay__no_arena);
+        return;
     }
+    arena = (struct belay__arena *)(void *)((char *)task + layout->arena);
+    arena->chunk = NULL;
+    arena->cursor = (char *)arena + BELAY__ARENA_BYTES;
+    arena->end = arena->cursor + layout->room;
     task->frames = arena;
 }
 
-belay_task *
-belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
+/* Any task. */
+__attribute__((noinline)) static belay_task *
+new_any(belay_runtime *runtime, struct belay__scope *parent,
     const belay_function *function, const void *arguments,
     struct belay__binding *context, const char *name)
 {
-    const size_t room = room_bytes(runtime, function);
-    const size_t bytes = block_bytes(belay__frame_bytes(function), room, name);
+    struct layout layout = layout_of(runtime, function, name);
     struct belay__block block;
     belay_task *task;
 
-    assert(belay__on_thread(runtime));
-    if (bytes / BELAY__BLOCK_STEP > BLOCK_UNITS_MAX
+    layout.bytes = belay__block_round(layout.bytes);
+    if (layout.bytes > BELAY__BLOCK_MAX
         || belay__scope_reserve(runtime, WAITS) < 0) {
         return NULL;
     }
-    block = belay__block_alloc(runtime->memory, &runtime->blocks, bytes);
+    block = belay__block_alloc(runtime->memory, &runtime->blocks, layout.bytes);
     task = block.ptr;
     if (task == NULL) {
         belay__scope_release(runtime, WAITS);
         return NULL;
     }
-    task_init(task, runtime);
-    task->block_units = bytes / BELAY__BLOCK_STEP & BLOCK_UNITS_MAX;
-    task->block_place = block.place;
-    task->context = context != NULL ? belay__context_ref(context) : NULL;
-    first_frame_init(task, function, arguments, room);
-    belay__scope_init(&task->base, BELAY__SCOPE_BASE);
+    block_init(task, &layout, block.place);
+    task_init(task, runtime, parent, function, arguments, context);
     if (name != NULL) {
         task->base.flags |= BELAY__SCOPE_NAMED;
         *name_place(task) = name;
     }
-    belay__scope_link(runtime, &task->base, parent);
-    runtime->tasks_alive++;
-    runtime->tasks_started++;
-    runtime->task_blocks++;
+    if ((parent->flags & BELAY__SCOPE_NOTED) != 0) {
+        belay__scope_linked(runtime, &task->base);
+    }
     if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
         belay__observe_spawn(task);
     }
     return task;
 }
 
-/* One reference less. */
-static inline void
-drop(belay_task *task)
+/* The way of most has no call in it: of those without a name that are made
+ * after another of their size has ended.
+ */
+belay_task *
+belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
+    const belay_function *function, const void *arguments,
+    struct belay__binding *context, const char *name)
 {
-    belay_runtime *runtime = task->runtime;
+    const struct layout layout = layout_of(runtime, function, NULL);
+    struct belay__block *spare =
+        belay__block_spare(&runtime->blocks, layout.bytes);
+    belay_task *task;
 
-    if (--task->refs > 0) {
-        return;
+    assert(belay__on_thread(runtime));
+    if (name != NULL || spare == NULL
+        || (parent->flags & BELAY__SCOPE_NOTED) != 0
+        || belay__observed(runtime, BELAY_OBSERVE_TASKS)
+        || !belay__scope_reserve_now(runtime, WAITS)) {
+        return new_any(runtime, parent, function, arguments, context, name);
     }
-    assert(task->state == BELAY__TASK_ENDED && !task->abort_queued);
-    if (task->result.error != NULL) {
-        belay_error_unref(task->result.error);
-    }
-    runtime->task_blocks--;
-    belay__block_free(runtime->memory, &runtime->blocks,
-        (struct belay__block){task, task->block_place},
-        (size_t)task->block_units * BELAY__BLOCK_STEP);
+    task = spare->ptr;
+    spare->ptr = NULL;
+    block_init(task, &layout, spare->place);
+    task_init(task, runtime, parent, function, arguments, context);
+    return task;
 }
 
-static void
-task_release(belay_task *task)
+/* Nobody has a reference. */
+static inline void
+task_free(belay_runtime *runtime, belay_task *task)
 {
-    belay_runtime *runtime = task->runtime;
-    struct belay__binding *context = task->context;
+    const struct belay__block block = {task, task->block_place};
+    const uint16_t size = task->block_size;
 
-    task->state = BELAY__TASK_ENDED; /* from here on a cancel comes too late */
+    assert(task->state == BELAY__TASK_ENDED);
+    if (__builtin_expect(task->result.error != NULL, 0)) {
+        belay__result_drop_error(task);
+    }
+    if (!belay__block_keep(&runtime->blocks, block, size)) {
+        belay__block_free_any(
+            runtime->memory, &runtime->blocks, block, belay__block_size(size));
+    }
+}
+
+/* At its end, or instead of its start: from here on a cancel comes too late. */
+static inline void
+task_close(belay_runtime *runtime, belay_task *task)
+{
+    task->state = BELAY__TASK_ENDED;
     belay__scope_unlink(runtime, &task->base);
     belay__scope_release(runtime, WAITS);
-    if (context != NULL) {
-        task->context = NULL; /* a value that goes with it cannot be seen */
-        belay__context_unref(runtime, context);
-    }
-    if (task->frames->chunk != NULL) {
-        belay__arena_reset(runtime, task->frames);
-    }
     task->top = NULL;
+}
+
+/* A value that goes with its context cannot be seen any more. */
+static void
+drop_context(belay_task *task)
+{
+    struct belay__binding *context = task->context;
+
+    task->context = NULL;
+    belay__context_unref(task->runtime, context);
 }
 
 void
@@ -193,14 +233,15 @@ belay__task_discard(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
 
-    assert(task->state == BELAY__TASK_NEW);
+    assert(task->state == BELAY__TASK_NEW && task->refs == 1);
     if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
         belay__observe_end(task, NULL);
     }
-    task_release(task);
+    task_close(runtime, task);
+    drop_context(task);
     runtime->tasks_alive--;
-    runtime->tasks_started--;
-    drop(task);
+    runtime->tasks_discarded++;
+    task_free(runtime, task);
 }
 
 void
@@ -306,6 +347,20 @@ abort_join(belay_task *task)
     return BELAY_ABORT_DONE;
 }
 
+/* What few tasks have. */
+__attribute__((noinline)) static void
+end_rest(belay_task *task)
+{
+    drop_context(task);
+    if (task->frames->chunk != NULL) {
+        belay__arena_reset(task->runtime, task->frames);
+    }
+    if (task->runtime->watches != NULL) {
+        tell_watchers(task);
+    }
+    wake_joiners(task);
+}
+
 void
 belay__task_end(belay_task *task)
 {
@@ -318,15 +373,17 @@ belay__task_end(belay_task *task)
         belay__observe_end(task, &task->result);
     }
     runtime->current = NULL; /* what is called now belongs to no task */
-    task_release(task);
-    if (__builtin_expect(runtime->watches != NULL, 0)) {
-        tell_watchers(task);
-    }
-    if (__builtin_expect(task->joiners != NULL, 0)) {
-        wake_joiners(task);
+    task_close(runtime, task);
+    if (task->context != NULL || task->frames->chunk != NULL
+        || runtime->watches != NULL || task->joiners != NULL) {
+        end_rest(task);
     }
     owner->ended(owner, task);
-    drop(task);
+    if (--task->refs == 0) {
+        task_free(runtime, task);
+    } else {
+        runtime->handles++;
+    }
     belay__runtime_task_ended(runtime);
 }
 
@@ -340,8 +397,9 @@ belay_task_ref(belay_task *task)
 void
 belay_task_unref(belay_task *task)
 {
-    if (task != NULL) {
-        drop(task);
+    if (task != NULL && --task->refs == 0) {
+        task->runtime->handles--;
+        task_free(task->runtime, task);
     }
 }
 
@@ -379,6 +437,15 @@ belay__result_clear(struct belay_result *result)
     belay_error *error = result->error;
 
     *result = (struct belay_result){0};
+    belay_error_unref(error);
+}
+
+void
+belay__result_drop_error(belay_task *task)
+{
+    belay_error *error = task->result.error;
+
+    task->result.error = NULL;
     belay_error_unref(error);
 }
 

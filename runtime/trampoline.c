@@ -63,6 +63,10 @@ enter_any(belay_task *task, const belay_manager *manager, const void *arguments)
     if (frame == NULL) {
         return belay__refuse(task, BELAY_ENOMEM);
     }
+    if (task->frames->chunk != NULL
+        && frame == (void *)(task->frames->chunk + 1)) {
+        flags |= BELAY__FRAME_FIRST;
+    }
     belay__frame_init(frame, &manager->enter, flags);
     belay__frame_copy(frame, arguments);
     stage(task, frame);
@@ -251,7 +255,15 @@ belay__lost_line(belay_task *task, const char *file)
         belay_task_name(task), file, task->top->resume.line);
 }
 
-static inline void
+/* ---- the loop ----
+ *
+ * It is there twice, compiled with `watched` and without: nearly always nobody
+ * is told of steps and scopes, and then nothing asks whether somebody is. Each
+ * function that the loop is made of returns the frame that goes on now, or
+ * NULL if the task does not.
+ */
+
+static inline struct belay__frame *
 push_staged(const belay_runtime *runtime, belay_task *task)
 {
     struct belay__frame *frame = runtime->staged;
@@ -260,131 +272,152 @@ push_staged(const belay_runtime *runtime, belay_task *task)
     task->state = BELAY__TASK_RUNNING;
     task->top = frame;
     belay__result_zero(task);
+    return frame;
+}
+
+/* Its owner's next step is the one behind the block. */
+static inline struct belay__frame *
+push_scope(belay_runtime *runtime, belay_task *task, const bool watched)
+{
+    struct belay__frame *frame;
+
+    runtime->staged->u.after = task->top->step;
+    frame = push_staged(runtime, task);
+    if (watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_entering(task, frame);
+    }
+    return frame;
+}
+
+/* The exit on top is done, of a block that was left and so has no result. */
+static inline struct belay__frame *
+exited(belay_task *task, struct belay__frame *scope)
+{
+    struct belay__frame *owner = scope->caller;
+
+    task->floor = scope->u.exit->floor;
+    belay__result_zero(task);
+    task->frames->cursor = (char *)scope;
+    task->top = owner;
+    return owner;
 }
 
 /* The frame on top is done. The ways that nearly all take, an enter and an
  * exit in which all is well and the end of a task, are short; unwind.c has the
  * others.
  */
-static inline bool
-end_frame(belay_runtime *runtime, belay_task *task)
+static inline struct belay__frame *
+end_frame(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
+    const bool watched)
 {
-    struct belay__frame *frame = task->top;
     const uint32_t flags = frame->resume.flags;
-    const struct belay__exit *exit;
 
-    if (task->result.code < 0 || frame->scopes != NULL
-        || belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
-        return belay__unwind(task);
-    }
-    if (flags == BELAY__FRAME_MANAGER) {
-        belay__frame_entered(task, frame);
-        return true;
-    }
-    if (flags
-        == (BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED
-            | BELAY__FRAME_EXITING)) {
-        exit = frame->u.exit;
-        if (exit->outcome.code >= 0
-            && (frame->caller->resume.flags & BELAY__FRAME_RETURNING) == 0) {
-            belay__floor_restore(task, exit);
-            task->result = exit->outcome;
-            belay__frame_pop(task, frame);
-            return true;
+    if (task->result.code >= 0 && frame->scopes == NULL
+        && !(watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES))) {
+        if (flags == BELAY__FRAME_MANAGER) {
+            return belay__frame_entered(task, frame);
+        }
+        if (flags == BELAY__FRAME_LEFT && task->floor == task->scope->depth) {
+            return exited(task, frame);
+        }
+        if (flags == 0 && frame->caller == NULL && task->scope == &task->base) {
+            belay__task_end(task);
+            return NULL;
         }
     }
-    if (flags == 0 && frame->caller == NULL && task->scope == &task->base) {
-        belay__task_end(task);
-        return false;
-    }
-    return belay__unwind(task);
+    return belay__unwind(task) ? task->top : NULL;
 }
 
 /* The innermost block is done, and all was well in it. */
-static inline void
-leave(belay_task *task)
+static inline struct belay__frame *
+leave(belay_runtime *runtime, belay_task *task, const bool watched)
 {
     struct belay__frame *scope = task->top->scopes;
 
     belay__require_idle(task);
     BELAY__REQUIRE_OF(task, scope != NULL, "no open block to leave");
     belay__result_zero(task);
-    if ((scope->resume.flags & BELAY__FRAME_GENERATOR) != 0) {
+    if (scope->resume.flags != BELAY__FRAME_OPEN) {
         belay__exit_begin(task, scope);
-    } else {
-        memset(belay__exit_begin_class(task, scope), 0,
-            sizeof(struct belay_result));
+        return scope;
     }
+    memset(belay__exit_begin_class(task, scope, BELAY__FRAME_LEFT), 0,
+        sizeof(struct belay_result));
+    if (watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_exiting(task, scope);
+    }
+    return scope;
 }
 
 /* The task waits, unless what it waits for has completed already. */
-static inline bool
-park(belay_task *task)
+static inline struct belay__frame *
+park(belay_task *task, const bool watched)
 {
     if (task->waiting == NULL) {
-        return true;
+        return task->top;
     }
     task->state = BELAY__TASK_PARKED;
     if (__builtin_expect(belay__cancel_visible(task), 0)) {
         belay__cancel_notice(task); /* cancelled in the step itself */
     }
-    if (belay__observed(task->runtime, BELAY_OBSERVE_STEPS)) {
+    if (watched && belay__observed(task->runtime, BELAY_OBSERVE_STEPS)) {
         belay__observe_park(task, belay__task_awaits(task));
     }
-    return false;
+    return NULL;
 }
 
 /* It goes on when the others have had their turn. */
-static inline void
-turn(belay_runtime *runtime, belay_task *task, const char *why)
+static inline struct belay__frame *
+turn(belay_runtime *runtime, belay_task *task, const char *why,
+    const bool watched)
 {
-    assert(runtime->in_pass && !task->abort_queued);
+    assert(runtime->in_pass);
     task->state = BELAY__TASK_QUEUED;
     belay__ready_append(runtime, task);
-    if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
+    if (watched && belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
         belay__observe_park(task, why);
     }
+    return NULL;
 }
 
-/* Does what the step has returned. False: the task does not go on now. First
- * come those that a program is made of, in this order.
+/* What begins a frame, an enter or an exit, whose step is a function; NULL: the
+ * step has returned another token. Nearly all that are none of these are turns.
  */
-static inline bool
-follow(belay_runtime *runtime, belay_task *task, belay_next next)
+static inline struct belay__frame *
+begin(belay_runtime *runtime, belay_task *task, belay_next next,
+    const bool watched)
 {
-    if (next.how == BELAY__HOW_TURN) {
-        turn(runtime, task, "checkpoint");
-        return false;
-    }
     if (next.how == BELAY__HOW_BLOCK) {
-        runtime->staged->u.after = task->top->step;
-        push_staged(runtime, task);
-        if (belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
-            belay__observe_entering(task, task->top);
-        }
-        return true;
+        return push_scope(runtime, task, watched);
     }
     if (next.how == BELAY__HOW_LEAVE) {
-        leave(task);
-        return true;
+        return leave(runtime, task, watched);
     }
+    return NULL;
+}
+
+/* All other tokens. */
+static inline struct belay__frame *
+follow(belay_runtime *runtime, belay_task *task, belay_next next,
+    const bool watched)
+{
     switch ((enum belay__how)next.how) {
+    case BELAY__HOW_TURN:
+        return turn(runtime, task, "checkpoint", watched);
     case BELAY__HOW_WAIT:
-        return park(task);
+        return park(task, watched);
     case BELAY__HOW_CALL:
-        push_staged(runtime, task);
-        return true;
+        return push_staged(runtime, task);
     case BELAY__HOW_EXIT:
-        return true;
+        return task->top;
     case BELAY__HOW_END:
-        return end_frame(runtime, task);
+        return end_frame(runtime, task, task->top, watched);
     case BELAY__HOW_YIELD:
-        return belay__yielded(task);
+        return belay__yielded(task) ? task->top : NULL;
     case BELAY__HOW_ENTER:
         belay__broken_by(task, "a step",
             "manager %s is entered without a block",
             task->runtime->staged->function->name);
-    case BELAY__HOW_TURN:
     case BELAY__HOW_BLOCK:
     case BELAY__HOW_LEAVE:
     case BELAY__HOW_NONE:
@@ -393,20 +426,90 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next)
     belay__broken_by(task, "a step", "not a token of an operation");
 }
 
-/* A cancel has reached a parked task. False: it stays parked. */
+/* Behind a step that was the last of its turn, or one that
+ * belay__run_interrupt() has made the last of its loop: then this gives the
+ * frame that goes on.
+ */
+__attribute__((noinline)) static struct belay__frame *
+after_last_step(belay_runtime *runtime, belay_task *task, belay_next next)
+{
+    struct belay__frame *frame = begin(runtime, task, next, true);
+
+    if (frame == NULL) {
+        frame = follow(runtime, task, next, true);
+    }
+    runtime->steps_left = runtime->steps_kept;
+    runtime->steps_kept = 0;
+    if (frame != NULL && runtime->steps_left == 0) {
+        return turn(runtime, task, "its turn", true);
+    }
+    return frame;
+}
+
+/* Runs the task until it does not go on now, or is to go on watched, with the
+ * frame that this gives.
+ */
+static inline struct belay__frame *
+run_on(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
+    const bool watched)
+{
+    belay_next next;
+
+    do {
+        if (frame->step == NULL) {
+            frame = end_frame(runtime, task, frame, watched);
+            continue;
+        }
+        do {
+            next = frame->step(task, belay__frame_self(frame));
+            if (__builtin_expect(--runtime->steps_left == 0, 0)) {
+                return after_last_step(runtime, task, next);
+            }
+            if (next.how == BELAY__HOW_TURN) {
+                return turn(runtime, task, "checkpoint", watched);
+            }
+            frame = begin(runtime, task, next, watched);
+        } while (frame != NULL);
+        frame = follow(runtime, task, next, watched);
+    } while (frame != NULL);
+    return NULL;
+}
+
+void
+belay__run_interrupt(belay_runtime *runtime)
+{
+    const belay_task *task = runtime->current;
+
+    if (task != NULL && runtime->steps_left > 1
+        && (task->state == BELAY__TASK_RUNNING
+            || task->state == BELAY__TASK_STARTED)) {
+        runtime->steps_kept += runtime->steps_left - 1;
+        runtime->steps_left = 1;
+    }
+}
+
+__attribute__((noinline, cold)) static void
+run_watched(
+    belay_runtime *runtime, belay_task *task, struct belay__frame *frame)
+{
+    while (frame != NULL) {
+        frame = run_on(runtime, task, frame, true);
+    }
+}
+
+/* A cancel has reached a parked task, which has not completed since. False: it
+ * stays parked.
+ */
 static bool
 try_abort(belay_task *task)
 {
     /* What a hook does is nobody's: the task that ran before has no part. */
     task->runtime->current = NULL;
-    task->abort_queued = false;
-    if (task->state != BELAY__TASK_PARKED) {
-        return true; /* it has completed meanwhile: that result counts */
-    }
-    if (task->abort_asked || !belay__cancel_visible(task)) {
+    task->state = BELAY__TASK_PARKED;
+    if (!belay__cancel_visible(task)) {
         return false;
     }
-    task->abort_asked = true;
+    task->state = BELAY__TASK_ASKED;
     if (task->waiting->abort(task) != BELAY_ABORT_DONE) {
         return false; /* it is queued again when the wait is over */
     }
@@ -415,40 +518,29 @@ try_abort(belay_task *task)
     return true;
 }
 
-/* One step of the task. False: it does not go on now. */
-static inline bool
-step(belay_runtime *runtime, belay_task *task)
-{
-    struct belay__frame *frame = task->top;
-
-    if (frame->step == NULL) {
-        return end_frame(runtime, task);
-    }
-    return follow(runtime, task, frame->step(task, belay__frame_self(frame)));
-}
-
 static inline void
 run(belay_runtime *runtime, belay_task *task)
 {
-    int64_t left = runtime->step_budget;
+    struct belay__frame *frame;
 
-    if (__builtin_expect(task->abort_queued, 0) && !try_abort(task)) {
+    runtime->turns++;
+    if (__builtin_expect(task->state == BELAY__TASK_NOTICED, 0)
+        && !try_abort(task)) {
         return;
-    }
-    if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
-        belay__observe_resume(task);
     }
     task->state = BELAY__TASK_RUNNING;
     runtime->current = task;
     runtime->run_ns = 0;
-    do {
-        if (--left < 0) {
-            left = 0;
-            turn(runtime, task, "its turn");
-            break;
-        }
-    } while (step(runtime, task));
-    runtime->steps += runtime->step_budget - (uint64_t)left;
+    runtime->steps_left = runtime->step_budget;
+    frame = task->top;
+    if (belay__observed(runtime, BELAY_OBSERVE_STEPS | BELAY_OBSERVE_SCOPES)) {
+        belay__observe_resume(task);
+    } else {
+        frame = run_on(runtime, task, frame, false);
+    }
+    if (frame != NULL) {
+        run_watched(runtime, task, frame);
+    }
 }
 
 /* All that are ready now; what they make ready comes in the next lap. */

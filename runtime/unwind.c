@@ -72,27 +72,37 @@ belay__outcome_merge(belay_runtime *runtime, struct belay_result outcome,
     return answer;
 }
 
-void
-belay__exit_begin(belay_task *task, struct belay__frame *scope)
+static void
+begin_kept(belay_task *task, struct belay__frame *scope, uint32_t flags)
 {
-    const uint32_t flags = scope->resume.flags;
-    const bool generator = (flags & BELAY__FRAME_GENERATOR) != 0;
-    struct belay__exit *exit;
+    struct belay__exit *exit = belay__frame_exit(scope);
 
-    if ((flags & (BELAY__FRAME_GENERATOR | BELAY__FRAME_STACKED)) == 0) {
-        *belay__exit_begin_class(task, scope) =
-            belay__result_copy(&task->result);
-        return;
-    }
-    exit = belay__frame_exit(scope);
     if ((flags & BELAY__FRAME_STACKED) == 0) {
         belay__frame_unlink(task, scope, exit->line);
     }
     exit->outcome = belay__result_copy(&task->result);
-    belay__exit_start(task, scope, exit);
-    if (!generator) {
+    belay__exit_start(task, scope, exit, flags);
+    if ((flags & BELAY__FRAME_GENERATOR) == 0) {
         scope->step = belay__frame_manager(scope)->exit;
         scope->resume.line = 0;
+    }
+}
+
+void
+belay__exit_begin(belay_task *task, struct belay__frame *scope)
+{
+    uint32_t flags = scope->resume.flags | BELAY__FRAME_EXITING;
+
+    /* Its enter may have ended with a return inside a block. */
+    flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
+    if ((flags & (BELAY__FRAME_GENERATOR | BELAY__FRAME_STACKED)) != 0) {
+        begin_kept(task, scope, flags);
+    } else {
+        *belay__exit_begin_class(task, scope, flags) =
+            belay__result_copy(&task->result);
+    }
+    if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
+        belay__observe_exiting(task, scope);
     }
 }
 
@@ -102,7 +112,7 @@ entered(belay_task *task)
     struct belay__frame *scope = task->top;
 
     if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
-        belay__frame_entered(task, scope);
+        (void)belay__frame_entered(task, scope);
     } else {
         scope->resume.flags |= BELAY__FRAME_ENTERED;
         task->top = scope->caller; /* the stack links it */

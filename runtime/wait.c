@@ -59,7 +59,6 @@ belay__wait_always(belay_task *task, const struct belay__wait_kind *kind)
     task->state = BELAY__TASK_STARTED;
     task->waiting = kind;
     task->wait.place.next = NULL;
-    task->abort_asked = false;
 }
 
 void
@@ -76,12 +75,14 @@ belay__wake(belay_task *task, int code, void *value)
     }
     task->waiting = NULL;
     belay__result_first(task, code, false, value);
-    if (task->state == BELAY__TASK_PARKED) {
-        task->state = BELAY__TASK_QUEUED;
-        belay__task_queue(task);
-    } else {
+    if (task->state == BELAY__TASK_STARTED) {
         task->state = BELAY__TASK_RUNNING; /* still in its step */
+        return;
     }
+    if (task->state != BELAY__TASK_NOTICED) { /* then it is queued already */
+        belay__task_queue(task);
+    }
+    task->state = BELAY__TASK_QUEUED;
 }
 
 belay_next
@@ -189,7 +190,7 @@ belay_checkpoint(belay_task *task)
         || task->result.error != NULL) {
         return checkpoint_any(task);
     }
-    memset(&task->result, 0, sizeof(task->result));
+    belay__result_zero(task);
     return belay__next(BELAY__HOW_TURN);
 }
 

@@ -103,12 +103,13 @@ may_start(const belay_group *group)
            || group->running < group->opts.max_running;
 }
 
-static void
+/* One of those that wait, if there is room. */
+__attribute__((noinline)) static void
 start_next(belay_group *group)
 {
     belay_task *task = group->waiting_first;
 
-    if (task == NULL || !may_start(group)) {
+    if (!may_start(group)) {
         return;
     }
     group->waiting_first = task->ready_next;
@@ -119,6 +120,18 @@ start_next(belay_group *group)
     belay__task_start(task);
 }
 
+__attribute__((noinline)) static void
+child_failed(belay_group *group, belay_task *child)
+{
+    if (child->result.cancelled) {
+        group->child_cut |= belay__scope_reached(scope_of(group));
+    } else if (group->opts.policy == BELAY_FAIL_FAST) {
+        add_failure(group, &child->result, child);
+        belay__scope_cancel(group->runtime, scope_of(group),
+            BELAY_CANCEL_SIBLING, "another task of the group failed", child);
+    }
+}
+
 static void
 child_ended(struct belay__owner *owner, belay_task *child)
 {
@@ -127,16 +140,13 @@ child_ended(struct belay__owner *owner, belay_task *child)
     if (group->opts.on_child != NULL) {
         group->opts.on_child(child, &child->result, group->opts.arg);
     }
-    if (child->result.cancelled) {
-        group->child_cut |= belay__scope_reached(scope_of(group));
-    } else if (child->result.code < 0
-               && group->opts.policy == BELAY_FAIL_FAST) {
-        add_failure(group, &child->result, child);
-        belay__scope_cancel(group->runtime, scope_of(group),
-            BELAY_CANCEL_SIBLING, "another task of the group failed", child);
+    if (child->result.code < 0) {
+        child_failed(group, child);
     }
     group->running--;
-    start_next(group);
+    if (group->waiting_first != NULL) {
+        start_next(group);
+    }
     belay__group_drop(group);
 }
 

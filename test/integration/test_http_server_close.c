@@ -2,7 +2,7 @@
  * cancelled or refused.
  */
 #include "test/support/server_site.h"
-#include "test/support/step_canceller.h"
+#include "test/support/turn_canceller.h"
 
 #include <belay/group.h>
 #include <belay/timeout.h>
@@ -244,7 +244,7 @@ Test(http_server_close, survives_the_failure_of_every_allocation)
 
 struct sweep {
     struct play play;
-    uint64_t steps;
+    uint64_t turns;
     belay_group *group;
     belay_task *victim;
 };
@@ -256,12 +256,12 @@ BELAY_ASYNC(sweep)
         BELAY_CHECK(belay_group_spawn(self->group, &site_play, &self->play,
             BELAY_SPAWN_OPTS(.task = &self->victim)));
         BELAY_CHECK(belay_spawn(self->group, canceller, .victim = self->victim,
-            .steps = self->steps));
+            .turns = self->turns));
     }
     BELAY_END;
 }
 
-Test(http_server_close, survives_a_cancel_at_every_step)
+Test(http_server_close, survives_a_cancel_at_every_turn)
 {
     struct sweep arguments = {.play = {.client = tolerant_client,
                                   .director = &direct,
@@ -269,7 +269,7 @@ Test(http_server_close, survives_a_cancel_at_every_step)
     size_t fds = raw_count_fds();
 
     (void)signal(SIGPIPE, SIG_IGN);
-    for (arguments.steps = 0; arguments.steps < 120; arguments.steps++) {
+    for (arguments.turns = 0; arguments.turns < 120; arguments.turns++) {
         memset(&scene, 0, sizeof(scene));
         cr_assert(eq(int, belay_run(&sweep, &arguments, TESTED, NULL), 0));
         cr_assert(eq(sz, test_alloc_live_blocks(), 0));

@@ -1,6 +1,6 @@
 /* test_sim_sweeps.c - the simulator, whatever is cancelled or refused. */
 #include "test/support/sim_scene.h"
-#include "test/support/step_canceller.h"
+#include "test/support/turn_canceller.h"
 
 #include <signal.h>
 #include <string.h>
@@ -61,7 +61,7 @@ Test(sim_sweeps, survives_the_failure_of_every_allocation)
 
 struct sweep {
     struct play play;
-    uint64_t steps;
+    uint64_t turns;
     belay_group *group;
     belay_task *victim;
 };
@@ -73,12 +73,12 @@ BELAY_ASYNC(sweep)
         BELAY_CHECK(belay_group_spawn(self->group, &sim_play, &self->play,
             BELAY_SPAWN_OPTS(.task = &self->victim)));
         BELAY_CHECK(belay_spawn(self->group, canceller, .victim = self->victim,
-            .steps = self->steps));
+            .turns = self->turns));
     }
     BELAY_END;
 }
 
-Test(sim_sweeps, survives_a_cancel_at_every_step)
+Test(sim_sweeps, survives_a_cancel_at_every_turn)
 {
     struct sweep arguments = {.play = {.client = tolerant_client,
                                   .opts = {.latency = belay_milliseconds(1),
@@ -86,7 +86,7 @@ Test(sim_sweeps, survives_a_cancel_at_every_step)
     size_t fds = raw_count_fds();
 
     (void)signal(SIGPIPE, SIG_IGN);
-    for (arguments.steps = 0; arguments.steps < 120; arguments.steps++) {
+    for (arguments.turns = 0; arguments.turns < 120; arguments.turns++) {
         memset(&sim_scene, 0, sizeof(sim_scene));
         cr_assert(eq(int,
             belay_run(&sweep, &arguments,

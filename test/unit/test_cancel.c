@@ -360,7 +360,7 @@ BELAY_ASYNC(waits_for_event)
 struct crowd {
     uint64_t count;
     bool backwards; /* who comes first waits last */
-    uint64_t *ret_steps;
+    uint64_t *ret_turns;
     struct belay_event event;
     belay_group *group;
     uint64_t i;
@@ -368,13 +368,13 @@ struct crowd {
 };
 
 static uint64_t
-steps_of(const belay_task *task)
+turns_of(const belay_task *task)
 {
     struct belay_runtime_stats stats = {.size = sizeof(stats)};
 
     cr_assert(
         zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
-    return stats.steps;
+    return stats.turns;
 }
 
 BELAY_ASYNC(crowd)
@@ -392,12 +392,12 @@ BELAY_ASYNC(crowd)
             belay_sleep(task, belay_milliseconds((int64_t)self->count + 1)));
         cr_expect(
             eq(sz, belay__waiters_count(&self->event.waiters), self->count));
-        self->before = steps_of(task);
+        self->before = turns_of(task);
         belay_group_cancel(self->group, NULL);
-        cr_expect(eq(u64, steps_of(task), self->before));
+        cr_expect(eq(u64, turns_of(task), self->before));
     }
     cr_expect(zero(ptr, self->event.waiters.next));
-    *self->ret_steps = steps_of(task) - self->before;
+    *self->ret_turns = turns_of(task) - self->before;
     BELAY_END;
 }
 
@@ -410,13 +410,13 @@ cancel_crowds(bool backwards)
     uint64_t many = 0;
 
     cr_expect(eq(int,
-        RUN(crowd, .count = 9, .backwards = backwards, .ret_steps = &few), 0));
+        RUN(crowd, .count = 9, .backwards = backwards, .ret_turns = &few), 0));
     program_unswept = true; /* no other places to fail at, but a million */
     cr_expect(eq(int,
-        RUN(crowd, .count = 1000, .backwards = backwards, .ret_steps = &few),
+        RUN(crowd, .count = 1000, .backwards = backwards, .ret_turns = &few),
         0));
     cr_expect(eq(int,
-        RUN(crowd, .count = 100000, .backwards = backwards, .ret_steps = &many),
+        RUN(crowd, .count = 100000, .backwards = backwards, .ret_turns = &many),
         0));
     cr_expect(le(u64, many, 100 * few));
 }

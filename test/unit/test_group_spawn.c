@@ -123,7 +123,7 @@ struct lacking {
     belay_group *group;
     int code;
     belay_task *ref;
-    uint32_t reserved;
+    uint32_t taken; /* of the places for deadlines */
 };
 
 BELAY_ASYNC(lacking)
@@ -134,7 +134,7 @@ BELAY_ASYNC(lacking)
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         test_alloc_fail_after(0);
         for (self->code = 0; self->code == 0;) { /* blocks kept for reuse */
-            self->reserved = deadlines->reserved;
+            self->taken = deadlines->room - deadlines->left;
             self->code = belay_group_spawn(self->group, &nothing,
                 &(const struct nothing){0},
                 BELAY_SPAWN_OPTS(.task = &self->ref));
@@ -145,7 +145,7 @@ BELAY_ASYNC(lacking)
         }
         test_alloc_never_fail();
         cr_expect(eq(int, self->code, BELAY_ENOMEM));
-        cr_expect(eq(u32, deadlines->reserved, self->reserved));
+        cr_expect(eq(u32, deadlines->room - deadlines->left, self->taken));
         cr_expect(zero(ptr, self->ref));
         cr_expect(zero(sz, belay_group_count(self->group)));
         cr_expect(eq(int,

@@ -150,6 +150,13 @@ def base_task(scope):
     return at_address(int(scope.address) - offset, "struct belay_task")
 
 
+def block_size(code):
+    """As belay__block_size() in block.h."""
+    if code & 0x8000:
+        return (code & 0x7fff) * 4096
+    return code * BLOCK_STEP
+
+
 class Task:
     """A belay_task, and its line."""
 
@@ -166,7 +173,7 @@ class Task:
         """As belay_task_name() in task.c."""
         at = address(self.value)
         if int(self.value["base"]["flags"]) & self.constants.NAMED:
-            end = at + int(self.value["block_units"]) * BLOCK_STEP
+            end = at + block_size(int(self.value["block_size"]))
             return text(at_address(end - BLOCK_STEP, "char", 2))
         size = (self.value.type.sizeof + 15) // 16 * 16
         first = at_address(at + size, "struct belay__frame")
@@ -316,8 +323,10 @@ class Runtime:
         return self.value["cancels"]["slots"][int(scope.value["cancel"])]
 
     def head(self):
+        started = int(self.value["last_id"]) \
+            - int(self.value["tasks_discarded"])
         return (f"runtime: {int(self.value['tasks_alive'])} tasks alive, "
-                f"{int(self.value['tasks_started'])} started"
+                f"{started} started"
                 + (", closing" if self.value["closing"] else ""))
 
 

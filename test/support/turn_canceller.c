@@ -1,5 +1,5 @@
-/* step_canceller.c - a cancel at any step of the runtime. */
-#include "test/support/step_canceller.h"
+/* turn_canceller.c - a cancel at any turn of a task. */
+#include "test/support/turn_canceller.h"
 
 #include <belay/async.h>
 #include <belay/runtime.h>
@@ -15,7 +15,7 @@ BELAY__BODY(canceller)
     for (;;) {
         self->own++;
         BELAY_CHECK(belay_runtime_get_stats(belay_task_runtime(task), &stats));
-        if (stats.steps - self->own >= self->steps
+        if (stats.turns - self->own >= self->turns
             || belay_task_result(self->victim) != NULL) {
             break;
         }
