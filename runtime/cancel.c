@@ -228,7 +228,7 @@ belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
 int
 belay__scope_push(belay_task *task, struct belay__opened_scope *opened)
 {
-    int code = belay__scope_reserve(task->runtime, 0);
+    int code = belay__scope_reserve(task->runtime);
 
     if (code < 0) {
         return code;
@@ -249,7 +249,7 @@ belay__scope_pop(belay_task *task, struct belay__opened_scope *opened)
         "'%s' is not its innermost scope", opened->name);
     task->scope = opened->scope.parent;
     belay__scope_unlink(task->runtime, &opened->scope);
-    belay__scope_release(task->runtime, 0);
+    belay__scope_release(task->runtime);
 }
 
 belay_next

@@ -16,8 +16,9 @@ belay__clock_of_run(belay_runtime *runtime)
     if (runtime->clock != NULL || runtime->current == NULL) {
         return belay__clock_now(runtime);
     }
-    if (runtime->run_ns == 0) {
+    if (runtime->turn.clock_read == 0) {
         runtime->run_ns = belay__clock_now(runtime);
+        runtime->turn.clock_read = 1;
     }
     return runtime->run_ns;
 }

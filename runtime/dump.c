@@ -43,9 +43,8 @@ state_name(const belay_task *task)
     switch ((enum belay__task_state)task->state) {
     case BELAY__TASK_NEW:
         return "not started";
-    case BELAY__TASK_QUEUED:
-        return "ready";
-    case BELAY__TASK_RUNNING:
+    case BELAY__TASK_READY:
+        return task == task->runtime->current ? "running" : "ready";
     case BELAY__TASK_STARTED:
         return "running";
     case BELAY__TASK_PARKED:

@@ -33,8 +33,9 @@ enum {
     BELAY__FRAME_STUCK = 4096,    /* an exit that was reported */
     BELAY__FRAME_BOUND = 8192,    /* of no use to another task, see S87 */
     BELAY__FRAME_GENERATOR = 16384, /* a manager that yields */
-    BELAY__FRAME_WAS_LEFT = 32768,  /* it exits behind the end of its block */
-    BELAY__FRAME_FIRST = 65536,     /* in its chunk, which goes with it */
+    /* It exits behind the end of its block, and so has no outcome. */
+    BELAY__FRAME_WAS_LEFT = 32768,
+    BELAY__FRAME_FIRST = 65536, /* in its chunk, which goes with it */
 
     /* What nearly all scopes are, without any other flag. */
     BELAY__FRAME_OPEN = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED,
@@ -48,9 +49,9 @@ enum {
  * it when its exit begins.
  */
 struct belay__exit {
-    struct belay_result outcome;
-    int32_t floor; /* task->floor outside this exit */
-    int32_t line;  /* a generator manager's: the owner's line in the body */
+    struct belay_result outcome; /* see belay__outcome_of() */
+    int32_t floor;               /* task->floor outside this exit */
+    int32_t line; /* a generator manager's: the owner's line in the body */
 };
 
 struct belay__frame {

@@ -124,11 +124,11 @@ belay__deadline_release(belay_runtime *runtime, uint32_t count)
     assert(runtime->deadlines.left < runtime->deadlines.room);
 }
 
-/* Room for a scope more: for its deadline, `waits` others and its cancel.
- * BELAY_ENOMEM changes nothing.
+/* A place for a scope more: for its cancel, its deadline and, if it is a
+ * task's, that of a wait. BELAY_ENOMEM changes nothing.
  */
 static inline int
-belay__scope_reserve(belay_runtime *runtime, uint32_t waits)
+belay__scope_reserve(belay_runtime *runtime)
 {
     struct belay__cancels *cancels = &runtime->cancels;
     int code;
@@ -139,29 +139,13 @@ belay__scope_reserve(belay_runtime *runtime, uint32_t waits)
             return code;
         }
     }
-    code = belay__deadline_reserve(runtime, 1 + waits);
-    if (code == 0) {
-        cancels->left--;
-    }
-    return code;
-}
-
-/* The same if there is room now. */
-static inline bool
-belay__scope_reserve_now(belay_runtime *runtime, uint32_t waits)
-{
-    if (runtime->deadlines.left < 1 + waits || runtime->cancels.left == 0) {
-        return false;
-    }
-    runtime->deadlines.left -= 1 + waits;
-    runtime->cancels.left--;
-    return true;
+    cancels->left--;
+    return 0;
 }
 
 static inline void
-belay__scope_release(belay_runtime *runtime, uint32_t waits)
+belay__scope_release(belay_runtime *runtime)
 {
-    belay__deadline_release(runtime, 1 + waits);
     runtime->cancels.left++;
 }
 
@@ -192,7 +176,7 @@ belay__cancel_visible(const belay_task *task)
 static inline bool
 belay__is_idle(const belay_task *task)
 {
-    return __builtin_expect(task->state == BELAY__TASK_RUNNING, 1);
+    return __builtin_expect(task->state == BELAY__TASK_READY, 1);
 }
 
 /* Aborts, with a message for users. It is said to return, so that a short
@@ -275,15 +259,14 @@ belay__task_start(belay_task *task)
 {
     assert(belay__task_owner(task)->ended != NULL);
     belay__task_queue(task);
-    task->state = BELAY__TASK_QUEUED;
+    task->state = BELAY__TASK_READY;
 }
 
-/* All but its arguments. */
+/* All but its arguments and its caller. */
 static inline void
 belay__frame_init(
     struct belay__frame *frame, const belay_function *function, uint32_t flags)
 {
-    frame->caller = NULL;
     frame->function = function;
     frame->step = function->step;
     frame->scopes = NULL;
@@ -367,10 +350,8 @@ belay__frame_entered(belay_task *task, struct belay__frame *scope)
 /* Takes a scope off its owner's list; the owner will go on behind the block. */
 static inline void
 belay__frame_unlink(
-    belay_task *task, struct belay__frame *scope, int32_t body_line)
+    struct belay__frame *owner, struct belay__frame *scope, int32_t body_line)
 {
-    struct belay__frame *owner = task->top;
-
     assert(owner->scopes == scope);
     owner->scopes = scope->outer;
     owner->step = scope->u.after;
@@ -395,15 +376,15 @@ belay__exit_start(belay_task *task, struct belay__frame *scope,
  * the outcome has its place behind it.
  */
 static inline struct belay_result *
-belay__exit_begin_class(
-    belay_task *task, struct belay__frame *scope, uint32_t flags)
+belay__exit_begin_class(belay_task *task, struct belay__frame *owner,
+    struct belay__frame *scope, uint32_t flags)
 {
     struct belay__arena *arena = task->frames;
     struct belay__exit *exit = (struct belay__exit *)(void *)arena->cursor;
 
     assert(exit == belay__frame_exit(scope));
     arena->cursor = (char *)(exit + 1);
-    belay__frame_unlink(task, scope, scope->resume.line);
+    belay__frame_unlink(owner, scope, scope->resume.line);
     belay__exit_start(task, scope, exit, flags);
     scope->step = belay__frame_manager(scope)->exit;
     scope->resume.line = 0;

@@ -1,6 +1,6 @@
 /* internal.h - the structures that the files of runtime/ and scopes/ share.
  *
- * Life of a task: new, queued, running, parked, queued again …, ended. It is in
+ * Life of a task: new, ready, parked, ready again …, ended. It is in
  * the ready queue at most once; a parked task that must look at a cancel is
  * queued too, and parked again if that does not end its wait.
  */
@@ -44,8 +44,7 @@ void belay__task_unwatch(struct belay__end_watch *watch); /* if it watches */
 
 enum belay__task_state {
     BELAY__TASK_NEW,
-    BELAY__TASK_QUEUED,
-    BELAY__TASK_RUNNING,
+    BELAY__TASK_READY,   /* queued, or the one that runs */
     BELAY__TASK_STARTED, /* running; its step has started an operation */
     BELAY__TASK_PARKED,
     BELAY__TASK_NOTICED, /* … and queued, to look at a cancel */
@@ -54,6 +53,7 @@ enum belay__task_state {
 };
 
 struct belay_task {
+    belay_task *ready_next; /* the first member: it is linked by its address */
     belay_runtime *runtime;
     struct belay__frame *top;
     struct belay__arena *frames; /* where they go: behind the first one, in its
@@ -65,7 +65,6 @@ struct belay_task {
         struct belay_result result;
         struct belay__wait wait; /* while it waits */
     };
-    belay_task *ready_next;
     struct belay_waiters *joiners; /* a ring of their places, the first one */
     struct belay__scope base;
     uint64_t id;
@@ -96,22 +95,26 @@ void belay__task_discard(belay_task *task);
  * `enough` tasks have run.
  */
 void belay__run_ready(belay_runtime *runtime, uint32_t enough);
-/* The task that runs, if one does, goes on in the loop that tells observers. */
-void belay__run_interrupt(belay_runtime *runtime);
+/* Who is told of steps and scopes has changed. The task that runs, if one does,
+ * goes on in the loop that asks whom to tell, and so do those behind it.
+ */
+void belay__run_observed(belay_runtime *runtime);
 void belay__task_end(belay_task *task);
 
 /* How a step's token looks inside. */
 enum belay__how {
     BELAY__HOW_NONE, /* a token that nothing made */
-    BELAY__HOW_WAIT,
+    BELAY__HOW_WAIT = BELAY__TOKEN_WAIT,
     BELAY__HOW_TURN, /* done, but others first */
     BELAY__HOW_CALL,
     BELAY__HOW_ENTER = BELAY__TOKEN_ENTER, /* staged, not in a block */
-    BELAY__HOW_BLOCK = BELAY__TOKEN_BLOCK, /* … in one, by BELAY_WITH */
     BELAY__HOW_EXIT, /* an exit stack runs an entry's exit */
     BELAY__HOW_END,
     BELAY__HOW_LEAVE,
     BELAY__HOW_YIELD,
+    /* By BELAY_WITH: staged in a block, and refused. */
+    BELAY__HOW_BLOCK = BELAY__HOW_ENTER + BELAY__TOKEN_IN_BLOCK,
+    BELAY__HOW_NO_BLOCK = BELAY__HOW_WAIT + BELAY__TOKEN_IN_BLOCK,
 };
 
 static inline belay_next
@@ -126,11 +129,28 @@ void belay__result_clear(struct belay_result *result);
 /* The top frame is done with task->result. False: the task has ended. */
 bool belay__unwind(belay_task *task);
 bool belay__yielded(belay_task *task);
+/* The outcome that the exit of a scope sees. */
+static inline const struct belay_result *
+belay__outcome_of(const struct belay__frame *scope)
+{
+    static const struct belay_result none = {0};
+
+    return (scope->resume.flags & BELAY__FRAME_WAS_LEFT) != 0
+               ? &none
+               : &scope->u.exit->outcome;
+}
+
 /* In a step of an exit: the outcome, to be changed or taken over. */
 static inline struct belay_result *
 belay__exit_outcome(const belay_task *task)
 {
-    return &task->top->u.exit->outcome;
+    struct belay__frame *scope = task->top;
+
+    if ((scope->resume.flags & BELAY__FRAME_WAS_LEFT) != 0) {
+        scope->resume.flags &= ~(uint32_t)BELAY__FRAME_WAS_LEFT;
+        scope->u.exit->outcome = (struct belay_result){0};
+    }
+    return &scope->u.exit->outcome;
 }
 
 /* Any scope of the frame on top, its newest, or an exit stack's entry: its
@@ -207,6 +227,13 @@ struct belay__room_hint {
 
 #define BELAY__ROOM_HINTS 64
 
+/* Set anew for each task that runs, in one store. */
+struct belay__turn {
+    int32_t steps_left;  /* behind the one that runs: signed, so that counting
+                            and looking are one instruction */
+    uint32_t clock_read; /* run_ns is its time */
+};
+
 struct belay_runtime {
     struct belay__memory *memory;
     uv_loop_t *loop;
@@ -216,12 +243,15 @@ struct belay_runtime {
     uv_idle_t idle;
     uv_async_t async;
     belay_clock *clock;
-    int64_t armed_ns;    /* what the uv timer is set to */
-    uint32_t spared;     /* polls since deadlines were found over for long */
-    uint32_t steps_left; /* of the turn of the task that runs; 1: it is asked
-                            to look at what has changed … */
-    uint32_t steps_kept; /* … and has these besides */
-    int64_t run_ns; /* when the task that runs first asked; 0: it has not */
+    int64_t armed_ns; /* what the uv timer is set to */
+    uint32_t spared;  /* polls since deadlines were found over for long */
+    struct belay__turn turn;     /* of the task that runs */
+    struct belay__turn new_turn; /* what one begins with */
+    int32_t step_budget;
+    int32_t steps_kept; /* one more than steps_left was when it was set to 0, to
+                           have the loop look around; 0: it was not */
+    belay_next unfollowed; /* what the step has returned, for functions aside */
+    int64_t run_ns;        /* when the task that runs first asked */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;
@@ -232,7 +262,6 @@ struct belay_runtime {
     struct belay__blocks blocks;
     struct belay__room_hint room_hints[BELAY__ROOM_HINTS];
     int64_t grace_ns;
-    uint32_t step_budget;
     belay_stuck_fn *stuck; /* or NULL */
     void *stuck_arg;
     int64_t stuck_after_ns;

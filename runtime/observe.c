@@ -31,11 +31,11 @@ update(belay_runtime *runtime)
 {
     struct belay__observers *all = &runtime->observers;
 
-    belay__run_interrupt(runtime);
     all->kinds = 0;
     for (belay_observer *one = all->first; one != NULL; one = one->next) {
         all->kinds |= one->gone ? 0 : one->kinds;
     }
+    belay__run_observed(runtime);
     /* What nobody follows ends unseen: its span would stay for ever. */
     if ((all->kinds & BELAY_OBSERVE_SCOPES) == 0) {
         belay__spans_fini(runtime->memory, &all->scopes);

@@ -10,28 +10,32 @@
 
 #define ROOM_MIN 64
 
-/* The way of belay__scope_reserve() when there is no room. */
+/* The way of belay__scope_reserve() when there is no room. A scope has at most
+ * two deadlines: room for these comes with it.
+ */
 int
 belay__cancels_grow(belay_runtime *runtime)
 {
     struct belay__cancels *cancels = &runtime->cancels;
+    const uint32_t used = cancels->room > 0 ? cancels->room : 1;
     const uint32_t room =
         cancels->room < ROOM_MIN ? ROOM_MIN : cancels->room / 2 * 3;
     struct belay__cancel *slots;
 
-    if (room > BELAY__DEADLINES_MAX) { /* each scope has one, too */
-        return BELAY_ENOMEM;
+    if (belay__deadline_reserve(runtime, 2 * (room - used)) < 0) {
+        return BELAY_ENOMEM; /* so many deadlines there cannot be, too */
     }
     slots = belay__regrow(runtime->memory, cancels->slots,
         cancels->room * sizeof(*slots),
         cancels->fresh > 0 ? (cancels->fresh + 1) * sizeof(*slots) : 0,
         room * sizeof(*slots));
     if (slots == NULL) {
+        belay__deadline_release(runtime, 2 * (room - used));
         return BELAY_ENOMEM;
     }
     cancels->slots = slots;
-    cancels->left += room - (cancels->room > 0 ? cancels->room : 1);
-    cancels->room = room; /* slot 0 is not used */
+    cancels->left += room - used; /* slot 0 is not used */
+    cancels->room = room;
     return 0;
 }
 

@@ -14,7 +14,7 @@ static void
 root_free(belay_runtime *runtime, struct root *root)
 {
     belay__scope_unlink(runtime, &root->owner.opened.scope);
-    belay__scope_release(runtime, 0);
+    belay__scope_release(runtime);
     belay__free(runtime->memory, root, sizeof(*root));
 }
 
@@ -35,12 +35,12 @@ root_new(belay_runtime *runtime, belay_ended_fn *fn, void *arg)
 {
     struct root *root;
 
-    if (belay__scope_reserve(runtime, 0) < 0) {
+    if (belay__scope_reserve(runtime) < 0) {
         return NULL;
     }
     root = belay__alloc(runtime->memory, sizeof(*root));
     if (root == NULL) {
-        belay__scope_release(runtime, 0);
+        belay__scope_release(runtime);
         return NULL;
     }
     belay__owner_init(&root->owner, NULL, root_ended);

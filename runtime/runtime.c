@@ -195,12 +195,16 @@ open_handles(belay_runtime *runtime)
 static void
 set_options(belay_runtime *runtime, const struct belay_runtime_opts *opts)
 {
+    const uint32_t step_budget =
+        opts->step_budget < INT32_MAX ? opts->step_budget : INT32_MAX;
+
     runtime->grace_ns = opts->grace.ns == 0 ? GRACE_NS : opts->grace.ns;
     if (runtime->grace_ns < 0) {
         runtime->grace_ns = 0;
     }
     runtime->step_budget =
-        opts->step_budget == 0 ? STEP_BUDGET : opts->step_budget;
+        opts->step_budget == 0 ? STEP_BUDGET : (int32_t)step_budget;
+    runtime->new_turn.steps_left = runtime->step_budget - 1;
     runtime->stuck = opts->stuck;
     runtime->stuck_arg = opts->stuck_arg;
     runtime->stuck_after_ns =
@@ -306,7 +310,7 @@ belay_runtime_attach(
     runtime->thread = uv_thread_self();
     set_options(runtime, opts);
     list_runtime(runtime);
-    code = belay__scope_reserve(runtime, 0); /* for the root scope */
+    code = belay__scope_reserve(runtime); /* for the root scope */
     if (code == 0) {
         code = attach_observer(runtime, opts);
     }

@@ -223,7 +223,8 @@ struct belay__cancel *belay__cancel_of(
 void belay__cancel_take(belay_runtime *runtime, struct belay__scope *scope,
     const struct belay_cancel_reason *reason);
 /* Disarms its deadline, and gives back the place of its cancel. */
-void belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope);
+void belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope)
+    __attribute__((noinline, cold));
 
 static inline void
 belay__scope_unlink(belay_runtime *runtime, struct belay__scope *scope)

@@ -11,8 +11,6 @@
 #include <assert.h>
 #include <string.h>
 
-#define WAITS 1 /* deadlines, beside its scope's */
-
 /* Does a task that has this much room for frames keep an arena in its block?
  * If not it gets one with the first chunk.
  */
@@ -106,6 +104,7 @@ task_init(belay_task *task, belay_runtime *runtime, struct belay__scope *parent,
     task->floor = BELAY__NO_FLOOR;
     task->state = BELAY__TASK_NEW;
     belay__frame_init(task->top, function, 0);
+    task->top->caller = NULL;
     belay__frame_copy(task->top, arguments);
     runtime->tasks_alive++;
 }
@@ -139,14 +138,13 @@ new_any(belay_runtime *runtime, struct belay__scope *parent,
     belay_task *task;
 
     layout.bytes = belay__block_round(layout.bytes);
-    if (layout.bytes > BELAY__BLOCK_MAX
-        || belay__scope_reserve(runtime, WAITS) < 0) {
+    if (layout.bytes > BELAY__BLOCK_MAX || belay__scope_reserve(runtime) < 0) {
         return NULL;
     }
     block = belay__block_alloc(runtime->memory, &runtime->blocks, layout.bytes);
     task = block.ptr;
     if (task == NULL) {
-        belay__scope_release(runtime, WAITS);
+        belay__scope_release(runtime);
         return NULL;
     }
     block_init(task, &layout, block.place);
@@ -181,9 +179,10 @@ belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     if (name != NULL || spare == NULL
         || (parent->flags & BELAY__SCOPE_NOTED) != 0
         || belay__observed(runtime, BELAY_OBSERVE_TASKS)
-        || !belay__scope_reserve_now(runtime, WAITS)) {
+        || runtime->cancels.left == 0) {
         return new_any(runtime, parent, function, arguments, context, name);
     }
+    (void)belay__scope_reserve(runtime); /* there is room */
     task = spare->ptr;
     spare->ptr = NULL;
     block_init(task, &layout, spare->place);
@@ -214,7 +213,7 @@ task_close(belay_runtime *runtime, belay_task *task)
 {
     task->state = BELAY__TASK_ENDED;
     belay__scope_unlink(runtime, &task->base);
-    belay__scope_release(runtime, WAITS);
+    belay__scope_release(runtime);
     task->top = NULL;
 }
 

@@ -46,9 +46,9 @@ belay_call(
     return belay__next(BELAY__HOW_CALL);
 }
 
-/* Any manager, also when the arena is full. */
-__attribute__((noinline)) static belay_next
-enter_any(belay_task *task, const belay_manager *manager, const void *arguments)
+/* Room for any manager, also when the arena is full. */
+__attribute__((noinline)) static void *
+enter_any(belay_task *task, const belay_manager *manager)
 {
     struct belay__frame *frame;
     size_t bytes = belay__frame_bytes(&manager->enter);
@@ -61,58 +61,62 @@ enter_any(belay_task *task, const belay_manager *manager, const void *arguments)
     }
     frame = belay__frame_push(task, bytes);
     if (frame == NULL) {
-        return belay__refuse(task, BELAY_ENOMEM);
+        belay__result_set(task, BELAY_ENOMEM, NULL, NULL);
+        return NULL;
     }
     if (task->frames->chunk != NULL
         && frame == (void *)(task->frames->chunk + 1)) {
         flags |= BELAY__FRAME_FIRST;
     }
     belay__frame_init(frame, &manager->enter, flags);
-    belay__frame_copy(frame, arguments);
     stage(task, frame);
-    return belay__next(BELAY__HOW_ENTER);
+    return belay__frame_self(frame);
 }
 
 /* The way that most managers take has no call in it, and so no stack: those
- * in class style that fit, with one pointer as argument.
+ * in class style that fit.
  */
+void *
+belay__enter_room(belay_task *task, const belay_manager *manager)
+{
+    struct belay__arena *arena = task->frames;
+    struct belay__frame *frame = (struct belay__frame *)(void *)arena->cursor;
+    const size_t bytes = belay__frame_bytes(&manager->enter);
+
+    if (!belay__is_idle(task) || manager->exit == NULL
+        || (uintptr_t)frame + bytes > (uintptr_t)arena->end) {
+        return enter_any(task, manager);
+    }
+    arena->cursor = (char *)frame + bytes;
+    belay__frame_init(frame, &manager->enter, BELAY__FRAME_MANAGER);
+    stage(task, frame);
+    return belay__frame_self(frame);
+}
+
 belay_next
 belay_enter(
     belay_task *task, const belay_manager *manager, const void *arguments)
 {
-    struct belay__arena *arena = task->frames;
-    struct belay__frame *frame = (struct belay__frame *)(void *)arena->cursor;
-    const size_t bytes = sizeof(*frame) + belay__align16(sizeof(void *));
+    void *room = belay__enter_room(task, manager);
 
-    if (!belay__is_idle(task) || manager->exit == NULL || arguments == NULL
-        || manager->enter.size != sizeof(void *)
-        || (uintptr_t)arena->cursor + bytes > (uintptr_t)arena->end) {
-        return enter_any(task, manager, arguments);
+    if (room == NULL) {
+        return belay__next(BELAY__HOW_WAIT);
     }
-    arena->cursor += bytes;
-    belay__frame_init(frame, &manager->enter, BELAY__FRAME_MANAGER);
-    memcpy(belay__frame_self(frame), arguments, sizeof(void *));
-    stage(task, frame);
+    if (arguments != NULL) {
+        memcpy(room, arguments, manager->enter.size);
+    }
     return belay__next(BELAY__HOW_ENTER);
 }
 
-belay_next
-belay_then(belay_task *task, belay_step *next, belay_next op)
+void
+belay__set_step(belay_task *task, belay_step *next)
 {
     task->top->step = next;
-    return op;
-}
-
-belay_next
-belay_end_with(belay_task *task, belay_next op)
-{
-    task->top->step = NULL;
-    return op;
 }
 
 /* Not the token of an enter operation: a failure that was known at once. */
-belay_next
-belay__not_entered(belay_task *task, belay_next enter)
+static belay_next
+not_entered(const belay_task *task, belay_next enter)
 {
     BELAY__REQUIRE_OF(task,
         enter.how == BELAY__HOW_WAIT && task->waiting == NULL
@@ -126,7 +130,7 @@ belay_with(
     belay_task *task, belay_next enter, belay_step *body, belay_step *after)
 {
     if (enter.how != BELAY__HOW_ENTER) {
-        return belay__not_entered(task, enter);
+        return not_entered(task, enter);
     }
     task->runtime->staged->u.after = after;
     if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
@@ -148,7 +152,8 @@ belay_next
 belay_return(belay_task *task, void *value)
 {
     belay__require_idle(task);
-    belay__result_set(task, 0, value, NULL);
+    belay__result_zero(task);
+    task->result.value = value;
     return belay__next(BELAY__HOW_END);
 }
 
@@ -244,7 +249,7 @@ belay_outcome(const belay_task *task)
     if ((task->top->resume.flags & BELAY__FRAME_EXITING) == 0) {
         return NULL;
     }
-    return &task->top->u.exit->outcome;
+    return belay__outcome_of(task->top);
 }
 
 void
@@ -253,6 +258,12 @@ belay__lost_line(belay_task *task, const char *file)
     belay__broken("BELAY_BEGIN",
         "task %s, %s:%d: an await inside a switch of its own",
         belay_task_name(task), file, task->top->resume.line);
+}
+
+static inline bool
+is_watched(const belay_runtime *runtime)
+{
+    return belay__observed(runtime, BELAY_OBSERVE_STEPS | BELAY_OBSERVE_SCOPES);
 }
 
 /* ---- the loop ----
@@ -269,7 +280,7 @@ push_staged(const belay_runtime *runtime, belay_task *task)
     struct belay__frame *frame = runtime->staged;
 
     frame->caller = task->top;
-    task->state = BELAY__TASK_RUNNING;
+    task->state = BELAY__TASK_READY;
     task->top = frame;
     belay__result_zero(task);
     return frame;
@@ -299,6 +310,9 @@ exited(belay_task *task, struct belay__frame *scope)
     belay__result_zero(task);
     task->frames->cursor = (char *)scope;
     task->top = owner;
+    if (owner == NULL) {
+        __builtin_unreachable(); /* so that the loop does not ask */
+    }
     return owner;
 }
 
@@ -310,10 +324,11 @@ static inline struct belay__frame *
 end_frame(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
     const bool watched)
 {
-    const uint32_t flags = frame->resume.flags;
+    uint32_t flags;
 
     if (task->result.code >= 0 && frame->scopes == NULL
         && !(watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES))) {
+        flags = frame->resume.flags;
         if (flags == BELAY__FRAME_MANAGER) {
             return belay__frame_entered(task, frame);
         }
@@ -332,7 +347,8 @@ end_frame(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
 static inline struct belay__frame *
 leave(belay_runtime *runtime, belay_task *task, const bool watched)
 {
-    struct belay__frame *scope = task->top->scopes;
+    struct belay__frame *owner = task->top;
+    struct belay__frame *scope = owner->scopes;
 
     belay__require_idle(task);
     BELAY__REQUIRE_OF(task, scope != NULL, "no open block to leave");
@@ -341,8 +357,7 @@ leave(belay_runtime *runtime, belay_task *task, const bool watched)
         belay__exit_begin(task, scope);
         return scope;
     }
-    memset(belay__exit_begin_class(task, scope, BELAY__FRAME_LEFT), 0,
-        sizeof(struct belay_result));
+    (void)belay__exit_begin_class(task, owner, scope, BELAY__FRAME_LEFT);
     if (watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
         belay__observe_exiting(task, scope);
     }
@@ -372,7 +387,6 @@ turn(belay_runtime *runtime, belay_task *task, const char *why,
     const bool watched)
 {
     assert(runtime->in_pass);
-    task->state = BELAY__TASK_QUEUED;
     belay__ready_append(runtime, task);
     if (watched && belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
         belay__observe_park(task, why);
@@ -396,57 +410,91 @@ begin(belay_runtime *runtime, belay_task *task, belay_next next,
     return NULL;
 }
 
-/* All other tokens. */
+/* Tokens that few steps return. */
+__attribute__((noinline)) static struct belay__frame *
+follow_rare(belay_runtime *runtime, belay_task *task)
+{
+    belay_next next = runtime->unfollowed;
+
+    if (next.how == BELAY__HOW_EXIT) {
+        return task->top;
+    }
+    if (next.how == BELAY__HOW_YIELD) {
+        return belay__yielded(task) ? task->top : NULL;
+    }
+    if (next.how > BELAY__TOKEN_IN_BLOCK) {
+        next.how -= BELAY__TOKEN_IN_BLOCK;
+        (void)not_entered(task, next).how;
+        return end_frame(runtime, task, task->top, true);
+    }
+    BELAY__REQUIRE_OF(task, next.how != BELAY__HOW_ENTER,
+        "manager %s is entered without a block",
+        runtime->staged->function->name);
+    belay__broken_by(task, "a step", "not a token of an operation");
+}
+
+/* All others. */
 static inline struct belay__frame *
 follow(belay_runtime *runtime, belay_task *task, belay_next next,
     const bool watched)
 {
-    switch ((enum belay__how)next.how) {
-    case BELAY__HOW_TURN:
-        return turn(runtime, task, "checkpoint", watched);
-    case BELAY__HOW_WAIT:
-        return park(task, watched);
-    case BELAY__HOW_CALL:
-        return push_staged(runtime, task);
-    case BELAY__HOW_EXIT:
-        return task->top;
-    case BELAY__HOW_END:
+    if (next.how == BELAY__HOW_END) {
         return end_frame(runtime, task, task->top, watched);
-    case BELAY__HOW_YIELD:
-        return belay__yielded(task) ? task->top : NULL;
-    case BELAY__HOW_ENTER:
-        belay__broken_by(task, "a step",
-            "manager %s is entered without a block",
-            task->runtime->staged->function->name);
-    case BELAY__HOW_BLOCK:
-    case BELAY__HOW_LEAVE:
-    case BELAY__HOW_NONE:
-        break;
     }
-    belay__broken_by(task, "a step", "not a token of an operation");
+    if (next.how == BELAY__HOW_WAIT) {
+        return park(task, watched);
+    }
+    if (next.how == BELAY__HOW_CALL) {
+        return push_staged(runtime, task);
+    }
+    runtime->unfollowed = next;
+    return follow_rare(runtime, task);
 }
 
-/* Behind a step that was the last of its turn, or one that
- * belay__run_interrupt() has made the last of its loop: then this gives the
- * frame that goes on.
+/* Given for a frame: there is none, but from now on the loop is watched. */
+static struct belay__frame over;
+
+/* How many steps the turn has behind the one that looked like its last. */
+static int32_t
+steps_behind(const belay_runtime *runtime, bool began_with_one)
+{
+    if (runtime->steps_kept > 0) {
+        return runtime->steps_kept - 1;
+    }
+    return began_with_one ? runtime->step_budget - 1 : 0;
+}
+
+/* Behind a step that was the last of its turn, or one that was made to look so
+ * by belay__run_observed(). Gives the frame that goes on, watched.
  */
 __attribute__((noinline)) static struct belay__frame *
-after_last_step(belay_runtime *runtime, belay_task *task, belay_next next)
+after_last_step(belay_runtime *runtime, belay_task *task, bool watched)
 {
-    struct belay__frame *frame = begin(runtime, task, next, true);
+    const belay_next next = runtime->unfollowed;
+    struct belay__frame *frame;
+    int32_t behind;
+    bool changed;
 
-    if (frame == NULL) {
-        frame = follow(runtime, task, next, true);
+    if (next.how == BELAY__HOW_TURN) {
+        frame = turn(runtime, task, "checkpoint", true);
+    } else {
+        frame = begin(runtime, task, next, true);
+        if (frame == NULL) {
+            frame = follow(runtime, task, next, true);
+        }
     }
-    runtime->steps_left = runtime->steps_kept;
+    changed = !watched && is_watched(runtime);
+    behind = steps_behind(runtime, changed);
+    changed |= runtime->steps_kept > 0;
     runtime->steps_kept = 0;
-    if (frame != NULL && runtime->steps_left == 0) {
-        return turn(runtime, task, "its turn", true);
+    runtime->turn.steps_left = behind - 1;
+    if (frame != NULL && behind == 0) {
+        frame = turn(runtime, task, "its turn", true);
     }
-    return frame;
+    return frame == NULL && changed ? &over : frame;
 }
 
-/* Runs the task until it does not go on now, or is to go on watched, with the
+/* Runs the task until it does not go on now, or is to go on watched: with the
  * frame that this gives.
  */
 static inline struct belay__frame *
@@ -462,8 +510,9 @@ run_on(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
         }
         do {
             next = frame->step(task, belay__frame_self(frame));
-            if (__builtin_expect(--runtime->steps_left == 0, 0)) {
-                return after_last_step(runtime, task, next);
+            if (__builtin_expect(--runtime->turn.steps_left < 0, 0)) {
+                runtime->unfollowed = next;
+                return after_last_step(runtime, task, watched);
             }
             if (next.how == BELAY__HOW_TURN) {
                 return turn(runtime, task, "checkpoint", watched);
@@ -475,25 +524,26 @@ run_on(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
     return NULL;
 }
 
-void
-belay__run_interrupt(belay_runtime *runtime)
-{
-    const belay_task *task = runtime->current;
-
-    if (task != NULL && runtime->steps_left > 1
-        && (task->state == BELAY__TASK_RUNNING
-            || task->state == BELAY__TASK_STARTED)) {
-        runtime->steps_kept += runtime->steps_left - 1;
-        runtime->steps_left = 1;
-    }
-}
-
-__attribute__((noinline, cold)) static void
+static void
 run_watched(
     belay_runtime *runtime, belay_task *task, struct belay__frame *frame)
 {
-    while (frame != NULL) {
+    while (frame != NULL && frame != &over) {
         frame = run_on(runtime, task, frame, true);
+    }
+    runtime->steps_kept = 0; /* what an observer did at the end is over */
+}
+
+void
+belay__run_observed(belay_runtime *runtime)
+{
+    struct belay__turn *turn = &runtime->turn;
+
+    runtime->new_turn.steps_left =
+        is_watched(runtime) ? 0 : runtime->step_budget - 1;
+    if (runtime->current != NULL && runtime->steps_kept == 0) {
+        runtime->steps_kept = turn->steps_left + 1;
+        turn->steps_left = 0;
     }
 }
 
@@ -513,34 +563,64 @@ try_abort(belay_task *task)
     if (task->waiting->abort(task) != BELAY_ABORT_DONE) {
         return false; /* it is queued again when the wait is over */
     }
+    task->state = BELAY__TASK_READY;
     task->waiting = NULL;
     belay__result_first(task, BELAY_ECANCELED, true, NULL);
     return true;
 }
 
-static inline void
-run(belay_runtime *runtime, belay_task *task)
+static inline bool
+may_run(belay_task *task)
 {
-    struct belay__frame *frame;
+    return __builtin_expect(task->state != BELAY__TASK_NOTICED, 1)
+           || try_abort(task);
+}
 
-    runtime->turns++;
-    if (__builtin_expect(task->state == BELAY__TASK_NOTICED, 0)
-        && !try_abort(task)) {
-        return;
+/* Runs the task and those behind it; gives their number. */
+__attribute__((noinline, cold)) static uint32_t
+lap_watched(belay_runtime *runtime, belay_task *task)
+{
+    uint32_t ran = 0;
+    belay_task *next;
+
+    for (; task != NULL; task = next) {
+        next = task->ready_next; /* the task may be gone afterwards */
+        ran++;
+        if (may_run(task)) {
+            runtime->current = task;
+            runtime->turn = (struct belay__turn){runtime->step_budget - 1, 0};
+            if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
+                belay__observe_resume(task);
+            }
+            run_watched(runtime, task, task->top);
+        }
     }
-    task->state = BELAY__TASK_RUNNING;
-    runtime->current = task;
-    runtime->run_ns = 0;
-    runtime->steps_left = runtime->step_budget;
-    frame = task->top;
-    if (belay__observed(runtime, BELAY_OBSERVE_STEPS | BELAY_OBSERVE_SCOPES)) {
-        belay__observe_resume(task);
-    } else {
-        frame = run_on(runtime, task, frame, false);
+    return ran;
+}
+
+/* The same until somebody wants to be told. */
+static inline uint32_t
+lap(belay_runtime *runtime, belay_task *task)
+{
+    uint32_t ran = 0;
+    struct belay__frame *frame;
+    belay_task *next;
+
+    for (; task != NULL; task = next) {
+        next = task->ready_next;
+        ran++;
+        if (!may_run(task)) {
+            continue;
+        }
+        runtime->current = task;
+        runtime->turn = runtime->new_turn;
+        frame = run_on(runtime, task, task->top, false);
+        if (frame != NULL) {
+            run_watched(runtime, task, frame);
+            return ran + lap_watched(runtime, next);
+        }
     }
-    if (frame != NULL) {
-        run_watched(runtime, task, frame);
-    }
+    return ran;
 }
 
 /* All that are ready now; what they make ready comes in the next lap. */
@@ -558,16 +638,14 @@ take_ready(belay_runtime *runtime)
 void
 belay__run_ready(belay_runtime *runtime, uint32_t enough)
 {
-    uint32_t ran = 0;
-    belay_task *task;
-    belay_task *next;
+    uint32_t left = enough;
+    uint32_t ran;
 
-    while (runtime->ready_first != NULL && ran < enough) {
-        for (task = take_ready(runtime); task != NULL; task = next) {
-            next = task->ready_next; /* the task may be gone afterwards */
-            run(runtime, task);
-            ran++;
-        }
+    while (runtime->ready_first != NULL && left > 0) {
+        ran = is_watched(runtime) ? lap_watched(runtime, take_ready(runtime))
+                                  : lap(runtime, take_ready(runtime));
+        runtime->turns += ran;
+        left -= ran < left ? ran : left;
     }
     runtime->current = NULL;
 }

@@ -78,7 +78,7 @@ begin_kept(belay_task *task, struct belay__frame *scope, uint32_t flags)
     struct belay__exit *exit = belay__frame_exit(scope);
 
     if ((flags & BELAY__FRAME_STACKED) == 0) {
-        belay__frame_unlink(task, scope, exit->line);
+        belay__frame_unlink(task->top, scope, exit->line);
     }
     exit->outcome = belay__result_copy(&task->result);
     belay__exit_start(task, scope, exit, flags);
@@ -98,7 +98,7 @@ belay__exit_begin(belay_task *task, struct belay__frame *scope)
     if ((flags & (BELAY__FRAME_GENERATOR | BELAY__FRAME_STACKED)) != 0) {
         begin_kept(task, scope, flags);
     } else {
-        *belay__exit_begin_class(task, scope, flags) =
+        *belay__exit_begin_class(task, task->top, scope, flags) =
             belay__result_copy(&task->result);
     }
     if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
@@ -134,7 +134,7 @@ leaves_around(
     return outcome->code < 0 && (scope->resume.flags & BELAY__FRAME_AROUND) != 0
            && (owner->resume.flags & BELAY__FRAME_EXITING) != 0
            && ((owner->resume.flags & BELAY__FRAME_REPLACED) != 0
-               || same_failure(outcome, &owner->u.exit->outcome));
+               || same_failure(outcome, belay__outcome_of(owner)));
 }
 
 void
@@ -196,7 +196,8 @@ exited(belay_task *task)
     struct belay__frame *scope = task->top;
     struct belay__frame *owner = scope->caller;
     const struct belay__exit *exit = scope->u.exit;
-    const bool had_failed = exit->outcome.code < 0;
+    const struct belay_result outcome = *belay__outcome_of(scope);
+    const bool had_failed = outcome.code < 0;
 
     belay__floor_restore(task, exit);
     if ((scope->resume.flags & BELAY__FRAME_TWICE) != 0
@@ -204,9 +205,9 @@ exited(belay_task *task)
         fail_twice(task, scope);
     }
     if (!had_failed && task->result.code >= 0) {
-        task->result = exit->outcome;
+        task->result = outcome;
     } else {
-        merge_answer(task, scope, &exit->outcome);
+        merge_answer(task, scope, &outcome);
     }
     if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
         belay__observe_exited(task, scope);

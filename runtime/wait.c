@@ -76,13 +76,13 @@ belay__wake(belay_task *task, int code, void *value)
     task->waiting = NULL;
     belay__result_first(task, code, false, value);
     if (task->state == BELAY__TASK_STARTED) {
-        task->state = BELAY__TASK_RUNNING; /* still in its step */
+        task->state = BELAY__TASK_READY; /* still in its step */
         return;
     }
     if (task->state != BELAY__TASK_NOTICED) { /* then it is queued already */
         belay__task_queue(task);
     }
-    task->state = BELAY__TASK_QUEUED;
+    task->state = BELAY__TASK_READY;
 }
 
 belay_next

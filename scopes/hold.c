@@ -136,7 +136,7 @@ hold_from_staged(belay_task *task)
             arguments_of(hold), belay__frame_self(staged), manager->enter.size);
     }
     belay__arena_pop(task->runtime, task->frames, staged);
-    task->state = BELAY__TASK_RUNNING;
+    task->state = BELAY__TASK_READY;
     return hold;
 }
 

@@ -301,7 +301,7 @@ static void
 unstage(belay_task *task)
 {
     belay__arena_pop(task->runtime, task->frames, task->runtime->staged);
-    task->state = BELAY__TASK_RUNNING;
+    task->state = BELAY__TASK_READY;
 }
 
 static belay_stack_entry *

@@ -26,25 +26,27 @@ belay__resume_of(void *self)
     return (struct belay__resume *)self - 1;
 }
 
-/* Tokens that BELAY_WITH has to know. */
+/* Tokens that the macros have to know. */
 enum {
+    BELAY__TOKEN_WAIT = 1, /* also of an operation that was refused */
     BELAY__TOKEN_ENTER = 4,
-    BELAY__TOKEN_BLOCK = 5,
+    BELAY__TOKEN_IN_BLOCK = 16, /* more than that of what a block begins with */
 };
 
-BELAY_API BELAY_TOKEN belay__not_entered(belay_task *task, belay_next enter);
+/* Room for the arguments of a manager that is about to be entered, in its
+ * frame. NULL: there is none, and the token is that of a refusal.
+ */
+BELAY_API void *belay__enter_room(
+    belay_task *task, const belay_manager *manager);
+
 BELAY_API void belay__lost_line(belay_task *task, const char *file)
     __attribute__((noreturn, cold));
 
-/* The frame of `self` opens a block whose body is at this line. */
+/* A block begins: that of the line that was noted, if it is entered. */
 static inline belay_next
-belay__with_line(belay_task *task, void *self, belay_next enter, int line)
+belay__in_block(belay_next enter)
 {
-    if (enter.how != BELAY__TOKEN_ENTER) {
-        return belay__not_entered(task, enter);
-    }
-    belay__resume_of(self)->line = line;
-    enter.how = BELAY__TOKEN_BLOCK;
+    enter.how += BELAY__TOKEN_IN_BLOCK;
     return enter;
 }
 
@@ -149,9 +151,20 @@ belay__with_line(belay_task *task, void *self, belay_next enter, int line)
 #define BELAY_CALL(name, ...) \
     belay_call(task, &(name), &(const struct name){__VA_ARGS__})
 
-/* Open a manager: BELAY_ENTER(database, .path = p), an enter token. */
-#define BELAY_ENTER(name, ...) \
-    belay_enter(task, &(name), &(const struct name){__VA_ARGS__})
+/* Open a manager: BELAY_ENTER(database, .path = p), an enter token. The
+ * arguments are written where they stay; without memory for that they are not
+ * looked at.
+ */
+#define BELAY_ENTER(name, ...)                                      \
+    __extension__({                                                 \
+        struct name *belay__room =                                  \
+            (struct name *)belay__enter_room(task, &(name));        \
+        if (belay__room != NULL) {                                  \
+            *belay__room = (const struct name){__VA_ARGS__};        \
+        }                                                           \
+        (belay_next){belay__room != NULL ? (int)BELAY__TOKEN_ENTER  \
+                                         : (int)BELAY__TOKEN_WAIT}; \
+    })
 
 /* BELAY_WITH (enter) { block }
  *
@@ -165,21 +178,22 @@ belay__with_line(belay_task *task, void *self, belay_next enter, int line)
  */
 #define BELAY_WITH(enter) BELAY__WITH(enter, __LINE__)
 #define BELAY__WITH(enter, line_) BELAY__WITH_(enter, line_)
-#define BELAY__WITH_(enter, line_)                           \
-    if (1) {                                                 \
-        return belay__with_line(task, self, (enter), line_); \
-    case line_:                                              \
-        goto belay__block_##line_;                           \
-    case -line_:;                                            \
-    } else                                                   \
-        while (1)                                            \
-            if (1) {                                         \
-                return belay_leave(task);                    \
-            } else                                           \
-                while (1)                                    \
-                    if (1) {                                 \
-                        return belay_leave(task);            \
-                    } else                                   \
+#define BELAY__WITH_(enter, line_)                \
+    if (1) {                                      \
+        belay__resume_of(self)->line = line_;     \
+        return belay__in_block(enter);            \
+    case line_:                                   \
+        goto belay__block_##line_;                \
+    case -line_:;                                 \
+    } else                                        \
+        while (1)                                 \
+            if (1) {                              \
+                return belay_leave(task);         \
+            } else                                \
+                while (1)                         \
+                    if (1) {                      \
+                        return belay_leave(task); \
+                    } else                        \
                         belay__block_##line_:
 
 BELAY_END_DECLS

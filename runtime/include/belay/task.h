@@ -97,7 +97,7 @@ BELAY_API BELAY_TOKEN belay_enter(
     belay_task *task, const belay_manager *manager, const void *arguments);
 
 /**
- * belay_then - start an operation and go on in another step
+ * belay_then - start an operation and go on in another step (a macro)
  *
  *   next  the step of the same frame that runs when `op` has completed;
  *         belay_result() there tells how
@@ -108,11 +108,11 @@ BELAY_API BELAY_TOKEN belay_enter(
  * Threads: loop thread, inside a step. A cancellation point if `op` is one.
  * Since:   0.1. Source: api.md, the core under the macros.
  */
-BELAY_API BELAY_TOKEN belay_then(
-    belay_task *task, belay_step *next, belay_next op);
+#define belay_then(task, next, op) (belay__set_step((task), (next)), (op))
 
 /**
- * belay_end_with - start an operation and end the frame with its result
+ * belay_end_with - start an operation and end the frame with its result (a
+ * macro)
  *
  *   op  the token of an operation
  *
@@ -123,7 +123,10 @@ BELAY_API BELAY_TOKEN belay_then(
  * Threads: loop thread, inside a step. A cancellation point if `op` is one.
  * Since:   0.1. Source: tail calls.
  */
-BELAY_API BELAY_TOKEN belay_end_with(belay_task *task, belay_next op);
+#define belay_end_with(task, op) (belay__set_step((task), NULL), (op))
+
+/* What the running frame goes on with; for these macros. */
+BELAY_API void belay__set_step(belay_task *task, belay_step *next);
 
 /**
  * belay_with - open a block: enter, then run `body`
