@@ -199,3 +199,94 @@ Test(observe_who, what_is_no_option_is_refused)
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     cr_expect(eq(int, uv_loop_close(&loop), 0));
 }
+
+/* ---- who comes while tasks run ---- */
+
+struct guest {
+    int number;
+    int attaches; /* the number of the one that does */
+};
+
+static bool comes_at_an_end; /* in the group's on_child, not in a step */
+static bool rests; /* in that step and those before it, ahead of the block */
+static uint32_t wanted; /* kinds */
+
+BELAY_ASYNC(guest)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_checkpoint(task));
+    if (!comes_at_an_end && self->number == self->attaches) {
+        attach(task, NULL, BELAY_OBSERVER_OPTS(.kinds = wanted), NULL);
+    }
+    if (rests && self->number <= self->attaches) {
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+    }
+    BELAY_WITH (belay_enter(task, &plain, NULL)) {
+        trace("body %d", self->number);
+    }
+    BELAY_END;
+}
+
+struct host {
+    int attaches;
+    belay_group *group;
+};
+
+static void
+on_guest(belay_task *child, const struct belay_result *result, void *arg)
+{
+    struct host *host = arg;
+
+    (void)result;
+    if (comes_at_an_end && --host->attaches == 0) {
+        attach(child, NULL, BELAY_OBSERVER_OPTS(.kinds = wanted), NULL);
+    }
+}
+
+BELAY_ASYNC(host)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task,
+        BELAY_GROUP_OPTS(.on_child = on_guest, .arg = self), &self->group)) {
+        for (int i = 1; i <= 3; i++) {
+            BELAY_CHECK(belay_spawn(
+                self->group, guest, .number = i, .attaches = self->attaches));
+        }
+    }
+    BELAY_END;
+}
+
+/* All three are in one lap of the ready queue. */
+Test(observe_who, who_comes_in_a_step_hears_the_rest_of_it_and_the_tasks_behind)
+{
+    comes_at_an_end = false;
+    rests = false;
+    wanted = BELAY_OBSERVE_SCOPES;
+    cr_expect(eq(int, RUN(host, .attaches = 2), 0));
+    expect_trace("body 1; +plain 0; body 2; -plain ok>ok 0/0; "
+                 "+plain 0; body 3; -plain ok>ok 0/0");
+    trace_clear();
+    cr_expect(eq(int, RUN(host, .attaches = 3), 0));
+    expect_trace("body 1; body 2; +plain 0; body 3; -plain ok>ok 0/0");
+    trace_clear();
+    rests = true; /* nothing of its own is left of that turn */
+    cr_expect(eq(int, RUN(host, .attaches = 1), 0));
+    expect_trace("+plain 0; body 2; -plain ok>ok 0/0; "
+                 "+plain 0; body 3; -plain ok>ok 0/0; "
+                 "+plain 0; body 1; -plain ok>ok 0/0");
+    trace_clear();
+    wanted = BELAY_OBSERVE_STEPS;
+    cr_expect(eq(int, RUN(host, .attaches = 2), 0));
+    expect_trace("task.park sleep; task.resume ; body 3; task.resume ; body 1; "
+                 "task.resume ; body 2; task.resume ");
+}
+
+Test(observe_who, who_comes_between_two_tasks_hears_the_second)
+{
+    comes_at_an_end = true;
+    rests = false;
+    wanted = BELAY_OBSERVE_SCOPES;
+    cr_expect(eq(int, RUN(host, .attaches = 1), 0));
+    expect_trace("body 1; +plain 0; body 2; -plain ok>ok 0/0; "
+                 "+plain 0; body 3; -plain ok>ok 0/0");
+}

@@ -210,6 +210,88 @@ Test(task, frames_keep_their_bytes_whatever_their_size)
         .function = &big, .arguments = &(const struct big){.depth = 4}});
 }
 
+/* First frames of which a size in 16-byte steps would not fit in 16 bits. */
+struct half {
+    char bytes[(size_t)600 * 1024];
+};
+
+BELAY_ASYNC(half)
+{
+    BELAY_BEGIN;
+    memset(self->bytes, 1, sizeof(self->bytes));
+    BELAY_AWAIT(belay_checkpoint(task));
+    trace("%s", belay_task_name(task));
+    BELAY_END;
+}
+
+struct huge {
+    char bytes[(size_t)3 * 1024 * 1024 + 5];
+};
+
+BELAY_ASYNC(huge)
+{
+    BELAY_BEGIN;
+    memset(self->bytes, 1, sizeof(self->bytes));
+    BELAY_AWAIT(belay_checkpoint(task));
+    trace("%s", belay_task_name(task));
+    BELAY_END;
+}
+
+struct giants {
+    belay_group *group;
+    uint64_t before;
+};
+
+static uint64_t
+bytes_in_use(const belay_task *task)
+{
+    struct belay_runtime_stats stats = {.size = sizeof(stats)};
+
+    cr_assert(
+        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
+    return stats.memory_bytes;
+}
+
+BELAY_ASYNC(giants)
+{
+    static const struct half half_arguments;
+    static const struct huge huge_arguments;
+
+    BELAY_BEGIN;
+    self->before = bytes_in_use(task);
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_group_spawn(self->group, &half, &half_arguments,
+            BELAY_SPAWN_OPTS(.name = "the first")));
+        BELAY_CHECK(belay_group_spawn(self->group, &huge, &huge_arguments,
+            BELAY_SPAWN_OPTS(.name = "the second")));
+        cr_expect(ge(u64, bytes_in_use(task) - self->before,
+            sizeof(struct half) + sizeof(struct huge)));
+    }
+    cr_expect(lt(u64, bytes_in_use(task) - self->before, sizeof(struct half)));
+    BELAY_END;
+}
+
+Test(task, frames_may_be_large_and_names_stand_behind_them)
+{
+    cr_expect(eq(int, RUN(giants, .group = NULL), 0));
+    expect_trace("the first; the second");
+}
+
+Test(task, a_block_s_size_fits_in_16_bits)
+{
+    size_t rounded;
+
+    for (size_t size = 1; size < BELAY__BLOCK_MAX; size += 1 + size / 7) {
+        rounded = belay__block_round(size);
+        cr_assert(ge(sz, rounded, size));
+        cr_assert(le(sz, rounded - size, size / 100 + 15));
+        cr_assert(
+            eq(sz, belay__block_size(belay__block_code(rounded)), rounded));
+    }
+    cr_expect(eq(sz, belay__block_size(belay__block_code(BELAY__BLOCK_MAX)),
+        BELAY__BLOCK_MAX));
+}
+
 Test(task, s16_whatever_happens_handles_stay_good)
 {
     cr_expect(gt(sz,

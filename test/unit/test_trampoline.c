@@ -144,6 +144,106 @@ Test(trampoline, s125_a_task_gives_way_after_its_budget_of_steps)
     expect_trace("stop; stopped soon");
 }
 
+/* Takes steps until it has given way; who looks on must not change how many. */
+struct counted {
+    int looks_at; /* the step in which observers come and go; 0: none */
+    const bool *gave_way;
+    struct belay_event event;
+    belay_observer *observer;
+    int steps;
+};
+
+BELAY_ASYNC(counted)
+{
+    BELAY_BEGIN;
+    belay_event_set(&self->event);
+    for (self->steps = 1; !*self->gave_way; self->steps++) {
+        if (self->steps == self->looks_at) {
+            cr_assert(zero(
+                int, belay_observer_attach(belay_task_runtime(task), NULL, NULL,
+                         BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_STEPS),
+                         &self->observer)));
+        }
+        if (self->looks_at > 0 && self->steps == self->looks_at + 1) {
+            belay_observer_detach(self->observer);
+        }
+        BELAY_AWAIT(belay_event_wait(task, &self->event));
+    }
+    trace("%d steps", self->steps - 1);
+    BELAY_END;
+}
+
+struct budgeted {
+    int looks_at;
+    bool stop;
+    belay_group *group;
+};
+
+BELAY_ASYNC(budgeted)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, counted,
+            .looks_at = self->looks_at, .gave_way = &self->stop));
+        BELAY_CHECK(belay_spawn(self->group, stopper, .stop = &self->stop));
+    }
+    BELAY_END;
+}
+
+Test(trampoline, s125_an_observer_changes_nothing_of_a_turn)
+{
+    for (int looks_at = 0; looks_at <= 6; looks_at++) {
+        trace_clear();
+        cr_expect(eq(int,
+            belay_run(&budgeted, &(const struct budgeted){.looks_at = looks_at},
+                BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
+                    .step_budget = 5),
+                NULL),
+            0));
+        expect_trace("stop; 5 steps");
+    }
+}
+
+/* Observers that come and go in each step of one long turn. */
+struct busy {
+    int i;
+    struct belay_event event;
+    belay_observer *observer;
+};
+
+BELAY_ASYNC(busy)
+{
+    BELAY_BEGIN;
+    belay_event_set(&self->event);
+    for (self->i = 0; self->i < 100000; self->i++) {
+        cr_assert(zero(
+            int, belay_observer_attach(belay_task_runtime(task), NULL, NULL,
+                     BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_STEPS),
+                     &self->observer)));
+        BELAY_AWAIT(belay_event_wait(task, &self->event));
+        belay_observer_detach(self->observer);
+        BELAY_AWAIT(belay_event_wait(task, &self->event));
+    }
+    BELAY_END;
+}
+
+static void *
+run_busy(void *arg)
+{
+    (void)arg;
+    codes[0] = belay_run(&busy, &(const struct busy){.i = 0},
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
+            .step_budget = 1000000),
+        NULL);
+    return NULL;
+}
+
+Test(trampoline, s124_observers_that_come_and_go_take_no_stack)
+{
+    on_small_stack(run_busy);
+    cr_expect(zero(int, codes[0]));
+}
+
 /* A timer of the loop for as long as a block is open. */
 struct ticking {
     bool *stop; /* set when it fires */

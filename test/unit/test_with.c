@@ -257,6 +257,54 @@ Test(with, s94_a_failed_enter_has_no_exit_and_leaves_the_outer_block)
     expect_trace("enter a; no b; exit a/ECONNECT");
 }
 
+static int looked; /* at an argument */
+
+static int
+look(void)
+{
+    return ++looked;
+}
+
+struct roomy {
+    char bytes[5000]; /* more than any task has */
+    int number;
+};
+
+BELAY_MANAGER(roomy)
+{
+    BELAY_BEGIN;
+    trace("enter %d", self->number);
+    BELAY_TRY_YIELD(NULL);
+    BELAY_END;
+}
+
+struct starved {
+    bool feed;
+};
+
+BELAY_ASYNC(starved)
+{
+    BELAY_BEGIN;
+    if (!self->feed) {
+        test_alloc_fail_after(0);
+    }
+    BELAY_WITH (BELAY_ENTER(roomy, .number = look())) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+Test(with, arguments_are_looked_at_once_there_is_room_for_them)
+{
+    looked = 0;
+    cr_expect(eq(int, RUN(starved, .feed = false), BELAY_ENOMEM));
+    test_alloc_never_fail();
+    cr_expect(zero(int, looked));
+    expect_trace("");
+    cr_expect(zero(int, RUN(starved, .feed = true)));
+    expect_trace("enter 1; body");
+}
+
 Test(with, it_is_one_statement)
 {
     cr_expect(eq(int, RUN(enters, .turns = 2), BELAY_ECONNECT));
