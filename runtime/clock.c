@@ -16,11 +16,10 @@ belay__clock_of_run(belay_runtime *runtime)
     if (runtime->clock != NULL || runtime->current == NULL) {
         return belay__clock_now(runtime);
     }
-    if (runtime->turn.clock_read == 0) {
-        runtime->run_ns = belay__clock_now(runtime);
-        runtime->turn.clock_read = 1;
+    if (runtime->turn.began_ns == 0) {
+        runtime->turn.began_ns = belay__clock_now(runtime);
     }
-    return runtime->run_ns;
+    return runtime->turn.began_ns;
 }
 
 belay_clock *

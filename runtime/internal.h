@@ -117,6 +117,9 @@ enum belay__how {
     BELAY__HOW_NO_BLOCK = BELAY__HOW_WAIT + BELAY__TOKEN_IN_BLOCK,
 };
 
+/* Is it a refusal? Else it is no token of an enter operation. */
+void belay__require_refused(const belay_task *task, belay_next enter);
+
 static inline belay_next
 belay__next(enum belay__how how)
 {
@@ -229,9 +232,11 @@ struct belay__room_hint {
 
 /* Set anew for each task that runs, in one store. */
 struct belay__turn {
-    int32_t steps_left;  /* behind the one that runs: signed, so that counting
-                            and looking are one instruction */
-    uint32_t clock_read; /* run_ns is its time */
+    int32_t steps_left; /* behind the one that runs: signed, so that counting
+                           and looking are one instruction */
+    int32_t steps_kept; /* one more than steps_left was when it was set to 0, to
+                           have the loop look around; 0: it was not */
+    int64_t began_ns;   /* when the task first asked; 0: it has not */
 };
 
 struct belay_runtime {
@@ -248,10 +253,7 @@ struct belay_runtime {
     struct belay__turn turn;     /* of the task that runs */
     struct belay__turn new_turn; /* what one begins with */
     int32_t step_budget;
-    int32_t steps_kept; /* one more than steps_left was when it was set to 0, to
-                           have the loop look around; 0: it was not */
     belay_next unfollowed; /* what the step has returned, for functions aside */
-    int64_t run_ns;        /* when the task that runs first asked */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;
