@@ -46,9 +46,10 @@ class Constants:
                          "shutdown", "grace")}
         self.states = {
             const(f"BELAY__TASK_{name}"): shown for name, shown in (
-                ("NEW", "not started"), ("QUEUED", "ready"),
-                ("RUNNING", "running"), ("STARTED", "running"),
-                ("PARKED", "waiting"), ("ENDED", "ended"))}
+                ("NEW", "not started"), ("READY", "ready"),
+                ("STARTED", "running"), ("PARKED", "waiting"),
+                ("NOTICED", "waiting"), ("ASKED", "waiting"),
+                ("ENDED", "ended"))}
 
 
 # ---- cancels: what cancel.c finds out, from the same fields ----
@@ -269,6 +270,8 @@ class Task:
 
     def line(self):
         state = self.constants.states.get(int(self.value["state"]), "?")
+        if address(self.value) == int(self.runtime.value["current"]):
+            state = "running"
         shown = f"{self.name} #{self.id} {state}"
         if self.value["waiting"]:
             shown += f" for {self.awaits()}"
