@@ -246,10 +246,9 @@ static inline void
 belay__task_queue(belay_task *task)
 {
     belay_runtime *runtime = task->runtime;
-    const bool first = runtime->ready_first == NULL;
 
     belay__ready_append(runtime, task);
-    if (first) {
+    if (!runtime->in_pass) {
         belay__runtime_kick(runtime);
     }
 }
@@ -270,7 +269,7 @@ belay__frame_init(
     frame->function = function;
     frame->step = function->step;
     frame->scopes = NULL;
-    frame->resume = (struct belay__resume){.line = 0, .flags = flags};
+    frame->resume = (struct belay__resume){.flags = flags, .line = 0};
 }
 
 static inline void
@@ -359,12 +358,11 @@ belay__frame_unlink(
     scope->caller = owner;
 }
 
-/* The scope's steps are those of its exit, with these flags. */
+/* The scope's steps are those of its exit. */
 static inline void
-belay__exit_start(belay_task *task, struct belay__frame *scope,
-    struct belay__exit *exit, uint32_t flags)
+belay__exit_start(
+    belay_task *task, struct belay__frame *scope, struct belay__exit *exit)
 {
-    scope->resume.flags = flags;
     scope->u.exit = exit;
     exit->floor = task->floor;
     task->floor = task->scope->depth;
@@ -385,9 +383,9 @@ belay__exit_begin_class(belay_task *task, struct belay__frame *owner,
     assert(exit == belay__frame_exit(scope));
     arena->cursor = (char *)(exit + 1);
     belay__frame_unlink(owner, scope, scope->resume.line);
-    belay__exit_start(task, scope, exit, flags);
+    belay__exit_start(task, scope, exit);
     scope->step = belay__frame_manager(scope)->exit;
-    scope->resume.line = 0;
+    scope->resume = (struct belay__resume){.flags = flags, .line = 0};
     return &exit->outcome;
 }
 

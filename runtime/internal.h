@@ -254,6 +254,8 @@ struct belay_runtime {
     struct belay__turn new_turn; /* what one begins with */
     int32_t step_budget;
     belay_next unfollowed; /* what the step has returned, for functions aside */
+    belay_task *lap_first; /* of those that were ready when the lap began */
+    belay_task **lap_end;  /* the link behind the last of them */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;

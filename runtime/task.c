@@ -366,8 +366,7 @@ belay__task_end(belay_task *task)
     belay_runtime *runtime = task->runtime;
     struct belay__owner *owner = belay__task_owner(task);
 
-    BELAY__REQUIRE_OF(
-        task, task->scope == &task->base, "it has ended inside a cancel scope");
+    assert(task->scope == &task->base);
     if (belay__observed(runtime, BELAY_OBSERVE_TASKS)) {
         belay__observe_end(task, &task->result);
     }

@@ -7,12 +7,6 @@
  */
 #include "runtime/internal.h"
 
-static inline bool
-is_watched(const belay_runtime *runtime)
-{
-    return belay__observed(runtime, BELAY_OBSERVE_STEPS | BELAY_OBSERVE_SCOPES);
-}
-
 /* ---- the loop ----
  *
  * It is there twice, compiled with `watched` and without: nearly always nobody
@@ -91,23 +85,32 @@ end_frame(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
 }
 
 /* The innermost block is done, and all was well in it. */
+static struct belay__frame *
+leave_any(belay_task *task)
+{
+    struct belay__frame *scope = task->top->scopes;
+
+    belay__require_idle(task);
+    BELAY__REQUIRE_OF(task, scope != NULL, "no open block to leave");
+    belay__result_zero(task);
+    belay__exit_begin(task, scope);
+    return scope;
+}
+
+/* The way that nearly all take; NULL: it is for leave_any(). */
 static inline struct belay__frame *
 leave(belay_runtime *runtime, belay_task *task, const bool watched)
 {
     struct belay__frame *owner = task->top;
     struct belay__frame *scope = owner->scopes;
 
-    belay__require_idle(task);
-    BELAY__REQUIRE_OF(task, scope != NULL, "no open block to leave");
+    if (!belay__is_idle(task) || scope == NULL
+        || scope->resume.flags != BELAY__FRAME_OPEN
+        || (watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES))) {
+        return NULL;
+    }
     belay__result_zero(task);
-    if (scope->resume.flags != BELAY__FRAME_OPEN) {
-        belay__exit_begin(task, scope);
-        return scope;
-    }
     (void)belay__exit_begin_class(task, owner, scope, BELAY__FRAME_LEFT);
-    if (watched && belay__observed(runtime, BELAY_OBSERVE_SCOPES)) {
-        belay__observe_exiting(task, scope);
-    }
     return scope;
 }
 
@@ -142,7 +145,7 @@ turn(belay_runtime *runtime, belay_task *task, const char *why,
 }
 
 /* What begins a frame, an enter or an exit, whose step is a function; NULL: the
- * step has returned another token. Nearly all that are none of these are turns.
+ * token is one for follow(). Nearly all that are neither are turns.
  */
 static inline struct belay__frame *
 begin(belay_runtime *runtime, belay_task *task, belay_next next,
@@ -163,6 +166,9 @@ follow_rare(belay_runtime *runtime, belay_task *task)
 {
     belay_next next = runtime->unfollowed;
 
+    if (next.how == BELAY__HOW_LEAVE) {
+        return leave_any(task);
+    }
     if (next.how == BELAY__HOW_EXIT) {
         return task->top;
     }
@@ -198,29 +204,26 @@ follow(belay_runtime *runtime, belay_task *task, belay_next next,
     return follow_rare(runtime, task);
 }
 
-/* Given for a frame: there is none, but from now on the loop is watched. */
-static struct belay__frame over;
-
-/* How many steps the turn has behind the one that looked like its last. */
-static int32_t
-steps_behind(const belay_runtime *runtime, bool began_with_one)
+/* Behind a step that looked like the last of its turn: is it? If it does not,
+ * belay__run_observed() has made it look so.
+ */
+static bool
+is_over(struct belay__turn *turn)
 {
-    if (runtime->turn.steps_kept > 0) {
-        return runtime->turn.steps_kept - 1;
-    }
-    return began_with_one ? runtime->step_budget - 1 : 0;
+    const int32_t behind = turn->steps_kept > 0 ? turn->steps_kept - 1 : 0;
+
+    turn->steps_kept = 0;
+    turn->steps_left = behind - 1;
+    return behind == 0;
 }
 
-/* Behind a step that was the last of its turn, or one that was made to look so
- * by belay__run_observed(). Gives the frame that goes on, watched.
- */
+/* Follows the token of such a step. Gives the frame that goes on, watched. */
 __attribute__((noinline)) static struct belay__frame *
-after_last_step(belay_runtime *runtime, belay_task *task, bool watched)
+after_last_step(belay_runtime *runtime, belay_task *task)
 {
     const belay_next next = runtime->unfollowed;
     struct belay__frame *frame;
-    int32_t behind;
-    bool changed;
+    bool last;
 
     if (next.how == BELAY__HOW_TURN) {
         frame = turn(runtime, task, "checkpoint", true);
@@ -230,15 +233,26 @@ after_last_step(belay_runtime *runtime, belay_task *task, bool watched)
             frame = follow(runtime, task, next, true);
         }
     }
-    changed = !watched && is_watched(runtime);
-    behind = steps_behind(runtime, changed);
-    changed |= runtime->turn.steps_kept > 0;
-    runtime->turn.steps_kept = 0;
-    runtime->turn.steps_left = behind - 1;
-    if (frame != NULL && behind == 0) {
-        frame = turn(runtime, task, "its turn", true);
+    last = is_over(&runtime->turn);
+    if (frame != NULL && last) {
+        return turn(runtime, task, "its turn", true);
     }
-    return frame == NULL && changed ? &over : frame;
+    return frame;
+}
+
+/* Several frames end one behind the other with what they get: each counts for
+ * a step.
+ */
+__attribute__((noinline)) static struct belay__frame *
+end_more(belay_runtime *runtime, belay_task *task, struct belay__frame *frame)
+{
+    while (frame != NULL && frame->step == NULL) {
+        if (--runtime->turn.steps_left < 0 && is_over(&runtime->turn)) {
+            return turn(runtime, task, "its turn", true);
+        }
+        frame = end_frame(runtime, task, frame, true);
+    }
+    return frame;
 }
 
 /* Runs the task until it does not go on now, or is to go on watched: with the
@@ -253,13 +267,18 @@ run_on(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
     do {
         if (frame->step == NULL) {
             frame = end_frame(runtime, task, frame, watched);
-            continue;
+            if (frame != NULL && frame->step == NULL) {
+                frame = end_more(runtime, task, frame);
+            }
+            if (frame == NULL) {
+                break;
+            }
         }
-        do {
+        do { /* while it is known that there is a step */
             next = frame->step(task, belay__frame_self(frame));
             if (__builtin_expect(--runtime->turn.steps_left < 0, 0)) {
                 runtime->unfollowed = next;
-                return after_last_step(runtime, task, watched);
+                return after_last_step(runtime, task);
             }
             if (next.how == BELAY__HOW_TURN) {
                 return turn(runtime, task, "checkpoint", watched);
@@ -275,21 +294,8 @@ static void
 run_watched(
     belay_runtime *runtime, belay_task *task, struct belay__frame *frame)
 {
-    while (frame != NULL && frame != &over) {
+    while (frame != NULL) {
         frame = run_on(runtime, task, frame, true);
-    }
-}
-
-void
-belay__run_observed(belay_runtime *runtime)
-{
-    struct belay__turn *turn = &runtime->turn;
-
-    runtime->new_turn.steps_left =
-        is_watched(runtime) ? 0 : runtime->step_budget - 1;
-    if (runtime->current != NULL && turn->steps_kept == 0) {
-        turn->steps_kept = turn->steps_left + 1;
-        turn->steps_left = 0;
     }
 }
 
@@ -322,20 +328,74 @@ may_run(belay_task *task)
            || try_abort(task);
 }
 
-/* Runs the task and those behind it; gives their number. */
+/* ---- laps of the ready queue ---- */
+
+static inline bool
+is_watched(const belay_runtime *runtime)
+{
+    return belay__observed(runtime, BELAY_OBSERVE_STEPS | BELAY_OBSERVE_SCOPES);
+}
+
+/* All that are ready now; what they make ready comes in the next lap. */
+static inline void
+lap_take(belay_runtime *runtime)
+{
+    runtime->lap_first = runtime->ready_first;
+    runtime->lap_end = runtime->ready_end;
+    *runtime->ready_end = NULL;
+    runtime->ready_first = NULL;
+    runtime->ready_end = &runtime->ready_first;
+}
+
+/* What is left of the lap becomes part of the next one, ahead of the others. */
+static void
+lap_give_back(belay_runtime *runtime)
+{
+    if (runtime->lap_first == NULL) {
+        return;
+    }
+    *runtime->lap_end = runtime->ready_first;
+    if (runtime->ready_first == NULL) {
+        runtime->ready_end = runtime->lap_end;
+    }
+    runtime->ready_first = runtime->lap_first;
+    runtime->lap_first = NULL;
+}
+
+/* Next in the lap; NULL: it is over. */
+static inline belay_task *
+lap_next(belay_runtime *runtime)
+{
+    belay_task *task = runtime->lap_first;
+
+    if (task != NULL) {
+        runtime->lap_first = task->ready_next;
+    }
+    return task;
+}
+
+static inline bool
+begin_turn(belay_runtime *runtime, belay_task *task)
+{
+    if (__builtin_expect(task->state == BELAY__TASK_NOTICED, 0)
+        && !try_abort(task)) {
+        return false;
+    }
+    runtime->current = task;
+    runtime->turn = runtime->new_turn;
+    return true;
+}
+
+/* Gives how many have run. */
 __attribute__((noinline, cold)) static uint32_t
-lap_watched(belay_runtime *runtime, belay_task *task)
+lap_watched(belay_runtime *runtime)
 {
     uint32_t ran = 0;
-    belay_task *next;
+    belay_task *task;
 
-    for (; task != NULL; task = next) {
-        next = task->ready_next; /* the task may be gone afterwards */
+    while ((task = lap_next(runtime)) != NULL) {
         ran++;
-        if (may_run(task)) {
-            runtime->current = task;
-            runtime->turn =
-                (struct belay__turn){.steps_left = runtime->step_budget - 1};
+        if (begin_turn(runtime, task)) {
             if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
                 belay__observe_resume(task);
             }
@@ -345,41 +405,36 @@ lap_watched(belay_runtime *runtime, belay_task *task)
     return ran;
 }
 
-/* The same until somebody wants to be told. */
 static inline uint32_t
-lap(belay_runtime *runtime, belay_task *task)
+lap(belay_runtime *runtime)
 {
     uint32_t ran = 0;
     struct belay__frame *frame;
-    belay_task *next;
+    belay_task *task;
 
-    for (; task != NULL; task = next) {
-        next = task->ready_next;
+    while ((task = lap_next(runtime)) != NULL) {
         ran++;
-        if (!may_run(task)) {
+        if (!begin_turn(runtime, task)) {
             continue;
         }
-        runtime->current = task;
-        runtime->turn = runtime->new_turn;
         frame = run_on(runtime, task, task->top, false);
         if (frame != NULL) {
             run_watched(runtime, task, frame);
-            return ran + lap_watched(runtime, next);
         }
     }
     return ran;
 }
 
-/* All that are ready now; what they make ready comes in the next lap. */
-static inline belay_task *
-take_ready(belay_runtime *runtime)
+void
+belay__run_observed(belay_runtime *runtime)
 {
-    belay_task *first = runtime->ready_first;
+    struct belay__turn *turn = &runtime->turn;
 
-    *runtime->ready_end = NULL;
-    runtime->ready_first = NULL;
-    runtime->ready_end = &runtime->ready_first;
-    return first;
+    lap_give_back(runtime);
+    if (runtime->current != NULL && turn->steps_kept == 0) {
+        turn->steps_kept = turn->steps_left + 1;
+        turn->steps_left = 0;
+    }
 }
 
 void
@@ -389,8 +444,8 @@ belay__run_ready(belay_runtime *runtime, uint32_t enough)
     uint32_t ran;
 
     while (runtime->ready_first != NULL && left > 0) {
-        ran = is_watched(runtime) ? lap_watched(runtime, take_ready(runtime))
-                                  : lap(runtime, take_ready(runtime));
+        lap_take(runtime);
+        ran = is_watched(runtime) ? lap_watched(runtime) : lap(runtime);
         runtime->turns += ran;
         left -= ran < left ? ran : left;
     }

@@ -81,7 +81,8 @@ begin_kept(belay_task *task, struct belay__frame *scope, uint32_t flags)
         belay__frame_unlink(task->top, scope, exit->line);
     }
     exit->outcome = belay__result_copy(&task->result);
-    belay__exit_start(task, scope, exit, flags);
+    belay__exit_start(task, scope, exit);
+    scope->resume.flags = flags;
     if ((flags & BELAY__FRAME_GENERATOR) == 0) {
         scope->step = belay__frame_manager(scope)->exit;
         scope->resume.line = 0;

@@ -30,9 +30,11 @@ static belay_next
 object_exit(belay_task *task, void *self)
 {
     struct object *object = self;
+    belay_next next;
 
     if (object->step != NULL) {
-        return belay_end_with(task, object->step(task, object->arg));
+        next = object->step(task, object->arg); /* may have set a step */
+        return belay_end_with(task, next);
     }
     if (object->fn != NULL) {
         object->fn(object->arg);

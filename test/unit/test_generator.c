@@ -430,3 +430,44 @@ Test(generator, s114_whatever_happens_a_generator_is_driven_to_its_end)
         }
     }
 }
+
+/* ---- one that has nothing to do behind its yield ---- */
+
+static belay_next
+yields_last(belay_task *task, void *self)
+{
+    return belay_end_with(task, belay_yield(task, self));
+}
+
+struct opens_last {
+    bool on_stack;
+    belay_stack *stack;
+};
+
+BELAY_ASYNC(opens_last)
+{
+    static const belay_manager last = {
+        {"last", __FILE__, sizeof(void *), yields_last, 0}, NULL};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_enter(task, &last, NULL)) {
+        BELAY_WITH (belay_enter(task, &last, NULL)) {
+            trace("body");
+        }
+    }
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->stack, belay_enter(task, &last, NULL), NULL));
+        trace("on a stack");
+    }
+    trace("behind");
+    BELAY_END;
+}
+
+Test(generator, s115_a_yield_may_be_the_last_thing_it_does)
+{
+    cr_expect(eq(int, RUN(opens_last, .on_stack = false), 0));
+    expect_trace("body; on a stack; behind");
+    sweep(&(const struct program){.function = &opens_last,
+        .arguments = &(const struct opens_last){.on_stack = false}});
+}

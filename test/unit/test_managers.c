@@ -145,6 +145,45 @@ Test(managers, s107_closing_closes_however_the_block_ends)
     }
 }
 
+/* A close that is two steps is not the manager's: what it says to go on with
+ * would be given the manager's frame.
+ */
+static belay_next
+close_twice(belay_task *task, void *arg)
+{
+    (void)arg;
+    trace("not reached");
+    return belay_pass(task);
+}
+
+static belay_next
+close_in_steps(belay_task *task, void *arg)
+{
+    trace("close %s", ((const struct connection *)arg)->name);
+    return belay_then(task, close_twice, belay_sleep(task, belay_seconds(1)));
+}
+
+struct closes_in_steps {
+    struct connection a;
+};
+
+BELAY_ASYNC(closes_in_steps)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_closing_async(task, close_in_steps, &self->a)) {
+        trace("body");
+    }
+    trace("behind");
+    BELAY_END;
+}
+
+Test(managers, s107_a_close_is_one_operation)
+{
+    cr_expect(
+        zero(int, RUN(closes_in_steps, .a = (struct connection){.name = "a"})));
+    expect_trace("body; close a; behind");
+}
+
 Test(managers, s101_s107_a_close_is_cut_off_when_the_grace_is_over)
 {
     cr_expect(eq(int,

@@ -289,4 +289,9 @@ Test(observe_who, who_comes_between_two_tasks_hears_the_second)
     cr_expect(eq(int, RUN(host, .attaches = 1), 0));
     expect_trace("body 1; +plain 0; body 2; -plain ok>ok 0/0; "
                  "+plain 0; body 3; -plain ok>ok 0/0");
+    trace_clear();
+    wanted = BELAY_OBSERVE_STEPS;
+    cr_expect(eq(int, RUN(host, .attaches = 1), 0));
+    expect_trace("body 1; task.resume ; body 2; task.resume ; body 3; "
+                 "task.resume ");
 }

@@ -173,16 +173,44 @@ BELAY_ASYNC(counted)
     BELAY_END;
 }
 
+/* Ends before it, for somebody to come then. */
+struct herald {
+    int unused;
+};
+
+BELAY_ASYNC(herald)
+{
+    BELAY_BEGIN;
+    BELAY_END;
+}
+
 struct budgeted {
     int looks_at;
+    bool comes_between; /* … and one that stays, between two tasks */
     bool stop;
     belay_group *group;
 };
 
+static void
+on_herald(belay_task *child, const struct belay_result *result, void *arg)
+{
+    struct budgeted *self = arg;
+
+    (void)result;
+    if (self->comes_between) {
+        self->comes_between = false;
+        cr_assert(zero(
+            int, belay_observer_attach(belay_task_runtime(child), NULL, NULL,
+                     BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_STEPS), NULL)));
+    }
+}
+
 BELAY_ASYNC(budgeted)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+    BELAY_WITH (belay_group_open(task,
+        BELAY_GROUP_OPTS(.on_child = on_herald, .arg = self), &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, herald, .unused = 0));
         BELAY_CHECK(belay_spawn(self->group, counted,
             .looks_at = self->looks_at, .gave_way = &self->stop));
         BELAY_CHECK(belay_spawn(self->group, stopper, .stop = &self->stop));
@@ -192,16 +220,101 @@ BELAY_ASYNC(budgeted)
 
 Test(trampoline, s125_an_observer_changes_nothing_of_a_turn)
 {
-    for (int looks_at = 0; looks_at <= 6; looks_at++) {
+    for (int run = 0; run < 14; run++) {
         trace_clear();
         cr_expect(eq(int,
-            belay_run(&budgeted, &(const struct budgeted){.looks_at = looks_at},
+            belay_run(&budgeted,
+                &(const struct budgeted){
+                    .looks_at = run / 2, .comes_between = run % 2 == 1},
                 BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
                     .step_budget = 5),
                 NULL),
             0));
         expect_trace("stop; 5 steps");
     }
+}
+
+/* Frames that end with what the next one gives them, all at once. */
+struct chain {
+    int left;
+    const bool *gave_way;
+};
+
+static const belay_function chain;
+
+static belay_next
+chain_step(belay_task *task, void *arg)
+{
+    const struct chain *self = arg;
+
+    if (self->left == 0) {
+        trace(*self->gave_way ? "called in turns" : "called in one turn");
+        return belay_return(task, NULL);
+    }
+    return belay_end_with(task,
+        BELAY_CALL(chain, .left = self->left - 1, .gave_way = self->gave_way));
+}
+
+static const belay_function chain = {
+    "chain", __FILE__, sizeof(struct chain), chain_step, 0};
+
+struct ends {
+    const bool *gave_way;
+    bool *other;
+};
+
+BELAY_ASYNC(ends)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(BELAY_CALL(chain, .left = 1000, .gave_way = self->gave_way));
+    trace(*self->other ? "ended in turns" : "ended in one turn");
+    BELAY_END;
+}
+
+struct counts {
+    bool *first; /* set in its first turn … */
+    bool
+        *second; /* … and in that after 210: the calls take 200, the ends 200 */
+    int turns;
+};
+
+BELAY_ASYNC(counts)
+{
+    BELAY_BEGIN;
+    *self->first = true;
+    for (self->turns = 1; self->turns < 300; self->turns++) {
+        *self->second = self->turns > 210;
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    BELAY_END;
+}
+
+struct chained {
+    bool first;
+    bool second;
+    belay_group *group;
+};
+
+BELAY_ASYNC(chained)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, ends, .gave_way = &self->first,
+            .other = &self->second));
+        BELAY_CHECK(belay_spawn(self->group, counts, .first = &self->first,
+            .second = &self->second));
+    }
+    BELAY_END;
+}
+
+Test(trampoline, s125_frames_that_end_together_count_for_a_step_each)
+{
+    cr_expect(eq(int,
+        belay_run(&chained, &(const struct chained){.first = false},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .step_budget = 5),
+            NULL),
+        0));
+    expect_trace("called in turns; ended in turns");
 }
 
 /* Observers that come and go in each step of one long turn. */

@@ -278,6 +278,47 @@ BELAY_MANAGER(roomy)
     BELAY_END;
 }
 
+/* What is never assigned to can be an argument all the same. */
+struct fixed {
+    const int number;
+};
+
+static belay_next
+fixed_enter(belay_task *task, void *self)
+{
+    trace("fixed %d", ((const struct fixed *)self)->number);
+    return belay_return(task, NULL);
+}
+
+static belay_next
+fixed_exit(belay_task *task, void *self)
+{
+    trace("exit %d", ((const struct fixed *)self)->number);
+    return belay_pass(task);
+}
+
+static const belay_manager fixed = {
+    {"fixed", __FILE__, sizeof(struct fixed), fixed_enter, 0}, fixed_exit};
+
+struct opens_fixed {
+    int unused;
+};
+
+BELAY_ASYNC(opens_fixed)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(fixed, .number = 7)) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+Test(with, arguments_may_be_constant)
+{
+    cr_expect(zero(int, RUN(opens_fixed, .unused = 0)));
+    expect_trace("fixed 7; body; exit 7");
+}
+
 struct starved {
     bool feed;
 };

@@ -16,8 +16,8 @@ BELAY_BEGIN_DECLS
 
 /* The end of every frame's header, just before `self`; for the macros. */
 struct belay__resume {
-    int32_t line;   /* 0 at first, else the line of the await gone on from */
     uint32_t flags; /* the runtime's */
+    int32_t line;   /* 0 at first, else the line of the await gone on from */
 };
 
 static inline struct belay__resume *
@@ -151,19 +151,19 @@ belay__in_block(belay_next enter)
 #define BELAY_CALL(name, ...) \
     belay_call(task, &(name), &(const struct name){__VA_ARGS__})
 
-/* Open a manager: BELAY_ENTER(database, .path = p), an enter token. The
- * arguments are written where they stay; without memory for that they are not
- * looked at.
+/* Open a manager: BELAY_ENTER(database, .path = p), an enter token. The frame
+ * is made before the arguments are looked at, and they are written into it: so
+ * they must not leave the step, and without memory nobody looks at them.
  */
-#define BELAY_ENTER(name, ...)                                      \
-    __extension__({                                                 \
-        struct name *belay__room =                                  \
-            (struct name *)belay__enter_room(task, &(name));        \
-        if (belay__room != NULL) {                                  \
-            *belay__room = (const struct name){__VA_ARGS__};        \
-        }                                                           \
-        (belay_next){belay__room != NULL ? (int)BELAY__TOKEN_ENTER  \
-                                         : (int)BELAY__TOKEN_WAIT}; \
+#define BELAY_ENTER(name, ...)                                               \
+    __extension__({                                                          \
+        void *belay__room = belay__enter_room(task, &(name));                \
+        if (belay__room != NULL) {                                           \
+            __builtin_memcpy(belay__room, &(const struct name){__VA_ARGS__}, \
+                sizeof(struct name));                                        \
+        }                                                                    \
+        (belay_next){belay__room != NULL ? (int)BELAY__TOKEN_ENTER           \
+                                         : (int)BELAY__TOKEN_WAIT};          \
     })
 
 /* BELAY_WITH (enter) { block }

@@ -149,7 +149,8 @@ struct belay_runtime_stats {
     size_t size;            /* of this struct, filled by the caller */
     uint64_t tasks_alive;   /* not yet ended */
     uint64_t tasks_started; /* ever */
-    uint64_t turns;         /* of tasks, so far: each runs until it waits */
+    uint64_t turns;         /* taken by tasks so far: runs up to a wait, a
+                               checkpoint or the end of the step budget */
     uint64_t memory_bytes;  /* from the allocator, now */
     uint64_t memory_blocks; /* from the allocator, now */
     uint64_t memory_peak_bytes;

@@ -101,7 +101,9 @@ BELAY_API BELAY_TOKEN belay_enter(
  *
  *   next  the step of the same frame that runs when `op` has completed;
  *         belay_result() there tells how
- *   op    the token of an operation
+ *   op    the token of an operation, started after the step was noted: what
+ *         starts it must not call this or belay_end_with() itself, whose step
+ *         would run instead
  *
  * Owner:   nothing changes hands.
  * Errors:  none of its own.
@@ -114,7 +116,7 @@ BELAY_API BELAY_TOKEN belay_enter(
  * belay_end_with - start an operation and end the frame with its result (a
  * macro)
  *
- *   op  the token of an operation
+ *   op  the token of an operation, as for belay_then()
  *
  * As belay_then() with a step that does nothing but belay_pass().
  *
