@@ -217,7 +217,7 @@ Test(sink_sqlite, l75_what_another_has_taken_out_is_stored_again)
     begin();
     put(start("1"));
     commit();
-    expect("DELETE FROM attempt", "");
+    expect("DELETE FROM attempt_row", "");
     expect("DELETE FROM message", "");
     begin();
     put(start("2"));
