@@ -83,18 +83,18 @@ belay__sqlite_statement(int which)
         [BELAY__ADD_MESSAGES] =
             /* One without its text is of a recorder that keeps hashes only, or
              * it was forgotten. */
-        "INSERT INTO message SELECT hash, parent_hash, role, body"
+        "INSERT OR ROLLBACK INTO message SELECT hash, parent_hash, role, body"
         " FROM belay_message WHERE true ON CONFLICT (hash)"
         " DO UPDATE SET body = excluded.body"
         " WHERE body IS NULL AND excluded.body IS NOT NULL",
         [BELAY__ADD_ATTEMPTS] =
-            "INSERT INTO attempt_row SELECT " ATTEMPT_COLUMNS
+            "INSERT OR ROLLBACK INTO attempt_row SELECT " ATTEMPT_COLUMNS
             " FROM belay_call",
         [BELAY__ADD_REPLIES] =
-            "INSERT INTO reply SELECT started_us, reply FROM belay_call"
+            "INSERT OR ROLLBACK INTO reply SELECT started_us, reply FROM belay_call"
             " WHERE reply IS NOT NULL",
         [BELAY__END_ATTEMPTS] =
-            "UPDATE attempt_row SET outcome = c.outcome,"
+            "UPDATE OR ROLLBACK attempt_row SET outcome = c.outcome,"
             " reply_hash = c.reply_hash, request_id = c.request_id,"
             " message = c.message, first_byte_us = c.first_byte_us,"
             " ended_us = c.ended_us, in_total = c.in_total,"
