@@ -90,9 +90,9 @@ belay__sqlite_statement(int which)
         [BELAY__ADD_ATTEMPTS] =
             "INSERT OR ROLLBACK INTO attempt_row SELECT " ATTEMPT_COLUMNS
             " FROM belay_call",
-        [BELAY__ADD_REPLIES] =
-            "INSERT OR ROLLBACK INTO reply SELECT started_us, reply FROM belay_call"
-            " WHERE reply IS NOT NULL",
+        [BELAY__ADD_REPLIES] = "INSERT OR ROLLBACK INTO reply SELECT "
+                               "started_us, reply FROM belay_call"
+                               " WHERE reply IS NOT NULL",
         [BELAY__END_ATTEMPTS] =
             "UPDATE OR ROLLBACK attempt_row SET outcome = c.outcome,"
             " reply_hash = c.reply_hash, request_id = c.request_id,"

@@ -1,4 +1,4 @@
-/* sqlite_schema.h - the tables of a record in SQLite (private to llm/ and cli/).
+/* sqlite_schema.h - the tables of a record in SQLite (private to llm/, cli/).
  */
 #ifndef BELAY_LLM_RECORD_SQLITE_SCHEMA_H
 #define BELAY_LLM_RECORD_SQLITE_SCHEMA_H
