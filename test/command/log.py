@@ -350,7 +350,8 @@ def test_l76_a_lock_that_is_held_for_long_loses_no_row():
                 paths[0], isolation_level=None, timeout=LIMIT_S)) as db:
             with subprocess.Popen(
                     [log_command.recorded, url, paths[0], "chat", "0"],
-                    text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                    text=True, stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE) as process:
                 until = time.monotonic() + LIMIT_S
                 while db.execute("SELECT count(*) FROM run").fetchone() == (
                         1,) and time.monotonic() < until:
