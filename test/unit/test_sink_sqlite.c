@@ -7,8 +7,10 @@
 #include "test/support/program.h"
 #include "test/support/texts.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define BODY "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}"
 #define REPLY "{\"choices\":[]}"
@@ -373,4 +375,89 @@ Test(sink_sqlite, l75_a_conversation_longer_than_a_group)
            " chain USING (hash) WHERE parent_hash IS NOT NULL)"
            " SELECT max(n) FROM chain",
         "700");
+}
+
+/* ---- what is on the disk ---- */
+
+/* The file as somebody finds it if all processes are killed now. */
+static char *
+query_copy(const char *sql)
+{
+    char command[512];
+    char copy[80];
+
+    (void)snprintf(copy, sizeof(copy), "%s/copy.db", folder);
+    (void)snprintf(command, sizeof(command),
+        "rm -f %s* && cp %s %s && cp %s-wal %s-wal", copy, path, copy, path,
+        copy);
+    cr_assert(zero(int, system(command)));
+    return query_text(copy, sql);
+}
+
+/* The first answers are as many bytes as do not fit into SQLite's cache, so that
+ * pages are in its log before the commit; a second group changes some of those
+ * once more.
+ */
+static void
+put_large(int first, int past)
+{
+    static char reply[1000000];
+
+    memset(reply, 'x', sizeof(reply));
+    make_many();
+    begin();
+    for (int i = first; i < past; i++) {
+        put(&many[i]);
+        if (i - first < 20) {
+            many[MANY + i].texts[BELAY__TEXT_BODY] =
+                (struct belay_slice){reply, sizeof(reply)};
+        }
+        put(&many[MANY + i]);
+    }
+}
+
+Test(sink_sqlite, l77_a_commit_is_in_the_files_at_once)
+{
+    make_many();
+    for (int i = 0; i < 5; i++) {
+        put_many(i, i + 1);
+        cr_expect(
+            eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), i + 1));
+    }
+    put_large(5, 150);
+    commit();
+    cr_expect(eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), 150));
+    cr_expect(eq(str, query_copy("PRAGMA integrity_check"), "ok"));
+    put_many(150, 151);
+    cr_expect(eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), 151));
+}
+
+Test(sink_sqlite, l77_a_disk_that_is_full_loses_the_commit_and_no_other)
+{
+    int lost = 0;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    make_many();
+    put_many(0, 1);
+    for (rlim_t bytes = 65536; bytes < 4000000; bytes += 500000) {
+        int code;
+
+        put_large(1, 5);
+        limit_file_size(bytes);
+        code = belay__sink_sqlite->commit(sink, why);
+        limit_file_size(RLIM_INFINITY);
+        cr_assert(eq(int, code, BELAY_EIO));
+        belay__sink_sqlite->rollback(sink);
+        lost++;
+        cr_expect(
+            eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), lost));
+        make_many();
+        put_many(lost, lost + 1);
+        expect("PRAGMA integrity_check", "ok");
+    }
+    put_large(lost + 1, lost + 5);
+    commit();
+    cr_expect(
+        eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), lost + 5));
+    cr_expect(eq(str, query_copy("PRAGMA integrity_check"), "ok"));
 }
