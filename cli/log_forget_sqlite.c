@@ -26,6 +26,8 @@
 #define KEPT(column)                                                 \
     "(SELECT " column " FROM attempt_row WHERE id >= ?1 AND " column \
     " IS NOT NULL)"
+#define KEPT_RUNS "(SELECT run FROM target)"
+
 static const char *const all[] = {
     "DELETE FROM attempt_row WHERE id < ?1",
     "DELETE FROM message WHERE hash NOT IN " KEPT_MESSAGES,
@@ -37,7 +39,7 @@ static const char *const all[] = {
     "DELETE FROM session WHERE id NOT IN " KEPT("session"),
     "DELETE FROM target WHERE id NOT IN " KEPT("target"),
     /* A recorder that is open may have none that is left, or none yet. */
-    "DELETE FROM run WHERE id < ?1 AND id NOT IN (SELECT run FROM target)"
+    "DELETE FROM run WHERE id < ?1 AND id NOT IN " KEPT_RUNS
     " AND NOT is_alive(pid)",
 };
 
