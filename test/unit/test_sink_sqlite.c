@@ -394,6 +394,14 @@ query_copy(const char *sql)
     return query_text(copy, sql);
 }
 
+static void
+expect_copied(int count)
+{
+    const char *text = query_copy("SELECT count(*) FROM attempt");
+
+    cr_expect(eq(int, (int)strtol(text, NULL, 10), count));
+}
+
 /* The first answers are as many bytes as do not fit into SQLite's cache, so that
  * pages are in its log before the commit; a second group changes some of those
  * once more.
@@ -421,15 +429,14 @@ Test(sink_sqlite, l77_a_commit_is_in_the_files_at_once)
     make_many();
     for (int i = 0; i < 5; i++) {
         put_many(i, i + 1);
-        cr_expect(
-            eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), i + 1));
+        expect_copied(i + 1);
     }
     put_large(5, 150);
     commit();
-    cr_expect(eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), 150));
+    expect_copied(150);
     cr_expect(eq(str, query_copy("PRAGMA integrity_check"), "ok"));
     put_many(150, 151);
-    cr_expect(eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), 151));
+    expect_copied(151);
 }
 
 Test(sink_sqlite, l77_a_disk_that_is_full_loses_the_commit_and_no_other)
@@ -449,15 +456,13 @@ Test(sink_sqlite, l77_a_disk_that_is_full_loses_the_commit_and_no_other)
         cr_assert(eq(int, code, BELAY_EIO));
         belay__sink_sqlite->rollback(sink);
         lost++;
-        cr_expect(
-            eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), lost));
+        expect_copied(lost);
         make_many();
         put_many(lost, lost + 1);
         expect("PRAGMA integrity_check", "ok");
     }
     put_large(lost + 1, lost + 5);
     commit();
-    cr_expect(
-        eq(int, atoi(query_copy("SELECT count(*) FROM attempt")), lost + 5));
+    expect_copied(lost + 5);
     cr_expect(eq(str, query_copy("PRAGMA integrity_check"), "ok"));
 }
