@@ -81,8 +81,8 @@ keep(struct belay__sqlite *sqlite, const struct belay__recent_key *key,
 /* ---- whom ---- */
 
 int
-belay__sqlite_target(struct belay__sqlite *sqlite, const struct belay__row *row,
-    int64_t *ret, char *why)
+belay__sqlite_target(struct belay__sqlite *sqlite,
+    const struct belay__row *start, int64_t *ret, char *why)
 {
     static const int texts[] = {
         BELAY__TEXT_ENDPOINT, BELAY__TEXT_PROVIDER, BELAY__TEXT_MODEL};
@@ -92,7 +92,7 @@ belay__sqlite_target(struct belay__sqlite *sqlite, const struct belay__row *row,
 
     belay__buffer_clear(&sqlite->name);
     for (int i = 0; i < 3 && code == 0; i++) {
-        code = append_text(&sqlite->name, row->texts[texts[i]]);
+        code = append_text(&sqlite->name, start->texts[texts[i]]);
     }
     if (code < 0) {
         return belay__sqlite_no_memory(code, why);
@@ -103,7 +103,7 @@ belay__sqlite_target(struct belay__sqlite *sqlite, const struct belay__row *row,
     }
     bind_string(statement, 1, sqlite->opts.run);
     for (int i = 0; i < 3; i++) {
-        bind_text(statement, i + 2, row->texts[texts[i]]);
+        bind_text(statement, i + 2, start->texts[texts[i]]);
     }
     code = run(sqlite, statement, ret, why);
     if (code == 0) {
