@@ -8,6 +8,8 @@
 #include "cli/log_forget.h"
 
 #if BELAY_CLI_SQLITE
+#include "llm/record/sqlite_schema.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -17,33 +19,38 @@
 /* The messages of the attempts from ?1 on, each up to the first. */
 #define KEPT_MESSAGES                                                   \
     "(WITH RECURSIVE kept (hash) AS ("                                  \
-    " SELECT request_tip FROM attempt"                                  \
+    " SELECT request_tip FROM attempt_row"                              \
     "  WHERE id >= ?1 AND request_tip IS NOT NULL"                      \
     " UNION SELECT m.parent_hash FROM message m JOIN kept USING (hash)" \
     "  WHERE m.parent_hash IS NOT NULL) SELECT hash FROM kept)"
-#define KEPT(column)                                                        \
-    "(SELECT " column " FROM attempt WHERE id >= ?1 AND " column " IS NOT " \
-    "NULL)"
+#define KEPT(column)                                                 \
+    "(SELECT " column " FROM attempt_row WHERE id >= ?1 AND " column \
+    " IS NOT NULL)"
+#define KEPT_RUNS "(SELECT run FROM target)"
 
 static const char *const all[] = {
-    "DELETE FROM attempt WHERE id < ?1",
+    "DELETE FROM attempt_row WHERE id < ?1",
     "DELETE FROM message WHERE hash NOT IN " KEPT_MESSAGES,
-    "DELETE FROM blob WHERE hash NOT IN " KEPT("reply_hash"),
+    "DELETE FROM reply WHERE attempt NOT IN " KEPT("started_us"),
+    "DELETE FROM params WHERE id NOT IN " KEPT("params"),
+    "DELETE FROM outcome WHERE id NOT IN " KEPT("outcome"),
     "DELETE FROM turn WHERE id NOT IN " KEPT("turn"),
     "DELETE FROM tool_call WHERE turn NOT IN " KEPT("turn"),
     "DELETE FROM session WHERE id NOT IN " KEPT("session"),
+    "DELETE FROM target WHERE id NOT IN " KEPT("target"),
     /* A recorder that is open may have none that is left, or none yet. */
-    "DELETE FROM run WHERE id < ?1 AND id NOT IN " KEPT(
-        "run") " AND NOT is_alive(pid)",
+    "DELETE FROM run WHERE id < ?1 AND id NOT IN " KEPT_RUNS
+    " AND NOT is_alive(pid)",
 };
 
 /* As if hashes only had been recorded. */
 static const char *const texts[] = {
-    "UPDATE attempt SET params = NULL WHERE id < ?1"
-    " AND (params IS NOT NULL OR reply_hash IN (SELECT hash FROM blob))",
+    "UPDATE attempt_row SET params = NULL WHERE id < ?1"
+    " AND (params IS NOT NULL OR started_us IN (SELECT attempt FROM reply))",
     "UPDATE message SET body = NULL"
     " WHERE body IS NOT NULL AND hash NOT IN " KEPT_MESSAGES,
-    "DELETE FROM blob WHERE hash NOT IN " KEPT("reply_hash"),
+    "DELETE FROM reply WHERE attempt NOT IN " KEPT("started_us"),
+    "DELETE FROM params WHERE id NOT IN " KEPT("params"),
     "UPDATE tool_call SET args = NULL, result = NULL"
     " WHERE turn NOT IN " KEPT("turn"),
 };
@@ -64,6 +71,26 @@ failed(struct belay__log *log, sqlite3 *db)
 {
     return belay__log_fail(
         log, "%s", db != NULL ? sqlite3_errmsg(db) : "out of memory");
+}
+
+/* A record of an older version gets the tables of this one first. */
+static int
+upgrade(struct belay__log *log, sqlite3 *db)
+{
+    int version = 0;
+    int status = belay__sqlite_version(db, &version);
+
+    if (status == SQLITE_OK && version == 0) {
+        return belay__log_fail(log, "not a record");
+    }
+    if (status == SQLITE_OK) {
+        status = belay__sqlite_upgrade(db, version);
+    }
+    if (status == SQLITE_MISMATCH) {
+        return belay__log_fail(
+            log, "made by another version (schema %d)", version);
+    }
+    return status == SQLITE_OK ? 0 : failed(log, db);
 }
 
 static int
@@ -97,7 +124,7 @@ change(struct belay__log *log, sqlite3 *db, struct belay__log_forget *forget)
     const char *const *statements = forget->texts_only ? texts : all;
     const size_t count = forget->texts_only ? sizeof(texts) / sizeof(texts[0])
                                             : sizeof(all) / sizeof(all[0]);
-    int code = 0;
+    int code = upgrade(log, db);
 
     for (size_t i = 0; i < count && code == 0; i++) {
         code = execute_before(log, db, statements[i], forget->before);

@@ -2,6 +2,8 @@
 #include "cli/log.h"
 
 #if BELAY_CLI_SQLITE
+#include "llm/record/sqlite_schema.h"
+
 #include <sqlite3.h>
 
 #include <string.h>
@@ -28,9 +30,13 @@ static const char messages[] =
     "  FROM message m JOIN chain ON m.hash = chain.parent)"
     " SELECT role, body FROM chain ORDER BY depth DESC";
 
-static const char answer[] =
+/* Until version 1 answers had no other key than their hash. */
+static const char answer_by_hash[] =
     "SELECT bytes FROM blob"
     " WHERE hash = (SELECT reply_hash FROM attempt WHERE id = ?1)";
+static const char answer[] =
+    "SELECT bytes FROM reply"
+    " WHERE attempt = (SELECT started_us FROM attempt_row WHERE id = ?1)";
 
 static int
 failed(struct belay__log *log, sqlite3 *db)
@@ -193,9 +199,14 @@ the_answer(struct belay__log *log, sqlite3 *db, struct belay_slice attempt,
     const struct belay__log_said *said)
 {
     sqlite3_stmt *query = NULL;
-    int code = prepare(log, db, answer, &query);
+    int version = 0;
     int step;
+    int code;
 
+    if (belay__sqlite_version(db, &version) != SQLITE_OK) {
+        return failed(log, db);
+    }
+    code = prepare(log, db, version > 1 ? answer : answer_by_hash, &query);
     if (code < 0) {
         return code;
     }

@@ -2,6 +2,7 @@
 #include "llm/record/messages.h"
 
 #include "llm/json/text.h"
+#include "llm/json/write.h"
 
 #include <string.h>
 
@@ -27,27 +28,23 @@ literal(const char *text)
     return (struct belay_slice){text, strlen(text)};
 }
 
-/* "role", or where there is none the item's "type". */
+/* "role", or where there is none the item's "type"; goes into the object. */
 static struct belay_slice
-role_of(struct belay_slice message)
+take_role(struct belay__json *json)
 {
     struct belay_slice role = {NULL, 0};
     struct belay__json_value value;
     struct belay__json_value key;
-    struct belay__json json;
 
-    belay__json_open(&json, message);
-    if (!belay__json_enter_object(&json)) {
-        return literal("user"); /* a bare text */
-    }
-    while (belay__json_next_member(&json, &key)) {
+    while (belay__json_next_member(json, &key)) {
         const bool is_role = belay__json_key_is(&key, "role");
 
         if ((is_role || (role.data == NULL && belay__json_key_is(&key, "type")))
-            && belay__json_take(&json, &value)
+            && belay__json_take(json, &value)
             && value.type == BELAY__JSON_STRING) {
             role = belay__json_inside(value.raw);
             if (is_role) {
+                belay__json_leave(json);
                 break;
             }
         }
@@ -55,7 +52,7 @@ role_of(struct belay_slice message)
     return role;
 }
 
-/* An array of messages, or one text. */
+/* An array of messages, or one text; it has been checked. */
 static void
 add_all(struct walk *walk, const struct belay__json_value *messages)
 {
@@ -71,53 +68,129 @@ add_all(struct walk *walk, const struct belay__json_value *messages)
         return;
     }
     while (belay__json_next_element(&json)) {
-        if (belay__json_take(&json, &value)) {
-            add(walk, role_of(value.raw), value.raw);
+        const size_t start = belay__json_offset(&json);
+
+        if (belay__json_enter_object(&json)) {
+            const struct belay_slice role = take_role(&json);
+
+            add(walk, role, belay__json_since(&json, start));
+        } else if (belay__json_take(&json, &value)) {
+            add(walk, literal("user"), value.raw); /* a bare text */
         }
     }
 }
 
-bool
-belay__messages_is_key(struct belay_slice key)
+static bool
+is_one_of(struct belay_slice key, const char *const *names, size_t count)
 {
-    static const char *const keys[] = {
-        "messages", "input", "prompt", "system", "instructions"};
-
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (key.len == strlen(keys[i])
-            && memcmp(key.data, keys[i], key.len) == 0) {
+    for (size_t i = 0; i < count; i++) {
+        if (key.len == strlen(names[i])
+            && memcmp(key.data, names[i], key.len) == 0) {
             return true;
         }
     }
     return false;
 }
 
-int
-belay__messages_each(
-    struct belay_slice body, belay__message_fn *each, void *arg)
+static bool
+is_system(struct belay_slice key)
 {
-    struct walk walk = {.each = each, .arg = arg};
-    struct belay__json_value messages = {.type = BELAY__JSON_NONE};
-    struct belay__json_value system = {.type = BELAY__JSON_NONE};
+    static const char *const names[] = {"system", "instructions"};
+
+    return is_one_of(key, names, 2);
+}
+
+static bool
+is_conversation(struct belay_slice key)
+{
+    static const char *const names[] = {"messages", "input", "prompt"};
+
+    return is_one_of(key, names, 3);
+}
+
+/* What a body has, in one pass. */
+struct parts {
+    struct belay__json_value messages;
+    struct belay__json_value system;
+    struct belay__json_writer *params; /* NULL: not wanted */
+    bool any_params;
+};
+
+static void
+take_part(struct belay__json *json, const struct belay__json_value *key,
+    struct parts *parts)
+{
+    const struct belay_slice name = belay__json_inside(key->raw);
+    struct belay__json_value value;
+
+    if (is_system(name)) {
+        (void)belay__json_take(json, &parts->system);
+    } else if (is_conversation(name)) {
+        (void)belay__json_take(json, &parts->messages);
+    } else if (parts->params != NULL && belay__json_take(json, &value)) {
+        belay__json_raw_key(parts->params, key->raw);
+        belay__json_raw(parts->params, value.raw);
+        parts->any_params = true;
+    }
+}
+
+/* 0, or BELAY_EJSON: the body is no object, or not whole. */
+static int
+take_parts(struct belay_slice body, struct parts *parts)
+{
     struct belay__json_value key;
     struct belay__json json;
 
     belay__json_open(&json, body);
-    if (belay__json_enter_object(&json)) {
-        while (belay__json_next_member(&json, &key)) {
-            if (belay__json_key_is(&key, "system")
-                || belay__json_key_is(&key, "instructions")) {
-                (void)belay__json_take(&json, &system);
-            } else if (belay__messages_is_key(belay__json_inside(key.raw))) {
-                (void)belay__json_take(&json, &messages);
-            }
-        }
+    if (!belay__json_enter_object(&json)) {
+        return BELAY_EJSON;
     }
-    if (system.type != BELAY__JSON_NONE && system.type != BELAY__JSON_NULL) {
-        add(&walk, literal("system"), system.raw);
+    while (belay__json_next_member(&json, &key)) {
+        take_part(&json, &key, parts);
     }
-    if (messages.type != BELAY__JSON_NONE) {
-        add_all(&walk, &messages);
+    return belay__json_finish(&json);
+}
+
+static int
+hand_on(const struct parts *parts, belay__message_fn *each, void *arg)
+{
+    struct walk walk = {.each = each, .arg = arg};
+
+    if (parts->system.type != BELAY__JSON_NONE
+        && parts->system.type != BELAY__JSON_NULL) {
+        add(&walk, literal("system"), parts->system.raw);
+    }
+    if (parts->messages.type != BELAY__JSON_NONE) {
+        add_all(&walk, &parts->messages);
     }
     return walk.code;
+}
+
+int
+belay__messages_each(
+    struct belay_slice body, belay__message_fn *each, void *arg)
+{
+    struct parts parts = {.params = NULL};
+
+    (void)take_parts(body, &parts);
+    return hand_on(&parts, each, arg);
+}
+
+int
+belay__messages_part(struct belay_slice body, belay__message_fn *each,
+    void *arg, struct belay__buffer *params)
+{
+    struct belay__json_writer writer;
+    struct parts parts = {.params = &writer};
+    bool whole;
+
+    belay__buffer_clear(params);
+    belay__json_begin(&writer, params);
+    belay__json_open_object(&writer);
+    whole = take_parts(body, &parts) == 0 && parts.any_params;
+    belay__json_close_object(&writer);
+    if (belay__json_end(&writer) < 0 || !whole) {
+        belay__buffer_clear(params);
+    }
+    return hand_on(&parts, each, arg);
 }

@@ -9,6 +9,8 @@
 
 #include <belay/base.h>
 
+#include "runtime/buffer.h"
+
 /* Both lie in the request's body, or are words of ours. */
 struct belay__message {
     struct belay_slice role; /* as it stands in the JSON, without quotes */
@@ -24,7 +26,11 @@ typedef int belay__message_fn(const struct belay__message *message, void *arg);
 int belay__messages_each(
     struct belay_slice body, belay__message_fn *each, void *arg);
 
-/* Is this member of a body part of the conversation, not a parameter? */
-bool belay__messages_is_key(struct belay_slice key);
+/* The same, and what is left of the body without its conversation: an object
+ * of the parameters, each byte for byte; nothing if there are none, or the body
+ * is no JSON object.
+ */
+int belay__messages_part(struct belay_slice body, belay__message_fn *each,
+    void *arg, struct belay__buffer *params);
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define ENTRY_MAX (BELAY__RECENT_BYTES / 16)
+#define SAMPLE_BYTES 48
 
 struct belay__recent_entry {
     struct belay__recent_entry *chain; /* the next in its bucket */
@@ -47,16 +48,31 @@ mix(uint64_t mixed, const void *data, size_t len)
     return mixed ^ mixed >> 32;
 }
 
+/* Of a long text its ends and its middle: most texts are not known, and to find
+ * that out must not take long. Those that differ elsewhere only are told apart
+ * byte by byte, up to the bound of what is kept.
+ */
+static uint64_t
+mix_text(uint64_t mixed, struct belay_slice text)
+{
+    if (text.len <= (size_t)3 * SAMPLE_BYTES) {
+        return mix(mixed, text.data, text.len);
+    }
+    mixed = mix(mixed ^ text.len, text.data, SAMPLE_BYTES);
+    mixed = mix(mixed, text.data + text.len / 2, SAMPLE_BYTES);
+    return mix(mixed, text.data + text.len - SAMPLE_BYTES, SAMPLE_BYTES);
+}
+
 static uint64_t
 mix_key(const struct belay__recent_key *key)
 {
     uint64_t mixed = 1;
 
     if (key->parent != NULL) {
-        mixed = mix(mixed, key->parent->bytes, sizeof(key->parent->bytes));
+        mixed = mix(mixed, key->parent->bytes, sizeof(mixed));
     }
     mixed = mix(mixed, key->role.data, key->role.len);
-    return mix(mixed, key->body.data, key->body.len);
+    return mix_text(mixed, key->body);
 }
 
 /* ---- entries ---- */

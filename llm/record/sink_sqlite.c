@@ -10,6 +10,8 @@
  */
 #include "llm/record/sqlite.h"
 
+#include "llm/record/sqlite_schema.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,52 +19,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#define VERSION 1            /* of the schema, in user_version */
 #define BUSY_MS 5000         /* for others, at the open */
 #define COMMIT_BUSY_MS 60000 /* … then `belay log --forget` may take long */
 #define PARAMS_MAX ((size_t)64 * 1024 * 1024)
+#define NAME_MAX_BYTES ((size_t)16 * 1024 * 1024)
 
 /* Large pages take few system calls. The cache, in KiB, holds a transaction, so
  * that none of it is written before its commit; the log is copied into the file
- * every 2,000 pages, since most pages of indexes change with each commit.
+ * every 2,000 pages, since most pages of the index of messages, whose order is
+ * random, change with each commit.
  */
-static const char settings[] = "PRAGMA page_size = 8192;"
+static const char settings[] = "PRAGMA page_size = 16384;"
                                "PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = NORMAL;"
                                "PRAGMA cache_size = -16384;"
                                "PRAGMA wal_autocheckpoint = 2000;";
-
-static const char schema[] =
-    "CREATE TABLE run (id TEXT PRIMARY KEY, started_us INTEGER NOT NULL,"
-    " pid INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE session (id TEXT PRIMARY KEY, run TEXT NOT NULL,"
-    " started_us INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE turn (id TEXT PRIMARY KEY, session TEXT, parent_turn TEXT,"
-    " run TEXT NOT NULL, started_us INTEGER NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE message (hash BLOB PRIMARY KEY, parent_hash BLOB,"
-    " role TEXT, body TEXT);"
-    "CREATE TABLE blob (hash BLOB PRIMARY KEY, bytes BLOB);"
-    "CREATE TABLE attempt (id TEXT PRIMARY KEY, run TEXT NOT NULL, turn TEXT,"
-    " session TEXT, n INTEGER NOT NULL, endpoint TEXT, provider TEXT,"
-    " model TEXT, model_answered TEXT, params TEXT, request_hash BLOB,"
-    " request_tip BLOB, reply_hash BLOB, status TEXT NOT NULL,"
-    " http_status INTEGER, code TEXT, message TEXT, request_id TEXT,"
-    " billed INTEGER, started_us INTEGER NOT NULL, first_byte_us INTEGER,"
-    " ended_us INTEGER, end_reason TEXT, in_total INTEGER,"
-    " in_cache_read INTEGER, in_cache_write_5m INTEGER,"
-    " in_cache_write_1h INTEGER, in_audio INTEGER, out_total INTEGER,"
-    " out_reasoning INTEGER, out_audio INTEGER, cost_picodollars INTEGER,"
-    " cost_at_least INTEGER) WITHOUT ROWID;"
-    "CREATE TABLE tool_call (turn TEXT NOT NULL, call_id TEXT NOT NULL,"
-    " name TEXT, args TEXT, result TEXT, is_error INTEGER, ms INTEGER,"
-    " PRIMARY KEY (turn, call_id)) WITHOUT ROWID;"
-    "CREATE INDEX attempt_run ON attempt (run);"
-    "CREATE INDEX attempt_started ON attempt (started_us);"
-    "CREATE INDEX attempt_model ON attempt (model);"
-    "CREATE INDEX attempt_session ON attempt (session)"
-    " WHERE session IS NOT NULL;"
-    "CREATE INDEX turn_session ON turn (session);"
-    "PRAGMA user_version = 1;";
 
 static struct belay__sqlite *
 of(struct belay__sink *sink)
@@ -88,45 +59,32 @@ execute(struct belay__sqlite *sqlite, const char *sql, char *why)
 
 /* ---- opening ---- */
 
-static int
-read_version(struct belay__sqlite *sqlite, int *ret, char *why)
-{
-    sqlite3_stmt *query = NULL;
-    int code = 0;
-
-    if (sqlite3_prepare_v2(sqlite->db, "PRAGMA user_version", -1, &query, NULL)
-            != SQLITE_OK
-        || sqlite3_step(query) != SQLITE_ROW) {
-        code = belay__sqlite_failed(sqlite, why);
-    } else {
-        *ret = sqlite3_column_int(query, 0);
-    }
-    (void)sqlite3_finalize(query);
-    return code;
-}
-
-/* Makes the tables of a new file; refuses one that a later version has made.
- * In a transaction, since another process may do the same now.
+/* Makes the tables of a new file, or brings old ones up to date; refuses a file
+ * that a later version has made. In a transaction, since another process may do
+ * the same now.
  */
 static int
 upgrade(struct belay__sqlite *sqlite, char *why)
 {
     int version = 0;
+    int status = SQLITE_OK;
     int code = execute(sqlite, "BEGIN IMMEDIATE", why);
 
-    if (code == 0) {
-        code = read_version(sqlite, &version, why);
+    if (code < 0) {
+        return code;
     }
-    if (code == 0 && version == 0) {
-        code = execute(sqlite, schema, why);
-    } else if (code == 0 && version != VERSION) {
+    status = belay__sqlite_version(sqlite->db, &version);
+    if (status == SQLITE_OK) {
+        status = belay__sqlite_upgrade(sqlite->db, version);
+    }
+    if (status == SQLITE_OK) {
+        return execute(sqlite, "COMMIT", why);
+    }
+    code = belay__sqlite_failed(sqlite, why);
+    if (status == SQLITE_MISMATCH) {
         (void)snprintf(why, BELAY__SINK_WHY_BYTES,
             "made by another version (schema %d, this one knows %d)", version,
-            VERSION);
-        code = BELAY_EIO;
-    }
-    if (code == 0) {
-        return execute(sqlite, "COMMIT", why);
+            BELAY__SQLITE_VERSION);
     }
     (void)sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
     return code;
@@ -135,6 +93,9 @@ upgrade(struct belay__sqlite *sqlite, char *why)
 static int
 prepare_all(struct belay__sqlite *sqlite, char *why)
 {
+    if (belay__sqlite_add_tables(sqlite) != SQLITE_OK) {
+        return belay__sqlite_failed(sqlite, why);
+    }
     for (int i = 0; i < BELAY__STATEMENTS; i++) {
         if (sqlite3_prepare_v3(sqlite->db, belay__sqlite_statement(i), -1,
                 SQLITE_PREPARE_PERSISTENT, &sqlite->prepared[i], NULL)
@@ -166,9 +127,15 @@ sqlite_close(struct belay__sink *sink)
         (void)sqlite3_finalize(sqlite->prepared[i]);
     }
     (void)sqlite3_close(sqlite->db);
+    belay__sqlite_log_fini(&sqlite->log);
     belay__free(sqlite->memory, sqlite->starts,
         sqlite->start_room * sizeof(*sqlite->starts));
-    belay__recent_clear(&sqlite->recent);
+    belay__free(
+        sqlite->memory, sqlite->ends, sqlite->end_room * sizeof(*sqlite->ends));
+    belay__free(sqlite->memory, sqlite->messages,
+        sqlite->message_room * sizeof(*sqlite->messages));
+    belay__sqlite_forget(sqlite);
+    belay__buffer_fini(&sqlite->name);
     belay__buffer_fini(&sqlite->params);
     belay__hasher_fini(&sqlite->hasher);
     belay__memory_unref(sqlite->memory);
@@ -199,7 +166,7 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
         return code;
     }
     if (sqlite3_open_v2(sqlite->opts.path, &sqlite->db,
-            SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL)
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, sqlite->log.name)
         != SQLITE_OK) {
         return belay__sqlite_failed(sqlite, why);
     }
@@ -236,8 +203,13 @@ sqlite_open(
     sqlite->sink.kind = belay__sink_sqlite;
     sqlite->opts = *opts;
     belay__buffer_init(&sqlite->params, sqlite->memory, PARAMS_MAX);
+    belay__buffer_init(&sqlite->name, sqlite->memory, NAME_MAX_BYTES);
     belay__recent_init(&sqlite->recent, sqlite->memory);
+    belay__recent_init(&sqlite->names, sqlite->memory);
     code = belay__hasher_init(&sqlite->hasher);
+    if (code == 0) {
+        code = belay__sqlite_log_init(&sqlite->log, sqlite->memory);
+    }
     if (code == 0) {
         code = sqlite_set_up(sqlite, why);
     }
@@ -251,13 +223,22 @@ sqlite_open(
 
 /* ---- commits ---- */
 
+void
+belay__sqlite_forget(struct belay__sqlite *sqlite)
+{
+    belay__recent_clear(&sqlite->recent);
+    belay__recent_clear(&sqlite->names);
+    belay__seen_clear(&sqlite->seen);
+}
+
 static void
 sqlite_rollback(struct belay__sink *sink)
 {
     struct belay__sqlite *sqlite = of(sink);
 
     sqlite->start_count = 0;
-    belay__recent_clear(&sqlite->recent);
+    sqlite->end_count = 0;
+    belay__sqlite_forget(sqlite);
     (void)sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
@@ -274,7 +255,7 @@ look_at_version(struct belay__sqlite *sqlite, char *why)
     version = sqlite3_column_int64(query, 0);
     (void)sqlite3_reset(query);
     if (version != sqlite->data_version) {
-        belay__recent_clear(&sqlite->recent);
+        belay__sqlite_forget(sqlite);
         sqlite->data_version = version;
     }
     return 0;

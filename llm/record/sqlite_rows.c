@@ -1,40 +1,45 @@
 /* sqlite_rows.c - rows as what they become in the tables.
  *
- * An attempt that starts and ends within one transaction is written once; only
- * one that ends in a later transaction is written twice. To a reader, and
- * after a crash, that is the same.
+ * A transaction's attempts are written a group at a time, one statement for
+ * each table. An attempt that starts and ends within one transaction is written
+ * once; only one that ends in a later transaction is written twice. To a
+ * reader, and after a crash, that is the same.
  */
 #include "llm/record/sqlite.h"
-
-#include "llm/json/text.h"
-#include "llm/json/write.h"
-#include "llm/record/messages.h"
 
 #include <string.h>
 
 #define ID_LEN (BELAY__ULID_BYTES - 1)
 
-/* Parameters of both statements for an attempt. */
+/* ---- statements ---- */
+
+/* A group's attempts, as SQLite sees them; the last five are for other tables.
+ */
+#define ATTEMPT_COLUMNS                                                     \
+    "started_us, id, target, outcome, params, turn, session, n,"            \
+    " request_hash, request_tip, reply_hash, request_id, message,"          \
+    " first_byte_us, ended_us, in_total, in_cache_read, in_cache_write_5m," \
+    " in_cache_write_1h, in_audio, out_total, out_reasoning, out_audio,"    \
+    " cost_picodollars"
+
+static const char call_columns[] =
+    "CREATE TABLE x (" ATTEMPT_COLUMNS ", run, parent_turn, reply)";
+
+/* In that order. */
 enum {
-    ID = 1,
-    RUN,
+    STARTED_US,
+    ID,
+    TARGET,
+    OUTCOME,
+    PARAMS,
     TURN,
     SESSION,
     NUMBER,
-    ENDPOINT,
-    PROVIDER,
-    MODEL,
-    PARAMS,
     REQUEST_HASH,
     REQUEST_TIP,
-    STARTED_US,
-    STATUS,
-    HTTP_STATUS,
-    CODE,
-    MODEL_ANSWERED,
+    REPLY_HASH,
     REQUEST_ID,
     MESSAGE,
-    END_REASON,
     FIRST_BYTE_US,
     ENDED_US,
     IN_TOTAL,
@@ -46,102 +51,84 @@ enum {
     OUT_REASONING,
     OUT_AUDIO,
     COST_PICODOLLARS,
-    COST_AT_LEAST,
-    REPLY_HASH,
-    BILLED,
+    RUN,
+    PARENT_TURN,
+    REPLY,
 };
+
+static const char message_columns[] =
+    "CREATE TABLE x (hash, parent_hash, role, body)";
 
 const char *
 belay__sqlite_statement(int which)
 {
     static const char *const statements[BELAY__STATEMENTS] = {
         [BELAY__DATA_VERSION] = "PRAGMA data_version",
-        [BELAY__ADD_SESSION] =
-            "INSERT OR IGNORE INTO session VALUES (?1, ?2, ?3)",
-        [BELAY__ADD_TURN] =
-            "INSERT OR IGNORE INTO turn VALUES (?1, ?2, ?3, ?4, ?5)",
-        [BELAY__ADD_MESSAGE] =
+        [BELAY__KEYS_TAKEN] = "SELECT 1 FROM attempt_row"
+                              " WHERE started_us BETWEEN ?1 AND ?2 LIMIT 1",
+        [BELAY__ADD_TARGET] =
+            "INSERT INTO target (run, endpoint, provider, model)"
+            " VALUES (?1, ?2, ?3, ?4)",
+        [BELAY__ADD_OUTCOME] =
+            "INSERT INTO outcome (status, http_status, code, billed,"
+            " cost_at_least, model_answered, end_reason)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        [BELAY__ADD_PARAMS] = "INSERT INTO params (params) VALUES (?1)",
+        [BELAY__ADD_SESSIONS] =
+            "INSERT OR IGNORE INTO session SELECT session, run, started_us"
+            " FROM belay_call WHERE session IS NOT NULL",
+        [BELAY__ADD_TURNS] =
+            "INSERT OR IGNORE INTO turn SELECT turn, session, parent_turn, run,"
+            " started_us FROM belay_call WHERE turn IS NOT NULL",
+        [BELAY__ADD_MESSAGES] =
             /* One without its text is of a recorder that keeps hashes only, or
              * it was forgotten. */
-        "INSERT INTO message VALUES (?1, ?2, ?3, ?4) ON CONFLICT (hash)"
+        "INSERT OR ROLLBACK INTO message SELECT hash, parent_hash, role, body"
+        " FROM belay_message WHERE true ON CONFLICT (hash)"
         " DO UPDATE SET body = excluded.body"
         " WHERE body IS NULL AND excluded.body IS NOT NULL",
-        [BELAY__ADD_BLOB] = "INSERT OR IGNORE INTO blob VALUES (?1, ?2)",
-        [BELAY__ADD_ATTEMPT] =
-            "INSERT INTO attempt (id, run, turn, session, n, endpoint,"
-            " provider, model, params, request_hash, request_tip, started_us,"
-            " status, http_status, code, model_answered, request_id, message,"
-            " end_reason, first_byte_us, ended_us, in_total, in_cache_read,"
-            " in_cache_write_5m, in_cache_write_1h, in_audio, out_total,"
-            " out_reasoning, out_audio, cost_picodollars, cost_at_least,"
-            " reply_hash, billed) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,"
-            " ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,"
-            " ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
-        [BELAY__END_ATTEMPT] =
-            "UPDATE attempt SET status = ?13, http_status = ?14, code = ?15,"
-            " model_answered = ?16, request_id = ?17, message = ?18,"
-            " end_reason = ?19, first_byte_us = ?20, ended_us = ?21,"
-            " in_total = ?22, in_cache_read = ?23, in_cache_write_5m = ?24,"
-            " in_cache_write_1h = ?25, in_audio = ?26, out_total = ?27,"
-            " out_reasoning = ?28, out_audio = ?29, cost_picodollars = ?30,"
-            " cost_at_least = ?31, reply_hash = ?32, billed = ?33"
-            " WHERE id = ?1",
+        [BELAY__ADD_ATTEMPTS] =
+            "INSERT OR ROLLBACK INTO attempt_row SELECT " ATTEMPT_COLUMNS
+            " FROM belay_call",
+        [BELAY__ADD_REPLIES] = "INSERT OR ROLLBACK INTO reply SELECT "
+                               "started_us, reply FROM belay_call"
+                               " WHERE reply IS NOT NULL",
+        [BELAY__END_ATTEMPTS] =
+            "UPDATE OR ROLLBACK attempt_row SET outcome = c.outcome,"
+            " reply_hash = c.reply_hash, request_id = c.request_id,"
+            " message = c.message, first_byte_us = c.first_byte_us,"
+            " ended_us = c.ended_us, in_total = c.in_total,"
+            " in_cache_read = c.in_cache_read,"
+            " in_cache_write_5m = c.in_cache_write_5m,"
+            " in_cache_write_1h = c.in_cache_write_1h, in_audio = c.in_audio,"
+            " out_total = c.out_total, out_reasoning = c.out_reasoning,"
+            " out_audio = c.out_audio, cost_picodollars = c.cost_picodollars"
+            " FROM belay_call c WHERE attempt_row.id = c.id",
+        /* An attempt that was forgotten while it ran stays so, and its answer
+         * with it: no row leads to it any more. */
+        [BELAY__END_REPLIES] =
+            "INSERT OR REPLACE INTO reply SELECT a.started_us, c.reply"
+            " FROM belay_call c CROSS JOIN attempt_row a ON a.id = c.id"
+            " WHERE c.reply IS NOT NULL",
     };
 
     return statements[which];
 }
 
-/* ---- binding ---- */
-
-/* Texts are borrowed: rows live longer than the step that follows. */
-static void
-bind_text(sqlite3_stmt *statement, int at, struct belay_slice text)
-{
-    if (text.len > 0) {
-        (void)sqlite3_bind_text64(
-            statement, at, text.data, text.len, SQLITE_STATIC, SQLITE_UTF8);
-    }
-}
-
-static void
-bind_string(sqlite3_stmt *statement, int at, const char *text)
-{
-    bind_text(statement, at, (struct belay_slice){text, strlen(text)});
-}
-
-static void
-bind_hash(sqlite3_stmt *statement, int at, const struct belay__hash *hash)
-{
-    if (hash != NULL) {
-        (void)sqlite3_bind_blob(
-            statement, at, hash->bytes, sizeof(hash->bytes), SQLITE_STATIC);
-    }
-}
-
-/* A count that is not known is NULL, as what is not bound. */
-static void
-bind_count(sqlite3_stmt *statement, int at, int64_t count)
-{
-    if (count >= 0) {
-        (void)sqlite3_bind_int64(statement, at, count);
-    }
-}
-
 static int
-run_statement(
-    const struct belay__sqlite *sqlite, sqlite3_stmt *statement, char *why)
+run_statement(struct belay__sqlite *sqlite, int which, char *why)
 {
+    sqlite3_stmt *statement = sqlite->prepared[which];
     const int code = sqlite3_step(statement) == SQLITE_DONE
                          ? 0
                          : belay__sqlite_failed(sqlite, why);
 
     (void)sqlite3_reset(statement);
-    (void)sqlite3_clear_bindings(statement);
     return code;
 }
 
-static int
-no_memory(int code, char *why)
+int
+belay__sqlite_no_memory(int code, char *why)
 {
     if (code < 0) {
         (void)snprintf(why, BELAY__SINK_WHY_BYTES, "out of memory");
@@ -149,304 +136,273 @@ no_memory(int code, char *why)
     return code;
 }
 
-/* ---- messages ---- */
+/* ---- cells ---- */
 
-/* A conversation, as far as it has been stored. */
-struct chain {
-    struct belay__sqlite *sqlite;
-    char *why;
-    struct belay__hash tip; /* of the last message */
-    bool any;
-};
-
-static int
-store_message(struct chain *chain, const struct belay__recent_key *key,
-    struct belay__hash *ret)
+/* Texts are borrowed: rows live longer than the statement. */
+static void
+give_text(sqlite3_context *ret, struct belay_slice text)
 {
-    struct belay__sqlite *sqlite = chain->sqlite;
-    sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_MESSAGE];
-    struct belay__hash hash;
-    int code = belay__hash_message(
-        &sqlite->hasher, key->parent, key->role, key->body, &hash);
-
-    if (code < 0) {
-        return no_memory(code, chain->why);
+    if (text.len > 0) {
+        sqlite3_result_text64(
+            ret, text.data, text.len, SQLITE_STATIC, SQLITE_UTF8);
     }
-    bind_hash(statement, 1, &hash);
-    bind_hash(statement, 2, key->parent);
-    bind_text(statement, 3, key->role);
-    if (sqlite->opts.text == BELAY_RECORD_TEXT) {
-        bind_text(statement, 4, key->body);
-    }
-    code = run_statement(sqlite, statement, chain->why);
-    if (code == 0) {
-        belay__recent_add(&sqlite->recent, key, &hash);
-        *ret = hash;
-    }
-    return code;
 }
 
-static int
-add_message(const struct belay__message *message, void *arg)
+static void
+give_hash(sqlite3_context *ret, const struct belay__hash *hash)
 {
-    struct chain *chain = arg;
-    const struct belay__recent_key key = {
-        chain->any ? &chain->tip : NULL, message->role, message->body};
-    struct belay__hash hash;
-    int code = 0;
-
-    if (!belay__recent_find(&chain->sqlite->recent, &key, &hash)) {
-        code = store_message(chain, &key, &hash);
-    }
-    if (code == 0) {
-        chain->tip = hash;
-        chain->any = true;
-    }
-    return code;
+    sqlite3_result_blob(ret, hash->bytes, sizeof(hash->bytes), SQLITE_STATIC);
 }
 
-/* The body without its conversation: the parameters, each byte for byte. */
-static struct belay_slice
-params_of(struct belay__sqlite *sqlite, struct belay_slice body)
+/* A count that is not known is NULL, as what is not given. */
+static void
+give_count(sqlite3_context *ret, int64_t count)
 {
-    struct belay__json_writer writer;
-    struct belay__json_value value;
-    struct belay__json_value key;
-    struct belay__json json;
-    bool first = true;
-
-    belay__buffer_clear(&sqlite->params);
-    belay__json_open(&json, body);
-    if (!belay__json_enter_object(&json)) {
-        return (struct belay_slice){NULL, 0};
+    if (count >= 0) {
+        sqlite3_result_int64(ret, count);
     }
-    belay__json_begin(&writer, &sqlite->params);
-    belay__json_open_object(&writer);
-    while (belay__json_next_member(&json, &key)) {
-        if (!belay__messages_is_key(belay__json_inside(key.raw))
-            && belay__json_take(&json, &value)) {
-            belay__json_raw_key(&writer, key.raw);
-            belay__json_raw(&writer, value.raw);
-            first = false;
+}
+
+static void
+give_start(const struct belay__sqlite *sqlite,
+    const struct belay__sqlite_call *call, int column, sqlite3_context *ret)
+{
+    const struct belay__row *start = call->start;
+
+    switch (column) {
+    case TURN:
+        give_text(ret, start->texts[BELAY__TEXT_TURN]);
+        break;
+    case SESSION:
+        give_text(ret, start->texts[BELAY__TEXT_SESSION]);
+        break;
+    case PARENT_TURN:
+        give_text(ret, start->texts[BELAY__TEXT_PARENT_TURN]);
+        break;
+    case RUN:
+        give_text(ret,
+            (struct belay_slice){sqlite->opts.run, strlen(sqlite->opts.run)});
+        break;
+    case NUMBER:
+        sqlite3_result_int64(ret, start->number);
+        break;
+    case PARAMS:
+        give_count(ret, call->params > 0 ? call->params : -1);
+        break;
+    case REQUEST_HASH:
+        if (start->texts[BELAY__TEXT_BODY].len > 0) {
+            give_hash(ret, &call->request);
         }
+        break;
+    case REQUEST_TIP:
+        if (call->any) {
+            give_hash(ret, &call->tip);
+        }
+        break;
+    default:
+        break;
     }
-    belay__json_close_object(&writer);
-    if (belay__json_end(&writer) < 0 || first
-        || belay__json_finish(&json) < 0) {
-        return (struct belay_slice){NULL, 0};
-    }
-    return belay__buffer_slice(&sqlite->params);
 }
 
-/* ---- the two halves of an attempt ---- */
-
-/* What the first half points to until its statement has run. */
-struct request {
-    struct belay_slice params;
-    struct belay__hash hash;
-    struct belay__hash tip;
-    bool any; /* it has a conversation */
-};
-
-/* A request's hash is of what it asks for, not of its bytes: the conversation
- * is hashed already. A body that is no object, which has no parts, counts as
- * it is.
- */
-static int
-store_request(struct belay__sqlite *sqlite, struct belay_slice body,
-    struct request *ret, char *why)
+static void
+give_usage(
+    const struct belay_llm_usage *usage, int column, sqlite3_context *ret)
 {
-    struct chain chain = {.sqlite = sqlite, .why = why};
-    const struct belay_slice tip = {
-        (const char *)chain.tip.bytes, sizeof(chain.tip.bytes)};
-    int code;
+    const int64_t counts[] = {usage->in_total, usage->in_cache_read,
+        usage->in_cache_write_5m, usage->in_cache_write_1h, usage->in_audio,
+        usage->out_total, usage->out_reasoning, usage->out_audio};
+
+    give_count(ret, counts[column - IN_TOTAL]);
+}
+
+static void
+give_reply(const struct belay__sqlite *sqlite,
+    const struct belay__sqlite_call *call, int column, sqlite3_context *ret)
+{
+    const struct belay_slice body = call->end->texts[BELAY__TEXT_BODY];
 
     if (body.len == 0) {
-        return 0;
+        return;
     }
-    code = belay__messages_each(body, add_message, &chain);
+    if (column == REPLY_HASH) {
+        give_hash(ret, &call->reply);
+    } else if (sqlite->opts.text == BELAY_RECORD_TEXT) {
+        sqlite3_result_blob64(ret, body.data, body.len, SQLITE_STATIC);
+    }
+}
+
+static void
+give_end(const struct belay__sqlite *sqlite,
+    const struct belay__sqlite_call *call, int column, sqlite3_context *ret)
+{
+    const struct belay__row *end = call->end;
+
+    switch (column) {
+    case REPLY_HASH:
+    case REPLY:
+        give_reply(sqlite, call, column, ret);
+        break;
+    case REQUEST_ID:
+        give_text(ret, end->texts[BELAY__TEXT_REQUEST_ID]);
+        break;
+    case MESSAGE:
+        give_text(ret, end->texts[BELAY__TEXT_MESSAGE]);
+        break;
+    case FIRST_BYTE_US:
+        give_count(ret, end->first_byte_us > 0 ? end->first_byte_us : -1);
+        break;
+    case ENDED_US:
+        give_count(ret, end->ended_us);
+        break;
+    case COST_PICODOLLARS:
+        give_count(ret, end->cost.amount.pico);
+        break;
+    default:
+        give_usage(&end->usage, column, ret);
+        break;
+    }
+}
+
+static bool
+is_of_end(int column)
+{
+    return (column >= REPLY_HASH && column <= COST_PICODOLLARS)
+           || column == REPLY;
+}
+
+static void
+call_cell(void *arg, size_t row, int column, sqlite3_context *ret)
+{
+    const struct belay__sqlite *sqlite = arg;
+    const struct belay__sqlite_call *call = &sqlite->calls[row];
+
+    if (column == STARTED_US) {
+        sqlite3_result_int64(ret, call->key);
+    } else if (column == ID) {
+        sqlite3_result_text(ret,
+            call->start != NULL ? call->start->attempt : call->end->attempt,
+            ID_LEN, SQLITE_STATIC);
+    } else if (column == TARGET) {
+        sqlite3_result_int64(ret, call->target);
+    } else if (column == OUTCOME) {
+        sqlite3_result_int64(ret, call->outcome);
+    } else if (!is_of_end(column)) {
+        give_start(sqlite, call, column, ret);
+    } else if (call->end != NULL) {
+        give_end(sqlite, call, column, ret);
+    }
+}
+
+static void
+message_cell(void *arg, size_t row, int column, sqlite3_context *ret)
+{
+    const struct belay__sqlite *sqlite = arg;
+    const struct belay__sqlite_message *message = &sqlite->messages[row];
+
+    switch (column) {
+    case 0:
+        give_hash(ret, &message->hash);
+        break;
+    case 1:
+        if (message->has_parent) {
+            give_hash(ret, &message->parent);
+        }
+        break;
+    case 2:
+        give_text(ret, message->role);
+        break;
+    default:
+        if (sqlite->opts.text == BELAY_RECORD_TEXT) {
+            give_text(ret, message->body);
+        }
+        break;
+    }
+}
+
+int
+belay__sqlite_add_tables(struct belay__sqlite *sqlite)
+{
+    int status;
+
+    sqlite->call_table = (struct belay__sqlite_table){
+        .declaration = call_columns, .cell = call_cell, .arg = sqlite};
+    sqlite->message_table = (struct belay__sqlite_table){
+        .declaration = message_columns, .cell = message_cell, .arg = sqlite};
+    status =
+        belay__sqlite_table_add(sqlite->db, "belay_call", &sqlite->call_table);
+    return status == SQLITE_OK ? belay__sqlite_table_add(
+               sqlite->db, "belay_message", &sqlite->message_table)
+                               : status;
+}
+
+/* ---- groups ---- */
+
+static int
+write_starts(struct belay__sqlite *sqlite, char *why)
+{
+    const bool wanted[BELAY__STATEMENTS] = {
+        [BELAY__ADD_SESSIONS] = sqlite->any_session,
+        [BELAY__ADD_TURNS] = sqlite->any_turn,
+        [BELAY__ADD_MESSAGES] = sqlite->message_table.count > 0,
+        [BELAY__ADD_ATTEMPTS] = true,
+        [BELAY__ADD_REPLIES] = sqlite->any_reply,
+    };
+    int code = 0;
+
+    for (int i = BELAY__ADD_SESSIONS; i <= BELAY__ADD_REPLIES && code == 0;
+         i++) {
+        code = wanted[i] ? run_statement(sqlite, i, why) : 0;
+    }
+    return code;
+}
+
+static int
+write_ends(struct belay__sqlite *sqlite, char *why)
+{
+    const int code = run_statement(sqlite, BELAY__END_ATTEMPTS, why);
+
+    return code == 0 && sqlite->any_reply
+               ? run_statement(sqlite, BELAY__END_REPLIES, why)
+               : code;
+}
+
+static int
+write_group(struct belay__sqlite *sqlite,
+    const struct belay__sqlite_pair *pairs, size_t count, char *why)
+{
+    const int code = belay__sqlite_take(sqlite, pairs, count, why);
+
     if (code < 0) {
         return code;
     }
-    ret->params = params_of(sqlite, body);
-    ret->tip = chain.tip;
-    ret->any = chain.any;
-    code = belay__hash_message(&sqlite->hasher, NULL, tip,
-        ret->params.len > 0 ? ret->params : body, &ret->hash);
-    return no_memory(code, why);
-}
-
-static void
-bind_start(const struct belay__sqlite *sqlite, sqlite3_stmt *statement,
-    const struct belay__row *row, const struct request *request)
-{
-    const bool has_body = row->texts[BELAY__TEXT_BODY].len > 0;
-
-    bind_string(statement, ID, row->attempt);
-    bind_string(statement, RUN, sqlite->opts.run);
-    bind_text(statement, TURN, row->texts[BELAY__TEXT_TURN]);
-    bind_text(statement, SESSION, row->texts[BELAY__TEXT_SESSION]);
-    bind_count(statement, NUMBER, row->number);
-    bind_text(statement, ENDPOINT, row->texts[BELAY__TEXT_ENDPOINT]);
-    bind_text(statement, PROVIDER, row->texts[BELAY__TEXT_PROVIDER]);
-    bind_text(statement, MODEL, row->texts[BELAY__TEXT_MODEL]);
-    if (sqlite->opts.text == BELAY_RECORD_TEXT) {
-        bind_text(statement, PARAMS, request->params);
-    }
-    bind_hash(statement, REQUEST_HASH, has_body ? &request->hash : NULL);
-    bind_hash(statement, REQUEST_TIP, request->any ? &request->tip : NULL);
-    bind_count(statement, STARTED_US, row->started_us);
+    return pairs[0].start != NULL ? write_starts(sqlite, why)
+                                  : write_ends(sqlite, why);
 }
 
 static int
-hash_reply(struct belay__sqlite *sqlite, struct belay_slice body,
-    struct belay__hash *ret, char *why)
+write_all(struct belay__sqlite *sqlite, const struct belay__sqlite_pair *pairs,
+    size_t count, char *why)
 {
-    return body.len > 0
-               ? no_memory(belay__hash_of(&sqlite->hasher, body, ret), why)
-               : 0;
-}
+    size_t done = 0;
+    int code = 0;
 
-static int
-store_reply(struct belay__sqlite *sqlite, struct belay_slice body,
-    const struct belay__hash *hash, char *why)
-{
-    sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_BLOB];
+    while (done < count && code == 0) {
+        const size_t some = count - done < BELAY__SQLITE_GROUP
+                                ? count - done
+                                : BELAY__SQLITE_GROUP;
 
-    if (body.len == 0 || sqlite->opts.text != BELAY_RECORD_TEXT) {
-        return 0;
+        code = write_group(sqlite, pairs + done, some, why);
+        done += some;
     }
-    bind_hash(statement, 1, hash);
-    (void)sqlite3_bind_blob64(statement, 2, body.data, body.len, SQLITE_STATIC);
-    return run_statement(sqlite, statement, why);
-}
-
-static void
-bind_usage(sqlite3_stmt *statement, const struct belay_llm_usage *usage)
-{
-    bind_count(statement, IN_TOTAL, usage->in_total);
-    bind_count(statement, IN_CACHE_READ, usage->in_cache_read);
-    bind_count(statement, IN_CACHE_WRITE_5M, usage->in_cache_write_5m);
-    bind_count(statement, IN_CACHE_WRITE_1H, usage->in_cache_write_1h);
-    bind_count(statement, IN_AUDIO, usage->in_audio);
-    bind_count(statement, OUT_TOTAL, usage->out_total);
-    bind_count(statement, OUT_REASONING, usage->out_reasoning);
-    bind_count(statement, OUT_AUDIO, usage->out_audio);
-}
-
-static void
-bind_end(sqlite3_stmt *statement, const struct belay__row *row,
-    const struct belay__hash *reply)
-{
-    const bool has_body = row->texts[BELAY__TEXT_BODY].len > 0;
-
-    bind_string(statement, STATUS, belay__record_status_name(row->status));
-    bind_count(
-        statement, HTTP_STATUS, row->http_status > 0 ? row->http_status : -1);
-    if (row->code < 0) {
-        bind_string(statement, CODE, belay_code_name(row->code));
-    }
-    bind_text(statement, MODEL_ANSWERED, row->texts[BELAY__TEXT_MODEL]);
-    bind_text(statement, REQUEST_ID, row->texts[BELAY__TEXT_REQUEST_ID]);
-    bind_text(statement, MESSAGE, row->texts[BELAY__TEXT_MESSAGE]);
-    bind_text(statement, END_REASON, row->texts[BELAY__TEXT_END]);
-    bind_count(statement, FIRST_BYTE_US,
-        row->first_byte_us > 0 ? row->first_byte_us : -1);
-    bind_count(statement, ENDED_US, row->ended_us);
-    bind_usage(statement, &row->usage);
-    bind_count(statement, COST_PICODOLLARS, row->cost.amount.pico);
-    bind_count(statement, COST_AT_LEAST, row->cost.at_least);
-    bind_hash(statement, REPLY_HASH, has_body ? reply : NULL);
-    bind_count(statement, BILLED, (int64_t)row->billed);
+    return code;
 }
 
 /* ---- rows ---- */
 
-static int
-add_owners(
-    struct belay__sqlite *sqlite, const struct belay__row *row, char *why)
-{
-    sqlite3_stmt *statement;
-    int code = 0;
-
-    if (row->texts[BELAY__TEXT_SESSION].len > 0) {
-        statement = sqlite->prepared[BELAY__ADD_SESSION];
-        bind_text(statement, 1, row->texts[BELAY__TEXT_SESSION]);
-        bind_string(statement, 2, sqlite->opts.run);
-        bind_count(statement, 3, row->started_us);
-        code = run_statement(sqlite, statement, why);
-    }
-    if (code == 0 && row->texts[BELAY__TEXT_TURN].len > 0) {
-        statement = sqlite->prepared[BELAY__ADD_TURN];
-        bind_text(statement, 1, row->texts[BELAY__TEXT_TURN]);
-        bind_text(statement, 2, row->texts[BELAY__TEXT_SESSION]);
-        bind_text(statement, 3, row->texts[BELAY__TEXT_PARENT_TURN]);
-        bind_string(statement, 4, sqlite->opts.run);
-        bind_count(statement, 5, row->started_us);
-        code = run_statement(sqlite, statement, why);
-    }
-    return code;
-}
-
-/* An attempt that starts, and ends or does not, in this transaction. */
-static int
-add_attempt(struct belay__sqlite *sqlite, const struct belay__row *start,
-    const struct belay__row *end, char *why)
-{
-    sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_ATTEMPT];
-    struct request request = {{NULL, 0}, {{0}}, {{0}}, false};
-    struct belay__hash reply;
-    int code = add_owners(sqlite, start, why);
-
-    if (code == 0) {
-        code = store_request(
-            sqlite, start->texts[BELAY__TEXT_BODY], &request, why);
-    }
-    if (code == 0 && end != NULL) {
-        code = hash_reply(sqlite, end->texts[BELAY__TEXT_BODY], &reply, why);
-    }
-    if (code < 0) {
-        return code;
-    }
-    bind_start(sqlite, statement, start, &request);
-    if (end != NULL) {
-        bind_end(statement, end, &reply);
-    } else {
-        bind_string(statement, STATUS, "in_doubt");
-    }
-    code = run_statement(sqlite, statement, why);
-    return code == 0 && end != NULL
-               ? store_reply(sqlite, end->texts[BELAY__TEXT_BODY], &reply, why)
-               : code;
-}
-
-/* An attempt that was forgotten while it ran stays so, and its answer with it:
- * no row leads to it any more.
- */
-static int
-end_attempt(
-    struct belay__sqlite *sqlite, const struct belay__row *end, char *why)
-{
-    const struct belay_slice body = end->texts[BELAY__TEXT_BODY];
-    sqlite3_stmt *statement = sqlite->prepared[BELAY__END_ATTEMPT];
-    struct belay__hash reply;
-    int code = hash_reply(sqlite, body, &reply, why);
-
-    if (code < 0) {
-        return code;
-    }
-    bind_string(statement, ID, end->attempt);
-    bind_end(statement, end, &reply);
-    code = run_statement(sqlite, statement, why);
-    return code == 0 && sqlite3_changes(sqlite->db) > 0
-               ? store_reply(sqlite, body, &reply, why)
-               : code;
-}
-
 /* The attempt of this transaction with that id, or NULL. Ids sort as they were
  * made, and so do the starts.
  */
-static struct belay__sqlite_start *
+static struct belay__sqlite_pair *
 find_start(struct belay__sqlite *sqlite, const char *id)
 {
     size_t low = 0;
@@ -470,22 +426,23 @@ find_start(struct belay__sqlite *sqlite, const char *id)
 }
 
 static int
-push_start(struct belay__sqlite *sqlite, const struct belay__row *row)
+push(struct belay__sqlite *sqlite, struct belay__sqlite_pair **pairs,
+    size_t *count, size_t *room, struct belay__sqlite_pair pair)
 {
-    const size_t size = sizeof(*sqlite->starts);
-    const size_t room = sqlite->start_room > 0 ? sqlite->start_room * 2 : 128;
-    struct belay__sqlite_start *starts = sqlite->starts;
+    const size_t size = sizeof(**pairs);
+    const size_t more = *room > 0 ? *room * 2 : BELAY__SQLITE_GROUP;
+    struct belay__sqlite_pair *moved = *pairs;
 
-    if (sqlite->start_count == sqlite->start_room) {
-        starts = belay__realloc(
-            sqlite->memory, starts, sqlite->start_room * size, room * size);
-        if (starts == NULL) {
+    if (*count == *room) {
+        moved =
+            belay__realloc(sqlite->memory, moved, *room * size, more * size);
+        if (moved == NULL) {
             return BELAY_ENOMEM;
         }
-        sqlite->starts = starts;
-        sqlite->start_room = room;
+        *pairs = moved;
+        *room = more;
     }
-    starts[sqlite->start_count++] = (struct belay__sqlite_start){row, NULL};
+    moved[(*count)++] = pair;
     return 0;
 }
 
@@ -493,28 +450,33 @@ int
 belay__sqlite_write(
     struct belay__sqlite *sqlite, const struct belay__row *row, char *why)
 {
-    struct belay__sqlite_start *start;
+    struct belay__sqlite_pair *start;
+    int code;
 
     if (row->kind == BELAY__ROW_START) {
-        return no_memory(push_start(sqlite, row), why);
+        code = push(sqlite, &sqlite->starts, &sqlite->start_count,
+            &sqlite->start_room, (struct belay__sqlite_pair){row, NULL});
+        return belay__sqlite_no_memory(code, why);
     }
     start = find_start(sqlite, row->attempt);
-    if (start == NULL) {
-        return end_attempt(sqlite, row, why);
+    if (start != NULL) {
+        start->end = row;
+        return 0;
     }
-    start->end = row;
-    return 0;
+    code = push(sqlite, &sqlite->ends, &sqlite->end_count, &sqlite->end_room,
+        (struct belay__sqlite_pair){NULL, row});
+    return belay__sqlite_no_memory(code, why);
 }
 
 int
 belay__sqlite_flush(struct belay__sqlite *sqlite, char *why)
 {
-    int code = 0;
+    int code = write_all(sqlite, sqlite->starts, sqlite->start_count, why);
 
-    for (size_t i = 0; i < sqlite->start_count && code == 0; i++) {
-        code = add_attempt(
-            sqlite, sqlite->starts[i].start, sqlite->starts[i].end, why);
+    if (code == 0) {
+        code = write_all(sqlite, sqlite->ends, sqlite->end_count, why);
     }
     sqlite->start_count = 0;
+    sqlite->end_count = 0;
     return code;
 }

@@ -17,61 +17,9 @@ import time
 
 sys.path.append(os.path.join(
     os.path.dirname(os.path.abspath(__file__)), "../support"))
-import runner
-
-LIMIT_S = 60
-KINDS = ("calls.db", "calls.jsonl")
-
-belay = recorded = None  # the command, and what writes records
-cut_writes = None  # to be preloaded
-
-
-def simulator(*options):
-    return runner.simulator(belay, "--tool-calls", "0", *options)
-
-
-@contextlib.contextmanager
-def writing(url, path, form="chat", turns=3):
-    """A process that has made its calls and holds the record open."""
-    with subprocess.Popen(
-            [recorded, url, path, form, str(turns)], text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == "done\n"
-        try:
-            yield process
-        finally:
-            process.stdin.close()
-            process.wait(LIMIT_S)
-
-
-def record(url, path, form="chat", turns=3):
-    with writing(url, path, form, turns):
-        pass
-
-
-class Log:
-    def __init__(self, *arguments, **environment):
-        done = subprocess.run([belay, "log", *arguments], check=False,
-                              stdin=subprocess.DEVNULL, capture_output=True,
-                              timeout=LIMIT_S,
-                              env={**os.environ, **environment})
-        self.code = done.returncode
-        self.out, self.err = done.stdout.decode(), done.stderr.decode()
-        self.lines = self.out.splitlines()
-
-    def json(self):
-        return [json.loads(line) for line in self.lines]
-
-    def good(self):
-        assert self.code == 0, (self.code, self.out, self.err)
-        return self
-
-
-@contextlib.contextmanager
-def places():
-    """A path for each kind of record."""
-    with tempfile.TemporaryDirectory(prefix="belay-") as folder:
-        yield [os.path.join(folder, kind) for kind in KINDS]
+import log_command
+from log_command import (
+    LIMIT_S, Log, holds, places, record, simulator, writing)
 
 
 def test_l74_lists_the_last_attempts():
@@ -230,8 +178,9 @@ def test_a_record_that_is_written_to():
 def test_l74_attempts_in_doubt():
     with simulator("--fault", "stall-head") as url, places() as paths:
         for path in paths:
-            with subprocess.Popen([recorded, url, path, "chat", "1"],
-                                  stdin=subprocess.PIPE) as process:
+            with subprocess.Popen(
+                    [log_command.recorded, url, path, "chat", "1"],
+                    stdin=subprocess.PIPE) as process:
                 until = time.monotonic() + LIMIT_S
                 rows = []
                 while not rows and time.monotonic() < until:
@@ -314,7 +263,7 @@ def make_old(path, rows):
     ids = {row["attempt"]: OLD + row["attempt"][len(OLD):] for row in rows}
     if path.endswith(".db"):
         with contextlib.closing(sqlite3.connect(path)) as db, db:
-            db.executemany("UPDATE attempt SET id = ?2 WHERE id = ?1",
+            db.executemany("UPDATE attempt_row SET id = ?2 WHERE id = ?1",
                            ids.items())
         return
     with open(path, encoding="utf-8") as file:
@@ -323,16 +272,6 @@ def make_old(path, rows):
         text = text.replace(new, old)
     with open(path, "w", encoding="utf-8") as file:
         file.write(text)
-
-
-def holds(path, text):
-    """In the record, or in what SQLite has beside it."""
-    for name in (path, path + "-wal"):
-        if os.path.exists(name):
-            with open(name, "rb") as file:
-                if text.encode() in file.read():
-                    return True
-    return False
 
 
 def test_s9_forgets_attempts():
@@ -410,8 +349,9 @@ def test_l76_a_lock_that_is_held_for_long_loses_no_row():
         with contextlib.closing(sqlite3.connect(
                 paths[0], isolation_level=None, timeout=LIMIT_S)) as db:
             with subprocess.Popen(
-                    [recorded, url, paths[0], "chat", "0"], text=True,
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+                    [log_command.recorded, url, paths[0], "chat", "0"],
+                    text=True, stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE) as process:
                 until = time.monotonic() + LIMIT_S
                 while db.execute("SELECT count(*) FROM run").fetchone() == (
                         1,) and time.monotonic() < until:
@@ -444,7 +384,7 @@ def test_s9_the_run_of_a_recorder_that_is_open():
 
 def cut(**numbers):
     """The environment of a process whose writes or lines end."""
-    return {"LD_PRELOAD": cut_writes,
+    return {"LD_PRELOAD": log_command.cut_writes,
             "ASAN_OPTIONS": "verify_asan_link_order=0",
             **{name: str(value) for name, value in numbers.items()}}
 
@@ -571,12 +511,5 @@ def test_s2_keys_are_in_no_record():
                 assert "a-key-of-the-test" not in line
 
 
-def main():
-    global belay, recorded, cut_writes
-    belay, recorded, cut_writes = (
-        os.path.abspath(name) for name in sys.argv[1:4])
-    return runner.run(globals(), sys.argv[4:], lambda _, test: test())
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(log_command.main(globals()))

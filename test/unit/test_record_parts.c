@@ -47,6 +47,43 @@ Test(record_parts, l75_messages_of_every_wire_format)
     trace_clear();
 }
 
+static void
+expect_params(const char *body, char *messages, const char *params)
+{
+    struct belay__memory *memory = belay__memory_new(NULL);
+    struct belay__buffer buffer;
+
+    cr_assert(memory != NULL);
+    belay__buffer_init(&buffer, memory, 1000);
+    trace_clear();
+    cr_expect(zero(
+        int, belay__messages_part(slice(body), trace_message, NULL, &buffer)));
+    expect_trace(messages);
+    cr_expect(eq(sz, buffer.len, strlen(params)), "%s", body);
+    cr_expect(zero(int, strncmp(buffer.data != NULL ? buffer.data : "", params,
+                            buffer.len)),
+        "%s", body);
+    belay__buffer_fini(&buffer);
+    belay__memory_unref(memory);
+    trace_clear();
+}
+
+Test(record_parts, l75_what_is_no_conversation_is_parameters)
+{
+    expect_params("{\"model\":\"m\", \"messages\":[" USER(
+                      "a") "],"
+                           " \"stop\" : [1.0e0,\t\"\\u0041\"]}",
+        "user " USER("a"), "{\"model\":\"m\",\"stop\":[1.0e0,\t\"\\u0041\"]}");
+    expect_params("{\"x\":1,\"system\":\"s\",\"input\":\"a\"}",
+        "system \"s\"; user \"a\"", "{\"x\":1}");
+    expect_params("{\"prompt\":\"a\"}", "user \"a\"", "");
+    expect_params("[1]", "", "");
+    expect_params("", "", "");
+    /* Of what breaks off the parts that are whole. */
+    expect_params("{\"x\":1,\"input\":\"a\",\"y\":[}", "user \"a\"", "");
+    expect_params("{\"x\":1,\"messages\":[" USER("a"), "", "");
+}
+
 /* Known answers: of "abc" from FIPS 180-4; a message's by any SHA-256 of the
  * lengths, in eight bytes, and the parts.
  */

@@ -7,8 +7,10 @@
 #include "test/support/program.h"
 #include "test/support/texts.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define BODY "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}"
 #define REPLY "{\"choices\":[]}"
@@ -217,13 +219,18 @@ Test(sink_sqlite, l75_what_another_has_taken_out_is_stored_again)
     begin();
     put(start("1"));
     commit();
-    expect("DELETE FROM attempt", "");
+    expect("DELETE FROM attempt_row", "");
     expect("DELETE FROM message", "");
+    expect("DELETE FROM target", "");
+    expect("DELETE FROM outcome", "");
+    expect("DELETE FROM params", "");
     begin();
     put(start("2"));
     commit();
     expect(
         "SELECT count(*) FROM attempt JOIN message ON hash = request_tip", "1");
+    expect("SELECT model || status || params FROM attempt",
+        "min_doubt{\"model\":\"m\"}");
 }
 
 Test(sink_sqlite, l75_a_message_that_is_known_is_not_written_again)
@@ -237,4 +244,225 @@ Test(sink_sqlite, l75_a_message_that_is_known_is_not_written_again)
     commit();
     expect("SELECT count(*) FROM message", "1");
     expect("SELECT count(DISTINCT request_tip) || count(*) FROM attempt", "13");
+}
+
+Test(sink_sqlite, l75_what_attempts_have_in_common_is_written_once)
+{
+    begin();
+    put(start("1"));
+    put(end("1"));
+    put(start("2"));
+    put(end("2"));
+    commit();
+    begin();
+    put(start("3"));
+    put(end("3"));
+    commit();
+    expect("SELECT count(*) FROM target", "1");
+    expect("SELECT count(*) FROM outcome", "1");
+    expect("SELECT count(*) FROM params", "1");
+    expect("SELECT count(*) || count(DISTINCT bytes) FROM blob", "31");
+}
+
+Test(sink_sqlite, l74_attempts_of_the_same_microsecond_are_all_there)
+{
+    begin();
+    put(start("1"));
+    put(start("2"));
+    put(end("2"));
+    commit();
+    begin();
+    put(start("3"));
+    put(end("3"));
+    commit();
+    expect("SELECT group_concat(ltrim(id, '0') || '+' ||"
+           " (started_us - 1700000000000000) || status, ' ') FROM attempt",
+        "1+0in_doubt 2+1ok 3+2ok");
+    expect("SELECT count(*) FROM blob WHERE bytes = '" REPLY "'", "0");
+    expect("SELECT count(*) FROM blob WHERE bytes = CAST('" REPLY "' AS BLOB)",
+        "2");
+}
+
+/* ---- more than a group ---- */
+
+#define MANY 300 /* is no multiple of a group */
+
+static struct belay__row many[2 * MANY];
+static char bodies[MANY][512];
+
+/* Each with a message of its own and one that all have. */
+static void
+make_many(void)
+{
+    for (int i = 0; i < MANY; i++) {
+        char id[8];
+
+        (void)snprintf(id, sizeof(id), "%d", i + 1);
+        (void)snprintf(bodies[i], sizeof(bodies[i]),
+            "{\"messages\":[{\"role\":\"system\"},{\"role\":\"user\","
+            "\"content\":\"%d\"}],\"seed\":%d}",
+            i, i % 3);
+        row_count = 0;
+        many[i] = *start(id);
+        many[i].started_us += i;
+        many[i].texts[BELAY__TEXT_BODY] = slice(bodies[i]);
+        many[MANY + i] = *end(id);
+        many[MANY + i].usage.in_total = i;
+    }
+}
+
+static void
+put_many(int first, int past)
+{
+    begin();
+    for (int i = first; i < past; i++) {
+        put(&many[i]);
+    }
+    commit();
+}
+
+static void
+expect_many(void)
+{
+    expect("SELECT count(*) FROM attempt WHERE status = 'ok'", "300");
+    expect("SELECT count(*) FROM attempt a JOIN message m"
+           " ON m.hash = a.request_tip WHERE json_extract(body, '$.content')"
+           " = CAST(ltrim(id, '0') - 1 AS TEXT)",
+        "300");
+    expect("SELECT count(*) FROM attempt WHERE in_total = ltrim(id, '0') - 1"
+           " AND json_extract(params, '$.seed') = in_total % 3",
+        "300");
+    expect("SELECT count(*) FROM message", "301");
+    expect("SELECT count(*) FROM params", "3");
+    expect("SELECT count(*) FROM blob", "300");
+    expect("PRAGMA integrity_check", "ok");
+}
+
+Test(sink_sqlite, l73_a_transaction_of_several_groups)
+{
+    make_many();
+    put_many(0, 2 * MANY);
+    expect_many();
+}
+
+Test(sink_sqlite, l73_ends_of_several_groups_come_later)
+{
+    make_many();
+    put_many(0, MANY);
+    expect("SELECT count(*) FROM attempt WHERE status = 'in_doubt'", "300");
+    put_many(MANY, 2 * MANY);
+    expect_many();
+}
+
+Test(sink_sqlite, l75_a_conversation_longer_than_a_group)
+{
+    static char body[32768] = "{\"messages\":[";
+    struct belay__row row = *start("1");
+    size_t len = strlen(body);
+
+    for (int i = 0; i < 700; i++) {
+        len += (size_t)snprintf(body + len, sizeof(body) - len,
+            "%s{\"role\":\"user\",\"n\":%d}", i > 0 ? "," : "", i);
+    }
+    (void)snprintf(body + len, sizeof(body) - len, "]}");
+    row.texts[BELAY__TEXT_BODY] = slice(body);
+    begin();
+    put(&row);
+    commit();
+    expect("SELECT count(*) FROM message", "700");
+    expect("WITH RECURSIVE chain (hash, n) AS (SELECT request_tip, 1 FROM"
+           " attempt UNION ALL SELECT parent_hash, n + 1 FROM message JOIN"
+           " chain USING (hash) WHERE parent_hash IS NOT NULL)"
+           " SELECT max(n) FROM chain",
+        "700");
+}
+
+/* ---- what is on the disk ---- */
+
+/* The file as somebody finds it if all processes are killed now. */
+static char *
+query_copy(const char *sql)
+{
+    char command[512];
+    char copy[80];
+
+    (void)snprintf(copy, sizeof(copy), "%s/copy.db", folder);
+    (void)snprintf(command, sizeof(command),
+        "rm -f %s* && cp %s %s && cp %s-wal %s-wal", copy, path, copy, path,
+        copy);
+    cr_assert(zero(int, system(command)));
+    return query_text(copy, sql);
+}
+
+static void
+expect_copied(int count)
+{
+    const char *text = query_copy("SELECT count(*) FROM attempt");
+
+    cr_expect(eq(int, (int)strtol(text, NULL, 10), count));
+}
+
+/* The first answers are as many bytes as do not fit into SQLite's cache, so that
+ * pages are in its log before the commit; a second group changes some of those
+ * once more.
+ */
+static void
+put_large(int first, int past)
+{
+    static char reply[1000000];
+
+    memset(reply, 'x', sizeof(reply));
+    make_many();
+    begin();
+    for (int i = first; i < past; i++) {
+        put(&many[i]);
+        if (i - first < 20) {
+            many[MANY + i].texts[BELAY__TEXT_BODY] =
+                (struct belay_slice){reply, sizeof(reply)};
+        }
+        put(&many[MANY + i]);
+    }
+}
+
+Test(sink_sqlite, l77_a_commit_is_in_the_files_at_once)
+{
+    make_many();
+    for (int i = 0; i < 5; i++) {
+        put_many(i, i + 1);
+        expect_copied(i + 1);
+    }
+    put_large(5, 150);
+    commit();
+    expect_copied(150);
+    cr_expect(eq(str, query_copy("PRAGMA integrity_check"), "ok"));
+    put_many(150, 151);
+    expect_copied(151);
+}
+
+Test(sink_sqlite, l77_a_disk_that_is_full_loses_the_commit_and_no_other)
+{
+    int lost = 0;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    make_many();
+    put_many(0, 1);
+    for (rlim_t bytes = 65536; bytes < 4000000; bytes += 500000) {
+        int code;
+
+        put_large(1, 5);
+        limit_file_size(bytes);
+        code = belay__sink_sqlite->commit(sink, why);
+        limit_file_size(RLIM_INFINITY);
+        cr_assert(eq(int, code, BELAY_EIO));
+        belay__sink_sqlite->rollback(sink);
+        lost++;
+        expect_copied(lost);
+        make_many();
+        put_many(lost, lost + 1);
+        expect("PRAGMA integrity_check", "ok");
+    }
+    put_large(lost + 1, lost + 5);
+    commit();
+    expect_copied(lost + 5);
+    cr_expect(eq(str, query_copy("PRAGMA integrity_check"), "ok"));
 }
