@@ -127,7 +127,6 @@ sqlite_close(struct belay__sink *sink)
         (void)sqlite3_finalize(sqlite->prepared[i]);
     }
     (void)sqlite3_close(sqlite->db);
-    belay__sqlite_log_fini(&sqlite->log);
     belay__free(sqlite->memory, sqlite->starts,
         sqlite->start_room * sizeof(*sqlite->starts));
     belay__free(
@@ -166,7 +165,7 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
         return code;
     }
     if (sqlite3_open_v2(sqlite->opts.path, &sqlite->db,
-            SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, sqlite->log.name)
+            SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL)
         != SQLITE_OK) {
         return belay__sqlite_failed(sqlite, why);
     }
@@ -207,9 +206,6 @@ sqlite_open(
     belay__recent_init(&sqlite->recent, sqlite->memory);
     belay__recent_init(&sqlite->names, sqlite->memory);
     code = belay__hasher_init(&sqlite->hasher);
-    if (code == 0) {
-        code = belay__sqlite_log_init(&sqlite->log, sqlite->memory);
-    }
     if (code == 0) {
         code = sqlite_set_up(sqlite, why);
     }

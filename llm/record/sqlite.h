@@ -6,7 +6,6 @@
  *     sqlite_names.c    what many attempts have in common, by a number
  *     sqlite_rows.c     groups, as what they become in the tables
  *     sqlite_table.c    a group as a table that SQLite reads
- *     sqlite_log.c      what SQLite writes to its log, in large pieces
  *
  * All on the writer's thread.
  */
@@ -16,7 +15,6 @@
 #include "llm/record/recent.h"
 #include "llm/record/seen.h"
 #include "llm/record/sink.h"
-#include "llm/record/sqlite_log.h"
 #include "llm/record/sqlite_table.h"
 #include "runtime/buffer.h"
 
@@ -80,7 +78,6 @@ struct belay__sqlite {
     struct belay__sink sink;
     struct belay__memory *memory; /* the thread's own */
     struct belay__sink_opts opts;
-    struct belay__sqlite_log log;
     sqlite3 *db;
     sqlite3_stmt *prepared[BELAY__STATEMENTS];
     int64_t data_version; /* of the file, at the last look */

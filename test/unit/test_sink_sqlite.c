@@ -7,10 +7,8 @@
 #include "test/support/program.h"
 #include "test/support/texts.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define BODY "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}"
 #define REPLY "{\"choices\":[]}"
