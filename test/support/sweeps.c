@@ -17,8 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRIAL_S 60  /* of processor time; then it hangs */
-#define POINTS 1000 /* places for one fault in one program, at most … */
+#define TRIAL_S 60 /* of processor time; then it hangs */
 #define COUNT_FROM (UINT64_MAX / 2)
 #define SLOW_MAX 512 /* operations that stand for sleeps at a time */
 
@@ -186,6 +185,7 @@ struct report {
     int signal;     /* that has killed it */
     bool explained; /* the code, by the fault or by `normal` */
     bool done;
+    char text[512]; /* of the result */
 };
 
 /* Does an error in the tree have this code? */
@@ -258,6 +258,7 @@ try_here(const struct program *program, const struct kind *kind, uint64_t k,
     test_alloc_never_fail();
     report->code = result.code;
     report->explained = is_explained(&result, normal);
+    (void)belay_result_format(&result, report->text, sizeof(report->text));
     belay_error_unref(result.error);
     program_check_left(kind->text, k, blocks, fds);
     report->done = true;
@@ -315,12 +316,14 @@ try_once(const struct program *program, const struct kind *kind, uint64_t k,
 
 /* ---- sweeps ---- */
 
+/* For one fault in one program, at most; all of them, unless it says so. */
 static uint64_t
 points_wanted(void)
 {
     const char *text = getenv("BELAY_SWEEP_POINTS");
 
-    return text != NULL ? strtoull(text, NULL, 10) : POINTS;
+    return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10)
+                                           : UINT64_MAX;
 }
 
 /* Evenly over 1 to `count`, both ends among them. */
@@ -339,15 +342,34 @@ must_go_well(const struct program *program, const struct kind *kind, uint64_t k,
     cr_assert(ended, "%s, %s %" PRIu64 ": died by signal %d", kind->text,
         program->function->name, k, ret->signal);
     cr_assert(ret->explained || k == 0,
-        "%s, %s %" PRIu64 ": ends with %s, and with %s when left alone",
+        "%s, %s %" PRIu64 ": ends with %s (%s), and with %s when left alone",
         kind->text, program->function->name, k, belay_code_name(ret->code),
-        belay_code_name(normal[1]));
+        ret->text, belay_code_name(normal[1]));
+}
+
+/* A line for each sweep, and for each program that has none. */
+static void
+note(const struct program *program, const char *what, uint64_t count,
+    uint64_t points, uint64_t begin_ns)
+{
+    const char *name = getenv("BELAY_SWEEP_LOG");
+    FILE *log = name != NULL ? fopen(name, "ae") : NULL;
+
+    if (log == NULL) {
+        return;
+    }
+    (void)fprintf(log, "%s %s\t%s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n",
+        criterion_current_test->category, criterion_current_test->name,
+        program->function->name, what, count, points,
+        (uv_hrtime() - begin_ns) / 1000000);
+    (void)fclose(log);
 }
 
 static void
 sweep_kind(const struct program *program, const struct kind *kind,
-    const struct report *normal, FILE *log)
+    const struct report *normal)
 {
+    const uint64_t begin_ns = uv_hrtime();
     uint64_t points = points_wanted();
     struct report report = *normal;
     int codes[] = {normal->code, normal->code};
@@ -362,35 +384,32 @@ sweep_kind(const struct program *program, const struct kind *kind,
     for (uint64_t i = 0; i < points; i++) {
         must_go_well(program, kind, place(i, points, count), codes, &report);
     }
-    if (log != NULL) {
-        (void)fprintf(log, "%s\t%s\t%" PRIu64 "\t%" PRIu64 "\n",
-            program->function->name, kind->text, count, points);
-    }
+    note(program, kind->text, count, points, begin_ns);
 }
 
 void
 sweeps_try(const struct program *program)
 {
     const char *wanted = getenv("BELAY_SWEEP");
-    const char *log_name = getenv("BELAY_SWEEP_LOG");
+    const uint64_t begin_ns = uv_hrtime();
     const int codes[] = {0, 0};
     struct report normal;
-    FILE *log = NULL;
 
-    if (wanted == NULL || wanted[0] == '\0' || program_unswept
-        || !try_once(program, &no_fault, 0, codes, &normal)) {
+    if (wanted == NULL || wanted[0] == '\0') {
         return;
     }
-    if (log_name != NULL) {
-        log = fopen(log_name, "ae");
+    if (program_unswept) {
+        note(program, "unswept", 0, 0, begin_ns);
+        return;
+    }
+    if (!try_once(program, &no_fault, 0, codes, &normal)) {
+        note(program, "dies", 0, 0, begin_ns);
+        return;
     }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         if (strstr(wanted, kinds[i].name) != NULL) {
-            sweep_kind(program, &kinds[i], &normal, log);
+            sweep_kind(program, &kinds[i], &normal);
         }
-    }
-    if (log != NULL) {
-        (void)fclose(log);
     }
 }
 
