@@ -215,7 +215,7 @@ static bool
 is_explained(const struct belay_result *result, const int *normal)
 {
     const int codes[] = {normal[0], normal[1], BELAY_ECANCELED, BELAY_ENOMEM,
-        program_other_code};
+        BELAY_GPU_ENOMEM, program_other_code};
 
     if (result->code >= 0
         || (result->code == BELAY_EGROUP && result->error == NULL)) {
