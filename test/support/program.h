@@ -31,6 +31,10 @@ extern bool program_disturbed;
 extern int program_other_code;
 /* Not in a sweep; the test says why. */
 extern bool program_unswept;
+/* NULL, or runs in the process of each trial before it: what trials would
+ * share, as files and servers that count, is then one of its own.
+ */
+extern void (*program_before_trial)(void);
 
 static inline void
 program_abort_test(void)

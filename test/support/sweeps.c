@@ -24,6 +24,7 @@
 bool program_disturbed;
 int program_other_code;
 bool program_unswept;
+void (*program_before_trial)(void);
 
 /* ---- sleeps as operations, through the public bridge ---- */
 
@@ -287,6 +288,9 @@ be_the_trial(const struct program *program, const struct kind *kind, uint64_t k,
     (void)setrlimit(RLIMIT_CPU, &time);
     (void)setrlimit(RLIMIT_CORE, &core);
     (void)alarm(TRIAL_S * 2); /* for one that waits */
+    if (program_before_trial != NULL) {
+        program_before_trial();
+    }
     try_here(program, kind, k, normal, report);
     _exit(0);
 }
