@@ -138,6 +138,9 @@ struct program {
  */
 int program_run(const struct program *program, struct belay_result *ret);
 
+/* The same without a sweep before it. */
+int program_run_once(const struct program *program, struct belay_result *ret);
+
 /* Runs `name` with these arguments, gives the code. */
 #define RUN(name, ...)                                               \
     program_run(&(const struct program){.function = &(name),         \

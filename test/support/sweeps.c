@@ -4,20 +4,24 @@
  * are. If it dies, dying is what the test is about, and there is no sweep.
  * Parent and trial share one page, in which the trial says how it went.
  */
+#define _GNU_SOURCE /* syscall() */
 #include "test/support/sweeps.h"
 
 #include "runtime/internal.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRIAL_S 60 /* of processor time; then it hangs */
+#define TRIAL_S 60         /* of processor time; then it hangs */
+#define ASLEEP_LOOKS 50000 /* a bound, never reached */
 #define COUNT_FROM (UINT64_MAX / 2)
 #define SLOW_MAX 512 /* operations that stand for sleeps at a time */
 
@@ -295,6 +299,55 @@ be_the_trial(const struct program *program, const struct kind *kind, uint64_t k,
     _exit(0);
 }
 
+/* Is the thread asleep, where no lock is held? */
+static bool
+is_asleep(const char *tid)
+{
+    static const long waits[] = {
+        SYS_epoll_wait, SYS_epoll_pwait, SYS_futex, SYS_clock_nanosleep};
+    char path[64];
+    char text[64] = "";
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%.16s/syscall", tid);
+    file = fopen(path, "re");
+    if (file == NULL || fgets(text, sizeof(text), file) == NULL) {
+        text[0] = '\0'; /* it has ended, or cannot be asked */
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    for (size_t i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
+        if (strtol(text, NULL, 10) == waits[i] && text[0] != 'r') {
+            return true;
+        }
+    }
+    return text[0] == '\0';
+}
+
+/* The servers of a test are threads, and Criterion has one. What one of them
+ * holds at a fork, as a sanitizer's lock in malloc(), a child would wait for in
+ * vain.
+ */
+static bool
+others_are_asleep(void)
+{
+    const long own = syscall(SYS_gettid);
+    DIR *threads = opendir("/proc/self/task");
+    const struct dirent *thread;
+    bool asleep = true;
+
+    while (threads != NULL && (thread = readdir(threads)) != NULL) {
+        const long tid = strtol(thread->d_name, NULL, 10);
+
+        asleep &= tid == 0 || tid == own || is_asleep(thread->d_name);
+    }
+    if (threads != NULL) {
+        (void)closedir(threads);
+    }
+    return asleep;
+}
+
 /* In a process of its own; false: that has died. */
 static bool
 try_once(const struct program *program, const struct kind *kind, uint64_t k,
@@ -306,6 +359,9 @@ try_once(const struct program *program, const struct kind *kind, uint64_t k,
 
     memset(page, 0, sizeof(*page));
     (void)fflush(NULL);
+    for (int i = 0; i < ASLEEP_LOOKS && !others_are_asleep(); i++) {
+        (void)usleep(100);
+    }
     child = fork();
     cr_assert(ge(int, child, 0), "fork");
     if (child == 0) {
