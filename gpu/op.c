@@ -569,6 +569,7 @@ belay__gpu_op_abandon_all(struct belay__gpu_slot *slot)
     struct belay__gpu_op *op;
 
     while ((op = slot->ops) != NULL) {
+        assert(op->before == NULL);
         unlink_op(slot, op);
         if (op->handed && slot->thread != NULL) {
             slot->pool->in_flight--;

@@ -328,7 +328,6 @@ belay__gpusim_parse(const char *text, struct belay__gpusim_settings *ret,
     while (rest.len > 0) {
         setting = rest;
         rest = cut(&setting, ',');
-        value = setting;
         value = cut(&setting, '=');
         if (!parse_setting(setting, value, ret)) {
             (void)snprintf(why, BELAY__GPU_NOTE,

@@ -42,10 +42,10 @@ struct belay_llm_client {
     belay_prices *prices; /* a reference, or NULL */
     char *price_provider; /* or NULL */
     int64_t output_cap;
-    bool expect_input;
     belay_budget *budget;     /* a reference; NULL: the ambient one */
     belay_recorder *recorder; /* likewise */
     struct belay__llm_models models;
+    bool expect_input;
     bool rated;     /* limits were given */
     bool unlimited; /* nobody waits for rates */
     struct belay__llm_waiter *waiters;
@@ -53,10 +53,9 @@ struct belay_llm_client {
     belay_llm_stream *streams;
     uint32_t drains; /* streams that read on unseen */
     uint32_t max_drains;
+    bool uncounted; /* room for attempts is its owner's, in the task's budget */
     bool closing;
     struct belay_event closed; /* set with closing: ends waits for a retry */
-    bool
-        uncounted; /* its owner holds room for attempts, in the task's budget */
 };
 
 /* The server's address for messages, without anything secret. */

@@ -54,8 +54,6 @@ struct belay__batch_opts {
     const char *bare_url;    /* each line is a body for this URL, and its number
                              its id; default: the forms of batch files */
     const char *base_url;    /* ends with /v1, as a rule */
-    bool simulated;          /* that is a simulator: its results and others are
-                                not mixed */
     const char *api_key;     /* default none */
     const char *model;       /* put in place of the lines' models */
     uint32_t concurrency;    /* at most so many in flight; default 64 */
@@ -67,6 +65,8 @@ struct belay__batch_opts {
     const belay_prices *prices; /* default none; a budget of money needs them */
     bool reserve_expected;      /* a line holds what its input is expected to
                                    cost, not the most that it can (L56) */
+    bool simulated;             /* base_url is a simulator: its results and
+                                   others are not mixed */
     int64_t default_output_cap; /* tokens of an answer, where neither the line
                                    nor the prices say; default none */
     int64_t requests_per_minute;  /* of each model; default none known */
@@ -96,8 +96,8 @@ struct belay__batch_opts {
     enum belay__batch_doubt in_doubt;
     bool allow_plain_http;
     bool insecure;
-    const char *ca_file;
     bool proxy_from_env;
+    const char *ca_file;
     belay__batch_progress_fn *progress; /* default none */
     belay_duration progress_interval;   /* default 250 ms */
     belay__batch_written_fn *written;   /* default none */

@@ -118,7 +118,7 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     size.no_output = belay__batch_is_without_output(request->url);
     in = belay__estimate_bytes(request->body);
     most = answer_most(opts, price, &size);
-    out = most < 0 || most > 2 * ANSWER_GUESS ? ANSWER_GUESS : (most + 1) / 2;
+    out = most < 0 || most / 2 > ANSWER_GUESS ? ANSWER_GUESS : (most + 1) / 2;
     if (size.no_output) {
         out = 0;
     }

@@ -319,6 +319,7 @@ belay__plot_histogram(struct belay__buffer *buffer,
         .log_x = true};
     static const double steps[] = {1, 2, 5};
     double power;
+    int exponent;
 
     for (size_t i = 0; i < count; i++) {
         pen.y_max = bars[i].value > pen.y_max ? bars[i].value : pen.y_max;
@@ -328,8 +329,9 @@ belay__plot_histogram(struct belay__buffer *buffer,
     y_axis(&pen, plot);
     draw_bars(&pen, bars, count);
     x_line(&pen);
-    for (power = pow(10, floor(log10(pen.x_min))); power <= pen.x_max;
-         power *= 10) {
+    exponent = (int)floor(log10(pen.x_min));
+    for (; pow(10, exponent) <= pen.x_max; exponent++) {
+        power = pow(10, exponent);
         for (size_t i = 0; i < 3; i++) {
             if (power * steps[i] >= pen.x_min * 0.999
                 && power * steps[i] <= pen.x_max * 1.001) {

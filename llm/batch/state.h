@@ -37,9 +37,12 @@ struct belay__line_set {
 
 struct belay__batch_state {
     struct belay__memory *memory;
-    int fd;       /* -1: there is no state, as with standard output */
-    bool pending; /* the header of a new job is yet to be written */
-    char *path;   /* OUTPUT.state */
+    int fd;          /* -1: there is no state, as with standard output */
+    bool pending;    /* the header of a new job is yet to be written */
+    bool foreign_ok; /* lines of another job are passed over */
+    bool counted;    /* its journal tells tokens and requests */
+    bool dirty;      /* written to since the last sync */
+    char *path;      /* OUTPUT.state */
     size_t path_size;
     char job[BELAY__BATCH_JOB_SIZE];
     struct belay__line_set done;     /* in one of the files */
@@ -47,18 +50,15 @@ struct belay__batch_state {
     struct belay__line_set unbilled; /* a success, until the journal tells of
                                         its being sent; empty once that was
                                         read */
-    bool foreign_ok;                 /* lines of another job are passed over */
     uint64_t lines_max; /* a number above it is in no file of this input */
     uint64_t failed;    /* of done, in error lines, wherever */
     uint64_t again;     /* failed before, moved away to be tried again */
-    bool counted;       /* its journal tells tokens and requests */
     int64_t spent;      /* by earlier runs, in picodollars */
     int64_t uncertain;  /* … that servers may have charged besides */
     int64_t unpriced;   /* … attempts whose cost nobody knows */
     int64_t tokens;     /* … that they used, or may have */
     int64_t requests;   /* … attempts that counted, or may have */
     struct belay__buffer journal; /* records not yet written */
-    bool dirty;                   /* written to since the last sync */
     uint64_t noted;     /* how many lines were announced, in this run … */
     uint64_t committed; /* … and of how many that was written */
     int lost; /* why a record could not be written: the first code, or 0 */

@@ -331,8 +331,8 @@ find_of_provider(const belay_prices *prices, const char *provider,
     if (len + 1 + model.len > sizeof(name) || model.len == 0) {
         return BELAY_ENOENT;
     }
-    memcpy(name, provider, len);
-    name[len] = '/';
+    memcpy(name, provider, len + 1);
+    name[len] = '/'; /* in place of the NUL */
     memcpy(name + len + 1, model.data, model.len);
     return belay__names_get(
         &prices->names, (struct belay_slice){name, len + 1 + model.len}, ret);

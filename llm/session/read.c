@@ -358,7 +358,7 @@ read_message(struct reader *reader, struct belay_slice raw, void *to)
     struct belay__memory *memory = reader->session->memory;
     struct belay_llm_message message = {.role = NULL};
     struct belay__json_value values[MEMBERS];
-    bool incomplete;
+    bool incomplete = false;
     int code;
 
     (void)to;

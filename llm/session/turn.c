@@ -206,8 +206,12 @@ keep(belay_llm_turn *turn, struct belay__history **staged)
 static bool
 has_answer(const belay_llm_turn *turn)
 {
-    const struct belay__said *last = turn->history->said;
+    const struct belay__said *last;
 
+    if (turn->history == NULL) {
+        return false; /* nothing was said */
+    }
+    last = turn->history->said;
     return (turn->silent || belay__said_is(last, "assistant")
                || belay__said_is(last, "tool"))
            && belay__history_open_calls(turn->history) == 0;

@@ -249,27 +249,40 @@ struct cut {
     int i;
 };
 
+struct cut_short {
+    struct cut *of;
+};
+
+BELAY_ASYNC(cut_short)
+{
+    struct cut *of = self->of;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &of->group)) {
+        BELAY_CHECK(belay_spawn(of->group, reader, .conn = of->conn));
+        BELAY_CHECK(belay_group_spawn(of->group, &writer,
+            &(const struct writer){of->conn, of->bytes},
+            BELAY_SPAWN_OPTS(.task = &of->writer)));
+        for (of->i = 0; of->i < 1000; of->i++) {
+            BELAY_AWAIT(belay_checkpoint(task));
+        }
+        BELAY_TRY(tcp_read(task, of->conn, of->bytes, 1, NULL));
+        trace("second read %s", trace_result(belay_result(task)));
+        BELAY_TRY(tcp_write(task, of->conn, of->bytes, 1));
+        trace("second write %s", trace_result(belay_result(task)));
+        (void)belay_task_cancel(of->writer, "enough");
+    }
+    BELAY_END;
+}
+
 BELAY_ASYNC(cut)
 {
     BELAY_BEGIN;
     BELAY_WITH (
         BELAY_ENTER(server, .ret_address = &self->address, .deaf = true)) {
         BELAY_WITH (tcp_open(task, &self->address, &self->conn)) {
-            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-                BELAY_CHECK(
-                    belay_spawn(self->group, reader, .conn = self->conn));
-                BELAY_CHECK(belay_group_spawn(self->group, &writer,
-                    &(const struct writer){self->conn, self->bytes},
-                    BELAY_SPAWN_OPTS(.task = &self->writer)));
-                for (self->i = 0; self->i < 1000; self->i++) {
-                    BELAY_AWAIT(belay_checkpoint(task));
-                }
-                BELAY_TRY(tcp_read(task, self->conn, self->bytes, 1, NULL));
-                trace("second read %s", trace_result(belay_result(task)));
-                BELAY_TRY(tcp_write(task, self->conn, self->bytes, 1));
-                trace("second write %s", trace_result(belay_result(task)));
-                (void)belay_task_cancel(self->writer, "enough");
-                belay_task_unref(self->writer);
+            BELAY_WITH (dropping(task, &self->writer)) {
+                BELAY_AWAIT(BELAY_CALL(cut_short, .of = self));
             }
             BELAY_WITH (BELAY_ENTER(exchange, .conn = self->conn)) {
                 trace("not reached");
@@ -298,10 +311,46 @@ struct elsewhere {
     belay_group *group;
     belay_stack *stack;
     belay_hold *hold;
-    char byte;
-    size_t len;
-    int i;
 };
+
+static void
+drop_hold(void *arg)
+{
+    belay_hold **hold = arg;
+
+    belay_hold_unref(*hold);
+    *hold = NULL;
+}
+
+struct echo {
+    struct tcp *conn;
+    const belay_hold *hold; /* that has it, or NULL */
+    char byte;
+    /* locals */
+    size_t len;
+};
+
+static bool
+is_gone(const belay_hold *hold)
+{
+    return hold != NULL && !belay_hold_is_open(hold);
+}
+
+BELAY_ASYNC(echo)
+{
+    BELAY_BEGIN;
+    if (is_gone(self->hold)) {
+        BELAY_FAIL(BELAY_ECLOSED, NULL);
+    }
+    BELAY_AWAIT(tcp_write(task, self->conn, &self->byte, 1));
+    if (is_gone(self->hold)) {
+        BELAY_FAIL(BELAY_ECLOSED, NULL);
+    }
+    self->byte = 0;
+    BELAY_AWAIT(tcp_read(task, self->conn, &self->byte, 1, &self->len));
+    trace("%c", self->byte);
+    BELAY_END;
+}
 
 BELAY_ASYNC(elsewhere)
 {
@@ -312,20 +361,15 @@ BELAY_ASYNC(elsewhere)
         BELAY_AWAIT(belay_stack_enter(task, self->stack,
             tcp_open(task, &self->address, &self->conns[0]), NULL));
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_AWAIT(belay_hold_open(task, self->group,
-                tcp_open(task, &self->address, &self->conns[1]), NULL,
-                &self->hold));
-            for (self->i = 0; self->i < 2; self->i++) {
-                self->byte = (char)('a' + self->i);
-                BELAY_TRY(
-                    tcp_write(task, self->conns[self->i], &self->byte, 1));
-                if (belay_result(task)->code == 0) {
-                    BELAY_TRY(tcp_read(task, self->conns[self->i], &self->byte,
-                        1, &self->len));
-                }
-                trace("%c", self->byte);
+            BELAY_WITH (belay_defer(task, drop_hold, &self->hold)) {
+                BELAY_AWAIT(belay_hold_open(task, self->group,
+                    tcp_open(task, &self->address, &self->conns[1]), NULL,
+                    &self->hold));
+                BELAY_AWAIT(
+                    BELAY_CALL(echo, .conn = self->conns[0], .byte = 'a'));
+                BELAY_AWAIT(BELAY_CALL(echo, .conn = self->conns[1],
+                    .hold = self->hold, .byte = 'b'));
             }
-            belay_hold_unref(self->hold);
         }
     }
     BELAY_END;
@@ -333,10 +377,11 @@ BELAY_ASYNC(elsewhere)
 
 Test(guide_tcp, it_goes_onto_a_stack_and_into_a_hold)
 {
-    const struct program program = {
-        .function = &elsewhere, .arguments = &(const struct elsewhere){.i = 0}};
+    const struct program program = {.function = &elsewhere,
+        .arguments = &(const struct elsewhere){.hold = NULL}};
 
-    cr_expect(zero(int, RUN(elsewhere, .i = 0)));
+    program_other_code = BELAY_ECLOSED; /* the hold was cancelled first */
+    cr_expect(zero(int, RUN(elsewhere, .hold = NULL)));
     expect_trace("a; b");
     sweep(&program);
 }

@@ -3,6 +3,7 @@
 
 #include "test/support/fault_server.h"
 #include "test/support/program.h"
+#include "test/support/trial_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,14 +12,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define KEY "canary-7f3a91c2-key"
 
-/* Servers count requests; those of a sweep are for all alike. */
-static void
-set_up(void)
-{
-    program_unswept = true;
-}
-
-TestSuite(llm_formats, .init = set_up, .fini = check_clean, .timeout = 60);
+TestSuite(llm_formats, .fini = check_clean, .timeout = 60);
 
 #define ANSWER_WITH(status_, extra_, body_)                                   \
     FAULT_TEXT(                                                               \
@@ -188,7 +182,8 @@ run(struct fault_server *server, const char *base, struct ask asked)
     asked.outcome = &outcome;
     (void)snprintf(asked.base_url, sizeof(asked.base_url), "%s%s",
         fault_server_url(server), base);
-    (void)program_run(&program, NULL);
+    sweep_with_server(&program, asked.base_url, sizeof(asked.base_url), NULL);
+    (void)program_run_once(&program, NULL);
     return outcome;
 }
 
@@ -398,7 +393,6 @@ run_sweep(struct ask asked)
     const struct program program = {.function = &ask, .arguments = &asked};
 
     (void)snprintf(asked.base_url, sizeof(asked.base_url), "%s/v1", url);
-    program_unswept = false;
     sweep(&program);
     fault_server_stop_apart(pid);
 }

@@ -2,13 +2,13 @@
  * L16-L19, L25, L42, L44.
  */
 #include "test/support/stream_scene.h"
+#include "test/support/trial_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(
-    llm_stream, .init = stream_set_up, .fini = check_clean, .timeout = 60);
+TestSuite(llm_stream, .fini = check_clean, .timeout = 60);
 
 /* ---- streams that go well ---- */
 
@@ -256,8 +256,21 @@ Test(llm_stream, l44_drain_reads_on_for_the_counts)
 
 /* ---- a connection for two ---- */
 
+/* `url` is a part of the arguments. */
+static void
+expect_ok(struct fault_server *server, const belay_function *function,
+    const void *arguments, char url[64])
+{
+    const struct program program = {
+        .function = function, .arguments = arguments};
+
+    (void)snprintf(url, 64, "%s", fault_server_url(server));
+    sweep_with_server(&program, url, 64, NULL);
+    cr_expect(zero(int, program_run_once(&program, NULL)));
+}
+
 struct twice {
-    const char *base_url;
+    char base_url[64];
     belay_llm_client *client;
     belay_llm_reply *reply;
     int i;
@@ -292,7 +305,9 @@ Test(llm_stream, l16_the_connection_is_used_again)
         FAULT_TEXT("0\r\n\r\n"))};
     struct fault_server *server = fault_server_start(routes, COUNT(routes));
 
-    cr_expect(zero(int, RUN(twice, .base_url = fault_server_url(server))));
+    struct twice arguments = {.base_url = ""};
+
+    expect_ok(server, &twice, &arguments, arguments.base_url);
     cr_expect(eq(sz, fault_server_accepted(server), 1));
     fault_server_stop(server);
 }
@@ -300,7 +315,7 @@ Test(llm_stream, l16_the_connection_is_used_again)
 /* ---- messages that take long ---- */
 
 struct lengthy {
-    const char *base_url;
+    char base_url[64];
     belay_llm_client *client;
     belay_llm_reply *reply;
     int64_t max_tokens;
@@ -343,10 +358,10 @@ Test(llm_stream, l3_much_room_is_asked_for_as_a_stream)
                         ",\"delta\":{\"stop_reason\":\"end_turn\"}")
                         TYPED("message_stop", "")))};
     struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct lengthy arguments = {.max_tokens = 21334};
     struct fault_request request;
 
-    cr_expect(zero(int, RUN(lengthy, .base_url = fault_server_url(server),
-                            .max_tokens = 21334)));
+    expect_ok(server, &lengthy, &arguments, arguments.base_url);
     cr_assert(fault_server_request(server, 1, &request));
     cr_expect(ne(ptr, strstr(request.bytes, "\"stream\":true"), NULL));
     free(request.bytes);
@@ -359,10 +374,10 @@ Test(llm_stream, l3_little_room_is_not)
         ANSWER("200 OK", "{\"content\":[{\"type\":\"text\",\"text\":\"hi\"}],"
                          "\"stop_reason\":\"end_turn\"}"))};
     struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct lengthy arguments = {.max_tokens = 21333};
     struct fault_request request;
 
-    cr_expect(zero(int, RUN(lengthy, .base_url = fault_server_url(server),
-                            .max_tokens = 21333)));
+    expect_ok(server, &lengthy, &arguments, arguments.base_url);
     cr_assert(fault_server_request(server, 0, &request));
     cr_expect(eq(ptr, strstr(request.bytes, "stream"), NULL));
     free(request.bytes);
@@ -380,7 +395,6 @@ run_sweep(const struct fault_route *routes, size_t count, struct spec spec)
     const struct program program = {.function = &reading, .arguments = &asked};
 
     (void)snprintf(asked.base_url, sizeof(asked.base_url), "%s/v1", url);
-    program_unswept = false;
     sweep(&program);
     fault_server_stop_apart(pid);
 }

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-TestSuite(llm_stream_errors, .init = stream_set_up, .fini = check_clean,
-    .timeout = 60);
+TestSuite(llm_stream_errors, .fini = check_clean, .timeout = 60);
 
 Test(llm_stream_errors, l22_l30_an_error_before_the_first_event_is_retried)
 {

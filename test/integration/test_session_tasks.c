@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-TestSuite(
-    session_tasks, .init = scene_set_up, .fini = check_clean, .timeout = 60);
+TestSuite(session_tasks, .fini = check_clean, .timeout = 60);
 
 /* ---- many tasks ---- */
 
@@ -109,6 +108,8 @@ Test(session_tasks, l66_forks_ask_at_once)
     static const struct fault_route routes[] = {
         FAULT_ON(PATH, SAYS("1")), FAULT_ON(PATH, FAULT_DO_GATE(1), SAYS("2"))};
 
+    /* It waits until the server was asked, which in a trial may never be. */
+    program_unswept = true;
     SCENE(routes, fan_out, .size = 0);
 }
 
@@ -164,6 +165,8 @@ Test(session_tasks, l72_a_question_ends_with_its_session)
 {
     static const struct fault_route routes[] = {FAULT_ON(PATH, FAULT_DO_HANG)};
 
+    /* It waits until the server was asked, which in a trial may never be. */
+    program_unswept = true;
     SCENE(routes, session_left, .size = 0);
 }
 
@@ -248,6 +251,8 @@ Test(session_tasks, l71_l72_a_stream_closed_from_a_sibling_task)
     static const struct fault_route routes[] = {
         FAULT_ON(PATH, FAULT_TEXT(STREAM_HEAD SAID("a")), FAULT_DO_HANG)};
 
+    /* It waits until the server was asked, which in a trial may never be. */
+    program_unswept = true;
     SCENE(routes, sibling_closes, .size = 0);
 }
 
@@ -291,13 +296,15 @@ PLAY(one_request_allowed)
             &self->session)) {
             BELAY_AWAIT(belay_llm_chat(task, NULL, "one", &self->reply));
             drop_reply(self);
-            BELAY_CHECK(belay_group_spawn(self->group, &asker,
-                &(const struct asker){.session = self->session, .text = "x"},
-                BELAY_SPAWN_OPTS(.task = &self->tasks[0],
-                    .context = self->context)));
-            BELAY_AWAIT(belay_task_join(task, self->tasks[0]));
-            cr_expect(zero(int, belay_task_result(self->tasks[0])->code));
-            belay_task_unref(self->tasks[0]);
+            BELAY_WITH (dropping(task, &self->tasks[0])) {
+                BELAY_CHECK(belay_group_spawn(self->group, &asker,
+                    &(const struct asker){
+                        .session = self->session, .text = "x"},
+                    BELAY_SPAWN_OPTS(.task = &self->tasks[0],
+                        .context = self->context)));
+                BELAY_AWAIT(belay_task_join(task, self->tasks[0]));
+                cr_expect(zero(int, belay_task_result(self->tasks[0])->code));
+            }
             BELAY_WITH (
                 belay_llm_session_fork(task, self->session, NULL, NULL)) {
                 BELAY_TRY(belay_llm_chat(task, NULL, "three", &self->reply));
@@ -334,6 +341,7 @@ Test(session_tasks, l53_the_budget_of_a_session_holds_for_whoever_asks)
 {
     static const struct fault_route routes[] = {FAULT_ON(PATH, SAYS("1"))};
 
+    program_unswept = true; /* a cancel ends the session that is asked for */
     SCENE(routes, outside_of_budgets, .size = 0);
 }
 
@@ -413,6 +421,7 @@ Test(session_tasks, l74_a_recorder_knows_session_and_turn)
 
     cr_assert(ge(int, fd, 0));
     (void)close(fd);
+    program_unswept = true; /* each trial would add to the file */
     SCENE(routes, two_recorded, .size = 0);
     (void)unlink(record_path);
 }
@@ -447,6 +456,7 @@ Test(session_tasks, l75_what_is_said_after_a_clear_follows_nothing)
 
     cr_assert(ge(int, fd, 0));
     (void)close(fd);
+    program_unswept = true; /* each trial would add to the file */
     SCENE(routes, cleared_recorded, .size = 0);
     (void)unlink(record_path);
 }
@@ -571,7 +581,6 @@ sweep_everything(const struct fault_route *routes, bool stream)
         .function = &in_everything, .arguments = &arguments};
 
     (void)snprintf(url, sizeof(url), "%s/v1", server);
-    program_unswept = false;
     sweep(&program);
     arguments.of.keep_partial = true;
     sweep(&program);

@@ -3,6 +3,7 @@
 
 #include "test/support/alloc.h"
 #include "test/support/slice.h"
+#include "test/support/trial_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -375,10 +376,15 @@ run_play(const struct fault_route *routes, size_t count, struct play arguments)
 {
     belay_clock *clock = belay_clock_new(true);
     struct belay_result result = {0};
+    char url[128];
     int code;
 
     account_server = fault_server_start(routes, count);
-    arguments.base_url = fault_server_url(account_server);
+    (void)snprintf(url, sizeof(url), "%s", fault_server_url(account_server));
+    arguments.base_url = url;
+    sweep_with_server(
+        &(const struct program){.function = &playing, .arguments = &arguments},
+        url, sizeof(url), &account_server);
     code = belay_run(&playing, &arguments,
         BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock),
         &result);

@@ -33,6 +33,9 @@ void test_alloc_fail_after(size_t n);
 /* From now on nothing fails. */
 void test_alloc_never_fail(void);
 
+/* Is one to fail that was not tried yet, or has one failed? */
+bool test_alloc_may_fail(void);
+
 /* Allocations refused, and allocations tried, since the last of the above. */
 size_t test_alloc_failures(void);
 size_t test_alloc_calls(void);

@@ -5,6 +5,7 @@
 
 #include "llm/retry.h"
 #include "test/support/alloc.h"
+#include "test/support/trial_server.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -118,13 +119,21 @@ call_at(const char *base_url, const struct spec *spec)
 {
     belay_clock *clock = belay_clock_new(true);
     struct outcome outcome = {0};
-    const struct ask arguments = {
-        .spec = spec, .base_url = base_url, .outcome = &outcome};
+    char url[512];
+    struct ask arguments = {.spec = spec, .base_url = url, .outcome = &outcome};
     struct belay_result result = {0};
-    int code = belay_run(&asking, &arguments,
+    int code;
+
+    if (base_url != NULL) {
+        (void)snprintf(url, sizeof(url), "%s", base_url);
+    }
+    arguments.base_url = base_url != NULL ? url : NULL;
+    sweep_with_server(
+        &(const struct program){.function = &asking, .arguments = &arguments},
+        base_url != NULL ? url : NULL, sizeof(url), NULL);
+    code = belay_run(&asking, &arguments,
         BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock),
         &result);
-
     if (code < 0) {
         call_note_result(&outcome, &result);
         belay_error_unref(result.error);

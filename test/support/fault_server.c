@@ -51,6 +51,7 @@ struct fault_server {
     uv_async_t wake;
     pthread_t thread;
     struct connection *connections;
+    struct fault_server *older;
     char url[64];
     uint16_t port;
     pthread_mutex_t mutex; /* for all below */
@@ -64,6 +65,7 @@ struct fault_server {
 };
 
 static char fill[FILL_BYTES];
+static struct fault_server *newest; /* of those that run; see _again() */
 
 static void run(struct connection *connection);
 static void start_reading(struct connection *connection);
@@ -669,7 +671,43 @@ fault_server_start(const struct fault_route *routes, size_t count)
     listen_on_loopback(server);
     must(-pthread_mutex_init(&server->mutex, NULL), "mutex");
     must(-pthread_create(&server->thread, NULL, serve, server), "thread");
+    server->older = newest;
+    newest = server;
     return server;
+}
+
+struct fault_server *
+fault_server_again(char *url, size_t size)
+{
+    for (const struct fault_server *server = newest; server != NULL;
+         server = server->older) {
+        const char *host = server->url + strlen("http://");
+        char *at = strstr(url, host);
+
+        if (at != NULL && strchr("/?", at[strlen(host)]) != NULL) {
+            struct fault_server *again =
+                fault_server_start(server->routes, server->route_count);
+            char *rest = strdup(at + strlen(host));
+
+            must(rest != NULL ? 0 : UV_ENOMEM, "memory");
+            (void)snprintf(at, size - (size_t)(at - url), "%s%s",
+                again->url + strlen("http://"), rest);
+            free(rest);
+            return again;
+        }
+    }
+    return NULL;
+}
+
+static void
+forget(const struct fault_server *server)
+{
+    struct fault_server **at = &newest;
+
+    while (*at != server) {
+        at = &(*at)->older;
+    }
+    *at = server->older;
 }
 
 void
@@ -678,6 +716,7 @@ fault_server_stop(struct fault_server *server)
     if (server == NULL) {
         return;
     }
+    forget(server);
     (void)pthread_mutex_lock(&server->mutex);
     server->stop = true;
     (void)pthread_mutex_unlock(&server->mutex);

@@ -18,7 +18,7 @@
  *     struct fault_server *server = fault_server_start(routes, COUNT(routes));
  *
  * What cannot be done (no socket, no memory) aborts: it is a test's helper.
- * All functions are for any thread.
+ * All functions are for any thread, but servers are started and stopped in one.
  */
 #ifndef BELAY_TEST_SUPPORT_FAULT_SERVER_H
 #define BELAY_TEST_SUPPORT_FAULT_SERVER_H
@@ -138,6 +138,12 @@ struct fault_server;
  */
 struct fault_server *fault_server_start(
     const struct fault_route *routes, size_t count);
+
+/* One more with the routes of that which `url` names, and from then on `url`, of
+ * `size` bytes, names it. NULL: there is none. For one who was forked, and has
+ * no server, but knows of those of its parent.
+ */
+struct fault_server *fault_server_again(char *url, size_t size);
 
 /* Closes all connections, joins the thread, frees everything. NULL is fine. */
 void fault_server_stop(struct fault_server *server);

@@ -3,6 +3,12 @@
 
 #include "gpu/internal.h"
 
+void
+gpu_may_be_lost(void)
+{
+    program_other_code = BELAY_GPU_ELOST;
+}
+
 const char *
 gpu_slots_text(belay_gpu_lease lease)
 {

@@ -66,6 +66,11 @@ int gpu_crowd_run(const struct gpu_crowd *crowd);
 /* The same in both sweeps. */
 void gpu_crowd_sweep(const struct gpu_crowd *crowd);
 
+/* For .init of a suite: without memory a slot cannot be opened, and is lost; so
+ * in a trial of a sweep what is asked of it may end with BELAY_GPU_ELOST.
+ */
+void gpu_may_be_lost(void);
+
 /* Slot indices of a lease, as in the trace. */
 const char *gpu_slots_text(belay_gpu_lease lease);
 

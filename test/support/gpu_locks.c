@@ -36,6 +36,7 @@ flock(int fd, int operation)
 void
 lock_folder_make(void)
 {
+    gpu_may_be_lost();
     (void)snprintf(lock_folder, sizeof(lock_folder), "/tmp/belay-lock-XXXXXX");
     cr_assert(ne(ptr, mkdtemp(lock_folder), NULL));
 }
@@ -83,6 +84,27 @@ lock_foreign(int device, int slot)
 
     cr_assert(lock_try(fd));
     return fd;
+}
+
+void
+lock_file_close(int *fd)
+{
+    if (*fd >= 0) {
+        (void)close(*fd);
+    }
+    *fd = -1;
+}
+
+static void
+close_at_end(void *fd)
+{
+    lock_file_close(fd);
+}
+
+belay_next
+lock_file_closing(belay_task *task, int *fd)
+{
+    return belay_defer(task, close_at_end, fd);
 }
 
 bool

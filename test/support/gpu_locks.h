@@ -33,6 +33,10 @@ int lock_file_open(const char *path);
 bool lock_try(int fd);
 /* A lock that another process has from now on. */
 int lock_foreign(int device, int slot);
+/* Closes it, if it is open, and makes it -1; the second at the end of a block.
+ */
+void lock_file_close(int *fd);
+belay_next lock_file_closing(belay_task *task, int *fd);
 bool is_locked(int device, int slot, const char *kind);
 
 /* For .inside of a job: traces whether the first slot's lock is taken. */

@@ -31,6 +31,10 @@ extern bool program_disturbed;
 extern int program_other_code;
 /* Not in a sweep; the test says why. */
 extern bool program_unswept;
+/* NULL, or runs in the process of each trial before it: what trials would
+ * share, as files and servers that count, is then one of its own.
+ */
+extern void (*program_before_trial)(void);
 
 static inline void
 program_abort_test(void)
@@ -133,6 +137,9 @@ struct program {
  * NULL, has a reference on its error.
  */
 int program_run(const struct program *program, struct belay_result *ret);
+
+/* The same without a sweep before it. */
+int program_run_once(const struct program *program, struct belay_result *ret);
 
 /* Runs `name` with these arguments, gives the code. */
 #define RUN(name, ...)                                               \

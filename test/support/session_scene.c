@@ -1,14 +1,10 @@
 /* session_scene.c - a session in front of a server that does as it is told. */
 #include "test/support/session_scene.h"
 
+#include "test/support/trial_server.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-
-void
-scene_set_up(void)
-{
-    program_unswept = true;
-}
 
 void
 expect_asked(struct fault_server *server, size_t n, const char *expected)
@@ -70,10 +66,14 @@ run_scene(const struct fault_route *routes, size_t count,
     struct belay_result result;
     char text[1024];
     char url[128];
+    struct scene arguments = {
+        .play = play, .opts = opts, .server = server, .url = url};
+    const struct program program = {
+        .function = &scene, .arguments = &arguments};
 
     (void)snprintf(url, sizeof(url), "%s/v1", fault_server_url(server));
-    (void)RUN_RESULT(&result, scene, .play = play, .opts = opts,
-        .server = server, .url = url);
+    sweep_with_server(&program, url, sizeof(url), &arguments.server);
+    (void)program_run_once(&program, &result);
     (void)belay_result_format(&result, text, sizeof(text));
     cr_expect(zero(int, result.code), "%s", text);
     belay_error_unref(result.error);

@@ -92,9 +92,6 @@ struct play {
 void run_scene(const struct fault_route *routes, size_t count,
     const belay_function *play, struct belay_llm_session_opts opts);
 
-/* Servers count requests; those of a sweep are for all alike. For .init. */
-void scene_set_up(void);
-
 /* ---- for plays ---- */
 
 /* What the n-th request, from 0, has said: its "messages". */

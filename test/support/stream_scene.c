@@ -4,16 +4,11 @@
 #include "test/support/stream_scene.h"
 
 #include "test/support/answer_dump.h"
+#include "test/support/trial_server.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-void
-stream_set_up(void)
-{
-    program_unswept = true;
-}
 
 static void
 on_attempt(const struct belay_llm_attempt *attempt, void *arg)
@@ -151,7 +146,8 @@ stream_at(const char *base_url, const struct spec *spec)
     int code;
 
     (void)snprintf(asked.base_url, sizeof(asked.base_url), "%s/v1", base_url);
-    code = program_run(&program, &result);
+    sweep_with_server(&program, asked.base_url, sizeof(asked.base_url), NULL);
+    code = program_run_once(&program, &result);
     if (code < 0) {
         note_result(&outcome, &result);
         belay_error_unref(result.error);

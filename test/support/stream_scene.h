@@ -15,9 +15,6 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define KEY "canary-7f3a91c2-key"
 
-/* Servers count requests; those of a sweep are for all alike. For .init. */
-void stream_set_up(void);
-
 /* ---- routes ---- */
 
 #define CHAT_PATH "/v1/chat/completions"

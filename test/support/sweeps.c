@@ -4,27 +4,31 @@
  * are. If it dies, dying is what the test is about, and there is no sweep.
  * Parent and trial share one page, in which the trial says how it went.
  */
+#define _GNU_SOURCE /* syscall() */
 #include "test/support/sweeps.h"
 
 #include "runtime/internal.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TRIAL_S 60  /* of processor time; then it hangs */
-#define POINTS 1000 /* places for one fault in one program, at most … */
+#define TRIAL_S 60         /* of processor time; then it hangs */
+#define ASLEEP_LOOKS 50000 /* a bound, never reached */
 #define COUNT_FROM (UINT64_MAX / 2)
 #define SLOW_MAX 512 /* operations that stand for sleeps at a time */
 
 bool program_disturbed;
 int program_other_code;
 bool program_unswept;
+void (*program_before_trial)(void);
 
 /* ---- sleeps as operations, through the public bridge ---- */
 
@@ -186,6 +190,7 @@ struct report {
     int signal;     /* that has killed it */
     bool explained; /* the code, by the fault or by `normal` */
     bool done;
+    char text[512]; /* of the result */
 };
 
 /* Does an error in the tree have this code? */
@@ -215,7 +220,7 @@ static bool
 is_explained(const struct belay_result *result, const int *normal)
 {
     const int codes[] = {normal[0], normal[1], BELAY_ECANCELED, BELAY_ENOMEM,
-        program_other_code};
+        BELAY_GPU_ENOMEM, program_other_code};
 
     if (result->code >= 0
         || (result->code == BELAY_EGROUP && result->error == NULL)) {
@@ -258,6 +263,7 @@ try_here(const struct program *program, const struct kind *kind, uint64_t k,
     test_alloc_never_fail();
     report->code = result.code;
     report->explained = is_explained(&result, normal);
+    (void)belay_result_format(&result, report->text, sizeof(report->text));
     belay_error_unref(result.error);
     program_check_left(kind->text, k, blocks, fds);
     report->done = true;
@@ -286,8 +292,60 @@ be_the_trial(const struct program *program, const struct kind *kind, uint64_t k,
     (void)setrlimit(RLIMIT_CPU, &time);
     (void)setrlimit(RLIMIT_CORE, &core);
     (void)alarm(TRIAL_S * 2); /* for one that waits */
+    if (program_before_trial != NULL) {
+        program_before_trial();
+    }
     try_here(program, kind, k, normal, report);
     _exit(0);
+}
+
+/* Is the thread asleep, where no lock is held? */
+static bool
+is_asleep(const char *tid)
+{
+    static const long waits[] = {
+        SYS_epoll_wait, SYS_epoll_pwait, SYS_futex, SYS_clock_nanosleep};
+    char path[64];
+    char text[64] = "";
+    FILE *file;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%.16s/syscall", tid);
+    file = fopen(path, "re");
+    if (file == NULL || fgets(text, sizeof(text), file) == NULL) {
+        text[0] = '\0'; /* it has ended, or cannot be asked */
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    for (size_t i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
+        if (strtol(text, NULL, 10) == waits[i] && text[0] != 'r') {
+            return true;
+        }
+    }
+    return text[0] == '\0';
+}
+
+/* The servers of a test are threads, and Criterion has one. What one of them
+ * holds at a fork, as a sanitizer's lock in malloc(), a child would wait for in
+ * vain.
+ */
+static bool
+others_are_asleep(void)
+{
+    const long own = syscall(SYS_gettid);
+    DIR *threads = opendir("/proc/self/task");
+    const struct dirent *thread;
+    bool asleep = true;
+
+    while (threads != NULL && (thread = readdir(threads)) != NULL) {
+        const long tid = strtol(thread->d_name, NULL, 10);
+
+        asleep &= tid == 0 || tid == own || is_asleep(thread->d_name);
+    }
+    if (threads != NULL) {
+        (void)closedir(threads);
+    }
+    return asleep;
 }
 
 /* In a process of its own; false: that has died. */
@@ -301,6 +359,9 @@ try_once(const struct program *program, const struct kind *kind, uint64_t k,
 
     memset(page, 0, sizeof(*page));
     (void)fflush(NULL);
+    for (int i = 0; i < ASLEEP_LOOKS && !others_are_asleep(); i++) {
+        (void)usleep(100);
+    }
     child = fork();
     cr_assert(ge(int, child, 0), "fork");
     if (child == 0) {
@@ -315,12 +376,14 @@ try_once(const struct program *program, const struct kind *kind, uint64_t k,
 
 /* ---- sweeps ---- */
 
+/* For one fault in one program, at most; all of them, unless it says so. */
 static uint64_t
 points_wanted(void)
 {
     const char *text = getenv("BELAY_SWEEP_POINTS");
 
-    return text != NULL ? strtoull(text, NULL, 10) : POINTS;
+    return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 10)
+                                           : UINT64_MAX;
 }
 
 /* Evenly over 1 to `count`, both ends among them. */
@@ -339,15 +402,34 @@ must_go_well(const struct program *program, const struct kind *kind, uint64_t k,
     cr_assert(ended, "%s, %s %" PRIu64 ": died by signal %d", kind->text,
         program->function->name, k, ret->signal);
     cr_assert(ret->explained || k == 0,
-        "%s, %s %" PRIu64 ": ends with %s, and with %s when left alone",
+        "%s, %s %" PRIu64 ": ends with %s (%s), and with %s when left alone",
         kind->text, program->function->name, k, belay_code_name(ret->code),
-        belay_code_name(normal[1]));
+        ret->text, belay_code_name(normal[1]));
+}
+
+/* A line for each sweep, and for each program that has none. */
+static void
+note(const struct program *program, const char *what, uint64_t count,
+    uint64_t points, uint64_t begin_ns)
+{
+    const char *name = getenv("BELAY_SWEEP_LOG");
+    FILE *log = name != NULL ? fopen(name, "ae") : NULL;
+
+    if (log == NULL) {
+        return;
+    }
+    (void)fprintf(log, "%s %s\t%s\t%s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n",
+        criterion_current_test->category, criterion_current_test->name,
+        program->function->name, what, count, points,
+        (uv_hrtime() - begin_ns) / 1000000);
+    (void)fclose(log);
 }
 
 static void
 sweep_kind(const struct program *program, const struct kind *kind,
-    const struct report *normal, FILE *log)
+    const struct report *normal)
 {
+    const uint64_t begin_ns = uv_hrtime();
     uint64_t points = points_wanted();
     struct report report = *normal;
     int codes[] = {normal->code, normal->code};
@@ -362,35 +444,32 @@ sweep_kind(const struct program *program, const struct kind *kind,
     for (uint64_t i = 0; i < points; i++) {
         must_go_well(program, kind, place(i, points, count), codes, &report);
     }
-    if (log != NULL) {
-        (void)fprintf(log, "%s\t%s\t%" PRIu64 "\t%" PRIu64 "\n",
-            program->function->name, kind->text, count, points);
-    }
+    note(program, kind->text, count, points, begin_ns);
 }
 
 void
 sweeps_try(const struct program *program)
 {
     const char *wanted = getenv("BELAY_SWEEP");
-    const char *log_name = getenv("BELAY_SWEEP_LOG");
+    const uint64_t begin_ns = uv_hrtime();
     const int codes[] = {0, 0};
     struct report normal;
-    FILE *log = NULL;
 
-    if (wanted == NULL || wanted[0] == '\0' || program_unswept
-        || !try_once(program, &no_fault, 0, codes, &normal)) {
+    if (wanted == NULL || wanted[0] == '\0') {
         return;
     }
-    if (log_name != NULL) {
-        log = fopen(log_name, "ae");
+    if (program_unswept) {
+        note(program, "unswept", 0, 0, begin_ns);
+        return;
+    }
+    if (!try_once(program, &no_fault, 0, codes, &normal)) {
+        note(program, "dies", 0, 0, begin_ns);
+        return;
     }
     for (size_t i = 0; i < sizeof(kinds) / sizeof(*kinds); i++) {
         if (strstr(wanted, kinds[i].name) != NULL) {
-            sweep_kind(program, &kinds[i], &normal, log);
+            sweep_kind(program, &kinds[i], &normal);
         }
-    }
-    if (log != NULL) {
-        (void)fclose(log);
     }
 }
 

@@ -237,42 +237,53 @@ BELAY_ASYNC(crowd)
     BELAY_END;
 }
 
-Test(budget_calls, l56_five_hundred_at_once_never_pass_the_cap)
-{
-    static const enum belay_budget_policy policies[] = {
-        BELAY_BUDGET_REFUSE, BELAY_BUDGET_WAIT};
-
-    for (size_t i = 0; i < 2; i++) {
-        struct belay_budget_stats now;
-        int admitted = 0;
-
-        cr_expect(zero(
-            int, RUN(crowd, .count = 500, .policy = policies[i], .ret = &now,
-                     .call = {.most = dollars(1),
-                         .used = dollars(1),
-                         .time = belay_milliseconds(1),
-                         .admitted = &admitted})));
-        cr_expect(eq(int, admitted, 37));
-        expect_amount(now.spent, amount(37 * USD, 0, 37));
-        expect_amount(now.held, amount(0, 0, 0));
-        expect_amount(now.excess, amount(0, 0, 0));
-        cr_expect(eq(u64, now.refused, 463));
-    }
-}
-
-Test(budget_calls, l57_post_check_passes_the_cap_by_what_is_in_flight)
+static void
+crowd_at_cap(int count, enum belay_budget_policy policy)
 {
     struct belay_budget_stats now;
     int admitted = 0;
 
-    cr_expect(zero(int,
-        RUN(crowd, .count = 500, .policy = BELAY_BUDGET_POST_CHECK, .ret = &now,
-            .call = {.most = dollars(1),
-                .used = dollars(1),
-                .time = belay_milliseconds(1),
-                .admitted = &admitted})));
     cr_expect(
-        eq(int, admitted, 500), "nobody is stopped before the first ends");
+        zero(int, RUN(crowd, .count = count, .policy = policy, .ret = &now,
+                      .call = {.most = dollars(1),
+                          .used = dollars(1),
+                          .time = belay_milliseconds(1),
+                          .admitted = &admitted})));
+    cr_expect(eq(int, admitted, 37));
+    expect_amount(now.spent, amount(37 * USD, 0, 37));
+    expect_amount(now.held, amount(0, 0, 0));
+    expect_amount(now.excess, amount(0, 0, 0));
+    cr_expect(eq(u64, now.refused, (uint64_t)count - 37));
+}
+
+Test(budget_calls, l56_five_hundred_at_once_never_pass_the_cap)
+{
+    crowd_at_cap(40, BELAY_BUDGET_REFUSE);
+    crowd_at_cap(40, BELAY_BUDGET_WAIT);
+    program_unswept = true; /* no other places to fail at, but thousands */
+    crowd_at_cap(500, BELAY_BUDGET_REFUSE);
+    crowd_at_cap(500, BELAY_BUDGET_WAIT);
+}
+
+Test(budget_calls, l57_post_check_passes_the_cap_by_what_is_in_flight)
+{
+    static const int counts[] = {40, 500};
+    struct belay_budget_stats now;
+
+    for (size_t i = 0; i < 2; i++) {
+        int admitted = 0;
+
+        program_unswept = i > 0; /* no other places, but thousands */
+        cr_expect(zero(int, RUN(crowd, .count = counts[i],
+                                .policy = BELAY_BUDGET_POST_CHECK, .ret = &now,
+                                .call = {.most = dollars(1),
+                                    .used = dollars(1),
+                                    .time = belay_milliseconds(1),
+                                    .admitted = &admitted})));
+        cr_expect(eq(int, admitted, counts[i]),
+            "nobody is stopped before the first ends");
+    }
+    program_unswept = false;
     cr_expect(zero(int, PLAY(&now, BELAY_BUDGET_POST_CHECK,
                             .calls = {ASKS("a", 1, 9, 0), ASKS("b", 1, 9, 0),
                                 ASKS("c", 1, 1, 0)})));

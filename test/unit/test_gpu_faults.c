@@ -4,7 +4,8 @@
 #include "gpu/internal.h"
 #include "test/support/gpu_crowd.h"
 
-TestSuite(gpu_faults, .fini = check_clean, .timeout = 60);
+TestSuite(
+    gpu_faults, .init = gpu_may_be_lost, .fini = check_clean, .timeout = 60);
 
 /* ---- loss ---- */
 
@@ -84,6 +85,12 @@ BELAY_ASYNC(mob)
 
 Test(gpu_faults, g27_a_lost_device_takes_its_work_and_nothing_else)
 {
+    cr_expect(zero(int,
+        RUN(mob, .tasks = 20,
+            .devices = "sim:devices=4,slots=2,launch=1ms,fault=lost@2:2")));
+    cr_expect(eq(int, strncmp(trace_text(), "20 1 0; 0 in service;", 21), 0));
+    trace_clear();
+    program_unswept = true; /* no other places to fail at, but thousands */
     cr_expect(zero(int,
         RUN(mob, .tasks = 1000,
             .devices = "sim:devices=4,slots=2,launch=1ms,fault=lost@2:50")));

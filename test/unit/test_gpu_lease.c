@@ -4,7 +4,8 @@
 #include "gpu/internal.h"
 #include "test/support/gpu_crowd.h"
 
-TestSuite(gpu_lease, .fini = check_clean, .timeout = 60);
+TestSuite(
+    gpu_lease, .init = gpu_may_be_lost, .fini = check_clean, .timeout = 60);
 
 #define ONE_SLOT .opts = {.devices = "sim:mem=1G"}
 

@@ -149,17 +149,19 @@ struct gang {
 BELAY_ASYNC(gang)
 {
     BELAY_BEGIN;
-    self->fd = lock_foreign(1, 0);
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = "sim:seed=7,devices=2,slots=1",
-            .exclusive = true, .lock_folder = lock_folder),
-        &self->pool)) {
-        gpu_oracle_watch(self->pool, false);
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(belay_spawn(self->group, pair, .pool = self->pool));
-            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(500)));
-            trace(is_locked(0, 0, "lock") ? "kept" : "not kept");
-            (void)close(self->fd);
+    BELAY_WITH (lock_file_closing(task, &self->fd)) {
+        self->fd = lock_foreign(1, 0);
+        BELAY_WITH (belay_gpu_pool_open(task,
+            BELAY_GPU_POOL_OPTS(.devices = "sim:seed=7,devices=2,slots=1",
+                .exclusive = true, .lock_folder = lock_folder),
+            &self->pool)) {
+            gpu_oracle_watch(self->pool, false);
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_spawn(self->group, pair, .pool = self->pool));
+                BELAY_AWAIT(belay_sleep(task, belay_milliseconds(500)));
+                trace(is_locked(0, 0, "lock") ? "kept" : "not kept");
+                lock_file_close(&self->fd);
+            }
         }
     }
     BELAY_END;
@@ -220,29 +222,34 @@ BELAY_ASYNC(lose)
 BELAY_ASYNC(loser)
 {
     BELAY_BEGIN;
-    self->fd = lock_foreign(0, 1);
-    BELAY_WITH (belay_gpu_pool_open(task,
-        BELAY_GPU_POOL_OPTS(.devices = self->devices, .exclusive = true,
-            .lock_folder = lock_folder, .max_resets = self->max_resets),
-        &self->pool)) {
-        gpu_oracle_watch(self->pool, false);
-        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
-        BELAY_AWAIT(BELAY_CALL(lose, .lease = self->lease));
-        BELAY_AWAIT(belay_sleep(task, belay_seconds(10)));
-        trace_resets(self->pool);
-        BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
-        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(
-                belay_spawn(self->group, gpu_waiter, .pool = self->pool));
-            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(600)));
-            trace(is_locked(0, 1, "want") ? "waits" : "does not wait");
-            (void)close(self->fd);
-            /* Long before it would be tried again without anybody's wait. */
-            BELAY_AWAIT(belay_sleep(task, belay_milliseconds(250)));
-            trace("release");
-            BELAY_CHECK(belay_gpu_release(self->lease));
+    self->fd = -1;
+    BELAY_WITH (lock_file_closing(task, &self->fd)) {
+        self->fd = lock_foreign(0, 1);
+        BELAY_WITH (belay_gpu_pool_open(task,
+            BELAY_GPU_POOL_OPTS(.devices = self->devices, .exclusive = true,
+                .lock_folder = lock_folder, .max_resets = self->max_resets),
+            &self->pool)) {
+            gpu_oracle_watch(self->pool, false);
+            BELAY_AWAIT(
+                belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+            BELAY_AWAIT(BELAY_CALL(lose, .lease = self->lease));
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(10)));
+            trace_resets(self->pool);
+            BELAY_AWAIT(
+                belay_gpu_acquire(task, self->pool, NULL, &self->lease));
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(
+                    belay_spawn(self->group, gpu_waiter, .pool = self->pool));
+                BELAY_AWAIT(belay_sleep(task, belay_milliseconds(600)));
+                trace(is_locked(0, 1, "want") ? "waits" : "does not wait");
+                lock_file_close(&self->fd);
+                /* Long before it would be tried again with nobody waiting. */
+                BELAY_AWAIT(belay_sleep(task, belay_milliseconds(250)));
+                trace("release");
+                BELAY_CHECK(belay_gpu_release(self->lease));
+            }
+            trace_resets(self->pool);
         }
-        trace_resets(self->pool);
     }
     BELAY_END;
 }

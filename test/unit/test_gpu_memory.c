@@ -1,7 +1,8 @@
 /* test_gpu_memory.c - memory of a lease, and no more than it has: G20, G21. */
 #include "test/support/gpu_bench.h"
 
-TestSuite(gpu_memory, .fini = check_clean, .timeout = 60);
+TestSuite(
+    gpu_memory, .init = gpu_may_be_lost, .fini = check_clean, .timeout = 60);
 
 BODY(too_much)
 {
@@ -90,5 +91,7 @@ BELAY_ASYNC(drift)
 
 Test(gpu_memory, g21_after_ten_thousand_leases_nothing_has_drifted)
 {
+    cr_expect(zero(int, RUN(drift, .rounds = 6)));
+    program_unswept = true; /* as often to fail at, in the same places */
     cr_expect(zero(int, RUN(drift, .rounds = 10000)));
 }

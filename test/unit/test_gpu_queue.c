@@ -2,7 +2,8 @@
 #include "gpu/internal.h"
 #include "test/support/gpu_crowd.h"
 
-TestSuite(gpu_queue, .fini = check_clean, .timeout = 120);
+TestSuite(
+    gpu_queue, .init = gpu_may_be_lost, .fini = check_clean, .timeout = 120);
 
 /* ---- weights ---- */
 
@@ -82,6 +83,7 @@ Test(gpu_queue, g4_priorities_get_their_weight)
     for (size_t s = 0; s < sizeof(sets) / sizeof(sets[0]); s++) {
         for (size_t c = 0; c < sizeof(counts) / sizeof(counts[0]); c++) {
             trace_clear();
+            program_unswept = c > 0; /* no other places, but thousands */
             cr_expect(zero(
                 int, RUN(shares, .priorities = sets[s], .grants = counts[c])));
             got(of);

@@ -13,10 +13,12 @@
 #include "gpu/sim.h"
 #include "test/support/gpu_crowd.h"
 
-TestSuite(gpu_random, .fini = check_clean, .timeout = 3600);
+TestSuite(
+    gpu_random, .init = gpu_may_be_lost, .fini = check_clean, .timeout = 3600);
 
 #define TASKS 24
 #define ROUND 400 /* requests of one program */
+#define SMALL 12  /* of one that is swept */
 #define TESTS 6   /* that share BELAY_GPU_LEASES */
 
 /* Of all programs of a test. */
@@ -214,6 +216,16 @@ check_disjoint(const belay_gpu_pool *pool)
 }
 
 static void
+drop_tasks(void *arg)
+{
+    struct chaos *chaos = arg;
+
+    for (uint32_t i = 0; i < TASKS; i++) {
+        belay_task_unref(chaos->tasks[i]);
+    }
+}
+
+static void
 add_totals(const belay_gpu_pool *pool)
 {
     struct belay_gpu_pool_stats stats = {.size = sizeof(stats)};
@@ -229,37 +241,48 @@ add_totals(const belay_gpu_pool *pool)
     }
 }
 
-BELAY_ASYNC(chaos)
+struct actors {
+    struct chaos *chaos;
+};
+
+BELAY_ASYNC(actors)
 {
+    struct chaos *of = self->chaos;
     uint32_t victim;
 
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &of->group)) {
+        while (of->left > 0) {
+            victim = below(&of->random, TASKS);
+            if (of->tasks[victim] != NULL) {
+                (void)belay_task_cancel(of->tasks[victim], "chaos");
+                totals.cancels++;
+                belay_task_unref(of->tasks[victim]);
+                of->tasks[victim] = NULL;
+            }
+            BELAY_CHECK(belay_group_spawn(of->group, &actor,
+                &(const struct actor){.chaos = of,
+                    .random = belay__gpusim_stream(of->seed, 2 + of->left)},
+                BELAY_SPAWN_OPTS(.task = &of->tasks[victim])));
+            BELAY_AWAIT(belay_sleep(
+                task, belay_microseconds(1 + below(&of->random, 400))));
+        }
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(chaos)
+{
     BELAY_BEGIN;
     self->opts.size = sizeof(self->opts);
     self->left = self->leases;
     self->random = belay__gpusim_stream(self->seed, 1);
     BELAY_WITH (belay_gpu_pool_open(task, &self->opts, &self->pool)) {
-        gpu_oracle_watch(self->pool, !self->faults);
-        BELAY_WITH (belay_group_open(
-            task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
-            while (self->left > 0) {
-                victim = below(&self->random, TASKS);
-                if (self->tasks[victim] != NULL) {
-                    (void)belay_task_cancel(self->tasks[victim], "chaos");
-                    totals.cancels++;
-                    belay_task_unref(self->tasks[victim]);
-                    self->tasks[victim] = NULL;
-                }
-                BELAY_CHECK(belay_group_spawn(self->group, &actor,
-                    &(const struct actor){.chaos = self,
-                        .random =
-                            belay__gpusim_stream(self->seed, 2 + self->left)},
-                    BELAY_SPAWN_OPTS(.task = &self->tasks[victim])));
-                BELAY_AWAIT(belay_sleep(
-                    task, belay_microseconds(1 + below(&self->random, 400))));
-            }
-        }
-        for (uint32_t i = 0; i < TASKS; i++) {
-            belay_task_unref(self->tasks[i]);
+        /* Without memory a slot is lost, of which the model knows nothing. */
+        gpu_oracle_watch(self->pool, !self->faults && !test_alloc_may_fail());
+        BELAY_WITH (belay_defer(task, drop_tasks, self)) {
+            BELAY_AWAIT(BELAY_CALL(actors, .chaos = self));
         }
         cr_assert(zero(u64, self->pool->leases), "%s", gpu_oracle_hint);
         cr_assert(zero(u64, self->pool->waiting), "%s", gpu_oracle_hint);
@@ -284,7 +307,8 @@ from_environment(const char *name, uint64_t otherwise)
 }
 
 static void
-run_round(const char *devices, bool faults, uint32_t gang_max, uint64_t seed)
+run_program(const char *devices, bool faults, uint32_t gang_max, uint64_t seed,
+    uint32_t leases)
 {
     static const enum belay_gpu_policy policies[] = {
         BELAY_GPU_RESERVE, BELAY_GPU_FIFO, BELAY_GPU_FIRST_FIT};
@@ -296,7 +320,7 @@ run_round(const char *devices, bool faults, uint32_t gang_max, uint64_t seed)
     (void)snprintf(gpu_oracle_hint, sizeof(gpu_oracle_hint),
         "BELAY_GPU_SEED=%" PRIu64 " %s", seed, devices);
     trace_clear();
-    code = RUN(chaos, .seed = seed, .leases = ROUND, .faults = faults,
+    code = RUN(chaos, .seed = seed, .leases = leases, .faults = faults,
         .gang_max = gang_max,
         .opts = {.devices = text,
             .policy = policies[seed % 3],
@@ -306,6 +330,13 @@ run_round(const char *devices, bool faults, uint32_t gang_max, uint64_t seed)
             .events = 65536,
             .max_resets = 1000});
     cr_assert(zero(int, code), "%s", gpu_oracle_hint);
+}
+
+static void
+run_round(const char *devices, bool faults, uint32_t gang_max, uint64_t seed)
+{
+    program_unswept = true; /* thousands of places; see small_programs */
+    run_program(devices, faults, gang_max, seed, ROUND);
 }
 
 /* So many programs; or, with BELAY_GPU_LEASES, as many as it takes. */
@@ -346,6 +377,18 @@ Test(gpu_random, g7_the_same_seed_gives_the_same_events)
     run_round(devices, true, 0, 1);
     expect_trace(first);
     cr_expect(ge(int, (int)strtol(first, NULL, 10), 100), "%s", first);
+}
+
+/* Short enough for a sweep, and one for each policy, with and without scrubs. */
+Test(gpu_random, small_programs)
+{
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        run_program("devices=2,slots=2,mem=16K,launch=20us,bandwidth=1e9",
+            false, 0, seed, SMALL);
+        run_program("devices=2,slots=1,mem=16K,launch=20us,noise=uniform:0.5,"
+                    "p_op=0.05,p_sticky=0.02,fault=open@1:1,fault=twice@0:3",
+            true, 2, seed, SMALL);
+    }
 }
 
 Test(gpu_random, few_slots)

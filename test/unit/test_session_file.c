@@ -416,7 +416,6 @@ Test(session_file, l70_saved_as_a_whole_and_loaded)
 {
     struct stat info;
 
-    program_unswept = true;
     make_folder();
     write_at(path_of("s.json"), "something longer than what comes, or not");
     cr_expect(zero(int, RUN(filing, .text = GOOD, .path = path_of("s.json"))));
@@ -448,7 +447,6 @@ expect_error(struct belay_result result, int code, const char *part)
 
 Test(session_file, l70_files_that_cannot_be_written_or_read)
 {
-    program_unswept = true;
     make_folder();
     expect_error(file_result("/nowhere/at/all", false), BELAY_ENOENT,
         "cannot be saved to '/nowhere/at/all'");

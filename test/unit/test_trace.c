@@ -17,18 +17,33 @@ TestSuite(trace, .fini = check_clean, .timeout = 30);
 static char folder[] = "/tmp/belay-trace-XXXXXX";
 static char path[64];
 
+/* Each trial of a sweep has the second file for itself. */
+static void
+use_file(const char *name)
+{
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    (void)unlink(path);
+}
+
+static void
+use_file_of_trial(void)
+{
+    use_file("trial");
+}
+
 static void
 make_folder(void)
 {
-    program_unswept = true; /* each trial would write the same file */
     cr_assert(ne(ptr, mkdtemp(folder), NULL));
-    (void)snprintf(path, sizeof(path), "%s/trace", folder);
+    use_file("trace");
+    program_before_trial = use_file_of_trial;
 }
 
 static void
 drop_folder(void)
 {
-    (void)unlink(path);
+    use_file("trace");
+    use_file("trial");
     (void)rmdir(folder);
     check_clean();
 }

@@ -357,49 +357,54 @@ Test(trampoline, s124_observers_that_come_and_go_take_no_stack)
     cr_expect(zero(int, codes[0]));
 }
 
-/* A timer of the loop for as long as a block is open. */
-struct ticking {
-    bool *stop; /* set when it fires */
-    uv_timer_t timer;
+#define POLLS 3
+
+/* Counts how often the loop polls, for as long as a block is open. */
+struct polls {
+    bool *stop; /* set at the last of POLLS */
+    int count;
+    uv_check_t check;
     struct belay_op closed;
 };
 
 static void
-on_timer(uv_timer_t *timer)
+on_poll(uv_check_t *check)
 {
-    *((struct ticking *)timer->data)->stop = true;
+    struct polls *self = check->data;
+
+    *self->stop = ++self->count >= POLLS;
 }
 
 static void
-on_closed(uv_handle_t *timer)
+on_closed(uv_handle_t *check)
 {
-    belay_op_done(&((struct ticking *)timer->data)->closed, 0, NULL);
+    belay_op_done(&((struct polls *)check->data)->closed, 0, NULL);
 }
 
 static belay_next
-ticking_enter(belay_task *task, void *arg)
+polls_enter(belay_task *task, void *arg)
 {
-    struct ticking *self = arg;
+    struct polls *self = arg;
     uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
 
-    cr_assert(zero(int, uv_timer_init(loop, &self->timer)));
-    self->timer.data = self;
-    cr_assert(zero(int, uv_timer_start(&self->timer, on_timer, 1, 0)));
+    cr_assert(zero(int, uv_check_init(loop, &self->check)));
+    self->check.data = self;
+    cr_assert(zero(int, uv_check_start(&self->check, on_poll)));
     return belay_return(task, NULL);
 }
 
 static belay_next
-ticking_exit(belay_task *task, void *arg)
+polls_exit(belay_task *task, void *arg)
 {
-    struct ticking *self = arg;
+    struct polls *self = arg;
 
     belay_op_begin_shielded(task, &self->closed);
-    uv_close((uv_handle_t *)&self->timer, on_closed);
+    uv_close((uv_handle_t *)&self->check, on_closed);
     return belay_end_with(task, belay_op_wait(&self->closed));
 }
 
-static const belay_manager ticking = {
-    {"ticking", NULL, sizeof(struct ticking), ticking_enter, 0}, ticking_exit};
+static const belay_manager polls = {
+    {"polls", NULL, sizeof(struct polls), polls_enter, 0}, polls_exit};
 
 struct polled {
     bool stop;
@@ -425,7 +430,7 @@ BELAY_ASYNC(yielding)
 BELAY_ASYNC(polled)
 {
     BELAY_BEGIN;
-    BELAY_WITH (BELAY_ENTER(ticking, .stop = &self->stop)) {
+    BELAY_WITH (BELAY_ENTER(polls, .stop = &self->stop)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             BELAY_CHECK(
                 belay_spawn(self->group, yielding, .stop = &self->stop));

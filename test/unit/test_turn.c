@@ -171,12 +171,13 @@ BELAY_ASYNC(queueing)
                     self->group, monologue, self->session, "a", 3, 0, NULL));
                 BELAY_CHECK(belay_spawn(self->group, monologue, self->session,
                     "b", 0, -7001, NULL));
-                BELAY_CHECK(belay_group_spawn(self->group, &monologue,
-                    &(const struct monologue){self->session, "c", 0, 0, NULL},
-                    BELAY_SPAWN_OPTS(.task = &self->third)));
-                BELAY_CHECK(belay_spawn(
-                    self->group, monologue, self->session, "d", 1, 0, NULL));
                 BELAY_WITH (dropping(task, &self->third)) {
+                    BELAY_CHECK(belay_group_spawn(self->group, &monologue,
+                        &(const struct monologue){
+                            self->session, "c", 0, 0, NULL},
+                        BELAY_SPAWN_OPTS(.task = &self->third)));
+                    BELAY_CHECK(belay_spawn(self->group, monologue,
+                        self->session, "d", 1, 0, NULL));
                     BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
                     cr_expect(eq(sz, stats_of(self->session).waiting, 3));
                     (void)belay_task_cancel(self->third, "on purpose");
@@ -199,7 +200,6 @@ BELAY_ASYNC(queueing)
 
 Test(turn, l66_turns_are_taken_in_the_order_of_their_asking)
 {
-    program_unswept = true;
     cr_expect(zero(int, RUN(queueing, .client = NULL)));
 }
 
@@ -214,45 +214,76 @@ struct refusals {
     bool busy_fails;
 };
 
+static void
+drop_kept(void *arg)
+{
+    struct refusals *self = arg;
+
+    belay_llm_session_unref(self->kept);
+    belay_task_unref(self->waiting);
+}
+
+struct refused {
+    struct refusals *of;
+};
+
+BELAY_ASYNC(refused)
+{
+    struct refusals *of = self->of;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &of->group)) {
+        BELAY_CHECK(belay_group_spawn(of->group, &monologue,
+            &(const struct monologue){.session = of->session, .text = "y"},
+            BELAY_SPAWN_OPTS(.task = &of->waiting)));
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+        (void)belay_task_cancel(of->waiting, "on purpose");
+    }
+    cr_expect(eq(int, belay_task_result(of->waiting)->code,
+        of->busy_fails ? BELAY_EBUSY : BELAY_ECANCELED));
+    BELAY_END;
+}
+
+struct sessions {
+    struct refusals *of;
+};
+
+BELAY_ASYNC(sessions)
+{
+    struct refusals *of = self->of;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_session_open(task, of->client,
+        BELAY_LLM_SESSION_OPTS(.model = "m", .busy_fails = of->busy_fails),
+        &of->session)) {
+        of->kept = belay_llm_session_ref(of->session);
+        BELAY_WITH (belay_llm_turn_open(task, NULL, &of->turn)) {
+            BELAY_TRY(BELAY_CALL(monologue, .session = NULL, .text = "x"));
+            cr_expect(eq(int, belay_result(task)->code, BELAY_EDEADLK));
+            BELAY_AWAIT(BELAY_CALL(refused, .of = of));
+        }
+    }
+    BELAY_TRY(BELAY_CALL(monologue, .session = of->kept, .text = "z"));
+    cr_expect(eq(int, belay_result(task)->code, BELAY_ECLOSED));
+    BELAY_END;
+}
+
 BELAY_ASYNC(refusals)
 {
     BELAY_BEGIN;
     BELAY_TRY(BELAY_CALL(monologue, .session = NULL, .text = "x"));
     cr_expect(eq(int, belay_result(task)->code, BELAY_ESTATE));
     BELAY_WITH (open_client(task, NULL, &self->client)) {
-        BELAY_WITH (belay_llm_session_open(task, self->client,
-            BELAY_LLM_SESSION_OPTS(.model = "m",
-                .busy_fails = self->busy_fails),
-            &self->session)) {
-            self->kept = belay_llm_session_ref(self->session);
-            BELAY_WITH (belay_llm_turn_open(task, NULL, &self->turn)) {
-                BELAY_TRY(BELAY_CALL(monologue, .session = NULL, .text = "x"));
-                cr_expect(eq(int, belay_result(task)->code, BELAY_EDEADLK));
-                BELAY_WITH (belay_group_open(task,
-                    BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE),
-                    &self->group)) {
-                    BELAY_CHECK(belay_group_spawn(self->group, &monologue,
-                        &(const struct monologue){
-                            .session = self->session, .text = "y"},
-                        BELAY_SPAWN_OPTS(.task = &self->waiting)));
-                    BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
-                    (void)belay_task_cancel(self->waiting, "on purpose");
-                }
-                cr_expect(eq(int, belay_task_result(self->waiting)->code,
-                    self->busy_fails ? BELAY_EBUSY : BELAY_ECANCELED));
-                belay_task_unref(self->waiting);
-            }
+        BELAY_WITH (belay_defer(task, drop_kept, self)) {
+            BELAY_AWAIT(BELAY_CALL(sessions, .of = self));
         }
-        BELAY_TRY(BELAY_CALL(monologue, .session = self->kept, .text = "z"));
-        cr_expect(eq(int, belay_result(task)->code, BELAY_ECLOSED));
-        belay_llm_session_unref(self->kept);
     }
     BELAY_END;
 }
 
 Test(turn, l66_when_there_can_be_no_turn)
 {
-    program_unswept = true;
     cr_expect(zero(int, RUN(refusals, .client = NULL)));
     cr_expect(zero(int, RUN(refusals, .busy_fails = true)));
 }
@@ -264,36 +295,59 @@ struct leaving {
     belay_task *tasks[2];
 };
 
+static void
+drop_leaving(void *arg)
+{
+    struct leaving *self = arg;
+
+    for (int i = 0; i < 2; i++) {
+        belay_task_unref(self->tasks[i]);
+    }
+}
+
 /* The tasks are in a group outside of the session, and so outlive it. */
+struct left {
+    struct leaving *of;
+};
+
+BELAY_ASYNC(left)
+{
+    struct leaving *of = self->of;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(
+        task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &of->group)) {
+        BELAY_WITH (open_session(task, of->client, "m", &of->session)) {
+            for (int i = 0; i < 2; i++) {
+                BELAY_CHECK(belay_group_spawn(of->group, &monologue,
+                    &(const struct monologue){
+                        .session = of->session, .text = "x", .naps = 3},
+                    BELAY_SPAWN_OPTS(.task = &of->tasks[i])));
+            }
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+        }
+    }
+    /* The one had a turn, the other one waited for it. */
+    for (int i = 0; i < 2; i++) {
+        cr_expect(
+            eq(int, belay_task_result(of->tasks[i])->code, BELAY_ECLOSED));
+    }
+    expect_trace("x begins; x ends");
+    BELAY_END;
+}
+
 BELAY_ASYNC(leaving)
 {
     BELAY_BEGIN;
     BELAY_WITH (open_client(task, NULL, &self->client)) {
-        BELAY_WITH (belay_group_open(
-            task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
-            BELAY_WITH (open_session(task, self->client, "m", &self->session)) {
-                for (int i = 0; i < 2; i++) {
-                    BELAY_CHECK(belay_group_spawn(self->group, &monologue,
-                        &(const struct monologue){
-                            .session = self->session, .text = "x", .naps = 3},
-                        BELAY_SPAWN_OPTS(.task = &self->tasks[i])));
-                }
-                BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
-            }
+        BELAY_WITH (belay_defer(task, drop_leaving, self)) {
+            BELAY_AWAIT(BELAY_CALL(left, .of = self));
         }
-        /* The one had a turn, the other one waited for it. */
-        for (int i = 0; i < 2; i++) {
-            cr_expect(eq(
-                int, belay_task_result(self->tasks[i])->code, BELAY_ECLOSED));
-            belay_task_unref(self->tasks[i]);
-        }
-        expect_trace("x begins; x ends");
     }
     BELAY_END;
 }
 
 Test(turn, l72_turns_of_a_session_that_is_left_are_undone)
 {
-    program_unswept = true;
     cr_expect(zero(int, RUN(leaving, .client = NULL)));
 }
