@@ -1,6 +1,4 @@
-/* test_session_tasks.c - one session and many tasks: who waits, who is sent
- * away, who pays; and sweeps over all of it.
- */
+/* test_session_tasks.c - one session, many tasks; and sweeps over all of it. */
 #include "test/support/session_scene.h"
 
 #include <belay/record.h>
@@ -577,8 +575,7 @@ sweep_everything(const struct fault_route *routes, bool stream)
     char url[160];
     const int pid = fault_server_start_apart(routes, 1, server, sizeof(server));
     struct in_everything arguments = {.of = {.url = url, .stream = stream}};
-    const struct program program = {
-        .function = &in_everything, .arguments = &arguments};
+    const struct program program = {&in_everything, &arguments};
 
     (void)snprintf(url, sizeof(url), "%s/v1", server);
     sweep(&program);
