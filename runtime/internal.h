@@ -255,7 +255,7 @@ struct belay_runtime {
     int32_t step_budget;
     belay_next unfollowed; /* what the step has returned, for functions aside */
     belay_task *lap_first; /* of those that were ready when the lap began */
-    belay_task **lap_end;  /* the link behind the last of them */
+    belay_task *lap_rest;  /* of one that was ended, to be told of the others */
     belay_task *ready_first;
     belay_task **ready_end; /* where the next one is put */
     belay_task *current;

@@ -91,7 +91,9 @@ leave_any(belay_task *task)
     struct belay__frame *scope = task->top->scopes;
 
     belay__require_idle(task);
-    BELAY__REQUIRE_OF(task, scope != NULL, "no open block to leave");
+    if (scope == NULL) {
+        belay__broken_by(task, "leave", "no open block to leave");
+    }
     belay__result_zero(task);
     belay__exit_begin(task, scope);
     return scope;
@@ -180,9 +182,11 @@ follow_rare(belay_runtime *runtime, belay_task *task)
         belay__require_refused(task, next);
         return end_frame(runtime, task, task->top, true);
     }
-    BELAY__REQUIRE_OF(task, next.how != BELAY__HOW_ENTER,
-        "manager %s is entered without a block",
-        runtime->staged->function->name);
+    if (next.how == BELAY__HOW_ENTER) {
+        belay__broken_by(task, "a step",
+            "manager %s is entered without a block",
+            runtime->staged->function->name);
+    }
     belay__broken_by(task, "a step", "not a token of an operation");
 }
 
@@ -240,8 +244,8 @@ after_last_step(belay_runtime *runtime, belay_task *task)
     return frame;
 }
 
-/* Several frames end one behind the other with what they get: each counts for
- * a step.
+/* Several frames end one behind the other with what they get: each but the
+ * first counts for a step. Gives the frame that goes on, watched.
  */
 __attribute__((noinline)) static struct belay__frame *
 end_more(belay_runtime *runtime, belay_task *task, struct belay__frame *frame)
@@ -267,11 +271,11 @@ run_on(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
     do {
         if (frame->step == NULL) {
             frame = end_frame(runtime, task, frame, watched);
-            if (frame != NULL && frame->step == NULL) {
-                frame = end_more(runtime, task, frame);
-            }
             if (frame == NULL) {
                 break;
+            }
+            if (frame->step == NULL) {
+                return end_more(runtime, task, frame);
             }
         }
         do { /* while it is known that there is a step */
@@ -321,13 +325,6 @@ try_abort(belay_task *task)
     return true;
 }
 
-static inline bool
-may_run(belay_task *task)
-{
-    return __builtin_expect(task->state != BELAY__TASK_NOTICED, 1)
-           || try_abort(task);
-}
-
 /* ---- laps of the ready queue ---- */
 
 static inline bool
@@ -341,25 +338,9 @@ static inline void
 lap_take(belay_runtime *runtime)
 {
     runtime->lap_first = runtime->ready_first;
-    runtime->lap_end = runtime->ready_end;
     *runtime->ready_end = NULL;
     runtime->ready_first = NULL;
     runtime->ready_end = &runtime->ready_first;
-}
-
-/* What is left of the lap becomes part of the next one, ahead of the others. */
-static void
-lap_give_back(belay_runtime *runtime)
-{
-    if (runtime->lap_first == NULL) {
-        return;
-    }
-    *runtime->lap_end = runtime->ready_first;
-    if (runtime->ready_first == NULL) {
-        runtime->ready_end = runtime->lap_end;
-    }
-    runtime->ready_first = runtime->lap_first;
-    runtime->lap_first = NULL;
 }
 
 /* Next in the lap; NULL: it is over. */
@@ -374,16 +355,25 @@ lap_next(belay_runtime *runtime)
     return task;
 }
 
-static inline bool
+static inline void
 begin_turn(belay_runtime *runtime, belay_task *task)
 {
-    if (__builtin_expect(task->state == BELAY__TASK_NOTICED, 0)
-        && !try_abort(task)) {
-        return false;
-    }
     runtime->current = task;
     runtime->turn = runtime->new_turn;
-    return true;
+}
+
+/* A whole turn, of which somebody may be told. */
+__attribute__((noinline, cold)) static void
+turn_watched(belay_runtime *runtime, belay_task *task)
+{
+    if (task->state == BELAY__TASK_NOTICED && !try_abort(task)) {
+        return;
+    }
+    begin_turn(runtime, task);
+    if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
+        belay__observe_resume(task);
+    }
+    run_watched(runtime, task, task->top);
 }
 
 /* Gives how many have run. */
@@ -395,12 +385,7 @@ lap_watched(belay_runtime *runtime)
 
     while ((task = lap_next(runtime)) != NULL) {
         ran++;
-        if (begin_turn(runtime, task)) {
-            if (belay__observed(runtime, BELAY_OBSERVE_STEPS)) {
-                belay__observe_resume(task);
-            }
-            run_watched(runtime, task, task->top);
-        }
+        turn_watched(runtime, task);
     }
     return ran;
 }
@@ -414,9 +399,11 @@ lap(belay_runtime *runtime)
 
     while ((task = lap_next(runtime)) != NULL) {
         ran++;
-        if (!begin_turn(runtime, task)) {
+        if (__builtin_expect(task->state == BELAY__TASK_NOTICED, 0)) {
+            turn_watched(runtime, task); /* its abort hook may want to look */
             continue;
         }
+        begin_turn(runtime, task);
         frame = run_on(runtime, task, task->top, false);
         if (frame != NULL) {
             run_watched(runtime, task, frame);
@@ -430,7 +417,10 @@ belay__run_observed(belay_runtime *runtime)
 {
     struct belay__turn *turn = &runtime->turn;
 
-    lap_give_back(runtime);
+    if (runtime->lap_first != NULL) {
+        runtime->lap_rest = runtime->lap_first;
+        runtime->lap_first = NULL;
+    }
     if (runtime->current != NULL && turn->steps_kept == 0) {
         turn->steps_kept = turn->steps_left + 1;
         turn->steps_left = 0;
@@ -443,8 +433,14 @@ belay__run_ready(belay_runtime *runtime, uint32_t enough)
     uint32_t left = enough;
     uint32_t ran;
 
-    while (runtime->ready_first != NULL && left > 0) {
-        lap_take(runtime);
+    while (runtime->lap_rest != NULL
+           || (runtime->ready_first != NULL && left > 0)) {
+        if (runtime->lap_rest != NULL) {
+            runtime->lap_first = runtime->lap_rest;
+            runtime->lap_rest = NULL;
+        } else {
+            lap_take(runtime);
+        }
         ran = is_watched(runtime) ? lap_watched(runtime) : lap(runtime);
         runtime->turns += ran;
         left -= ran < left ? ran : left;

@@ -111,12 +111,12 @@ static belay_next
 open_begin(belay_task *task, void *self)
 {
     struct open_call *call = self;
+    const belay_next next = belay_group_start(task, call->group, &holder,
+        &(const struct holder){call->hold},
+        BELAY_SPAWN_OPTS(.name = call->name, .task = &call->hold->task), NULL);
 
-    return belay_then(task, open_done,
-        belay_group_start(task, call->group, &holder,
-            &(const struct holder){call->hold},
-            BELAY_SPAWN_OPTS(.name = call->name, .task = &call->hold->task),
-            NULL));
+    belay__group_drop(call->group); /* the start has a hold of its own */
+    return belay_then(task, open_done, next);
 }
 
 /* Takes the staged manager out of the task's arena; NULL without memory. */
@@ -148,6 +148,7 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
         "hold open", __FILE__, sizeof(struct open_call), open_begin, 0};
     struct open_call call = {.group = group, .ret = ret, .name = name};
     belay_next next;
+    int code;
 
     if (enter.how != BELAY__HOW_ENTER) {
         BELAY__REQUIRE_OF(task,
@@ -163,8 +164,14 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
     if (call.name == NULL) {
         call.name = call.hold->manager->enter.name;
     }
+    code = belay__group_hold(group); /* others may run before open_begin() */
+    if (code < 0) {
+        belay_hold_unref(call.hold);
+        return belay__refuse(task, code);
+    }
     next = belay_call(task, &function, &call);
     if (next.how != BELAY__HOW_CALL) {
+        belay__group_drop(group);
         belay_hold_unref(call.hold);
     }
     return next;

@@ -125,9 +125,15 @@ take_part(struct belay__json *json, const struct belay__json_value *key,
 
     if (is_system(name)) {
         (void)belay__json_take(json, &parts->system);
-    } else if (is_conversation(name)) {
-        (void)belay__json_take(json, &parts->messages);
-    } else if (parts->params != NULL && belay__json_take(json, &value)) {
+        return;
+    }
+    if (!belay__json_take(json, &value)) {
+        return;
+    }
+    /* An object is a prompt that the server has: a parameter of these. */
+    if (is_conversation(name) && value.type != BELAY__JSON_OBJECT) {
+        parts->messages = value;
+    } else if (parts->params != NULL) {
         belay__json_raw_key(parts->params, key->raw);
         belay__json_raw(parts->params, value.raw);
         parts->any_params = true;

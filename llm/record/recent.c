@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define ENTRY_MAX (BELAY__RECENT_BYTES / 16)
+#define CHAIN_MAX 16 /* entries of one bucket: each costs a comparison */
 #define SAMPLE_BYTES 48
 
 struct belay__recent_entry {
@@ -155,6 +156,23 @@ drop(struct belay__recent *recent, struct belay__recent_entry *entry)
     belay__free(recent->memory, entry, size);
 }
 
+/* Room for one more: whoever writes texts can have them all in one chain. */
+static void
+shorten(struct belay__recent *recent, struct belay__recent_entry **chain)
+{
+    struct belay__recent_entry *last = NULL;
+    int count = 0;
+
+    for (struct belay__recent_entry *one = *chain; one != NULL;
+         one = one->chain) {
+        last = one;
+        count++;
+    }
+    if (count == CHAIN_MAX) {
+        drop(recent, last);
+    }
+}
+
 void
 belay__recent_clear(struct belay__recent *recent)
 {
@@ -171,7 +189,7 @@ belay__recent_find(struct belay__recent *recent,
     struct belay__recent_entry *entry = *bucket_of(recent, mixed);
 
     while (entry != NULL && !is_of(entry, key, mixed)) {
-        entry = entry->chain;
+        entry = entry->chain; /* at most CHAIN_MAX */
     }
     if (entry == NULL) {
         return false;
@@ -222,6 +240,7 @@ belay__recent_add(struct belay__recent *recent,
         memcpy(texts + key->role.len, key->body.data, key->body.len);
     }
     bucket = bucket_of(recent, entry->mixed);
+    shorten(recent, bucket);
     entry->chain = *bucket;
     *bucket = entry;
     make_newest(recent, entry);

@@ -27,12 +27,16 @@
 /* Large pages take few system calls. The cache, in KiB, holds a transaction, so
  * that none of it is written before its commit; the log is copied into the file
  * every 2,000 pages, since most pages of the index of messages, whose order is
- * random, change with each commit.
+ * random, change with each commit. No text of a prompt is to be in a temporary
+ * file, or to stay where it was deleted.
  */
 static const char settings[] = "PRAGMA page_size = 16384;"
                                "PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = NORMAL;"
                                "PRAGMA cache_size = -16384;"
+                               "PRAGMA temp_store = MEMORY;"
+                               "PRAGMA secure_delete = ON;"
+                               "PRAGMA trusted_schema = OFF;"
                                "PRAGMA wal_autocheckpoint = 2000;";
 
 static struct belay__sqlite *
@@ -246,7 +250,9 @@ look_at_version(struct belay__sqlite *sqlite, char *why)
     int64_t version;
 
     if (sqlite3_step(query) != SQLITE_ROW) {
-        return belay__sqlite_failed(sqlite, why);
+        (void)belay__sqlite_failed(sqlite, why);
+        (void)sqlite3_reset(query);
+        return BELAY_EIO;
     }
     version = sqlite3_column_int64(query, 0);
     (void)sqlite3_reset(query);

@@ -74,6 +74,12 @@ struct belay__sqlite_message {
  * file yet; recent, seen and names have only what is in the file, or in the
  * transaction.
  */
+/* All keys from `first` to before `last` were taken, at least once. */
+struct belay__sqlite_row {
+    int64_t first;
+    int64_t last;
+};
+
 struct belay__sqlite {
     struct belay__sink sink;
     struct belay__memory *memory; /* the thread's own */
@@ -81,6 +87,7 @@ struct belay__sqlite {
     sqlite3 *db;
     sqlite3_stmt *prepared[BELAY__STATEMENTS];
     int64_t data_version; /* of the file, at the last look */
+    struct belay__sqlite_row full;
     struct belay__hasher hasher;
     struct belay__recent recent; /* messages, with their texts */
     struct belay__seen seen;     /* hashes of messages */

@@ -88,17 +88,16 @@ belay__sqlite_target(struct belay__sqlite *sqlite,
         BELAY__TEXT_ENDPOINT, BELAY__TEXT_PROVIDER, BELAY__TEXT_MODEL};
     sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_TARGET];
     struct belay__recent_key key = {.role = {"target", 6}};
+    bool named;
     int code = 0;
 
     belay__buffer_clear(&sqlite->name);
     for (int i = 0; i < 3 && code == 0; i++) {
         code = append_text(&sqlite->name, start->texts[texts[i]]);
     }
-    if (code < 0) {
-        return belay__sqlite_no_memory(code, why);
-    }
     key.body = belay__buffer_slice(&sqlite->name);
-    if (find(sqlite, &key, ret)) {
+    named = code == 0; /* one that is too long is not shared */
+    if (named && find(sqlite, &key, ret)) {
         return 0;
     }
     bind_string(statement, 1, sqlite->opts.run);
@@ -106,7 +105,7 @@ belay__sqlite_target(struct belay__sqlite *sqlite,
         bind_text(statement, i + 2, start->texts[texts[i]]);
     }
     code = run(sqlite, statement, ret, why);
-    if (code == 0) {
+    if (code == 0 && named) {
         keep(sqlite, &key, *ret);
     }
     return code;
@@ -171,17 +170,16 @@ belay__sqlite_outcome(struct belay__sqlite *sqlite,
 {
     sqlite3_stmt *statement = sqlite->prepared[BELAY__ADD_OUTCOME];
     struct belay__recent_key key = {.role = {"outcome", 7}};
+    bool named;
     int code = 0;
 
     belay__buffer_clear(&sqlite->name);
     if (end != NULL) {
         code = name_outcome(&sqlite->name, end);
     }
-    if (code < 0) {
-        return belay__sqlite_no_memory(code, why);
-    }
     key.body = belay__buffer_slice(&sqlite->name);
-    if (find(sqlite, &key, ret)) {
+    named = code == 0; /* one that is too long is not shared */
+    if (named && find(sqlite, &key, ret)) {
         return 0;
     }
     if (end != NULL) {
@@ -190,7 +188,7 @@ belay__sqlite_outcome(struct belay__sqlite *sqlite,
         bind_string(statement, 1, "in_doubt");
     }
     code = run(sqlite, statement, ret, why);
-    if (code == 0) {
+    if (code == 0 && named) {
         keep(sqlite, &key, *ret);
     }
     return code;

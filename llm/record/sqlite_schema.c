@@ -71,11 +71,14 @@ static const char schema[] =
  * n its place, key - n never falls.
  */
 static const char from_before[] =
+    "PRAGMA legacy_alter_table = ON;" /* views of others keep their names */
     "ALTER TABLE attempt RENAME TO old_attempt;"
     "ALTER TABLE blob RENAME TO old_blob;"
     "DROP INDEX attempt_run; DROP INDEX attempt_started;"
     "DROP INDEX attempt_model; DROP INDEX attempt_session;"
-    "DROP INDEX turn_session;" NEW_TABLES
+    "DROP INDEX turn_session;" NEW_TABLES;
+
+static const char rows_from_before[] =
     "INSERT INTO target (run, endpoint, provider, model)"
     " SELECT DISTINCT run, endpoint, provider, model FROM old_attempt;"
     "INSERT INTO params (params)"
@@ -87,15 +90,19 @@ static const char from_before[] =
     "CREATE INDEX old_params ON params (params);"
     "CREATE INDEX old_outcome ON outcome (model_answered, end_reason, status,"
     " http_status, code, billed, cost_at_least);"
+    "CREATE TABLE old_key (id TEXT PRIMARY KEY, key INTEGER) WITHOUT ROWID;"
+    "INSERT INTO old_key"
+    " SELECT id, max(started_us - place) OVER (ORDER BY place) + place FROM"
+    " (SELECT id, started_us, row_number() OVER (ORDER BY started_us, id)"
+    "  AS place FROM old_attempt);"
     "INSERT INTO attempt_row"
-    " SELECT max(a.started_us - a.place) OVER (ORDER BY a.place) + a.place,"
-    " a.id, t.id, o.id, p.id, a.turn, a.session, a.n, a.request_hash,"
+    " SELECT k.key, a.id, t.id, o.id, p.id, a.turn, a.session, a.n, "
+    "a.request_hash,"
     " a.request_tip, a.reply_hash, a.request_id, a.message, a.first_byte_us,"
     " a.ended_us, a.in_total, a.in_cache_read, a.in_cache_write_5m,"
     " a.in_cache_write_1h, a.in_audio, a.out_total, a.out_reasoning,"
     " a.out_audio, a.cost_picodollars"
-    " FROM (SELECT *, row_number() OVER (ORDER BY started_us, id) AS place"
-    "  FROM old_attempt) a"
+    " FROM old_key k CROSS JOIN old_attempt a ON a.id = k.id"
     " CROSS JOIN target t ON t.run = a.run AND t.endpoint IS a.endpoint"
     "  AND t.provider IS a.provider AND t.model IS a.model"
     " CROSS JOIN outcome o ON o.model_answered IS a.model_answered"
@@ -106,7 +113,8 @@ static const char from_before[] =
     "DROP INDEX old_target; DROP INDEX old_params; DROP INDEX old_outcome;"
     "INSERT INTO reply SELECT a.started_us, b.bytes FROM attempt_row a"
     " JOIN old_blob b ON b.hash = a.reply_hash;"
-    "DROP TABLE old_attempt; DROP TABLE old_blob;";
+    "DROP TABLE old_key; DROP TABLE old_attempt; DROP TABLE old_blob;"
+    "PRAGMA legacy_alter_table = OFF;";
 
 #define TEXT_OF(number) #number
 #define SET_VERSION(number) "PRAGMA user_version = " TEXT_OF(number)
@@ -147,6 +155,9 @@ belay__sqlite_upgrade(sqlite3 *db, int version)
         status = execute(db, schema);
     } else if (version == MADE_BEFORE) {
         status = execute(db, from_before);
+        if (status == SQLITE_OK) {
+            status = execute(db, rows_from_before);
+        }
     } else {
         return SQLITE_MISMATCH;
     }

@@ -37,11 +37,14 @@ table_connect(sqlite3 *db, void *arg, int argc, const char *const *argv,
 {
     const struct belay__sqlite_table *rows = arg;
     struct table *table;
-    const int status = sqlite3_declare_vtab(db, rows->declaration);
+    int status = sqlite3_declare_vtab(db, rows->declaration);
 
     (void)argc;
     (void)argv;
     (void)ret_error;
+    if (status == SQLITE_OK) { /* no trigger or view of a file may ask it */
+        status = sqlite3_vtab_config(db, SQLITE_VTAB_DIRECTONLY);
+    }
     if (status != SQLITE_OK) {
         return status;
     }

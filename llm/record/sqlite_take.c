@@ -159,6 +159,7 @@ are_taken(struct belay__sqlite *sqlite, int64_t first, int64_t last, bool *ret,
     char *why)
 {
     sqlite3_stmt *query = sqlite->prepared[BELAY__KEYS_TAKEN];
+    int code = 0;
     int step;
 
     (void)sqlite3_bind_int64(query, 1, first);
@@ -166,10 +167,10 @@ are_taken(struct belay__sqlite *sqlite, int64_t first, int64_t last, bool *ret,
     step = sqlite3_step(query);
     *ret = step == SQLITE_ROW;
     if (step != SQLITE_ROW && step != SQLITE_DONE) {
-        return belay__sqlite_failed(sqlite, why);
+        code = belay__sqlite_failed(sqlite, why);
     }
     (void)sqlite3_reset(query);
-    return 0;
+    return code;
 }
 
 static bool
@@ -183,30 +184,46 @@ is_used(const struct belay__sqlite_call *calls, size_t count, int64_t key)
     return false;
 }
 
+/* The first key from here on that nobody has. A clock that stands still has
+ * many attempts in a row: where such a row ends is remembered.
+ */
+static int
+look_for_key(struct belay__sqlite *sqlite, size_t i, char *why)
+{
+    struct belay__sqlite_row *full = &sqlite->full;
+    int64_t *key = &sqlite->calls[i].key;
+    const int64_t from = *key;
+    bool taken = true;
+    int code;
+
+    if (from >= full->first && from < full->last) {
+        *key = full->last;
+    }
+    for (;; ++*key) {
+        code = are_taken(sqlite, *key, *key, &taken, why);
+        if (code < 0 || (!taken && !is_used(sqlite->calls, i, *key))) {
+            break;
+        }
+    }
+    if (*key > full->last || from < full->first) {
+        full->first =
+            from >= full->first && from <= full->last ? full->first : from;
+        full->last = *key;
+    }
+    return code;
+}
+
 /* Other recorders write attempts of the same time, or the clock was set back.
  */
 static int
 look_for_keys(struct belay__sqlite *sqlite, size_t count, char *why)
 {
-    struct belay__sqlite_call *calls = sqlite->calls;
+    int code = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        int64_t *key = &calls[i].key;
-        bool taken = true;
-
-        for (;;) {
-            const int code = are_taken(sqlite, *key, *key, &taken, why);
-
-            if (code < 0) {
-                return code;
-            }
-            if (!taken && !is_used(calls, i, *key)) {
-                break;
-            }
-            ++*key;
-        }
+    for (size_t i = 0; i < count && code == 0; i++) {
+        code = look_for_key(sqlite, i, why);
     }
-    return 0;
+    return code;
 }
 
 /* An attempt that starts in the same microsecond as one before it has the next
@@ -242,12 +259,17 @@ belay__sqlite_take(struct belay__sqlite *sqlite,
     sqlite->any_session = false;
     sqlite->any_turn = false;
     sqlite->any_reply = false;
-    sqlite->call_table.count = count;
+    sqlite->call_table.count = 0; /* nobody may read it yet */
     for (size_t i = 0; i < count && code == 0; i++) {
         sqlite->calls[i].start = pairs[i].start;
         sqlite->calls[i].end = pairs[i].end;
         code = take_call(sqlite, &sqlite->calls[i], why);
     }
-    return code == 0 && pairs[0].start != NULL ? choose_keys(sqlite, count, why)
-                                               : code;
+    if (code == 0 && pairs[0].start != NULL) {
+        code = choose_keys(sqlite, count, why);
+    }
+    if (code == 0) {
+        sqlite->call_table.count = count;
+    }
+    return code;
 }

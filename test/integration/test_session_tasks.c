@@ -575,7 +575,8 @@ sweep_everything(const struct fault_route *routes, bool stream)
     char url[160];
     const int pid = fault_server_start_apart(routes, 1, server, sizeof(server));
     struct in_everything arguments = {.of = {.url = url, .stream = stream}};
-    const struct program program = {&in_everything, &arguments};
+    const struct program program = {
+        .function = &in_everything, .arguments = &arguments};
 
     (void)snprintf(url, sizeof(url), "%s/v1", server);
     sweep(&program);

@@ -403,3 +403,52 @@ Test(hold, holder_whatever_happens_every_exit_runs_once)
     sweep(&(const struct program){.function = &generators,
         .arguments = &(const struct generators){.group = NULL}});
 }
+
+/* ---- others run between the call and its first step ---- */
+
+struct opens_late {
+    belay_group *group; /* another task's, which leaves it meanwhile */
+    belay_hold *hold;
+};
+
+BELAY_ASYNC(opens_late)
+{
+    BELAY_BEGIN;
+    trace("opens");
+    BELAY_AWAIT(belay_hold_open(task, self->group,
+        BELAY_ENTER(probe, .name = "late"), NULL, &self->hold));
+    trace("opened");
+    BELAY_AWAIT(belay_hold_close(task, self->hold));
+    belay_hold_unref(self->hold);
+    BELAY_END;
+}
+
+struct leaves {
+    belay_group *outer;
+    belay_group *inner;
+};
+
+BELAY_ASYNC(leaves)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->inner)) {
+            BELAY_CHECK(
+                belay_spawn(self->outer, opens_late, .group = self->inner));
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("leaves");
+        }
+        trace("left");
+    }
+    BELAY_END;
+}
+
+Test(hold, holder_a_group_waits_for_one_that_is_about_to_open)
+{
+    cr_expect(eq(int,
+        belay_run(&leaves, &(const struct leaves){.outer = NULL},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .step_budget = 1),
+            NULL),
+        0));
+    expect_trace("opens; leaves; enter late; opened; exit late; left");
+}

@@ -295,3 +295,53 @@ Test(observe_who, who_comes_between_two_tasks_hears_the_second)
     expect_trace("body 1; task.resume ; body 2; task.resume ; body 3; "
                  "task.resume ");
 }
+
+/* One that comes in the hook by which a wait is given up hears of what the task
+ * does then.
+ */
+struct hooked {
+    struct belay_op op;
+};
+
+static enum belay_abort
+attach_in_hook(struct belay_op *op)
+{
+    attach(op->task, NULL, BELAY_OBSERVER_OPTS(.kinds = wanted), NULL);
+    return BELAY_ABORT_DONE;
+}
+
+BELAY_ASYNC(hooked)
+{
+    BELAY_BEGIN;
+    if (belay_op_begin(task, &self->op, attach_in_hook) < 0) {
+        BELAY_FAIL(BELAY_ECANCELED, "too early");
+    }
+    BELAY_TRY(belay_op_wait(&self->op));
+    BELAY_WITH (belay_enter(task, &plain, NULL)) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+struct hooks {
+    belay_group *group;
+};
+
+BELAY_ASYNC(hooks)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, hooked, .op = {.task = NULL}));
+        BELAY_AWAIT(belay_checkpoint(task));
+        belay_group_cancel(self->group, NULL);
+    }
+    BELAY_END;
+}
+
+Test(observe_who, who_comes_in_an_abort_hook_hears_of_that_turn)
+{
+    wanted = BELAY_OBSERVE_SCOPES | BELAY_OBSERVE_STEPS;
+    cr_expect(eq(int, RUN(hooks, .group = NULL), 0));
+    expect_trace(
+        "task.resume ; +plain 0; body; -plain ok>ok 0/0; task.resume ");
+}

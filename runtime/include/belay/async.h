@@ -42,6 +42,15 @@ BELAY_API void *belay__enter_room(
 BELAY_API void belay__lost_line(belay_task *task, const char *file)
     __attribute__((noreturn, cold));
 
+static inline BELAY_TOKEN
+belay__entering(bool there_is_room)
+{
+    belay_next next = {
+        there_is_room ? (int)BELAY__TOKEN_ENTER : (int)BELAY__TOKEN_WAIT};
+
+    return next;
+}
+
 /* A block begins: that of the line that was noted, if it is entered. */
 static inline belay_next
 belay__in_block(belay_next enter)
@@ -162,8 +171,7 @@ belay__in_block(belay_next enter)
             __builtin_memcpy(belay__room, &(const struct name){__VA_ARGS__}, \
                 sizeof(struct name));                                        \
         }                                                                    \
-        (belay_next){belay__room != NULL ? (int)BELAY__TOKEN_ENTER           \
-                                         : (int)BELAY__TOKEN_WAIT};          \
+        belay__entering(belay__room != NULL);                                \
     })
 
 /* BELAY_WITH (enter) { block }
