@@ -7,6 +7,7 @@
 #include "test/support/program.h"
 #include "test/support/texts.h"
 
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -334,6 +335,73 @@ expect_many(void)
     expect("SELECT count(*) FROM params", "3");
     expect("SELECT count(*) FROM blob", "300");
     expect("PRAGMA integrity_check", "ok");
+}
+
+/* A clock that stands still: thousands of attempts have one time. */
+Test(sink_sqlite, l74_a_clock_that_stands_still_costs_no_search_each)
+{
+    char id[8];
+
+    for (int group = 0; group < 20; group++) {
+        begin();
+        for (int i = 0; i < 200; i++) {
+            (void)snprintf(id, sizeof(id), "%d", 1 + group * 200 + i);
+            row_count = 0;
+            many[i] = *start(id);
+            put(&many[i]);
+        }
+        commit();
+    }
+    expect("SELECT count(DISTINCT started_us) || ' ' ||"
+           " (max(started_us) - min(started_us)) FROM attempt",
+        "4000 3999");
+}
+
+Test(sink_sqlite, l74_a_name_that_is_too_long_to_keep_is_written_all_the_same)
+{
+    const size_t len = (size_t)17 * 1024 * 1024;
+    char *name = malloc(len);
+
+    cr_assert(name != NULL);
+    memset(name, 'm', len);
+    make_many();
+    many[MANY].texts[BELAY__TEXT_MODEL] = (struct belay_slice){name, len};
+    begin();
+    for (int i = 0; i < 3; i++) {
+        put(&many[i]);
+        put(&many[MANY + i]);
+    }
+    commit();
+    free(name);
+    expect("SELECT group_concat(length(model_answered)) FROM attempt"
+           " WHERE status = 'ok'",
+        "17825792,3,3");
+}
+
+static void
+execute_in_file(const char *sql)
+{
+    sqlite3 *db;
+
+    cr_assert(eq(int, sqlite3_open(path, &db), SQLITE_OK));
+    cr_assert(eq(int, sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK));
+    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
+}
+
+/* A file from elsewhere may hold what would look at our memory. */
+Test(sink_sqlite, s9_a_trigger_in_the_file_reads_no_memory_of_the_writer)
+{
+    make_many();
+    put_many(0, 1);
+    execute_in_file("CREATE TABLE leak (x);"
+                    "CREATE TRIGGER t AFTER INSERT ON outcome BEGIN"
+                    " INSERT INTO leak SELECT reply FROM belay_call; END");
+    begin();
+    put(&many[1]);
+    put(&many[MANY + 1]);
+    cr_expect(eq(int, belay__sink_sqlite->commit(sink, why), BELAY_EIO));
+    belay__sink_sqlite->rollback(sink);
+    expect("SELECT count(*) FROM leak", "0");
 }
 
 Test(sink_sqlite, l73_a_transaction_of_several_groups)

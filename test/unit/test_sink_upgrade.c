@@ -172,6 +172,27 @@ Test(sink_upgrade, l73_a_file_of_version_1_is_brought_up_to_date)
     free(before);
 }
 
+/* What is deleted on the way does not stay in the free pages. */
+static bool
+file_holds(const char *text)
+{
+    char command[256];
+
+    (void)snprintf(
+        command, sizeof(command), "grep -qa '%s' %s %s-wal", text, path, path);
+    return system(command) == 0;
+}
+
+Test(sink_upgrade, l73_views_of_others_stay_and_nothing_is_left_behind)
+{
+    execute("CREATE VIEW mine AS SELECT id, model FROM attempt");
+    cr_assert(zero(int, open_and_close("new")));
+    expect("SELECT count(*) FROM mine", "2000");
+    execute("DELETE FROM reply; DELETE FROM attempt_row; DELETE FROM params;"
+            "DELETE FROM message; PRAGMA wal_checkpoint(TRUNCATE)");
+    cr_expect(not(file_holds("an answer")));
+}
+
 /* A write behind so many bytes of a file kills. */
 static int
 killed_behind(rlim_t bytes)
