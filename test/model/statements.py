@@ -261,11 +261,12 @@ class Statements:
             task, group, s, self.body_of(s), s["name"])
         yield from self.done(task, s, result, value)
 
-    def start_child(self, task, group, s, run, name=None):
+    def start_child(self, task, group, s, run, name=None, held=False):
         """S65-S68: until it is ready it is in a scope of its starter."""
         if group.finished:
             return bare(STATE), None
-        group.alive += 1
+        if not held:
+            group.alive += 1
         scope = self.push(task, self.grace)
         child = self.new_task(None, scope, s, run, task)
         yield from self.turn(task)
@@ -355,8 +356,13 @@ class Statements:
             hold.task = child
             return self.keep(child, hold, s["body"][0])
 
+        if group.finished:
+            yield from self.done(task, s, bare(STATE), None)
+            return
+        group.alive += 1  # from here on the group waits for it
         yield from self.turn(task)
-        result, value = yield from self.start_child(task, group, s, keep)
+        result, value = yield from self.start_child(
+            task, group, s, keep, held=True)
         yield from self.turn(task)
         if result is None:
             self.slots["hold"][s["hold"]] = hold
