@@ -35,6 +35,7 @@ struct belay_stack {
     belay_runtime *runtime;
     const belay_task *task; /* to compare only: it may be gone, if the stack
                                is on another one that has moved */
+    int32_t depth;          /* of the scope that it was opened in */
     belay_stack_entry *newest;
     size_t count;
     size_t pinned;

@@ -169,6 +169,7 @@ stack_enter(belay_task *task, void *self)
 
     stack->runtime = task->runtime;
     stack->task = task;
+    stack->depth = task->scope->depth;
     if (stack->ret != NULL) {
         *stack->ret = stack;
     }
@@ -454,6 +455,34 @@ would_misnest(const belay_stack *from, const belay_stack *to)
     return false;
 }
 
+/* Does a block that `to` lies in lie in a scope that would move? It would still
+ * be open when that scope's turn comes.
+ */
+static bool
+has_block_between(const belay_stack *from, const belay_stack *to)
+{
+    const struct belay__scope *outermost = NULL;
+
+    for (const belay_stack_entry *entry = from->newest; entry != NULL;
+         entry = entry->older) {
+        if (entry->scope != NULL
+            && (outermost == NULL || entry->scope->depth < outermost->depth)) {
+            outermost = entry->scope;
+        }
+    }
+    if (outermost == NULL) {
+        return false;
+    }
+    for (const struct belay__scope *scope = from->task->scope;
+         scope != outermost; scope = scope->parent) {
+        if (scope->depth <= to->depth
+            && belay__opened_of(scope)->keeper == NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int
 belay_stack_move(belay_stack *from, belay_stack *to)
 {
@@ -471,7 +500,7 @@ belay_stack_move(belay_stack *from, belay_stack *to)
     if (oldest == NULL || from == to) {
         return 0;
     }
-    if (would_misnest(from, to)) {
+    if (would_misnest(from, to) || has_block_between(from, to)) {
         return BELAY_EMISNEST;
     }
     for (oldest->stack = to; oldest->older != NULL; oldest->stack = to) {

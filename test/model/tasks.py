@@ -94,6 +94,7 @@ class Stack:
 
     def __init__(self, task):
         self.task = task
+        self.inside = task.scope
         self.entries = []
         self.running = None  # the one whose exit is
         self.unwinding = False
@@ -106,8 +107,22 @@ class Stack:
     def would_misnest(self, entries):
         """Scopes exit innermost first: these must lie inside of its own."""
         inner = self.scope()
-        return inner is not None and any(
-            entry.scope in inner.parent.outward() for entry in entries)
+        if inner is not None and any(
+                entry.scope in inner.parent.outward() for entry in entries):
+            return True
+        return self.has_block_between(
+            [entry.scope for entry in entries if entry.scope])
+
+    def has_block_between(self, scopes):
+        """A block that it lies in, inside of these, ends behind them."""
+        around = list(self.inside.outward())
+        for scope in self.task.scope.outward():
+            scopes = [other for other in scopes if other is not scope]
+            if not scopes:
+                return False
+            if scope.keeper is None and scope in around:
+                return True
+        return False
 
 
 class Entry:

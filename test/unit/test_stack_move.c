@@ -472,6 +472,41 @@ Test(stack_move, s87_what_was_evicted_pins_its_stack_no_more)
     expect_trace("OK; n; behind");
 }
 
+/* A block lies between a scope and the stack that it would move to: it would
+ * still be open when the scope's turn comes.
+ */
+struct inward {
+    belay_stack *outer;
+    belay_stack *near;
+    belay_stack *far;
+};
+
+BELAY_ASYNC(inward)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->outer)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->outer, belay_timeout(task, belay_seconds(1)), NULL));
+        BELAY_WITH (belay_stack_open(task, &self->near)) {
+            BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+                BELAY_WITH (belay_stack_open(task, &self->far)) {
+                    trace("far %s", belay_code_name(belay_stack_move(
+                                        self->outer, self->far)));
+                    BELAY_CHECK(belay_stack_move(self->outer, self->near));
+                }
+            }
+            trace("near %zu", belay_stack_count(self->near));
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack_move, s87_a_scope_does_not_move_into_a_block_inside_of_it)
+{
+    cr_expect(eq(int, RUN(inward, .outer = NULL), 0));
+    expect_trace("far EMISNEST; near 1");
+}
+
 Test(stack_move, s74_s86_each_entry_runs_once_whatever_happens)
 {
     program_other_code = BELAY_EPIPE; /* the receiver is gone */

@@ -119,7 +119,8 @@ BELAY_API int belay_stack_forget(belay_stack *stack, belay_stack_entry *entry);
  *          BELAY_ESTATE   `to` is closed
  *          BELAY_EBUSY    `from` is unwinding
  *          BELAY_EMISNEST  a cancel scope or group of `from` is outside one
- *                         that is on `to` already
+ *                         that is on `to` already, or outside of one whose
+ *                         block `to` lies in
  *          In each case nothing has changed.
  * Threads: loop thread. Not a cancellation point.
  * Since:   0.1. Source: contract S86, S87 (ExitStack.pop_all).
