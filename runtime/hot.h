@@ -204,6 +204,7 @@ belay__result_set(belay_task *task, int code, void *value, belay_error *error)
     }
 }
 
+/* Of the task's result; the rest stays as it is. */
 void belay__result_drop_error(belay_task *task) __attribute__((cold));
 
 /* The same for what most operations deliver: 0, and nothing. */

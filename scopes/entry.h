@@ -47,6 +47,9 @@ struct belay_stack {
 
 #define BELAY__ENTRY_HEAD belay__align16(sizeof(belay_stack_entry))
 
+/* May all on the stack, which is the task's, exit now? (stack_move.c) */
+bool belay__stack_can_exit(const belay_task *task, const belay_stack *stack);
+
 /* A manager's. */
 static inline struct belay__frame *
 belay__entry_frame(belay_stack_entry *entry)

@@ -424,101 +424,6 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     return 0;
 }
 
-static const struct belay__scope *
-newest_scope(const belay_stack *stack)
-{
-    const belay_stack_entry *entry = stack->newest;
-
-    while (entry != NULL && entry->scope == NULL) {
-        entry = entry->older;
-    }
-    return entry != NULL ? entry->scope : NULL;
-}
-
-/* Scopes exit innermost first: those that move must lie inside of those that
- * are on `to` already.
- */
-static bool
-would_misnest(const belay_stack *from, const belay_stack *to)
-{
-    const struct belay__scope *outer = newest_scope(to);
-
-    if (outer == NULL || from->pinned == 0) {
-        return false;
-    }
-    for (const belay_stack_entry *entry = from->newest; entry != NULL;
-         entry = entry->older) {
-        if (entry->scope != NULL && entry->scope->depth < outer->depth) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Does a block that `to` lies in lie in a scope that would move? It would still
- * be open when that scope's turn comes.
- */
-static bool
-has_block_between(const belay_stack *from, const belay_stack *to)
-{
-    const struct belay__scope *outermost = NULL;
-
-    for (const belay_stack_entry *entry = from->newest; entry != NULL;
-         entry = entry->older) {
-        if (entry->scope != NULL
-            && (outermost == NULL || entry->scope->depth < outermost->depth)) {
-            outermost = entry->scope;
-        }
-    }
-    if (outermost == NULL) {
-        return false;
-    }
-    for (const struct belay__scope *scope = from->task->scope;
-         scope != outermost; scope = scope->parent) {
-        if (scope->depth <= to->depth
-            && belay__opened_of(scope)->keeper == NULL) {
-            return true;
-        }
-    }
-    return false;
-}
-
-int
-belay_stack_move(belay_stack *from, belay_stack *to)
-{
-    belay_stack_entry *oldest = from->newest;
-
-    if (from->unwinding) {
-        return BELAY_EBUSY;
-    }
-    if (to->closed) {
-        return BELAY_ESTATE;
-    }
-    if (from->pinned > 0 && from->task != to->task) {
-        return BELAY_EPINNED;
-    }
-    if (oldest == NULL || from == to) {
-        return 0;
-    }
-    if (would_misnest(from, to) || has_block_between(from, to)) {
-        return BELAY_EMISNEST;
-    }
-    for (oldest->stack = to; oldest->older != NULL; oldest->stack = to) {
-        oldest = oldest->older;
-    }
-    oldest->older = to->newest;
-    if (to->newest != NULL) {
-        to->newest->newer = oldest;
-    }
-    to->newest = from->newest;
-    to->count += from->count;
-    to->pinned += from->pinned;
-    from->newest = NULL;
-    from->count = 0;
-    from->pinned = 0;
-    return 0;
-}
-
 struct close_call {
     belay_stack *stack;
 };
@@ -534,49 +439,16 @@ close_on(belay_task *task, void *self)
     return unwind_next(task, call->stack);
 }
 
-/* Is a block open inside of a scope on the stack? It would still be when that
- * scope's turn comes. What other stacks have left there is undone then.
- */
-static bool
-has_block_inside(const belay_task *task, const belay_stack *stack)
-{
-    const struct belay__scope *outermost = NULL;
-    const struct belay__scope *scope = task->scope;
-
-    if (stack->pinned == 0) {
-        return false;
-    }
-    for (const belay_stack_entry *entry = stack->newest; entry != NULL;
-         entry = entry->older) {
-        if (entry->scope != NULL) {
-            outermost = entry->scope;
-        }
-    }
-    if (outermost == NULL) {
-        return false;
-    }
-    while (scope != outermost && belay__opened_of(scope)->keeper != NULL) {
-        scope = scope->parent;
-    }
-    return scope != outermost;
-}
-
 static int
 check_close(const belay_task *task, const belay_stack *stack)
 {
-    const struct belay__scope *scope = newest_scope(stack);
-
     if (stack->task != task) {
         return BELAY_EOWNER;
     }
     if (stack->unwinding) {
         return BELAY_EBUSY;
     }
-    if ((scope != NULL && scope != task->scope)
-        || has_block_inside(task, stack)) {
-        return BELAY_EMISNEST;
-    }
-    return 0;
+    return belay__stack_can_exit(task, stack) ? 0 : BELAY_EMISNEST;
 }
 
 /* Nothing to run: no frame, no checkpoint. */

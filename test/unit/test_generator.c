@@ -440,7 +440,6 @@ yields_last(belay_task *task, void *self)
 }
 
 struct opens_last {
-    bool on_stack;
     belay_stack *stack;
 };
 
@@ -464,10 +463,10 @@ BELAY_ASYNC(opens_last)
     BELAY_END;
 }
 
-Test(generator, s115_a_yield_may_be_the_last_thing_it_does)
+Test(generator, s113_a_yield_may_be_the_last_thing_it_does)
 {
-    cr_expect(eq(int, RUN(opens_last, .on_stack = false), 0));
+    cr_expect(eq(int, RUN(opens_last, .stack = NULL), 0));
     expect_trace("body; on a stack; behind");
     sweep(&(const struct program){.function = &opens_last,
-        .arguments = &(const struct opens_last){.on_stack = false}});
+        .arguments = &(const struct opens_last){.stack = NULL}});
 }
