@@ -493,3 +493,13 @@ sweep(const struct program *program)
     (void)sweep_cancels(program);
     (void)sweep_allocs(program);
 }
+
+struct belay_runtime_stats
+runtime_stats(const belay_task *task)
+{
+    struct belay_runtime_stats stats = {.size = sizeof(stats)};
+
+    cr_assert(
+        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
+    return stats;
+}

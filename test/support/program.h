@@ -165,6 +165,9 @@ size_t sweep_allocs(const struct program *program);
 /* Both, and before them whatever BELAY_SWEEP asks for. */
 void sweep(const struct program *program);
 
+/* What the task's runtime holds now. */
+struct belay_runtime_stats runtime_stats(const belay_task *task);
+
 /* Open file descriptors of this process. */
 size_t count_fds(void);
 

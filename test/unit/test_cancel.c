@@ -367,16 +367,6 @@ struct crowd {
     uint64_t before;
 };
 
-static uint64_t
-turns_of(const belay_task *task)
-{
-    struct belay_runtime_stats stats = {.size = sizeof(stats)};
-
-    cr_assert(
-        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
-    return stats.turns;
-}
-
 BELAY_ASYNC(crowd)
 {
     BELAY_BEGIN;
@@ -392,12 +382,12 @@ BELAY_ASYNC(crowd)
             belay_sleep(task, belay_milliseconds((int64_t)self->count + 1)));
         cr_expect(
             eq(sz, belay__waiters_count(&self->event.waiters), self->count));
-        self->before = turns_of(task);
+        self->before = runtime_stats(task).turns;
         belay_group_cancel(self->group, NULL);
-        cr_expect(eq(u64, turns_of(task), self->before));
+        cr_expect(eq(u64, runtime_stats(task).turns, self->before));
     }
     cr_expect(zero(ptr, self->event.waiters.next));
-    *self->ret_turns = turns_of(task) - self->before;
+    *self->ret_turns = runtime_stats(task).turns - self->before;
     BELAY_END;
 }
 

@@ -215,16 +215,6 @@ Test(group_spawn, s62_children_inherit_the_groups_scope_not_the_spawners)
     expect_trace("scope left; enter a; exit a");
 }
 
-static uint64_t
-memory_of(const belay_task *task)
-{
-    struct belay_runtime_stats stats = {.size = sizeof(stats)};
-
-    cr_assert(
-        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
-    return stats.memory_bytes;
-}
-
 struct churn {
     int count;
     belay_group *group;
@@ -244,10 +234,10 @@ BELAY_ASYNC(churn)
             }
             trace_clear();
             if (self->i == 0) {
-                self->after_first = memory_of(task);
+                self->after_first = runtime_stats(task).memory_bytes;
             }
         }
-        cr_expect(le(u64, memory_of(task), self->after_first));
+        cr_expect(le(u64, runtime_stats(task).memory_bytes, self->after_first));
     }
     BELAY_END;
 }

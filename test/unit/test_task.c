@@ -242,32 +242,23 @@ struct giants {
     uint64_t before;
 };
 
-static uint64_t
-bytes_in_use(const belay_task *task)
-{
-    struct belay_runtime_stats stats = {.size = sizeof(stats)};
-
-    cr_assert(
-        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
-    return stats.memory_bytes;
-}
-
 BELAY_ASYNC(giants)
 {
     static const struct half half_arguments;
     static const struct huge huge_arguments;
 
     BELAY_BEGIN;
-    self->before = bytes_in_use(task);
+    self->before = runtime_stats(task).memory_bytes;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         BELAY_CHECK(belay_group_spawn(self->group, &half, &half_arguments,
             BELAY_SPAWN_OPTS(.name = "the first")));
         BELAY_CHECK(belay_group_spawn(self->group, &huge, &huge_arguments,
             BELAY_SPAWN_OPTS(.name = "the second")));
-        cr_expect(ge(u64, bytes_in_use(task) - self->before,
+        cr_expect(ge(u64, runtime_stats(task).memory_bytes - self->before,
             sizeof(struct half) + sizeof(struct huge)));
     }
-    cr_expect(lt(u64, bytes_in_use(task) - self->before, sizeof(struct half)));
+    cr_expect(lt(u64, runtime_stats(task).memory_bytes - self->before,
+        sizeof(struct half)));
     BELAY_END;
 }
 

@@ -308,27 +308,17 @@ struct many_moves {
     uint64_t bytes;
 };
 
-static uint64_t
-memory_of(const belay_task *task)
-{
-    struct belay_runtime_stats stats = {.size = sizeof(stats)};
-
-    cr_assert(
-        zero(int, belay_runtime_get_stats(belay_task_runtime(task), &stats)));
-    return stats.memory_bytes;
-}
-
 BELAY_ASYNC(many_moves)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
-        self->bytes = memory_of(task);
+        self->bytes = runtime_stats(task).memory_bytes;
         for (self->i = 0; self->i < 100000; self->i++) {
             cr_assert(zero(int, belay_cancel_scope_move(self->scope,
                                     (belay_time){belay_now(task).ns + 1000
                                                  + self->i * 7919 % 1000})));
         }
-        cr_expect(eq(u64, memory_of(task), self->bytes));
+        cr_expect(eq(u64, runtime_stats(task).memory_bytes, self->bytes));
         cr_expect(eq(sz, armed(task), 1));
     }
     BELAY_END;
