@@ -5,6 +5,7 @@
  */
 #include "llm/error.h"
 
+#include "llm/http/client.h"
 #include "llm/json/text.h"
 #include "llm/printable.h"
 #include "llm/provider/error.h"
@@ -60,11 +61,9 @@ attempts_text(
 static const char *
 reason_of(const belay_error *cause, int code)
 {
-    static const char before[] = " failed: ";
-    const char *at =
-        cause != NULL ? strstr(belay_error_message(cause), before) : NULL;
+    const char *reason = cause != NULL ? belay__http_error_reason(cause) : NULL;
 
-    return at != NULL ? at + sizeof(before) - 1 : belay_code_text(code);
+    return reason != NULL ? reason : belay_code_text(code);
 }
 
 belay_error *

@@ -245,4 +245,9 @@ belay_next belay__http_perform(belay_task *task,
     struct belay__http_endpoint *const *endpoint,
     const struct belay__http_request *request, struct belay__http_reply *ret);
 
+/* What an error of an exchange says behind the request and its address, "no
+ * connection: Connection refused"; NULL: it is of something else. The error's.
+ */
+const char *belay__http_error_reason(const belay_error *error);
+
 #endif

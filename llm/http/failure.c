@@ -171,6 +171,17 @@ detail_of(const struct belay__http_outcome *outcome,
     }
 }
 
+/* Behind it a message says why; no URL and no path has spaces. */
+#define FAILED " failed: "
+
+const char *
+belay__http_error_reason(const belay_error *error)
+{
+    const char *at = strstr(belay_error_message(error), FAILED);
+
+    return at != NULL ? at + strlen(FAILED) : NULL;
+}
+
 /* The path, without its query; nothing of one that has to be refused. */
 static int
 shown_len(const struct belay__http_request *request,
@@ -197,7 +208,7 @@ belay__http_error(struct belay__memory *memory, const char *task_name,
     belay_error *error;
 
     error = belay__error_new(memory, outcome->code, &site,
-        "request%s%.*s to '%s' failed: %s%s%s",
+        "request%s%.*s to '%s'" FAILED "%s%s%s",
         shown_len(request, reply) > 0 ? " " : "", shown_len(request, reply),
         request->path != NULL ? request->path : "", endpoint->label,
         kinds[reply->failure].words, detail != NULL ? ": " : "",
