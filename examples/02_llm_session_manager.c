@@ -8,7 +8,6 @@
 #include <belay/turn.h>
 
 #include <stdio.h>
-#include <string.h>
 
 static const char prices[] = "{\"sim\":{\"input_cost_per_token\":2.5e-06,"
                              "\"output_cost_per_token\":1e-05}}";
@@ -41,30 +40,32 @@ BELAY_ASYNC(talk)
 
     BELAY_BEGIN;
     BELAY_WITH (belay_simulator_open(task, NULL, &self->server)) {
-        BELAY_CHECK(belay_prices_new(belay_task_runtime(task),
-            (struct belay_slice){prices, strlen(prices)}, &self->prices, NULL));
-        BELAY_WITH (belay_llm_client_open(task,
-            BELAY_LLM_CLIENT_OPTS(.base_url = belay_simulator_url(self->server),
-                .prices = self->prices),
-            &self->client)) {
-            belay_prices_unref(self->prices);
-            BELAY_WITH (belay_llm_session_open(task, self->client,
-                BELAY_LLM_SESSION_OPTS(.model = "sim"), &self->session)) {
-                report("at first", self->session);
-                BELAY_AWAIT(belay_llm_chat(
-                    task, self->session, "What is a scope?", &self->reply));
-                belay_llm_reply_free(self->reply);
-                report("a turn", self->session);
-                BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EIO))) {
-                    BELAY_WITH (belay_llm_turn_open(task, NULL, &self->turn)) {
-                        BELAY_CHECK(belay_llm_turn_add(self->turn, &blame));
-                        BELAY_AWAIT(
-                            belay_llm_turn_ask(task, self->turn, &self->reply));
-                        belay_llm_reply_free(self->reply);
-                        BELAY_FAIL(BELAY_EIO, "the printer is on fire");
+        BELAY_WITH (belay_prices_open(task,
+            (struct belay_slice){prices, sizeof(prices) - 1}, &self->prices)) {
+            BELAY_WITH (belay_llm_client_open(task,
+                BELAY_LLM_CLIENT_OPTS(.prices = self->prices,
+                    .base_url = belay_simulator_url(self->server)),
+                &self->client)) {
+                BELAY_WITH (belay_llm_session_open(task, self->client,
+                    BELAY_LLM_SESSION_OPTS(.model = "sim"), &self->session)) {
+                    report("at first", self->session);
+                    BELAY_AWAIT(belay_llm_chat(
+                        task, self->session, "What is a scope?", &self->reply));
+                    belay_llm_reply_free(self->reply);
+                    report("a turn", self->session);
+                    BELAY_WITH (
+                        belay_suppressing(task, BELAY_CODES(BELAY_EIO))) {
+                        BELAY_WITH (
+                            belay_llm_turn_open(task, NULL, &self->turn)) {
+                            BELAY_CHECK(belay_llm_turn_add(self->turn, &blame));
+                            BELAY_AWAIT(belay_llm_turn_ask(
+                                task, self->turn, &self->reply));
+                            belay_llm_reply_free(self->reply);
+                            BELAY_FAIL(BELAY_EIO, "the printer is on fire");
+                        }
                     }
+                    report("one that has failed", self->session);
                 }
-                report("one that has failed", self->session);
             }
         }
     }
@@ -74,6 +75,5 @@ BELAY_ASYNC(talk)
 int
 main(void)
 {
-    return belay_run(&talk, &(const struct talk){.prices = NULL}, NULL, NULL)
-           < 0;
+    return belay_run(&talk, &(const struct talk){.turn = NULL}, NULL, NULL) < 0;
 }

@@ -107,6 +107,23 @@ BELAY_API int belay_prices_new(belay_runtime *runtime, struct belay_slice json,
     belay_prices **ret, struct belay_prices_problem *ret_problem);
 
 /**
+ * belay_prices_open - prices that are there for a block: a manager
+ *
+ *   json  the bytes of the file; must live until the block is entered
+ *   ret   receives the prices, which are also what the enter gives; may be
+ *         NULL; untouched on failure
+ *
+ * Owner:   the block has a reference, and gives it back when it is left; who
+ *          needs them longer takes one of their own.
+ * Errors:  those of belay_prices_new(), with the byte and the reason in words;
+ *          the block is not entered.
+ * Threads: loop thread. Entering and leaving are no checkpoints.
+ * Since:   0.1. Source: contract L49.
+ */
+BELAY_API BELAY_TOKEN belay_prices_open(
+    belay_task *task, struct belay_slice json, belay_prices **ret);
+
+/**
  * belay_prices_ref - one more reference
  *
  *   prices  NULL is legal
