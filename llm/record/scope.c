@@ -93,6 +93,36 @@ writer_stopped(belay_task *task, void *self)
     return fail_enter(task, recording, recording->code);
 }
 
+static belay_next
+was_cancelled(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_result(task)->code < 0
+               ? belay_pass(task)
+               : belay_fail(task, BELAY_ECANCELED, NULL);
+}
+
+/* What cancelled the wait still does, and so this checkpoint. */
+static belay_next
+enter_cancelled(belay_task *task, void *self)
+{
+    struct recording *recording = self;
+
+    belay__recorder_unref(recording->recorder);
+    return belay_then(task, was_cancelled, belay_checkpoint(task));
+}
+
+/* The wait for the file is cut short, as soon as the writer has noticed. */
+static enum belay_abort
+abort_open(struct belay_op *op)
+{
+    belay_recorder *recorder = BELAY__CONTAINER(op, belay_recorder, op);
+
+    recorder->over = true;
+    belay__writer_stop(&recorder->writer);
+    return BELAY_ABORT_LATER;
+}
+
 /* The file is open; or the writer has ended because it is not. */
 static belay_next
 opened(belay_task *task, void *self)
@@ -101,6 +131,9 @@ opened(belay_task *task, void *self)
     belay_recorder *recorder = recording->recorder;
 
     belay__recorder_update_loop(recorder);
+    if (recorder->over) {
+        return close_writer(task, recorder, enter_cancelled);
+    }
     if (recorder->news.ended) {
         return fail_enter(task, recording, recorder->news.error);
     }
@@ -117,6 +150,29 @@ opened(belay_task *task, void *self)
         *recording->ret = recorder;
     }
     return belay_return(task, recorder);
+}
+
+/* The writer's thread could not be started. */
+static belay_next
+not_started(belay_task *task, void *self)
+{
+    struct recording *recording = self;
+
+    return fail_enter(task, recording, belay_result(task)->code);
+}
+
+/* Begins to open the file, and to wait for that. */
+static belay_next
+start_writer(belay_task *task, belay_recorder *recorder)
+{
+    const int code = belay__writer_start(&recorder->writer);
+
+    if (code < 0) {
+        belay_op_done(&recorder->op, code, NULL);
+        return belay_then(task, not_started, belay_op_wait(&recorder->op));
+    }
+    belay__recorder_update_loop(recorder);
+    return belay_then(task, opened, belay_op_wait(&recorder->op));
 }
 
 static belay_recorder *
@@ -148,8 +204,8 @@ set_defaults(belay_recorder *recorder, const struct belay__sink_kind *kind)
     opts->max_rows = opts->max_rows > 0 ? opts->max_rows : MAX_ROWS;
     opts->max_bytes = opts->max_bytes > 0 ? opts->max_bytes : MAX_BYTES;
     recorder->writer.kind = kind;
-    recorder->writer.sink_opts =
-        (struct belay__sink_opts){recorder->path, recorder->run, opts->text};
+    recorder->writer.sink_opts = (struct belay__sink_opts){
+        .path = recorder->path, .run = recorder->run, .text = opts->text};
     recorder->writer.batch_rows =
         opts->batch_rows > 0 ? opts->batch_rows : BATCH_ROWS;
     recorder->writer.batch_ns =
@@ -183,18 +239,18 @@ recording_enter(belay_task *task, void *self)
     }
     recording->recorder = recorder;
     set_defaults(recorder, kind);
+    recorder->op.name = "recorder open";
     code = belay__writer_init(
         &recorder->writer, task->runtime->loop, belay__recorder_on_news);
     if (code < 0) {
         belay__recorder_unref(recorder);
         return belay_fail(task, code, NULL);
     }
-    code = belay__writer_start(&recorder->writer);
-    if (code < 0) {
-        return fail_enter(task, recording, code);
+    if (belay_op_begin(task, &recorder->op, abort_open) < 0) {
+        recorder->over = true;
+        return belay_then(task, opened, belay_op_wait(&recorder->op));
     }
-    expect_news(task, recorder, "recorder open");
-    return belay_then(task, opened, belay_op_wait(&recorder->op));
+    return start_writer(task, recorder);
 }
 
 static belay_next

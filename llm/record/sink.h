@@ -7,6 +7,8 @@
 #ifndef BELAY_LLM_RECORD_SINK_H
 #define BELAY_LLM_RECORD_SINK_H
 
+#include <stdatomic.h>
+
 #include "llm/record/row.h"
 
 #define BELAY__SINK_WHY_BYTES 160
@@ -15,6 +17,7 @@ struct belay__sink_opts {
     const char *path;
     const char *run;
     enum belay_record_text text;
+    const atomic_bool *stopped; /* an open that takes its time is to fail */
 };
 
 /* The first member of every sink. */

@@ -18,9 +18,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <uv.h>
 
-#define BUSY_MS 5000         /* for others, at the open */
-#define COMMIT_BUSY_MS 60000 /* … then `belay log --forget` may take long */
+/* For others: `belay log --forget`, or a process that brings the file up to
+ * date, may take long.
+ */
+#define BUSY_MS 60000
+#define LOOK_STEPS 10000 /* of SQLite's, a millisecond or so */
 #define PARAMS_MAX ((size_t)64 * 1024 * 1024)
 #define NAME_MAX_BYTES ((size_t)16 * 1024 * 1024)
 
@@ -160,6 +164,44 @@ make_private(const char *path, char *why)
     return 0;
 }
 
+/* ---- an open that nobody waits for any more ---- */
+
+static int
+is_stopped(void *arg)
+{
+    const struct belay__sqlite *sqlite = arg;
+
+    return atomic_load(sqlite->opts.stopped);
+}
+
+/* Somebody else has the file: 0 gives up. */
+static int
+wait_more(void *arg, int waited)
+{
+    enum { STEP_MS = 5 };
+
+    if (is_stopped(arg) || waited >= BUSY_MS / STEP_MS) {
+        return 0;
+    }
+    uv_sleep(STEP_MS);
+    return 1;
+}
+
+static void
+begin_open(struct belay__sqlite *sqlite)
+{
+    (void)sqlite3_busy_handler(sqlite->db, wait_more, sqlite);
+    sqlite3_progress_handler(sqlite->db, LOOK_STEPS, is_stopped, sqlite);
+}
+
+/* From here on what there is to write is written, whoever leaves. */
+static void
+end_open(struct belay__sqlite *sqlite)
+{
+    (void)sqlite3_busy_timeout(sqlite->db, BUSY_MS);
+    sqlite3_progress_handler(sqlite->db, 0, NULL, NULL);
+}
+
 static int
 sqlite_set_up(struct belay__sqlite *sqlite, char *why)
 {
@@ -173,7 +215,7 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
         != SQLITE_OK) {
         return belay__sqlite_failed(sqlite, why);
     }
-    (void)sqlite3_busy_timeout(sqlite->db, BUSY_MS);
+    begin_open(sqlite);
     code = execute(sqlite, settings, why);
     if (code == 0) {
         code = upgrade(sqlite, why);
@@ -184,7 +226,7 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
     if (code == 0) {
         code = add_run(sqlite, why);
     }
-    (void)sqlite3_busy_timeout(sqlite->db, COMMIT_BUSY_MS);
+    end_open(sqlite);
     return code;
 }
 

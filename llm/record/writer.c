@@ -160,6 +160,8 @@ belay__writer_init(
     if (code < 0) {
         return code;
     }
+    atomic_init(&writer->stopped, false);
+    writer->sink_opts.stopped = &writer->stopped;
     code = uv_cond_init(&writer->wake);
     if (code < 0) {
         goto destroy_lock;
@@ -225,6 +227,7 @@ belay__writer_look(struct belay__writer *writer, struct belay__writer_news *ret)
 void
 belay__writer_stop(struct belay__writer *writer)
 {
+    atomic_store(&writer->stopped, true);
     uv_mutex_lock(&writer->lock);
     writer->stop = true;
     uv_cond_signal(&writer->wake);

@@ -18,7 +18,8 @@ struct belay__writer {
     uv_async_t async; /* to the loop: something has come back, or it ended */
     uv_thread_t thread;
     bool started;
-    uv_mutex_t lock; /* for all that follows */
+    atomic_bool stopped; /* as stop, for a sink that is being opened */
+    uv_mutex_t lock;     /* for all that follows */
     uv_cond_t wake;
     struct belay__row *first; /* to be written */
     struct belay__row *last;
@@ -56,7 +57,9 @@ int belay__writer_start(struct belay__writer *writer);
 void belay__writer_put(struct belay__writer *writer, struct belay__row *row);
 void belay__writer_look(
     struct belay__writer *writer, struct belay__writer_news *ret);
-/* It writes what it has, closes the sink and ends; news come. */
+/* It writes what it has, closes the sink and ends; news come. A sink that is
+ * still being opened may give that up.
+ */
 void belay__writer_stop(struct belay__writer *writer);
 /* After `ended`, or without a start: the writer's memory may go once the
  * callback has been called.

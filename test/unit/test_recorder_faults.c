@@ -4,6 +4,7 @@
 #include "test/support/record_scene.h"
 
 #include <signal.h>
+#include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -118,6 +119,81 @@ Test(recorder_faults, lines_have_one_recorder_a_database_many)
     expect_query("twice.db", "SELECT count(*) FROM run", "2");
 }
 
+struct hasty {
+    const char *path;
+    belay_group *group;
+};
+
+struct opener {
+    const char *path;
+};
+
+BELAY_ASYNC(opener)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(
+        task, BELAY_RECORDER_OPTS(.path = self->path), NULL)) {
+        trace("open");
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(hasty)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, opener, .path = self->path));
+        BELAY_AWAIT(belay_checkpoint(task));
+        BELAY_AWAIT(belay_checkpoint(task));
+        (void)belay_group_cancel(self->group, "no time");
+    }
+    trace("left");
+    BELAY_END;
+}
+
+/* A process that writes to the file until it is killed, and for longer than a
+ * recorder waits.
+ */
+static pid_t
+begin_to_write(const char *path)
+{
+    sqlite3 *db;
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    cr_assert(zero(int, pipe(ready)));
+    pid = fork();
+    cr_assert(ge(int, pid, 0));
+    if (pid == 0) {
+        if (sqlite3_open(path, &db) == SQLITE_OK
+            && sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL)
+                   == SQLITE_OK) {
+            (void)write(ready[1], "", 1);
+            (void)sleep(100);
+        }
+        _exit(1);
+    }
+    (void)close(ready[1]);
+    cr_assert(eq(sz, (size_t)read(ready[0], &byte, 1), 1));
+    (void)close(ready[0]);
+    return pid;
+}
+
+Test(recorder_faults, l73_a_wait_for_the_file_can_be_cancelled)
+{
+    pid_t other;
+
+    program_unswept = true; /* it would wait for a minute */
+    cr_assert(zero(int, RUN(opener, .path = in_folder("a.db"))));
+    other = begin_to_write(recorder_path);
+    cr_expect(zero(int, RUN(hasty, .path = recorder_path)));
+    expect_trace("open; left");
+    cr_assert(zero(int, kill(other, SIGKILL)));
+    cr_assert(eq(int, waitpid(other, NULL, 0), other));
+    cr_expect(zero(int, RUN(opener, .path = recorder_path)));
+}
+
 Test(recorder_faults, l77_a_disk_that_is_full_fails_no_call_unless_strict)
 {
     struct belay_recorder_stats now;
@@ -163,6 +239,8 @@ Test(recorder_faults, l73_every_cancel_and_every_refused_allocation)
     struct program program = {.function = &session, .arguments = &arguments};
 
     (void)in_folder("a.jsonl");
+    sweep(&program);
+    (void)in_folder("a.db");
     sweep(&program);
 }
 

@@ -22,7 +22,9 @@ static struct belay__sink *sink;
 static void
 open_sink(const char *name)
 {
-    const struct belay__sink_opts opts = {path, "run", BELAY_RECORD_TEXT};
+    static const atomic_bool stopped = false;
+    const struct belay__sink_opts opts = {
+        path, "run", BELAY_RECORD_TEXT, &stopped};
 
     (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
     cr_assert(

@@ -72,8 +72,11 @@ struct belay_recorder_opts {
  *          BELAY_ENOMEM  no memory
  *          In each case nothing stays open. The exit of a strict one fails
  *          with BELAY_EIO if something could not be written.
- * Threads: loop thread. Entering waits for the file to be open and leaving for
- *          it to be closed, whatever is cancelled in the meantime.
+ * Threads: loop thread. Entering waits for the file to be open: up to a minute
+ *          while another process brings it up to date, or forgets. Cancelled
+ *          meanwhile it fails with BELAY_ECANCELED, and an upgrade that was
+ *          under way is as if it had not begun. Leaving waits for the file to
+ *          be closed, whatever is cancelled.
  * Since:   0.1. Source: contract L71, L73; llamabot's PromptRecorder.
  */
 BELAY_API belay_next belay_recorder_open(belay_task *task,
