@@ -172,14 +172,23 @@ hand_on(const struct parts *parts, belay__message_fn *each, void *arg)
     return walk.code;
 }
 
+/* What cannot be taken apart, as a whole. */
+static int
+hand_whole(struct belay_slice body, belay__message_fn *each, void *arg)
+{
+    const struct belay__message message = {literal("user"), body};
+
+    return body.len > 0 ? each(&message, arg) : 0;
+}
+
 int
 belay__messages_each(
     struct belay_slice body, belay__message_fn *each, void *arg)
 {
     struct parts parts = {.params = NULL};
 
-    (void)take_parts(body, &parts);
-    return hand_on(&parts, each, arg);
+    return take_parts(body, &parts) < 0 ? hand_whole(body, each, arg)
+                                        : hand_on(&parts, each, arg);
 }
 
 int
@@ -193,10 +202,10 @@ belay__messages_part(struct belay_slice body, belay__message_fn *each,
     belay__buffer_clear(params);
     belay__json_begin(&writer, params);
     belay__json_open_object(&writer);
-    whole = take_parts(body, &parts) == 0 && parts.any_params;
+    whole = take_parts(body, &parts) == 0;
     belay__json_close_object(&writer);
-    if (belay__json_end(&writer) < 0 || !whole) {
+    if (belay__json_end(&writer) < 0 || !whole || !parts.any_params) {
         belay__buffer_clear(params);
     }
-    return hand_on(&parts, each, arg);
+    return whole ? hand_on(&parts, each, arg) : hand_whole(body, each, arg);
 }

@@ -21,14 +21,13 @@ typedef int belay__message_fn(const struct belay__message *message, void *arg);
 
 /* Calls `each` with the messages of a body in any of the wire formats, in
  * their order, system texts first; stops at the first code that is not 0 and
- * returns it.
+ * returns it. One that is no JSON object is one message, as it stands.
  */
 int belay__messages_each(
     struct belay_slice body, belay__message_fn *each, void *arg);
 
 /* The same, and what is left of the body without its conversation: an object
- * of the parameters, each byte for byte; nothing if there are none, or the body
- * is no JSON object.
+ * of the parameters, each byte for byte; nothing if there are none.
  */
 int belay__messages_part(struct belay_slice body, belay__message_fn *each,
     void *arg, struct belay__buffer *params);

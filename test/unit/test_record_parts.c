@@ -42,8 +42,10 @@ Test(record_parts, l75_messages_of_every_wire_format)
                  "\"output\":\"x\"}; user \"text\"");
     messages_of("{\"model\":\"m\"}");
     expect_trace("");
-    messages_of("not JSON");
+    messages_of("");
     expect_trace("");
+    messages_of("not JSON");
+    expect_trace("user not JSON");
     trace_clear();
 }
 
@@ -77,11 +79,13 @@ Test(record_parts, l75_what_is_no_conversation_is_parameters)
     expect_params("{\"x\":1,\"system\":\"s\",\"input\":\"a\"}",
         "system \"s\"; user \"a\"", "{\"x\":1}");
     expect_params("{\"prompt\":\"a\"}", "user \"a\"", "");
-    expect_params("[1]", "", "");
     expect_params("", "", "");
-    /* Of what breaks off the parts that are whole. */
-    expect_params("{\"x\":1,\"input\":\"a\",\"y\":[}", "user \"a\"", "");
-    expect_params("{\"x\":1,\"messages\":[" USER("a"), "", "");
+    /* What is no object, or breaks off, is kept as it stands. */
+    expect_params("[1]", "user [1]", "");
+    expect_params("{\"x\":1,\"input\":\"a\",\"y\":[}",
+        "user {\"x\":1,\"input\":\"a\",\"y\":[}", "");
+    expect_params("{\"x\":1,\"messages\":[" USER("a"),
+        "user {\"x\":1,\"messages\":[" USER("a"), "");
 }
 
 /* Known answers: of "abc" from FIPS 180-4; a message's by any SHA-256 of the
