@@ -11,13 +11,12 @@
 #include <belay/base.h>
 
 #include "llm/json/write.h"
+#include "llm/record/sink.h"
 
 #include <stdio.h>
 
 #define BELAY__LOG_WHY_BYTES 256
 #define BELAY__LOG_COUNTS 8
-/* A line of JSONL that begins so is not there: log_forget.c was interrupted. */
-#define BELAY__LOG_MARK '\x18'
 
 /* In the order of belay__log_count_names(). */
 enum {

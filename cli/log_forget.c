@@ -144,7 +144,7 @@ static int
 put_marked(struct lines *lines, struct belay_slice text)
 {
     const off_t last = lines->end + (off_t)text.len - 1;
-    const char mark = BELAY__LOG_MARK;
+    const char mark = BELAY__RECORD_MARK;
     int code;
 
     belay__buffer_clear(&lines->moved);
@@ -209,7 +209,7 @@ take_line(struct lines *lines, struct belay_slice text)
                      && memcmp(id.data, forget->before, id.len) < 0;
     int code;
 
-    if (text.data[0] == BELAY__LOG_MARK) {
+    if (text.data[0] == BELAY__RECORD_MARK) {
         return 0;
     }
     if (!old) {

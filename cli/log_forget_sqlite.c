@@ -80,15 +80,15 @@ upgrade(struct belay__log *log, sqlite3 *db)
     int version = 0;
     int status = belay__sqlite_version(db, &version);
 
-    if (status == SQLITE_OK && version == 0) {
+    if (status == SQLITE_MISMATCH && version > BELAY__SQLITE_VERSION) {
+        return belay__log_fail(
+            log, "made by another version (schema %d)", version);
+    }
+    if (status == SQLITE_MISMATCH || (status == SQLITE_OK && version == 0)) {
         return belay__log_fail(log, "not a record");
     }
     if (status == SQLITE_OK) {
         status = belay__sqlite_upgrade(db, version);
-    }
-    if (status == SQLITE_MISMATCH) {
-        return belay__log_fail(
-            log, "made by another version (schema %d)", version);
     }
     return status == SQLITE_OK ? 0 : failed(log, db);
 }
@@ -159,7 +159,9 @@ cut_log(struct belay__log *log, sqlite3 *db, bool *ret_pending)
 static int
 forget_in(struct belay__log *log, sqlite3 *db, struct belay__log_forget *forget)
 {
-    int code = execute(log, db, "PRAGMA secure_delete = ON; BEGIN IMMEDIATE");
+    int code = execute(log, db,
+        "PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY;"
+        " PRAGMA trusted_schema = OFF; BEGIN IMMEDIATE");
 
     if (code < 0) {
         return code;

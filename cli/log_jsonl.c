@@ -33,7 +33,7 @@ each_line(struct belay__log *log, const char *path, line_fn *each, void *arg)
     while (code == 0 && (len = getline(&line, &room, file)) > 0
            && line[len - 1] == '\n') {
         number++;
-        if (line[0] == BELAY__LOG_MARK) {
+        if (line[0] == BELAY__RECORD_MARK) {
             continue;
         }
         code = each(log, (struct belay_slice){line, (size_t)len - 1}, arg);

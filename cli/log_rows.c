@@ -62,7 +62,7 @@ belay__log_begins(struct belay_slice text, const char *start)
 {
     const size_t len = strlen(start);
 
-    return text.len >= len && memcmp(text.data, start, len) == 0;
+    return len == 0 || (text.len >= len && memcmp(text.data, start, len) == 0);
 }
 
 int
@@ -109,7 +109,7 @@ hash_of(struct belay_slice text)
 static bool
 same(struct belay_slice a, struct belay_slice b)
 {
-    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
 }
 
 /* The place of an id in the index: its row's, or the free one for it. */
@@ -236,7 +236,8 @@ kind_of(struct belay__log *log, const char *path, enum kind *ret)
                && memcmp(start, "SQLite format 3", sizeof(start)) == 0) {
         *ret = SQLITE;
     } else {
-        *ret = start[0] == '{' || start[0] == BELAY__LOG_MARK ? JSONL : OTHER;
+        *ret =
+            start[0] == '{' || start[0] == BELAY__RECORD_MARK ? JSONL : OTHER;
     }
     return 0;
 }
@@ -251,7 +252,7 @@ by_start(const void *a, const void *b)
     if (one->started_us != two->started_us) {
         return one->started_us < two->started_us ? -1 : 1;
     }
-    return memcmp(one->id.data, two->id.data, len);
+    return len > 0 ? memcmp(one->id.data, two->id.data, len) : 0;
 }
 
 /* What the filter wants, by the time they began. */

@@ -7,6 +7,7 @@
 #include <sqlite3.h>
 
 #include <string.h>
+#include <unistd.h>
 
 #define BUSY_MS 5000
 
@@ -27,7 +28,8 @@ static const char messages[] =
     "  WHERE hash = (SELECT request_tip FROM attempt WHERE id = ?1)"
     " UNION ALL"
     " SELECT m.parent_hash, m.role, m.body, depth + 1"
-    "  FROM message m JOIN chain ON m.hash = chain.parent)"
+    "  FROM message m JOIN chain ON m.hash = chain.parent"
+    "  WHERE depth < 1000000)" /* in a damaged file it may be a ring */
     " SELECT role, body FROM chain ORDER BY depth DESC";
 
 /* Until version 1 answers had no other key than their hash. */
@@ -45,16 +47,94 @@ failed(struct belay__log *log, sqlite3 *db)
         log, "%s", db != NULL ? sqlite3_errmsg(db) : "out of memory");
 }
 
+/* A record, or none that this program can read. */
+static int
+look_at_file(struct belay__log *log, sqlite3 *db)
+{
+    int version = 0;
+    const int status = belay__sqlite_version(db, &version);
+
+    if (status == SQLITE_OK) {
+        return 0;
+    }
+    if (status != SQLITE_MISMATCH) {
+        return failed(log, db);
+    }
+    return version > BELAY__SQLITE_VERSION
+               ? belay__log_fail(
+                   log, "made by another version (schema %d)", version)
+               : belay__log_fail(log, "not a record");
+}
+
+/* The name of a file that nobody writes to, in which SQLite then wants to write
+ * nothing itself, be it only a lock; NULL without memory. For sqlite3_free().
+ */
+static char *
+immutable_name(const char *path)
+{
+    sqlite3_str *name = sqlite3_str_new(NULL);
+
+    sqlite3_str_appendall(name, "file:");
+    for (const char *at = path; *at != '\0'; at++) {
+        if (strchr("%?#", *at) != NULL) {
+            sqlite3_str_appendf(name, "%%%02X", *at);
+        } else {
+            sqlite3_str_appendchar(name, 1, *at);
+        }
+    }
+    sqlite3_str_appendall(name, "?immutable=1");
+    return sqlite3_str_finish(name);
+}
+
+static bool
+has_log(const char *path)
+{
+    char *name = sqlite3_mprintf("%s-wal", path);
+    const bool has = name == NULL || access(name, F_OK) == 0;
+
+    sqlite3_free(name);
+    return has;
+}
+
+static int
+open_named(const char *name, int flags, sqlite3 **ret)
+{
+    const int status = sqlite3_open_v2(
+        name, ret, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX | flags, NULL);
+
+    (void)sqlite3_busy_timeout(*ret, BUSY_MS);
+    return status;
+}
+
+/* Where one may not write, SQLite cannot even make the files in which readers
+ * and writers meet. A record without a log has no writer.
+ */
+static void
+open_immutable(const char *path, sqlite3 **db)
+{
+    char *name = immutable_name(path);
+
+    if (name != NULL) {
+        (void)sqlite3_close(*db);
+        (void)open_named(name, SQLITE_OPEN_URI, db);
+        sqlite3_free(name);
+    }
+}
+
 static int
 open_file(struct belay__log *log, const char *path, sqlite3 **ret)
 {
-    if (sqlite3_open_v2(
-            path, ret, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL)
-        != SQLITE_OK) {
-        return failed(log, *ret);
+    int version = 0;
+    int status = open_named(path, 0, ret);
+
+    if (status == SQLITE_OK) {
+        status = belay__sqlite_version(*ret, &version);
     }
-    (void)sqlite3_busy_timeout(*ret, BUSY_MS);
-    return 0;
+    if ((status == SQLITE_READONLY || status == SQLITE_CANTOPEN)
+        && !has_log(path)) {
+        open_immutable(path, ret);
+    }
+    return *ret != NULL ? look_at_file(log, *ret) : failed(log, *ret);
 }
 
 static int
@@ -203,9 +283,7 @@ the_answer(struct belay__log *log, sqlite3 *db, struct belay_slice attempt,
     int step;
     int code;
 
-    if (belay__sqlite_version(db, &version) != SQLITE_OK) {
-        return failed(log, db);
-    }
+    (void)belay__sqlite_version(db, &version); /* it was looked at */
     code = prepare(log, db, version > 1 ? answer : answer_by_hash, &query);
     if (code < 0) {
         return code;

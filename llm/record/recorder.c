@@ -30,11 +30,11 @@ belay__recorder_unref(belay_recorder *recorder)
     belay__memory_unref(memory);
 }
 
-static void
-note_lost(belay_recorder *recorder)
+void
+belay__recorder_lose(belay_recorder *recorder, int code)
 {
     recorder->lost++;
-    recorder->error = BELAY_ENOMEM;
+    recorder->error = code;
 }
 
 /* ---- the queue ---- */
@@ -55,12 +55,12 @@ belay__recorder_update_loop(belay_recorder *recorder)
 
 /* An attempt larger than all room goes when nothing else is on its way. */
 static bool
-has_room(const belay_recorder *recorder, const struct belay__row *row)
+has_room(const belay_recorder *recorder, size_t bytes)
 {
     return recorder->rows == 0
            || (recorder->rows + ROWS_EACH <= recorder->opts.max_rows
                && recorder->bytes <= recorder->opts.max_bytes
-               && row->bytes <= recorder->opts.max_bytes - recorder->bytes);
+               && bytes <= recorder->opts.max_bytes - recorder->bytes);
 }
 
 static void
@@ -70,13 +70,12 @@ put(belay_recorder *recorder, struct belay__row *row)
     belay__writer_put(&recorder->writer, row);
 }
 
-/* The ticket's row is on its way, and room is held for the other. */
+/* The row is on its way, and room is held for the other. */
 static void
-admit(belay_recorder *recorder, struct belay__record_ticket *ticket)
+admit(belay_recorder *recorder, struct belay__row *row)
 {
     recorder->rows += ROWS_EACH;
-    put(recorder, ticket->row);
-    ticket->row = NULL;
+    put(recorder, row);
 }
 
 static void
@@ -108,22 +107,6 @@ belay__recorder_unqueue(
     }
 }
 
-static void
-dispatch(belay_recorder *recorder)
-{
-    struct belay__record_ticket *ticket;
-
-    while ((ticket = recorder->waiting_first) != NULL
-           && has_room(recorder, ticket->row)) {
-        belay__recorder_unqueue(recorder, ticket);
-        admit(recorder, ticket);
-        belay_op_done(&ticket->op, 0, NULL);
-    }
-    belay__recorder_update_loop(recorder);
-}
-
-/* ---- an attempt ---- */
-
 /* What a call gets that cannot be recorded. */
 static int
 refusal(const belay_recorder *recorder, int code)
@@ -137,9 +120,40 @@ ticket_clear(struct belay__record_ticket *ticket)
     belay_recorder *recorder = ticket->recorder;
 
     ticket->recorder = NULL;
-    ticket->row = NULL;
     belay__recorder_unref(recorder);
 }
+
+/* The first that waits goes on. */
+static void
+go_on(belay_recorder *recorder)
+{
+    struct belay__record_ticket *ticket = recorder->waiting_first;
+    struct belay__row *row =
+        belay__row_start(recorder, &ticket->start, ticket->attempt);
+    int code = 0;
+
+    belay__recorder_unqueue(recorder, ticket);
+    if (row != NULL) {
+        admit(recorder, row);
+    } else {
+        belay__recorder_lose(recorder, BELAY_ENOMEM);
+        code = refusal(recorder, BELAY_ENOMEM);
+        ticket_clear(ticket);
+    }
+    belay_op_done(&ticket->op, code, NULL);
+}
+
+static void
+dispatch(belay_recorder *recorder)
+{
+    while (recorder->waiting_first != NULL
+           && has_room(recorder, recorder->waiting_first->bytes)) {
+        go_on(recorder);
+    }
+    belay__recorder_update_loop(recorder);
+}
+
+/* ---- an attempt ---- */
 
 /* A wait for room is cut short. */
 static enum belay_abort
@@ -150,10 +164,21 @@ abort_wait(struct belay_op *op)
     belay_recorder *recorder = ticket->recorder;
 
     belay__recorder_unqueue(recorder, ticket);
-    belay__row_free(recorder, ticket->row);
     dispatch(recorder);
     ticket_clear(ticket);
     return BELAY_ABORT_DONE;
+}
+
+/* It waits for room; its row is made then, since nobody bounds the bytes of
+ * rows that wait.
+ */
+static void
+wait_for_room(belay_recorder *recorder, const struct belay__record_start *start,
+    struct belay__record_ticket *ticket)
+{
+    ticket->start = *start;
+    queue_push(recorder, ticket);
+    belay__recorder_update_loop(recorder);
 }
 
 /* 0: on its way, or not recorded; BELAY_EAGAIN: it has to wait. */
@@ -161,6 +186,8 @@ static int
 begin_now(belay_recorder *recorder, const struct belay__record_start *start,
     struct belay__record_ticket *ticket)
 {
+    struct belay__row *row;
+
     if (recorder->over) {
         return 0;
     }
@@ -168,25 +195,25 @@ begin_now(belay_recorder *recorder, const struct belay__record_start *start,
         return BELAY_EIO;
     }
     belay__ulid_make(&recorder->ids, belay__unix_us() / 1000, ticket->attempt);
-    ticket->row = belay__row_start(recorder, start, ticket->attempt);
-    if (ticket->row == NULL) {
-        note_lost(recorder);
+    row = belay__row_start(recorder, start, ticket->attempt);
+    if (row == NULL) {
+        belay__recorder_lose(recorder, BELAY_ENOMEM);
         return refusal(recorder, BELAY_ENOMEM);
     }
-    ticket->recorder = recorder;
-    recorder->refs++;
-    if (recorder->waiting_first == NULL && has_room(recorder, ticket->row)) {
-        admit(recorder, ticket);
+    ticket->bytes = row->bytes;
+    if (recorder->waiting_first == NULL && has_room(recorder, row->bytes)) {
+        ticket->recorder = belay__recorder_ref(recorder);
+        admit(recorder, row);
         belay__recorder_update_loop(recorder);
         return 0;
     }
-    if (recorder->opts.full == BELAY_RECORD_WAIT) {
-        return BELAY_EAGAIN;
+    belay__row_free(recorder, row);
+    if (recorder->opts.full != BELAY_RECORD_WAIT) {
+        recorder->dropped++;
+        return 0;
     }
-    recorder->dropped++;
-    belay__row_free(recorder, ticket->row);
-    ticket_clear(ticket);
-    return 0;
+    ticket->recorder = belay__recorder_ref(recorder);
+    return BELAY_EAGAIN;
 }
 
 belay_next
@@ -205,8 +232,7 @@ belay__record_begin(belay_task *task, belay_recorder *recorder,
         code = begin_now(recorder, start, ticket);
     }
     if (code == BELAY_EAGAIN) {
-        queue_push(recorder, ticket);
-        belay__recorder_update_loop(recorder);
+        wait_for_room(recorder, start, ticket);
     } else {
         belay_op_done(&ticket->op, code, NULL);
     }
@@ -229,9 +255,9 @@ belay__record_finish(
         put(recorder, row);
     } else {
         recorder->rows--;
-        recorder->lost++;
+        belay__recorder_lose(
+            recorder, recorder->over ? BELAY_ECLOSED : BELAY_ENOMEM);
         if (!recorder->over) {
-            recorder->error = BELAY_ENOMEM;
             dispatch(recorder);
         }
     }
@@ -282,6 +308,7 @@ belay_recorder_get_stats(
     };
     memcpy(ret->message, recorder->news.why, sizeof(ret->message));
     if (here) {
-        (void)snprintf(ret->message, sizeof(ret->message), "out of memory");
+        (void)snprintf(ret->message, sizeof(ret->message), "%s",
+            belay_code_text(recorder->error));
     }
 }

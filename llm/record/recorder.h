@@ -16,21 +16,7 @@
 
 #include "llm/record/ulid.h"
 
-struct belay__row;
-
-/* An attempt being recorded; in the caller's memory, which must stay in place
- * until begin is over. {0} is not recorded.
- */
-struct belay__record_ticket {
-    belay_recorder *recorder; /* a reference; NULL: not recorded */
-    char attempt[BELAY__ULID_BYTES];
-    struct belay__row *row; /* while it waits for room */
-    struct belay_op op;
-    struct belay__record_ticket *next;
-    struct belay__record_ticket *prev;
-};
-
-/* Texts are copied; {NULL, 0} and NULL mean not known. */
+/* {NULL, 0} and NULL mean not known. Texts must stay until begin is over. */
 struct belay__record_start {
     const char *session; /* ids */
     const char *turn;
@@ -44,6 +30,20 @@ struct belay__record_start {
     struct belay_slice secret; /* a key, which no text may show */
 };
 
+/* An attempt being recorded; in the caller's memory, which must stay in place
+ * until begin is over. {0} is not recorded.
+ */
+struct belay__record_ticket {
+    belay_recorder *recorder; /* a reference; NULL: not recorded */
+    char attempt[BELAY__ULID_BYTES];
+    struct belay_op op;
+    /* While it waits for room: */
+    struct belay__record_start start;
+    size_t bytes; /* that its row will take */
+    struct belay__record_ticket *next;
+    struct belay__record_ticket *prev;
+};
+
 enum belay__record_status {
     BELAY__RECORD_OK,
     BELAY__RECORD_ERROR,
@@ -51,6 +51,7 @@ enum belay__record_status {
     BELAY__RECORD_TRUNCATED,
 };
 
+/* Texts are copied. */
 struct belay__record_end {
     enum belay__record_status status;
     const struct belay_llm_attempt *attempt; /* its times, its HTTP status */

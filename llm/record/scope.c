@@ -268,7 +268,8 @@ closed(belay_task *task, void *self)
     } else if (failed) {
         next = belay_fail(task, BELAY_EIO,
             "recorder \"%s\": rows could not be written: %s", recorder->path,
-            recorder->news.lost > 0 ? recorder->news.why : "out of memory");
+            recorder->news.lost > 0 ? recorder->news.why
+                                    : belay_code_text(recorder->error));
     }
     belay__recorder_unref(recorder);
     return next;
@@ -280,6 +281,27 @@ drained(belay_task *task, void *self)
     struct recording *recording = self;
 
     return close_writer(task, recording->recorder, closed);
+}
+
+/* The grace is over: the writer waits for nobody else any more, and so is done
+ * soon, which is waited for.
+ */
+static enum belay_abort
+abort_drain(struct belay_op *op)
+{
+    belay__writer_hurry(&BELAY__CONTAINER(op, belay_recorder, op)->writer);
+    return BELAY_ABORT_REFUSED;
+}
+
+static belay_next
+drain_in_hurry(belay_task *task, void *self)
+{
+    struct recording *recording = self;
+    belay_recorder *recorder = recording->recorder;
+
+    expect_news(task, recorder, "recorder drain");
+    belay__writer_hurry(&recorder->writer);
+    return belay_then(task, drained, belay_op_wait(&recorder->op));
 }
 
 static belay_next
@@ -294,14 +316,16 @@ recording_exit(belay_task *task, void *self)
         struct belay__record_ticket *ticket = recorder->waiting_first;
 
         belay__recorder_unqueue(recorder, ticket);
-        belay__row_free(recorder, ticket->row);
-        ticket->row = NULL;
         recorder->rows++; /* for its end, which its finish takes back */
-        recorder->lost++;
+        belay__recorder_lose(recorder, BELAY_ECLOSED);
         belay_op_done(&ticket->op, 0, NULL);
     }
     recorder->over = true;
-    expect_news(task, recorder, "recorder drain");
+    recorder->op.name = "recorder drain";
+    if (belay_op_begin(task, &recorder->op, abort_drain) < 0) {
+        return belay_then(task, drain_in_hurry, belay_op_wait(&recorder->op));
+    }
+    belay__recorder_update_loop(recorder);
     belay__writer_stop(&recorder->writer);
     return belay_then(task, drained, belay_op_wait(&recorder->op));
 }

@@ -12,12 +12,23 @@
 #include "llm/record/row.h"
 
 #define BELAY__SINK_WHY_BYTES 160
+/* A line that begins so is not there: `belay log --forget`, which moves lines
+ * within the file, was interrupted.
+ */
+#define BELAY__RECORD_MARK '\x18'
+
+/* What those who wait for the writer ask of it. */
+enum belay__sink_haste {
+    BELAY__SINK_STEADY,
+    BELAY__SINK_LAST,  /* what has come is all; an open is given up */
+    BELAY__SINK_HURRY, /* … and nothing is waited for any more */
+};
 
 struct belay__sink_opts {
     const char *path;
     const char *run;
     enum belay_record_text text;
-    const atomic_bool *stopped; /* an open that takes its time is to fail */
+    const atomic_int *haste; /* a belay__sink_haste; it only grows */
 };
 
 /* The first member of every sink. */

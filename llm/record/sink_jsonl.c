@@ -63,7 +63,7 @@ failed(char *why, const char *what)
 
 /* ---- opening ---- */
 
-/* Where the last line break is; half a line behind it is of a crash. */
+/* Where the last line break is. */
 static int
 find_end(int fd, off_t *ret, char *why)
 {
@@ -89,6 +89,78 @@ find_end(int fd, off_t *ret, char *why)
     }
     *ret = 0;
     return at < 0 ? failed(why, "cannot be read") : 0;
+}
+
+/* Behind the last line break: is it a line that only lacks its own? */
+static int
+is_line(struct jsonl *jsonl, size_t len, bool *ret, char *why)
+{
+    int code = 0;
+
+    *ret = false;
+    if (len == 0 || len > BATCH_MAX) {
+        return 0;
+    }
+    code = belay__buffer_reserve(&jsonl->lines, len);
+    if (code < 0) {
+        return code;
+    }
+    if (pread(jsonl->fd, jsonl->lines.data, len, jsonl->end) != (ssize_t)len) {
+        return failed(why, "cannot be read");
+    }
+    *ret = belay__json_check(
+               (struct belay_slice){jsonl->lines.data, len}, NULL, NULL)
+           == 0;
+    return 0;
+}
+
+/* Half a line at the end is of a crash, and the next one goes over it. A whole
+ * one is not, as when an editor has taken the last line break.
+ */
+static int
+end_last_line(struct jsonl *jsonl, char *why)
+{
+    const off_t size = lseek(jsonl->fd, 0, SEEK_END);
+    bool whole;
+    int code;
+
+    if (size < 0) {
+        return failed(why, "cannot be read");
+    }
+    code = is_line(jsonl, (size_t)(size - jsonl->end), &whole, why);
+    if (code < 0 || !whole) {
+        return code;
+    }
+    if (pwrite(jsonl->fd, "\n", 1, size) != 1) {
+        return failed(why, "cannot be written");
+    }
+    jsonl->end = size + 1;
+    return 0;
+}
+
+/* A text of somebody's is left alone: what is there begins as a record does. */
+static int
+look_at_start(int fd, char *why)
+{
+    char first;
+
+    if (lseek(fd, 0, SEEK_END) > 0 && pread(fd, &first, 1, 0) == 1
+        && first != '{' && first != BELAY__RECORD_MARK) {
+        (void)snprintf(why, BELAY__SINK_WHY_BYTES, "a file of others");
+        return BELAY_EIO;
+    }
+    return 0;
+}
+
+static int
+find_place(struct jsonl *jsonl, char *why)
+{
+    int code = look_at_start(jsonl->fd, why);
+
+    if (code == 0) {
+        code = find_end(jsonl->fd, &jsonl->end, why);
+    }
+    return code == 0 ? end_last_line(jsonl, why) : code;
 }
 
 static int
@@ -129,7 +201,7 @@ jsonl_open(
         code = BELAY_EIO;
         goto close_file;
     }
-    code = find_end(jsonl->fd, &jsonl->end, why);
+    code = find_place(jsonl, why);
     if (code < 0) {
         goto close_file;
     }
@@ -138,6 +210,7 @@ jsonl_open(
 
 close_file:
     (void)close(jsonl->fd);
+    belay__buffer_fini(&jsonl->lines);
 free_hasher:
     belay__hasher_fini(&jsonl->hasher);
 free_memory:

@@ -13,10 +13,10 @@
 #include "llm/record/sqlite_schema.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
@@ -67,9 +67,35 @@ execute(struct belay__sqlite *sqlite, const char *sql, char *why)
 
 /* ---- opening ---- */
 
-/* Makes the tables of a new file, or brings old ones up to date; refuses a file
- * that a later version has made. In a transaction, since another process may do
- * the same now.
+/* Of what SQLite made of a file before. */
+static int
+refused(struct belay__sqlite *sqlite, int status, int version, char *why)
+{
+    if (status != SQLITE_MISMATCH) {
+        return belay__sqlite_failed(sqlite, why);
+    }
+    if (version > BELAY__SQLITE_VERSION) {
+        (void)snprintf(why, BELAY__SINK_WHY_BYTES,
+            "made by another version (schema %d, this one knows %d)", version,
+            BELAY__SQLITE_VERSION);
+    } else {
+        (void)snprintf(why, BELAY__SINK_WHY_BYTES, "a database of others");
+    }
+    return BELAY_EIO;
+}
+
+/* Before anything is changed: is it new, or ours? */
+static int
+look_at_file(struct belay__sqlite *sqlite, char *why)
+{
+    int version = 0;
+    const int status = belay__sqlite_version(sqlite->db, &version);
+
+    return status == SQLITE_OK ? 0 : refused(sqlite, status, version, why);
+}
+
+/* Makes the tables of a new file, or brings old ones up to date. In a
+ * transaction, since another process may do the same now.
  */
 static int
 upgrade(struct belay__sqlite *sqlite, char *why)
@@ -88,12 +114,7 @@ upgrade(struct belay__sqlite *sqlite, char *why)
     if (status == SQLITE_OK) {
         return execute(sqlite, "COMMIT", why);
     }
-    code = belay__sqlite_failed(sqlite, why);
-    if (status == SQLITE_MISMATCH) {
-        (void)snprintf(why, BELAY__SINK_WHY_BYTES,
-            "made by another version (schema %d, this one knows %d)", version,
-            BELAY__SQLITE_VERSION);
-    }
+    code = refused(sqlite, status, version, why);
     (void)sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
     return code;
 }
@@ -149,57 +170,58 @@ sqlite_close(struct belay__sink *sink)
     free(sqlite);
 }
 
-/* SQLite makes its files as the umask says; these are nobody else's. */
+/* SQLite makes its files as the umask says; these are nobody else's. One that
+ * is there gets no descriptor of ours: to close that would give up the locks of
+ * all that this process has opened of the file.
+ */
 static int
 make_private(const char *path, char *why)
 {
-    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    struct stat status;
+    int code = mknod(path, S_IFREG | 0600, 0);
 
-    if (fd < 0) {
+    if (code != 0 && errno == EEXIST) {
+        code = stat(path, &status);
+        if (code == 0 && status.st_size == 0 && (status.st_mode & 077) != 0) {
+            code = chmod(path, 0600);
+        }
+    }
+    if (code != 0) {
         (void)snprintf(why, BELAY__SINK_WHY_BYTES, "cannot be opened: %s",
             strerror(errno));
         return BELAY_EIO;
     }
-    (void)close(fd);
     return 0;
 }
 
-/* ---- an open that nobody waits for any more ---- */
+/* ---- waiting for others ---- */
 
-static int
-is_stopped(void *arg)
-{
-    const struct belay__sqlite *sqlite = arg;
-
-    return atomic_load(sqlite->opts.stopped);
-}
-
-/* Somebody else has the file: 0 gives up. */
+/* SQLite asks, while somebody else has the file: 0 gives up. */
 static int
 wait_more(void *arg, int waited)
 {
-    enum { STEP_MS = 5 };
+    enum { STEP_MS = 5, STEPS_MAX = BUSY_MS / STEP_MS };
+    struct belay__sqlite *sqlite = arg;
+    const int haste = atomic_load(sqlite->opts.haste);
 
-    if (is_stopped(arg) || waited >= BUSY_MS / STEP_MS) {
+    if (haste == BELAY__SINK_HURRY || waited >= STEPS_MAX) {
+        return 0;
+    }
+    if (haste == BELAY__SINK_LAST
+        && (sqlite->opening || ++sqlite->last_waits > STEPS_MAX)) {
         return 0;
     }
     uv_sleep(STEP_MS);
     return 1;
 }
 
-static void
-begin_open(struct belay__sqlite *sqlite)
+/* … and now and then during an upgrade, which takes its time. */
+static int
+is_given_up(void *arg)
 {
-    (void)sqlite3_busy_handler(sqlite->db, wait_more, sqlite);
-    sqlite3_progress_handler(sqlite->db, LOOK_STEPS, is_stopped, sqlite);
-}
+    const struct belay__sqlite *sqlite = arg;
 
-/* From here on what there is to write is written, whoever leaves. */
-static void
-end_open(struct belay__sqlite *sqlite)
-{
-    (void)sqlite3_busy_timeout(sqlite->db, BUSY_MS);
-    sqlite3_progress_handler(sqlite->db, 0, NULL, NULL);
+    return atomic_load(sqlite->opts.haste) != BELAY__SINK_STEADY;
 }
 
 static int
@@ -215,8 +237,13 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
         != SQLITE_OK) {
         return belay__sqlite_failed(sqlite, why);
     }
-    begin_open(sqlite);
-    code = execute(sqlite, settings, why);
+    (void)sqlite3_busy_handler(sqlite->db, wait_more, sqlite);
+    sqlite3_progress_handler(sqlite->db, LOOK_STEPS, is_given_up, sqlite);
+    sqlite->opening = true;
+    code = look_at_file(sqlite, why);
+    if (code == 0) {
+        code = execute(sqlite, settings, why);
+    }
     if (code == 0) {
         code = upgrade(sqlite, why);
     }
@@ -226,7 +253,8 @@ sqlite_set_up(struct belay__sqlite *sqlite, char *why)
     if (code == 0) {
         code = add_run(sqlite, why);
     }
-    end_open(sqlite);
+    sqlite->opening = false;
+    sqlite3_progress_handler(sqlite->db, 0, NULL, NULL);
     return code;
 }
 
@@ -277,11 +305,12 @@ static void
 sqlite_rollback(struct belay__sink *sink)
 {
     struct belay__sqlite *sqlite = of(sink);
+    char why[BELAY__SINK_WHY_BYTES]; /* of the failure before it is known */
 
     sqlite->start_count = 0;
     sqlite->end_count = 0;
     belay__sqlite_forget(sqlite);
-    (void)sqlite3_exec(sqlite->db, "ROLLBACK", NULL, NULL, NULL);
+    (void)belay__sqlite_run(sqlite, BELAY__ROLLBACK, why);
 }
 
 /* Somebody else has written; messages may be gone (belay log --forget). */
@@ -308,8 +337,12 @@ look_at_version(struct belay__sqlite *sqlite, char *why)
 static int
 sqlite_begin(struct belay__sink *sink, char *why)
 {
-    const int code = execute(of(sink), "BEGIN IMMEDIATE", why);
+    int code;
 
+    if (!sqlite3_get_autocommit(of(sink)->db)) {
+        sqlite_rollback(sink); /* the last one could not be */
+    }
+    code = belay__sqlite_run(of(sink), BELAY__BEGIN, why);
     if (code == 0 && look_at_version(of(sink), why) < 0) {
         sqlite_rollback(sink);
         return BELAY_EIO;
@@ -328,7 +361,7 @@ sqlite_commit(struct belay__sink *sink, char *why)
 {
     const int code = belay__sqlite_flush(of(sink), why);
 
-    return code == 0 ? execute(of(sink), "COMMIT", why) : code;
+    return code == 0 ? belay__sqlite_run(of(sink), BELAY__COMMIT, why) : code;
 }
 
 static const struct belay__sink_kind kind = {

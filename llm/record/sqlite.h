@@ -26,6 +26,9 @@
 #define BELAY__SQLITE_GROUP 128
 
 enum {
+    BELAY__BEGIN,
+    BELAY__COMMIT,
+    BELAY__ROLLBACK,
     BELAY__DATA_VERSION,
     BELAY__KEYS_TAKEN,
     BELAY__ADD_TARGET,
@@ -70,16 +73,16 @@ struct belay__sqlite_message {
     struct belay_slice body;
 };
 
-/* Invariants: starts are in the order of their ids, and none of them is in the
- * file yet; recent, seen and names have only what is in the file, or in the
- * transaction.
- */
 /* All keys from `first` to before `last` were taken, at least once. */
-struct belay__sqlite_row {
+struct belay__key_run {
     int64_t first;
     int64_t last;
 };
 
+/* Invariants: starts are in the order of their ids, and none of them is in the
+ * file yet; recent, seen and names have only what is in the file, or in the
+ * transaction.
+ */
 struct belay__sqlite {
     struct belay__sink sink;
     struct belay__memory *memory; /* the thread's own */
@@ -87,7 +90,9 @@ struct belay__sqlite {
     sqlite3 *db;
     sqlite3_stmt *prepared[BELAY__STATEMENTS];
     int64_t data_version; /* of the file, at the last look */
-    struct belay__sqlite_row full;
+    struct belay__key_run full;
+    bool opening;   /* until the file is ready to be written to */
+    int last_waits; /* for others, since there is haste */
     struct belay__hasher hasher;
     struct belay__recent recent; /* messages, with their texts */
     struct belay__seen seen;     /* hashes of messages */
@@ -144,6 +149,8 @@ int belay__sqlite_take(struct belay__sqlite *sqlite,
 
 /* The SQL of a statement. */
 const char *belay__sqlite_statement(int which);
+/* Runs one that gives no rows. */
+int belay__sqlite_run(struct belay__sqlite *sqlite, int which, char *why);
 /* Makes the tables of a group known. A code of SQLite's. */
 int belay__sqlite_add_tables(struct belay__sqlite *sqlite);
 

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define ID_LEN (BELAY__ULID_BYTES - 1)
+#define MESSAGES_KEPT 4096
+#define PARAMS_KEPT ((size_t)1024 * 1024)
 
 /* ---- statements ---- */
 
@@ -63,6 +65,9 @@ const char *
 belay__sqlite_statement(int which)
 {
     static const char *const statements[BELAY__STATEMENTS] = {
+        [BELAY__BEGIN] = "BEGIN IMMEDIATE",
+        [BELAY__COMMIT] = "COMMIT",
+        [BELAY__ROLLBACK] = "ROLLBACK",
         [BELAY__DATA_VERSION] = "PRAGMA data_version",
         [BELAY__KEYS_TAKEN] = "SELECT 1 FROM attempt_row"
                               " WHERE started_us BETWEEN ?1 AND ?2 LIMIT 1",
@@ -115,8 +120,8 @@ belay__sqlite_statement(int which)
     return statements[which];
 }
 
-static int
-run_statement(struct belay__sqlite *sqlite, int which, char *why)
+int
+belay__sqlite_run(struct belay__sqlite *sqlite, int which, char *why)
 {
     sqlite3_stmt *statement = sqlite->prepared[which];
     const int code = sqlite3_step(statement) == SQLITE_DONE
@@ -351,7 +356,7 @@ write_starts(struct belay__sqlite *sqlite, char *why)
 
     for (int i = BELAY__ADD_SESSIONS; i <= BELAY__ADD_REPLIES && code == 0;
          i++) {
-        code = wanted[i] ? run_statement(sqlite, i, why) : 0;
+        code = wanted[i] ? belay__sqlite_run(sqlite, i, why) : 0;
     }
     return code;
 }
@@ -359,10 +364,10 @@ write_starts(struct belay__sqlite *sqlite, char *why)
 static int
 write_ends(struct belay__sqlite *sqlite, char *why)
 {
-    const int code = run_statement(sqlite, BELAY__END_ATTEMPTS, why);
+    const int code = belay__sqlite_run(sqlite, BELAY__END_ATTEMPTS, why);
 
     return code == 0 && sqlite->any_reply
-               ? run_statement(sqlite, BELAY__END_REPLIES, why)
+               ? belay__sqlite_run(sqlite, BELAY__END_REPLIES, why)
                : code;
 }
 
@@ -468,6 +473,21 @@ belay__sqlite_write(
     return belay__sqlite_no_memory(code, why);
 }
 
+/* What one long conversation has taken is not kept for all that follow. */
+static void
+give_room_back(struct belay__sqlite *sqlite)
+{
+    if (sqlite->message_room > MESSAGES_KEPT) {
+        belay__free(sqlite->memory, sqlite->messages,
+            sqlite->message_room * sizeof(*sqlite->messages));
+        sqlite->messages = NULL;
+        sqlite->message_room = 0;
+    }
+    if (sqlite->params.room > PARAMS_KEPT) {
+        belay__buffer_fini(&sqlite->params);
+    }
+}
+
 int
 belay__sqlite_flush(struct belay__sqlite *sqlite, char *why)
 {
@@ -478,5 +498,6 @@ belay__sqlite_flush(struct belay__sqlite *sqlite, char *why)
     }
     sqlite->start_count = 0;
     sqlite->end_count = 0;
+    give_room_back(sqlite);
     return code;
 }

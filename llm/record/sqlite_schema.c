@@ -9,9 +9,8 @@
  */
 #include "llm/record/sqlite_schema.h"
 
+#include <stdbool.h>
 #include <stddef.h>
-
-#define MADE_BEFORE 1 /* the version that is brought up to date */
 
 /* Rows of target, outcome and params may stand there twice: each recorder knows
  * only those that it has made itself. Views join to the left, so that no query
@@ -125,19 +124,37 @@ execute(sqlite3 *db, const char *sql)
     return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
+/* Others count the versions of their tables, too. */
+static bool
+is_ours(int version, int tables, int of_ours)
+{
+    enum { ALWAYS_THERE = 4 };
+
+    return version == 0 ? tables == 0
+                        : version > 0 && version <= BELAY__SQLITE_VERSION
+                              && of_ours == ALWAYS_THERE;
+}
+
 int
 belay__sqlite_version(sqlite3 *db, int *ret)
 {
+    static const char question[] =
+        "SELECT user_version, (SELECT count(*) FROM sqlite_schema),"
+        " (SELECT count(*) FROM sqlite_schema WHERE type = 'table'"
+        "  AND name IN ('run', 'session', 'turn', 'message'))"
+        " FROM pragma_user_version";
     sqlite3_stmt *query = NULL;
-    int status =
-        sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &query, NULL);
+    int status = sqlite3_prepare_v2(db, question, -1, &query, NULL);
 
     if (status == SQLITE_OK) {
         status = sqlite3_step(query);
     }
     if (status == SQLITE_ROW) {
         *ret = sqlite3_column_int(query, 0);
-        status = SQLITE_OK;
+        status = is_ours(*ret, sqlite3_column_int(query, 1),
+                     sqlite3_column_int(query, 2))
+                     ? SQLITE_OK
+                     : SQLITE_MISMATCH;
     }
     (void)sqlite3_finalize(query);
     return status;
@@ -153,13 +170,11 @@ belay__sqlite_upgrade(sqlite3 *db, int version)
     }
     if (version == 0) {
         status = execute(db, schema);
-    } else if (version == MADE_BEFORE) {
+    } else {
         status = execute(db, from_before);
         if (status == SQLITE_OK) {
             status = execute(db, rows_from_before);
         }
-    } else {
-        return SQLITE_MISMATCH;
     }
     return status == SQLITE_OK ? execute(db, SET_VERSION(BELAY__SQLITE_VERSION))
                                : status;

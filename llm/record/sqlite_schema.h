@@ -13,10 +13,13 @@
 #define BELAY__SQLITE_VERSION 2
 
 /* Both give a code of SQLite's. */
+
+/* 0: there is nothing in it. SQLITE_MISMATCH: it is no record, or of a later
+ * version; *ret is what it says of itself.
+ */
 int belay__sqlite_version(sqlite3 *db, int *ret);
 /* Makes the tables of a new file, where version is 0, or brings older ones up
  * to date; all within the caller's transaction, in which the version was read.
- * SQLITE_MISMATCH: a version that is not known; nothing has been done.
  */
 int belay__sqlite_upgrade(sqlite3 *db, int version);
 

@@ -190,7 +190,7 @@ is_used(const struct belay__sqlite_call *calls, size_t count, int64_t key)
 static int
 look_for_key(struct belay__sqlite *sqlite, size_t i, char *why)
 {
-    struct belay__sqlite_row *full = &sqlite->full;
+    struct belay__key_run *full = &sqlite->full;
     int64_t *key = &sqlite->calls[i].key;
     const int64_t from = *key;
     bool taken = true;

@@ -32,8 +32,8 @@ struct belay_recorder {
     uint32_t rows;
     size_t bytes;
     uint64_t dropped;
-    uint64_t lost;                  /* here, for want of memory */
-    int error;                      /* of those */
+    uint64_t lost;                  /* here: no memory, or left too early */
+    int error;                      /* of the last of those */
     struct belay__row_block *block; /* where the next row goes, or NULL */
     struct belay__row_block *spare; /* empty ones */
     uint32_t spare_count;
@@ -59,6 +59,8 @@ void belay__row_free_blocks(belay_recorder *recorder);
 
 /* ---- the queue (recorder.c) ---- */
 
+/* A row that does not come to the writer. */
+void belay__recorder_lose(belay_recorder *recorder, int code);
 /* While something is on its way, or waited for, the loop has to live. */
 void belay__recorder_update_loop(belay_recorder *recorder);
 /* Takes a ticket that waits for room out of the queue. */

@@ -160,8 +160,8 @@ belay__writer_init(
     if (code < 0) {
         return code;
     }
-    atomic_init(&writer->stopped, false);
-    writer->sink_opts.stopped = &writer->stopped;
+    atomic_init(&writer->haste, BELAY__SINK_STEADY);
+    writer->sink_opts.haste = &writer->haste;
     code = uv_cond_init(&writer->wake);
     if (code < 0) {
         goto destroy_lock;
@@ -224,14 +224,26 @@ belay__writer_look(struct belay__writer *writer, struct belay__writer_news *ret)
     uv_mutex_unlock(&writer->lock);
 }
 
-void
-belay__writer_stop(struct belay__writer *writer)
+static void
+stop(struct belay__writer *writer, enum belay__sink_haste haste)
 {
-    atomic_store(&writer->stopped, true);
+    atomic_store(&writer->haste, haste);
     uv_mutex_lock(&writer->lock);
     writer->stop = true;
     uv_cond_signal(&writer->wake);
     uv_mutex_unlock(&writer->lock);
+}
+
+void
+belay__writer_stop(struct belay__writer *writer)
+{
+    stop(writer, BELAY__SINK_LAST);
+}
+
+void
+belay__writer_hurry(struct belay__writer *writer)
+{
+    stop(writer, BELAY__SINK_HURRY);
 }
 
 void

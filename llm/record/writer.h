@@ -18,8 +18,8 @@ struct belay__writer {
     uv_async_t async; /* to the loop: something has come back, or it ended */
     uv_thread_t thread;
     bool started;
-    atomic_bool stopped; /* as stop, for a sink that is being opened */
-    uv_mutex_t lock;     /* for all that follows */
+    atomic_int haste; /* for the sink, which may be waiting for its file */
+    uv_mutex_t lock;  /* for all that follows */
     uv_cond_t wake;
     struct belay__row *first; /* to be written */
     struct belay__row *last;
@@ -61,6 +61,10 @@ void belay__writer_look(
  * still being opened may give that up.
  */
 void belay__writer_stop(struct belay__writer *writer);
+/* The same, without patience for others who have the file: what cannot be
+ * written at once is lost.
+ */
+void belay__writer_hurry(struct belay__writer *writer);
 /* After `ended`, or without a start: the writer's memory may go once the
  * callback has been called.
  */

@@ -9,6 +9,7 @@ SQLite and for lines of JSON alike. Nothing leaves loopback.
 import contextlib
 import json
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -230,7 +231,7 @@ def test_files_that_are_no_records():
              paths[0] + ".other"], check=False, capture_output=True)
         if other.returncode == 0:
             log = Log(paths[0] + ".other")
-            assert log.code == 1 and "no such table" in log.err, log.err
+            assert log.code == 1 and "not a record" in log.err, log.err
         record(url, paths[1] + ".jsonl", turns=1)
         with open(paths[1] + ".jsonl", "rb") as file:
             lines = file.readlines()
@@ -239,6 +240,51 @@ def test_files_that_are_no_records():
         assert len(Log(paths[1], "--json").json()) == 2
         open(paths[1], "w", encoding="utf-8").close()
         assert Log(paths[1], "--json").good().json() == []
+
+
+def test_a_later_version_is_not_guessed_at():
+    with simulator() as url, places() as paths:
+        record(url, paths[0], turns=1)
+        with contextlib.closing(sqlite3.connect(paths[0])) as db, db:
+            db.execute("PRAGMA user_version = 3")
+        for more in ((), ("--forget", "1d")):
+            log = Log(paths[0], *more)
+            assert log.code == 1 and "schema 3" in log.err, log.err
+
+
+def test_a_ring_of_messages_ends():
+    with simulator() as url, places() as paths:
+        record(url, paths[0], turns=1)
+        with contextlib.closing(sqlite3.connect(paths[0])) as db, db:
+            db.execute("UPDATE message SET parent_hash = hash")
+        attempt = Log(paths[0], "--json").good().json()[0]["attempt"]
+        assert "question 0" in Log(paths[0], "--show", attempt).good().out
+
+
+def as_nobody():
+    """What makes a child a user for whom files' modes count."""
+    return {"user": 65534, "group": 65534} if os.geteuid() == 0 else {}
+
+
+def test_where_one_may_not_write():
+    with simulator() as url, tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "50% of what?#.db")
+        record(url, path, turns=1)
+        wanted = Log(path, "--json").good().out
+        for name in os.listdir(folder):
+            if name.endswith(("-wal", "-shm")):
+                os.unlink(os.path.join(folder, name))
+        program = shutil.copy(log_command.belay, folder)
+        os.chmod(path, 0o444)
+        os.chmod(folder, 0o555)
+        try:
+            done = subprocess.run(
+                [program, "log", path, "--json"], **as_nobody(),
+                check=False, capture_output=True, text=True, timeout=LIMIT_S)
+        finally:
+            os.chmod(folder, 0o700)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == wanted
 
 
 def test_wrong_usage():

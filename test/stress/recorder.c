@@ -1,15 +1,17 @@
 /* recorder.c - attempts recorded by a thread, for ThreadSanitizer: L73.
  *
- * Many tasks record many attempts through a queue that is always full; each
- * must be in the file with its start and its end.
+ * Many tasks record many attempts through a queue that is always full; of lines
+ * each must be in the file with its start and its end.
  */
 #include <belay/belay.h>
 
 #include "llm/record/recorder.h"
+#include "llm/record/sink.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TASKS 16
@@ -66,25 +68,45 @@ BELAY_ASYNC(all)
     BELAY_END;
 }
 
-int
-main(void)
+static void
+record_in(const char *path)
 {
-    char path[] = "/tmp/belay-stress-XXXXXX.jsonl";
-    const int fd = mkstemps(path, 6);
+    CHECK(belay_run(&all, &(struct all){.path = path}, NULL, NULL) == 0);
+}
+
+static size_t
+lines_in(const char *path)
+{
+    FILE *file = fopen(path, "r");
     size_t lines = 0;
-    FILE *file;
     int c;
 
-    CHECK(fd >= 0);
-    (void)close(fd);
-    CHECK(belay_run(&all, &(struct all){.path = path}, NULL, NULL) == 0);
-    file = fopen(path, "r");
     CHECK(file != NULL);
     while ((c = fgetc(file)) != EOF) {
         lines += c == '\n';
     }
     (void)fclose(file);
+    return lines;
+}
+
+int
+main(void)
+{
+    char folder[] = "/tmp/belay-stress-XXXXXX";
+    char path[64];
+    struct stat status;
+
+    CHECK(mkdtemp(folder) != NULL);
+    (void)snprintf(path, sizeof(path), "%s/a.jsonl", folder);
+    record_in(path);
+    CHECK(lines_in(path) == (size_t)2 * TASKS * EACH);
     (void)unlink(path);
-    CHECK(lines == (size_t)2 * TASKS * EACH);
+    if (belay__sink_sqlite != NULL) {
+        (void)snprintf(path, sizeof(path), "%s/a.db", folder);
+        record_in(path);
+        CHECK(stat(path, &status) == 0 && status.st_size > TASKS * EACH * 30);
+        (void)unlink(path);
+    }
+    CHECK(rmdir(folder) == 0);
     return 0;
 }

@@ -136,6 +136,17 @@ Test(recorder, l75_a_conversation_is_its_messages_in_their_order)
     expect_query("a.db", "SELECT count(*) FROM message", "4");
 }
 
+Test(recorder, l75_a_body_that_is_no_json_is_kept_as_it_stands)
+{
+    (void)in_folder("a.db");
+    cr_assert(zero(int, RUN(session, .opts = OPTS(.max_rows = 0),
+                            .attempts = {{.body = "no JSON"}})));
+    expect_query(
+        "a.db", "SELECT role || ' ' || body FROM message", "user no JSON");
+    expect_query("a.db",
+        "SELECT count(*) FROM attempt JOIN message ON hash = request_tip", "1");
+}
+
 /* ---- forgetting ---- */
 
 #define LOOKS_MAX 20000 /* of 500 us: a bound, only reached in trials */

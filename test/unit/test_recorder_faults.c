@@ -4,7 +4,6 @@
 #include "test/support/record_scene.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -119,81 +118,6 @@ Test(recorder_faults, lines_have_one_recorder_a_database_many)
     expect_query("twice.db", "SELECT count(*) FROM run", "2");
 }
 
-struct hasty {
-    const char *path;
-    belay_group *group;
-};
-
-struct opener {
-    const char *path;
-};
-
-BELAY_ASYNC(opener)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_recorder_open(
-        task, BELAY_RECORDER_OPTS(.path = self->path), NULL)) {
-        trace("open");
-    }
-    BELAY_END;
-}
-
-BELAY_ASYNC(hasty)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_CHECK(belay_spawn(self->group, opener, .path = self->path));
-        BELAY_AWAIT(belay_checkpoint(task));
-        BELAY_AWAIT(belay_checkpoint(task));
-        (void)belay_group_cancel(self->group, "no time");
-    }
-    trace("left");
-    BELAY_END;
-}
-
-/* A process that writes to the file until it is killed, and for longer than a
- * recorder waits.
- */
-static pid_t
-begin_to_write(const char *path)
-{
-    sqlite3 *db;
-    int ready[2];
-    char byte;
-    pid_t pid;
-
-    cr_assert(zero(int, pipe(ready)));
-    pid = fork();
-    cr_assert(ge(int, pid, 0));
-    if (pid == 0) {
-        if (sqlite3_open(path, &db) == SQLITE_OK
-            && sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL)
-                   == SQLITE_OK) {
-            (void)write(ready[1], "", 1);
-            (void)sleep(100);
-        }
-        _exit(1);
-    }
-    (void)close(ready[1]);
-    cr_assert(eq(sz, (size_t)read(ready[0], &byte, 1), 1));
-    (void)close(ready[0]);
-    return pid;
-}
-
-Test(recorder_faults, l73_a_wait_for_the_file_can_be_cancelled)
-{
-    pid_t other;
-
-    program_unswept = true; /* it would wait for a minute */
-    cr_assert(zero(int, RUN(opener, .path = in_folder("a.db"))));
-    other = begin_to_write(recorder_path);
-    cr_expect(zero(int, RUN(hasty, .path = recorder_path)));
-    expect_trace("open; left");
-    cr_assert(zero(int, kill(other, SIGKILL)));
-    cr_assert(eq(int, waitpid(other, NULL, 0), other));
-    cr_expect(zero(int, RUN(opener, .path = recorder_path)));
-}
-
 Test(recorder_faults, l77_a_disk_that_is_full_fails_no_call_unless_strict)
 {
     struct belay_recorder_stats now;
@@ -213,18 +137,48 @@ Test(recorder_faults, l77_a_disk_that_is_full_fails_no_call_unless_strict)
     belay_error_unref(result.error);
 }
 
-Test(recorder_faults, half_a_line_of_a_crash_is_cut_off)
+/* What is in a file before a recorder writes to it. */
+static void
+write_before(const char *name, const char *text)
 {
-    FILE *file = fopen(in_folder("a.jsonl"), "w");
+    FILE *file = fopen(in_folder(name), "w");
 
     cr_assert(file != NULL);
-    cr_assert(ge(int, fputs("{\"whole\":1}\n{\"half", file), 0));
+    cr_assert(ge(int, fputs(text, file), 0));
     cr_assert(zero(int, fclose(file)));
+}
+
+static void
+expect_behind(const char *before, const char *wanted)
+{
+    write_before("a.jsonl", before);
     cr_assert(zero(int, RUN(session, .opts = OPTS(.max_rows = 0),
                             .attempts = {{.body = "{}"}})));
-    cr_expect(zero(int, strncmp(read_whole("a.jsonl"),
-                            "{\"whole\":1}\n{\"row\":\"start\"", 25)));
+    cr_expect(zero(int, strncmp(read_whole("a.jsonl"), wanted, strlen(wanted))),
+        "%s", wanted);
+}
+
+Test(recorder_faults, half_a_line_of_a_crash_is_cut_off)
+{
+    expect_behind(
+        "{\"whole\":1}\n{\"half", "{\"whole\":1}\n{\"row\":\"start\"");
     cr_expect(zero(sz, count_in(read_whole("a.jsonl"), "{\"half")));
+}
+
+Test(recorder_faults, a_line_that_only_lacks_its_end_is_none)
+{
+    expect_behind("{\"whole\":1}\n{\"not\":\"half\"}",
+        "{\"whole\":1}\n{\"not\":\"half\"}\n{\"row\":\"start\"");
+    expect_behind("{\"one\":1}", "{\"one\":1}\n{\"row\":\"start\"");
+}
+
+Test(recorder_faults, l73_a_text_of_others_is_left_as_it_is)
+{
+    write_before("a.jsonl", "my only copy");
+    cr_expect(eq(int,
+        RUN(session, .opts = OPTS(.max_rows = 0), .attempts = {{.body = "{}"}}),
+        BELAY_EIO));
+    cr_expect_str_eq(read_whole("a.jsonl"), "my only copy");
 }
 
 Test(recorder_faults, l73_every_cancel_and_every_refused_allocation)

@@ -22,9 +22,9 @@ static struct belay__sink *sink;
 static void
 open_sink(const char *name)
 {
-    static const atomic_bool stopped = false;
+    static atomic_int haste = BELAY__SINK_STEADY;
     const struct belay__sink_opts opts = {
-        path, "run", BELAY_RECORD_TEXT, &stopped};
+        path, "run", BELAY_RECORD_TEXT, &haste};
 
     (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
     cr_assert(

@@ -120,13 +120,13 @@ TestSuite(sink_upgrade, .init = set_up, .fini = tear_down, .timeout = 60);
 #define expect(sql, wanted) \
     cr_expect(eq(str, query_text(path, (sql)), (char *)(wanted)), "%s", (sql))
 
-static atomic_bool stopped;
+static atomic_int haste;
 
 static int
 open_and_close(const char *run)
 {
     const struct belay__sink_opts opts = {
-        path, run, BELAY_RECORD_TEXT, &stopped};
+        path, run, BELAY_RECORD_TEXT, &haste};
     char why[BELAY__SINK_WHY_BYTES];
     struct belay__sink *sink;
     const int code = belay__sink_sqlite->open(&opts, &sink, why);
@@ -234,11 +234,11 @@ Test(sink_upgrade, l73_given_up_on_the_way_it_is_what_it_was)
 {
     char *before = strdup(query_text(path, everything));
 
-    atomic_store(&stopped, true);
+    atomic_store(&haste, BELAY__SINK_LAST);
     cr_expect(eq(int, open_and_close("new"), BELAY_EIO));
     expect("PRAGMA user_version", "1");
     expect_whole(before);
-    atomic_store(&stopped, false);
+    atomic_store(&haste, BELAY__SINK_STEADY);
     cr_expect(zero(int, open_and_close("new")));
     expect("PRAGMA user_version", "2");
     expect_whole(before);

@@ -29,9 +29,9 @@ enum belay_record_full {
 };
 
 /* Takes out of a text what must not be written, in place. Called on the loop
- * before anything is queued, with the request's and the answer's JSON. Gives
- * the new length, at most `len`; what is left should be JSON still, else it is
- * kept as one text.
+ * before anything is queued, with the request's and the answer's JSON, and with
+ * what a server says of an error. Gives the new length, at most `len`; what is
+ * left of JSON should be JSON still, else it is kept as one text.
  */
 typedef size_t belay_redact_fn(char *text, size_t len, void *arg);
 
@@ -39,11 +39,14 @@ typedef size_t belay_redact_fn(char *text, size_t len, void *arg);
 struct belay_recorder_opts {
     size_t size;      /* of this struct; BELAY_RECORDER_OPTS() fills it */
     const char *path; /* required; ends in ".jsonl": lines; else SQLite. It is
-                         made if need be, for its owner's eyes only */
+                         made if need be, for its owner's eyes only; one that
+                         holds something has the mode that it has */
     enum belay_record_text text; /* default BELAY_RECORD_TEXT */
     enum belay_record_full full; /* default BELAY_RECORD_WAIT */
     uint32_t max_rows;           /* on their way; default 8192 */
-    size_t max_bytes;            /* of them; default 64 MiB */
+    size_t max_bytes;            /* of them; default 64 MiB. Answers do not
+                                    wait: those of calls that have begun go
+                                    beyond it while the disk stands still */
     uint32_t batch_rows;         /* in one commit; default 2048 */
     belay_duration batch_time; /* … or what came in so long; default 50 ms */
     belay_redact_fn *redact;   /* NULL, or what takes secrets out */
@@ -66,9 +69,9 @@ struct belay_recorder_opts {
  * Owner:   the block holds one reference.
  * Errors:  BELAY_EINVAL  no path; an opts->size that is unknown
  *          BELAY_ENOSYS  SQLite was left out when the library was built
- *          BELAY_EIO     the file cannot be opened, is none of ours, or is one
- *                        of lines that somebody else writes to; the message
- *                        says why
+ *          BELAY_EIO     the file cannot be opened, is none of ours (it is left
+ *                        as it is), or is one of lines that somebody else
+ *                        writes to; the message says why
  *          BELAY_ENOMEM  no memory
  *          In each case nothing stays open. The exit of a strict one fails
  *          with BELAY_EIO if something could not be written.
@@ -76,7 +79,9 @@ struct belay_recorder_opts {
  *          while another process brings it up to date, or forgets. Cancelled
  *          meanwhile it fails with BELAY_ECANCELED, and an upgrade that was
  *          under way is as if it had not begun. Leaving waits for the file to
- *          be closed, whatever is cancelled.
+ *          be closed; for others who hold the file a minute in all, and not
+ *          once the grace of a cancel is over: what cannot be written at once
+ *          is lost then, and counted.
  * Since:   0.1. Source: contract L71, L73; llamabot's PromptRecorder.
  */
 BELAY_API belay_next belay_recorder_open(belay_task *task,
