@@ -341,34 +341,37 @@ belay_error_unref(belay_error *error)
 int
 belay_error_code(const belay_error *error)
 {
-    return error->code;
+    return error != NULL ? error->code : 0;
 }
 
 const char *
 belay_error_message(const belay_error *error)
 {
-    return error->message;
+    return error != NULL ? error->message : "";
 }
 
 const char *
 belay_error_task(const belay_error *error)
 {
-    return error->task_name;
+    return error != NULL ? error->task_name : "";
 }
 
 const char *
 belay_error_place(const belay_error *error, int *ret_line)
 {
     if (ret_line != NULL) {
-        *ret_line = error->line;
+        *ret_line = error != NULL ? error->line : 0;
     }
-    return error->file;
+    return error != NULL ? error->file : "";
 }
 
 const char *
 belay_error_foreign(const belay_error *error, int *ret_code)
 {
-    if (error->domain != NULL && ret_code != NULL) {
+    if (error == NULL || error->domain == NULL) {
+        return NULL;
+    }
+    if (ret_code != NULL) {
         *ret_code = error->foreign_code;
     }
     return error->domain;
@@ -377,19 +380,21 @@ belay_error_foreign(const belay_error *error, int *ret_code)
 belay_error *
 belay_error_cause(const belay_error *error)
 {
-    return error->cause;
+    return error != NULL ? error->cause : NULL;
 }
 
 belay_error *
 belay_error_context(const belay_error *error)
 {
-    return error->context;
+    return error != NULL ? error->context : NULL;
 }
 
 belay_error *
 belay_error_child(const belay_error *error, size_t index)
 {
-    return index < error->child_count ? error->children[index] : NULL;
+    const bool is_there = error != NULL && index < error->child_count;
+
+    return is_there ? error->children[index] : NULL;
 }
 
 const struct belay__tally *
@@ -401,7 +406,7 @@ belay__error_more(const belay_error *error)
 int
 belay_error_more(const belay_error *error, size_t index, size_t *ret_count)
 {
-    if (error->more == NULL || index >= error->more->used) {
+    if (error == NULL || error->more == NULL || index >= error->more->used) {
         return 0;
     }
     *ret_count = error->more->of[index].count;
@@ -426,5 +431,5 @@ belay__tally_add(struct belay__tally *tally, int code)
 size_t
 belay_error_failures(const belay_error *error)
 {
-    return error->failures;
+    return error != NULL ? error->failures : 0;
 }

@@ -163,7 +163,9 @@ belay_error_format(const belay_error *error, char *buffer, size_t size)
     if (size > 0) {
         buffer[0] = '\0';
     }
-    text_error(&text, error, "", 0);
+    if (error != NULL) {
+        text_error(&text, error, "", 0);
+    }
     return text.len;
 }
 

@@ -216,6 +216,30 @@ Test(error, without_memory_the_context_is_dropped_and_nothing_leaks)
     belay__memory_unref(memory);
 }
 
+Test(error, no_error_reads_as_an_empty_one)
+{
+    char text[8] = "before";
+    size_t count = 77;
+    int number = 77;
+
+    cr_expect(zero(int, belay_error_code(NULL)));
+    cr_expect_str_eq(belay_error_message(NULL), "");
+    cr_expect_str_eq(belay_error_task(NULL), "");
+    cr_expect(zero(ptr, (void *)(uintptr_t)belay_error_foreign(NULL, &number)));
+    cr_expect(zero(ptr, belay_error_cause(NULL)));
+    cr_expect(zero(ptr, belay_error_context(NULL)));
+    cr_expect(zero(ptr, belay_error_child(NULL, 0)));
+    cr_expect(zero(sz, belay_error_failures(NULL)));
+    cr_expect(zero(int, belay_error_more(NULL, 0, &count)));
+    cr_expect(eq(int, number, 77));
+    cr_expect(eq(sz, count, 77));
+    cr_expect_str_eq(belay_error_place(NULL, &number), "");
+    cr_expect(zero(int, number));
+    cr_expect(zero(sz, belay_error_format(NULL, text, sizeof(text))));
+    cr_expect_str_eq(text, "");
+    cr_expect(zero(sz, belay_error_format(NULL, NULL, 0)));
+}
+
 struct places {
     int which;
 };

@@ -1,10 +1,11 @@
 /* error.h - results and error objects.
  *
  * A result is what an await delivers. Its code is always a complete answer;
- * the error object behind it adds words, place, cause and context, and may be
- * missing (out of memory, cancelled). Error objects are immutable once
- * somebody else can see them, and counted; they may outlive the task and the
- * runtime that made them.
+ * the error object behind it adds words, place, cause and context. An operation
+ * of the program that fails has a code alone, so has a cancel, and a failure
+ * for which there was no memory: whatever reads an error takes NULL too, as one
+ * that says nothing. Objects are immutable once somebody else can see them, and counted; they may
+ * outlive the task and the runtime that made them.
  */
 #ifndef BELAY_ERROR_H
 #define BELAY_ERROR_H
@@ -20,7 +21,7 @@ struct belay_result {
     int code;       /* 0, or negative */
     bool cancelled; /* the runtime ended it; code is BELAY_ECANCELED */
     void *value;    /* of a success; what it points to is the callee's say */
-    belay_error *error; /* detail of a failure, or NULL */
+    belay_error *error; /* words for a failure, or NULL */
 };
 
 /* Who asked for a cancellation, and why. */
@@ -71,7 +72,7 @@ BELAY_API void belay_error_unref(belay_error *error);
 /**
  * belay_error_code - the code that the error carries
  *
- *   error  not NULL
+ *   error  NULL is legal and gives 0
  *
  * Owner:   the error stays the caller's.
  * Errors:  none.
@@ -83,7 +84,7 @@ BELAY_API int belay_error_code(const belay_error *error);
 /**
  * belay_error_message - one sentence: what failed first, what was concerned
  *
- *   error  not NULL
+ *   error  NULL is legal and gives ""
  *
  * Owner:   text lives as long as the error.
  * Errors:  none; never NULL.
@@ -95,7 +96,7 @@ BELAY_API const char *belay_error_message(const belay_error *error);
 /**
  * belay_error_task - the name of the task in which the error arose
  *
- *   error  not NULL
+ *   error  NULL is legal and gives ""
  *
  * Owner:   text lives as long as the error; "" if no task was running.
  * Errors:  none.
@@ -107,7 +108,7 @@ BELAY_API const char *belay_error_task(const belay_error *error);
 /**
  * belay_error_place - the source line that made the error
  *
- *   error     not NULL
+ *   error     NULL is legal and gives "", line 0
  *   ret_line  NULL or where the line number goes; 0 if unknown
  *
  * Owner:   the file name is static text; "" if unknown.
@@ -121,7 +122,7 @@ BELAY_API const char *belay_error_place(
 /**
  * belay_error_foreign - the code of another system behind the error
  *
- *   error     not NULL
+ *   error     NULL is legal and gives NULL
  *   ret_code  NULL or where that system's own code goes
  *
  * Owner:   the domain is static text ("HTTP", "curl", "system"); NULL if the
@@ -136,7 +137,7 @@ BELAY_API const char *belay_error_foreign(
 /**
  * belay_error_cause - the error that led to this one
  *
- *   error  not NULL
+ *   error  NULL is legal and gives NULL
  *
  * Owner:   lives as long as `error`; NULL if there is none.
  * Errors:  none.
@@ -148,7 +149,7 @@ BELAY_API belay_error *belay_error_cause(const belay_error *error);
 /**
  * belay_error_context - what was in flight when the error arose
  *
- *   error  not NULL
+ *   error  NULL is legal and gives NULL
  *
  * Owner:   lives as long as `error`; NULL if there is none.
  * Errors:  none.
@@ -160,7 +161,7 @@ BELAY_API belay_error *belay_error_context(const belay_error *error);
 /**
  * belay_error_child - one failure of a group error
  *
- *   error  not NULL
+ *   error  NULL is legal and gives NULL
  *   index  from 0, in the order in which the children ended
  *
  * Owner:   lives as long as `error`; NULL behind the last one.
@@ -174,7 +175,7 @@ BELAY_API belay_error *belay_error_child(
 /**
  * belay_error_failures - how many failures a group error stands for
  *
- *   error  not NULL
+ *   error  NULL is legal and gives 0
  *
  * Owner:   the error stays the caller's.
  * Errors:  none; 1 for an error that is not a group's. May be more than there
@@ -187,7 +188,7 @@ BELAY_API size_t belay_error_failures(const belay_error *error);
 /**
  * belay_error_more - failures of a group that have no object of their own
  *
- *   error      not NULL
+ *   error      NULL is legal and gives 0
  *   index      from 0: one code after the other, as they came first
  *   ret_count  receives how many failures had that code; untouched if none
  *
@@ -203,7 +204,7 @@ BELAY_API int belay_error_more(
 /**
  * belay_error_format - an error with all that hangs below it, for people
  *
- *   error   not NULL
+ *   error   NULL is legal: the text is empty
  *   buffer  at least `size` bytes; NULL is legal if size is 0
  *   size    in bytes; what does not fit is cut, the text always ends with NUL
  *
