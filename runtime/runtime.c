@@ -493,6 +493,20 @@ run_root(struct run *run, belay_runtime *runtime)
     }
 }
 
+/* Hands the result over; gives its code. */
+static int
+run_result(struct belay_result result, struct belay_result *ret)
+{
+    const int code = result.code;
+
+    if (ret != NULL) {
+        *ret = result;
+    } else {
+        belay__result_clear(&result);
+    }
+    return code;
+}
+
 int
 belay_run(const belay_function *function, const void *arguments,
     const struct belay_runtime_opts *opts, struct belay_result *ret)
@@ -501,12 +515,9 @@ belay_run(const belay_function *function, const void *arguments,
     belay_runtime *runtime = NULL;
     int code;
 
-    if (inside_run) {
-        return BELAY_EBUSY;
-    }
-    code = uv_loop_init(&run.loop);
-    if (code < 0) {
-        return code;
+    run.result.code = inside_run ? BELAY_EBUSY : uv_loop_init(&run.loop);
+    if (run.result.code < 0) {
+        return run_result(run.result, ret);
     }
     inside_run = true;
     code = belay_runtime_attach(&run.loop, opts, &runtime);
@@ -517,7 +528,8 @@ belay_run(const belay_function *function, const void *arguments,
     }
     if (code == 0) {
         run_root(&run, runtime);
-        code = run.result.code;
+    } else {
+        run.result.code = code;
     }
     belay_runtime_close(runtime, run_closed, &run);
     while (!run.closed) {
@@ -526,10 +538,5 @@ belay_run(const belay_function *function, const void *arguments,
     BELAY__REQUIRE(uv_loop_close(&run.loop) == 0,
         "handles of libuv are still open on the loop");
     inside_run = false;
-    if (ret != NULL && run.done) {
-        *ret = run.result;
-    } else {
-        belay__result_clear(&run.result);
-    }
-    return code;
+    return run_result(run.result, ret);
 }

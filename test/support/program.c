@@ -351,15 +351,11 @@ program_try(const struct program *program, const struct fault *fault,
 
     cr_assert(ne(ptr, clock, NULL));
     *ret_left = fault->cancel_in;
-    *ret = (struct belay_result){0};
     code = belay_run(&function, &root,
         BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock,
             .grace = program->grace,
             .step_budget = fault->pace == PACE_LATE ? 1 : 0),
         ret);
-    if (code < 0 && ret->code == 0) {
-        ret->code = code; /* nothing has run */
-    }
     belay_clock_free(clock);
     return code;
 }

@@ -9,10 +9,13 @@ struct nested_run {
 
 BELAY_ASYNC(nested_run)
 {
+    struct belay_result result = {.code = 0};
+
     BELAY_BEGIN;
     cr_expect(eq(int,
-        belay_run(&napper, &(const struct napper){.times = 0}, NULL, NULL),
+        belay_run(&napper, &(const struct napper){.times = 0}, NULL, &result),
         BELAY_EBUSY));
+    cr_expect(eq(int, result.code, BELAY_EBUSY));
     BELAY_END;
 }
 
@@ -199,7 +202,7 @@ Test(run, a_deadlock_in_an_exit_ends_with_its_grace)
 
 Test(run, run_without_memory_or_with_strange_options_runs_nothing)
 {
-    struct belay_result result = {.code = 77};
+    struct belay_result result = {.code = 77, .cancelled = true};
 
     test_alloc_fail_after(0);
     cr_expect(eq(int,
@@ -207,11 +210,13 @@ Test(run, run_without_memory_or_with_strange_options_runs_nothing)
             BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &result),
         BELAY_ENOMEM));
     test_alloc_never_fail();
+    cr_expect(eq(int, result.code, BELAY_ENOMEM));
+    cr_expect(not(result.cancelled));
     cr_expect(eq(int,
         belay_run(&napper, &(const struct napper){.times = 0},
             &(const struct belay_runtime_opts){.size = 1}, &result),
         BELAY_EINVAL));
-    cr_expect(eq(int, result.code, 77));
+    cr_expect(eq(int, result.code, BELAY_EINVAL));
     expect_trace("");
 }
 

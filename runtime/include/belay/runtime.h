@@ -68,7 +68,8 @@ typedef void belay_ended_fn(const struct belay_result *result, void *arg);
  *   function   the root, not NULL
  *   arguments  function->size bytes, copied
  *   opts       NULL for all defaults
- *   ret        NULL, or receives the result; untouched if nothing has run
+ *   ret        NULL, or receives the result, with the code below also if
+ *              nothing has run
  *
  * Owner:   ret->error is the caller's to unref; ret->value must not point
  *          into the task.
