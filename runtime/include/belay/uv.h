@@ -65,8 +65,9 @@ BELAY_API uv_loop_t *belay_runtime_loop(belay_runtime *runtime);
 enum belay_abort {
     BELAY_ABORT_DONE,    /* it has not happened and will not: go on, cancelled;
                             belay_op_done() must not be called any more */
-    BELAY_ABORT_LATER,   /* belay_op_done() will come, as soon as may be; with
-                            BELAY_ECANCELED it counts as cancelled */
+    BELAY_ABORT_LATER,   /* belay_op_done() will come, as soon as may be, or has
+                            come inside the hook; with BELAY_ECANCELED it
+                            counts as cancelled */
     BELAY_ABORT_REFUSED, /* it cannot be stopped: wait for belay_op_done() */
 };
 
