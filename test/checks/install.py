@@ -4,8 +4,8 @@
 Installs into an empty folder, compiles a consumer there in C and in C++ with
 nothing but pkg-config, against the shared and the static library, and runs
 it; the same with the program that README.md shows, and with the command line
-that docs/guide.md gives for its first one. Then tries what must fail: reaching
-a hidden function.
+that docs/guide.md gives for its first one, against the installation and against
+the build folder. Then tries what must fail: reaching a hidden function.
 """
 import glob
 import os
@@ -121,7 +121,7 @@ def check_readme(user, root, program):
     return []
 
 
-def check_guide(user, root):
+def check_guide(user, root, build):
     """The first program of the guide, built by the guide's own words."""
     with open(os.path.join(root, "docs/guide.md"), encoding="utf-8") as file:
         text = file.read()
@@ -130,19 +130,27 @@ def check_guide(user, root):
     with open(os.path.join(user.dest, "hello.c"), "w",
               encoding="utf-8") as file:
         file.write(source)
-    # As if what lies below dest lay where it is going to be.
-    env = {**os.environ, "PKG_CONFIG_SYSROOT_DIR": user.dest,
-           "PKG_CONFIG_PATH": os.path.dirname(user.pc)}
-    made = subprocess.run(
-        ["sh", "-ec", line], cwd=user.dest, env=env, capture_output=True,
-        text=True, check=False)
-    if made.returncode != 0:
-        return [f"docs/guide.md: {line}: does not build:\n{made.stderr}"]
-    ran = user.run(os.path.join(user.dest, "hello"))
-    if ran.returncode != 0 or not ran.stdout:
-        return [f"docs/guide.md: exit {ran.returncode}\n"
-                f"{ran.stdout}{ran.stderr}"]
-    return []
+    places = {
+        # As if what lies below dest lay where it is going to be.
+        "installed": {"PKG_CONFIG_SYSROOT_DIR": user.dest,
+                      "PKG_CONFIG_PATH": os.path.dirname(user.pc)},
+        "build folder": {
+            "PKG_CONFIG_PATH": os.path.join(build, "meson-uninstalled")},
+    }
+    faults = []
+    for place, env in places.items():
+        what = f"docs/guide.md, {place}"
+        made = subprocess.run(
+            ["sh", "-ec", line], cwd=user.dest, env={**os.environ, **env},
+            capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            faults.append(f"{what}: {line}: does not build:\n{made.stderr}")
+            continue
+        ran = user.run(os.path.join(user.dest, "hello"))
+        if ran.returncode != 0 or not ran.stdout:
+            faults.append(f"{what}: exit {ran.returncode}\n"
+                          f"{ran.stdout}{ran.stderr}")
+    return faults
 
 
 def check_command(user):
@@ -178,7 +186,7 @@ def check_install(root, build, compilers, dest):
         if user.compile(language, "shared", INTRUDER, program).returncode == 0:
             faults.append(f"{language}: belay__memory_new can be reached")
     faults += check_readme(user, root, program)
-    faults += check_guide(user, root)
+    faults += check_guide(user, root, build)
     return faults + check_command(user)
 
 
