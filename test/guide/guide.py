@@ -15,18 +15,15 @@ Pieces that the reader need not see stand in a comment, <!-- c part NAME ... -->
 A program that is nowhere run is compiled. One without an #include is compiled
 behind those of PREAMBLE. Programs may include each other by name. Everything
 is built as the guide tells its reader to, with more warnings, all of them
-errors. ECHO among the arguments becomes the port of a server that echoes.
-Links inside of the guide lead to one of its headings.
+errors. Links inside of the guide lead to one of its headings.
 """
 import functools
 import os
 import re
 import shlex
-import socketserver
 import subprocess
 import sys
 import tempfile
-import threading
 
 PREAMBLE = "".join(f"#include <{name}>\n" for name in (
     "belay/belay.h", "belay/uv.h", "stdio.h", "stdlib.h", "string.h"))
@@ -119,13 +116,12 @@ def check_rejected(program, made, where):
     return []
 
 
-def check_run(program, folder, where, port):
+def check_run(program, folder, where):
     if program.output is None:
         return [f"{where}: no output block behind it"]
-    words = [str(port) if word == "ECHO" else word for word in program.words]
     try:
         ran = subprocess.run(
-            ["./a.out", *words], cwd=folder, capture_output=True, text=True,
+            ["./a.out", *program.words], cwd=folder, capture_output=True, text=True,
             check=False, timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
         return [f"{where}: still runs after {PATIENCE_S} s"]
@@ -141,7 +137,7 @@ def check_run(program, folder, where, port):
     return faults
 
 
-def check_program(program, folder, compiler, flags, guide, port):
+def check_program(program, folder, compiler, flags, guide):
     where = f"{guide}:{program.line - 1}: {program.name}"
     to = ["-o", "a.out"] if program.what in ("run", "aborts") else [
         "-c", "-o", "a.o"]
@@ -160,7 +156,7 @@ def check_program(program, folder, compiler, flags, guide, port):
         return [f"{where}: does not build:\n{made.stderr}"]
     if program.what == "part":
         return []
-    return check_run(program, folder, where, port)
+    return check_run(program, folder, where)
 
 
 def check_links(text, guide):
@@ -172,7 +168,7 @@ def check_links(text, guide):
             if anchor not in anchors]
 
 
-def check_text(text, guide, compiler, flags, port):
+def check_text(text, guide, compiler, flags):
     programs, faults = read(text, guide)
     faults += check_links(text, guide)
     if not programs:
@@ -183,36 +179,8 @@ def check_text(text, guide, compiler, flags, port):
                       encoding="utf-8") as file:
                 file.write(program.source())
         for program in programs.values():
-            faults += check_program(
-                program, folder, compiler, flags, guide, port)
+            faults += check_program(program, folder, compiler, flags, guide)
     return faults, len(programs)
-
-
-class Echo(socketserver.BaseRequestHandler):
-    """What is sent comes back, until the other side has said enough."""
-
-    def handle(self):
-        try:
-            while True:
-                data = self.request.recv(4096)
-                if not data:
-                    break
-                self.request.sendall(data)
-        except ConnectionError:
-            pass  # it may hang up in the middle
-
-
-def with_echo(check):
-    """check(port), while somebody echoes there."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            return check(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 MAIN = "```c run x.c\n#include <stdio.h>\nint main(void)\n{\n    %s\n}\n```\n"
@@ -267,7 +235,7 @@ def report(name, faults):
 def self_test(compiler, flags):
     wrong = []
     for what, text, part in CASES:
-        faults, _ = check_text(text, "x.md", compiler, flags, 0)
+        faults, _ = check_text(text, "x.md", compiler, flags)
         if len(faults) != (part is not None) or (
                 part is not None and part not in faults[0]):
             wrong.append(f"{what}: expected {part!r}: {faults}")
@@ -294,8 +262,7 @@ def main():
     with open(what, encoding="utf-8") as file:
         text = file.read()
     guide = os.path.basename(what)
-    faults, count = with_echo(
-        lambda port: check_text(text, guide, compiler, flags, port))
+    faults, count = check_text(text, guide, compiler, flags)
     report(f"guide, {count} programs", faults)
 
 

@@ -1,9 +1,9 @@
-/* test_tcp.c - the connection of docs/guide.md, taken from there, with a cancel
- * and a failed allocation at every point.
+/* test_tcp.c - the connection and the server of docs/guide.md, taken from there,
+ * with a cancel and a failed allocation at every point.
  */
 #include "test/support/program.h"
 
-#include GUIDE_TCP_H
+#include GUIDE_SERVE_H
 
 #include <string.h>
 
@@ -201,7 +201,14 @@ BELAY_ASYNC(refused)
 
 Test(guide_tcp, where_nobody_listens_the_block_is_not_entered)
 {
-    cr_expect(eq(int, RUN(refused, .conn = NULL), -ECONNREFUSED));
+    struct belay_result result;
+
+    cr_expect(
+        eq(int, RUN_RESULT(&result, refused, .conn = NULL), -ECONNREFUSED));
+    cr_expect(
+        strstr(belay_error_message(result.error), "cannot connect to port ")
+        != NULL);
+    belay_error_unref(result.error);
     expect_trace("");
 }
 
@@ -383,5 +390,60 @@ Test(guide_tcp, it_goes_onto_a_stack_and_into_a_hold)
     program_other_code = BELAY_ECLOSED; /* the hold was cancelled first */
     cr_expect(zero(int, RUN(elsewhere, .hold = NULL)));
     expect_trace("a; b");
+    sweep(&program);
+}
+
+/* ---- the guide's own server ---- */
+
+struct caller {
+    struct sockaddr_in address;
+    struct tcp *conn;
+    char byte;
+    /* locals */
+    size_t len;
+};
+
+BELAY_ASYNC(caller)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (tcp_open(task, &self->address, &self->conn)) {
+        BELAY_AWAIT(BELAY_CALL(echo, .conn = self->conn, .byte = self->byte));
+    }
+    BELAY_END;
+}
+
+struct served {
+    belay_group *group;
+    belay_group *callers;
+    void *value;
+    struct sockaddr_in address;
+};
+
+BELAY_ASYNC(served)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_AWAIT(belay_start(
+            task, self->group, &self->value, serve, .visits = NULL));
+        self->address = *(struct sockaddr_in *)self->value;
+        BELAY_WITH (belay_group_open(task, NULL, &self->callers)) {
+            BELAY_CHECK(belay_spawn(
+                self->callers, caller, .address = self->address, .byte = 'a'));
+            BELAY_CHECK(belay_spawn(
+                self->callers, caller, .address = self->address, .byte = 'a'));
+        }
+        belay_group_cancel(self->group, "nobody is left");
+    }
+    BELAY_END;
+}
+
+Test(guide_tcp, the_server_leaves_nothing_whoever_fails)
+{
+    const struct program program = {.function = &served,
+        .arguments = &(const struct served){.group = NULL}};
+
+    program_other_code = BELAY_EGROUP; /* with what has failed inside */
+    cr_expect(zero(int, RUN(served, .group = NULL)));
+    expect_trace("a; a");
     sweep(&program);
 }
