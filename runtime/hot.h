@@ -320,6 +320,13 @@ belay__frame_pop(belay_task *task, struct belay__frame *frame)
     }
 }
 
+/* In the first step of an operation: is what its call was given still there? */
+static inline bool
+belay__is_there(const belay_task *task, struct belay__life life)
+{
+    return belay__life_lasts(task->runtime->memory, life);
+}
+
 /* In a step of an enter: what it opens stays in the task that has opened it,
  * whatever becomes of a stack that it is on.
  */

@@ -10,11 +10,14 @@
 
 #include <belay/base.h>
 
+#include "runtime/life.h"
+
 struct belay__memory {
     struct belay_allocator allocator;
     size_t live_blocks;
     size_t live_bytes;
     size_t peak_bytes;
+    struct belay__lives lives;
     uint32_t refs;
 };
 
