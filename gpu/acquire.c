@@ -92,6 +92,7 @@ request_of(const struct belay_gpu_lease_opts *opts, belay_gpu_pool *pool,
         .bucket = belay__gpu_bucket_of(opts->bytes, devices),
         .nested = opts->nested,
         .no_wait = opts->no_wait,
+        .life = pool->there,
     };
 }
 
@@ -199,11 +200,12 @@ static belay_next
 acquire(belay_task *task, struct belay__gpu_request *request)
 {
     static const struct belay__wait_kind kind = {"gpu lease", abort_request};
-    int code = belay__gpu_check_caller(request->pool);
+    int code;
 
-    if (code < 0) {
-        return belay_fail(task, code, NULL);
+    if (!belay__is_there(task, request->life)) {
+        return belay_fail(task, BELAY_GPU_ECLOSED, "the gpu pool was left");
     }
+    request->asked_ns = 0;
     if (!belay__wait_begin(task, &kind)) {
         return belay_end_with(task, belay__next(BELAY__HOW_WAIT));
     }
@@ -305,11 +307,16 @@ belay_gpu_lease_open_at(belay_task *task, const char *file, int line,
 {
     struct limited_lease lease;
     const char *wrong;
+    int code;
 
     opts = opts_or_defaults(opts);
     wrong = check(opts, pool, ret, true);
     if (wrong != NULL) {
         return refuse(task, opts, wrong);
+    }
+    code = belay__gpu_check_caller(pool);
+    if (code < 0) {
+        return belay__refuse(task, code);
     }
     lease.request = request_of(opts, pool, file, line, ret);
     lease.request.block = true;
@@ -339,11 +346,16 @@ belay_gpu_acquire_at(belay_task *task, const char *file, int line,
         sizeof(struct belay__gpu_request), acquire_step, 0};
     struct belay__gpu_request request;
     const char *wrong;
+    int code;
 
     opts = opts_or_defaults(opts);
     wrong = check(opts, pool, ret, false);
     if (wrong != NULL) {
         return refuse(task, opts, wrong);
+    }
+    code = belay__gpu_check_caller(pool);
+    if (code < 0) {
+        return belay__refuse(task, code);
     }
     request = request_of(opts, pool, file, line, ret);
     return belay_call(task, &function, &request);
@@ -367,5 +379,6 @@ belay_gpu_try_acquire_at(belay_task *task, const char *file, int line,
     }
     request = request_of(opts, pool, file, line, ret);
     request.no_wait = true;
+    request.asked_ns = 0;
     return ask(task, &request);
 }

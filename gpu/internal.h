@@ -47,7 +47,10 @@ struct belay__gpu_request {
     bool no_wait : 1;
     uint64_t number; /* of the lease; in the order of arrival */
     uint64_t bytes;  /* on each device; 0: a slot's share */
-    int64_t asked_ns;
+    union {
+        struct belay__life life; /* the pool's, until the first step … */
+        int64_t asked_ns;        /* … finds it there */
+    };
 };
 
 /* The requests of one priority, by shape. Within a bucket they are served in
@@ -231,8 +234,9 @@ struct belay_gpu_pool {
     size_t note_bytes;
     pthread_t thread; /* the loop's */
     unsigned forks;   /* of this process when it was opened */
-    uint8_t life;     /* enum belay__gpu_life */
-    bool threads;     /* the driver is not INLINE */
+    struct belay__life there;
+    uint8_t life; /* enum belay__gpu_life */
+    bool threads; /* the driver is not INLINE */
 
     struct belay__gpu_device *devices;
     struct belay__gpu_slot *slots;

@@ -195,6 +195,7 @@ belay__gpu_pool_free(belay_gpu_pool *pool)
         belay__gpu_memories_free(pool);
     } /* else they are the thread's that was left behind */
     belay__timer_fini(pool->runtime, &pool->timer);
+    belay__life_end(memory, &pool->there);
     belay__gpu_locks_free(pool->locks);
     belay__gpu_ring_close(pool);
     belay__free(memory, pool->lease_records,
@@ -211,6 +212,9 @@ make_parts(belay_gpu_pool *pool, const struct belay__gpu_found *found)
 {
     int code = make_arrays(pool, found);
 
+    if (code == 0) {
+        code = belay__life_begin(pool->runtime->memory, &pool->there);
+    }
     if (code == 0) {
         code = belay__gpu_ring_open(pool, pool->opts.events);
     }

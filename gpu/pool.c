@@ -66,6 +66,21 @@ belay__gpu_refuse(belay_task *task, int code, const char *format, ...)
 
 /* ---- closing ---- */
 
+struct close_call {
+    belay_gpu_pool *pool;
+    struct belay__life there; /* the pool's, until the first step */
+    uint64_t *ret_leaked;
+    uint64_t leaked;
+    enum belay__gpu_life life;
+};
+
+/* It is over; by its next step the pool may be gone. */
+static void
+note_leaks(struct close_call *call)
+{
+    call->leaked = call->pool->leaked;
+}
+
 /* What a close waits for, or the shutting of the slots, has come about. */
 void
 belay__gpu_pool_idle(belay_gpu_pool *pool)
@@ -76,6 +91,9 @@ belay__gpu_pool_idle(belay_gpu_pool *pool)
         return;
     }
     while ((task = belay__waiters_first(&pool->closers)) != NULL) {
+        if (task->wait.data != NULL) {
+            note_leaks(task->wait.data);
+        }
         belay__wake(task, 0, NULL);
     }
 }
@@ -104,19 +122,13 @@ begin_close(belay_gpu_pool *pool, enum belay__gpu_life life)
     belay__gpu_changed(pool);
 }
 
-struct close_call {
-    belay_gpu_pool *pool;
-    uint64_t *ret_leaked;
-    enum belay__gpu_life life;
-};
-
 static belay_next
 close_done(belay_task *task, void *self)
 {
-    struct close_call *call = self;
+    const struct close_call *call = self;
 
     if (belay_result(task)->code == 0 && call->ret_leaked != NULL) {
-        *call->ret_leaked = call->pool->leaked;
+        *call->ret_leaked = call->leaked;
     }
     return belay_pass(task);
 }
@@ -128,19 +140,20 @@ close_step(belay_task *task, void *self)
         "gpu pool's close", belay__abort_waiter};
     struct close_call *call = self;
     belay_gpu_pool *pool = call->pool;
-    int code = belay__gpu_check_caller(pool);
 
-    if (code == 0 && belay__gpu_holds(pool, task)) {
-        code = BELAY_GPU_EDEADLK;
+    if (!belay__is_there(task, call->there)) {
+        return belay_fail(task, BELAY_GPU_ECLOSED, "the gpu pool was left");
     }
-    if (code < 0) {
-        return belay_fail(task, code, NULL);
+    if (belay__gpu_holds(pool, task)) {
+        return belay_fail(task, BELAY_GPU_EDEADLK, NULL);
     }
     begin_close(pool, call->life);
     if (belay__wait_begin(task, &kind)) {
         if (is_over(pool)) {
+            note_leaks(call);
             belay__wake(task, 0, NULL);
         } else {
+            task->wait.data = call;
             belay__waiters_push(&pool->closers, task);
         }
     }
@@ -153,12 +166,17 @@ call_close(belay_task *task, belay_gpu_pool *pool, uint64_t *ret_leaked,
 {
     static const belay_function function = {
         "gpu pool close", __FILE__, sizeof(struct close_call), close_step, 0};
+    int code;
 
     if (pool == NULL) {
         return belay__gpu_refuse(task, BELAY_GPU_EINVAL, "pool is NULL");
     }
-    return belay_call(
-        task, &function, &(const struct close_call){pool, ret_leaked, life});
+    code = belay__gpu_check_caller(pool);
+    if (code < 0) {
+        return belay__refuse(task, code);
+    }
+    return belay_call(task, &function,
+        &(const struct close_call){pool, pool->there, ret_leaked, 0, life});
 }
 
 belay_next
@@ -311,6 +329,7 @@ pool_exit(belay_task *task, void *self)
         return pool_over(task, self);
     }
     belay__wait_always(task, &leave_wait);
+    task->wait.data = NULL;
     belay__waiters_push(&pool->closers, task);
     return belay_then(task, pool_over, belay__next(BELAY__HOW_WAIT));
 }
@@ -337,6 +356,7 @@ pool_over(belay_task *task, void *self)
     belay__timer_start(pool->runtime, &pool->timer,
         belay__due(pool->runtime, pool->opts.close_limit));
     belay__wait_always(task, &shut_wait);
+    task->wait.data = NULL;
     belay__waiters_push(&pool->closers, task);
     return belay_then(task, pool_shut, belay__next(BELAY__HOW_WAIT));
 }

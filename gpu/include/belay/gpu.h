@@ -141,6 +141,7 @@ BELAY_API belay_next belay_gpu_pool_open(belay_task *task,
  * Errors:  BELAY_ECANCELED    flagged, when cancelled; the pool closes anyway
  *          BELAY_GPU_EDEADLK  the task holds a lease itself, or is below a
  *                             block that does; nothing has changed
+ *          BELAY_GPU_ECLOSED  the pool was left before that began
  * Threads: loop thread. Cancellation point. Any number of tasks may wait.
  * Since:   0.1. Source: contract G18, G32.
  */
@@ -191,7 +192,7 @@ BELAY_API belay_next belay_gpu_pool_drain(
  *          BELAY_GPU_EDEADLK  it would have to wait for a lease that the
  *                             task, or a block around it, holds
  *          BELAY_GPU_ELOST    every device that could give it is lost
- *          BELAY_GPU_ECLOSED  the pool is closing
+ *          BELAY_GPU_ECLOSED  the pool is closing, or was left by then
  *          BELAY_GPU_EFORK    this is a child process of the pool's
  *          BELAY_ENOMEM       no memory
  *          BELAY_ECANCELED    flagged: it was not granted
