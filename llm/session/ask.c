@@ -143,9 +143,8 @@ stage_answer(struct asking *asking)
         return code;
     }
     message.content = said_in(&choice);
-    asking->turn->silent =
-        message.content.len == 0 && choice.tool_call_count == 0;
-    if (asking->turn->silent) {
+    if (message.content.len == 0 && choice.tool_call_count == 0) {
+        asking->turn->silent = true;
         asking->staged = true;
         return 0; /* servers take no message without content */
     }

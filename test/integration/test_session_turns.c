@@ -334,6 +334,32 @@ Test(session_turns, l68_an_answer_without_a_word_is_no_message)
     SCENE(routes, silent_answer, .size = 0);
 }
 
+#define FIVE(text) text text text text text
+#define LONG FIVE(FIVE(FIVE("too long ")))
+
+PLAY(silent_then_too_long)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_turn_open(task, NULL, &self->turn)) {
+        BELAY_CHECK(add(self->turn, belay_llm_message("user", "one")));
+        BELAY_AWAIT(belay_llm_turn_ask(task, self->turn, &self->reply));
+        drop_reply(self);
+        BELAY_TRY(belay_llm_turn_ask(task, self->turn, &self->reply));
+        cr_expect(eq(int, belay_result(task)->code, BELAY_ETOOLARGE));
+    }
+    expect_messages(self->session, "[" U("one") "]");
+    cr_expect(eq(u64, stats_of(self->session).turns, 1));
+    BELAY_END;
+}
+
+Test(session_turns, l67_an_answer_that_cannot_be_staged_changes_nothing)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, SAYS("")), FAULT_ON(PATH, SAYS(LONG))};
+
+    SCENE(routes, silent_then_too_long, .max_bytes = 1000);
+}
+
 /* ---- streams ---- */
 
 static void
