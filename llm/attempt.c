@@ -284,6 +284,17 @@ plan_other_key(const belay_task *task, struct belay__llm_tries *tries)
     attempt->will_retry = may_wait(task, tries, 0);
 }
 
+void
+belay__llm_conclude(struct belay__llm_tries *tries, int64_t pause_ns)
+{
+    belay__llm_settle(tries->client, &tries->account, tries->reply, pause_ns);
+    tries->account.code = 0;
+    tries->recorded = false;
+    if (tries->on_attempt != NULL) {
+        tries->on_attempt(&tries->reply->attempt, tries->arg);
+    }
+}
+
 bool
 belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict)
@@ -298,13 +309,8 @@ belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
         || (verdict == BELAY__LLM_ONCE && !tries->doubted)) {
         pause_ns = plan_retry(task, tries);
     }
-    belay__llm_settle(tries->client, &tries->account, tries->reply, pause_ns);
-    tries->account.code = 0;
-    tries->recorded = false;
     tries->doubted |= verdict == BELAY__LLM_ONCE;
-    if (tries->on_attempt != NULL) {
-        tries->on_attempt(attempt, tries->arg);
-    }
+    belay__llm_conclude(tries, pause_ns);
     return attempt->will_retry;
 }
 

@@ -139,7 +139,7 @@ belay__llm_stream_leave(belay_llm_stream *stream)
         stream->attempting = false;
         belay__llm_record(tries, BELAY_ECLOSED);
         belay__llm_stream_count(stream);
-        belay__llm_settle(tries->client, &tries->account, tries->reply, 0);
+        belay__llm_conclude(tries, 0);
     }
     belay__llm_access_give(tries->client, &tries->account.access);
     belay__llm_drain_end(stream);
