@@ -303,8 +303,11 @@ belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
     if (use->probe) {
         limiter->probing = false;
     }
-    if (use->probe && end == BELAY__RATE_UNSENT && !limiter->paused) {
-        limiter->paused = true; /* the next one goes first in its place */
+    if (use->probe && !limiter->paused
+        && (end == BELAY__RATE_UNSENT || end == BELAY__RATE_UNKNOWN)) {
+        /* It has learned nothing: cancelled, or without an answer. The next
+         * one goes first in its place. */
+        limiter->paused = true;
         limiter->paused_ns = now_ns;
     }
     *use = (struct belay__rate_use){.limiter = NULL};

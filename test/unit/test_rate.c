@@ -360,6 +360,11 @@ Test(rate, l64_what_was_never_sent_comes_back_and_the_next_one_goes_first)
         zero(int, RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
                       .attempts = {paused, first, second, ASKS("d", 0)})));
     expect_trace("a 0; b 1000; c 3000; d 6000");
+    trace_clear();
+    first.end = BELAY__RATE_UNKNOWN; /* cancelled: it has learned nothing */
+    (void)RUN(crowd, .limits = PER_MINUTE(0, 0), .apart = {1},
+        .attempts = {paused, first, second, ASKS("d", 0)});
+    expect_trace("a 0; b 1000; c 3000; d 6000");
 }
 
 struct at_once {
