@@ -42,6 +42,13 @@ refuse(belay_task *task, const struct admit *admit, int code)
         model.len < NAME_MAX_BYTES ? (int)model.len : NAME_MAX_BYTES;
 
     if (code == BELAY_ENOCAP) {
+    if (code == BELAY_ENOCAP && admit->account->size.kept_input) {
+        return belay_fail(task, code,
+            "request cannot be sent: neither it nor a price file limits the "
+            "answer of model '%.*s', or what it is to read besides, and its "
+            "budget has a cap",
+            len, len > 0 ? model.data : "");
+    }
         return belay_fail(task, code,
             "request cannot be sent: neither it nor a price file limits the "
             "answer of model '%.*s', whose budget has a cap",

@@ -32,6 +32,18 @@ take_word(struct belay__json *json, struct belay_slice *ret)
     }
 }
 
+/* An id, or an object with one. In other formats a prompt is the text itself.
+ */
+static bool
+take_kept(struct belay__json *json, bool text)
+{
+    struct belay__json_value value;
+
+    return belay__json_take(json, &value)
+           && (value.type == BELAY__JSON_OBJECT
+               || (text && value.type == BELAY__JSON_STRING));
+}
+
 static bool
 is_output_cap(const struct belay__json_value *key)
 {
@@ -71,6 +83,11 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
             take_word(&json, &ret->model);
         } else if (belay__json_key_is(&key, "service_tier")) {
             take_word(&json, &ret->service_tier);
+        } else if (belay__json_key_is(&key, "previous_response_id")
+                   || belay__json_key_is(&key, "conversation")) {
+            ret->kept_input |= take_kept(&json, true);
+        } else if (belay__json_key_is(&key, "prompt")) {
+            ret->kept_input |= take_kept(&json, false);
         }
     }
 }
@@ -83,14 +100,19 @@ clamp(wide number)
     return number > INT64_MAX ? INT64_MAX : (int64_t)number;
 }
 
+/* -1: nothing limits it. */
 static int64_t
 input_high(const struct belay__reserve_rules *rules,
     const struct belay__request_size *size)
 {
     static const struct belay__estimator unlearned;
     int64_t estimate;
+    int64_t window = rules->model != NULL ? rules->model->max_input_tokens : -1;
     int64_t bound = belay__estimate_bound(size->body_bytes);
 
+    if (rules->mode == BELAY__RESERVE_STRICT && size->kept_input) {
+        return window < 0 || window > bound ? window : bound;
+    }
     if (rules->mode == BELAY__RESERVE_STRICT) {
         return bound;
     }
@@ -224,7 +246,8 @@ int
 belay__reserve_most(const struct belay__reserve_rules *rules,
     const struct belay__request_size *size, struct belay_amount *ret)
 {
-    const int64_t in_tokens = input_high(rules, size);
+    const int64_t in_high = input_high(rules, size);
+    const int64_t in_tokens = in_high < 0 ? 0 : in_high;
     const int64_t out_tokens = output_high(rules, size);
     const int64_t out_known = out_tokens < 0 ? 0 : out_tokens;
     int64_t pico = 0;
@@ -235,7 +258,7 @@ belay__reserve_most(const struct belay__reserve_rules *rules,
         .tokens = clamp((wide)in_tokens + out_known),
         .requests = 1,
     };
-    if (out_tokens < 0) {
+    if (in_high < 0 || out_tokens < 0) {
         return BELAY_ENOCAP;
     }
     return priced ? 0 : BELAY_ENOPRICE;

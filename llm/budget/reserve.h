@@ -24,6 +24,8 @@ struct belay__request_size {
     int64_t output_cap; /* of one answer; -1: it says none */
     int64_t answers;    /* n; at least 1 */
     bool no_output;     /* embeddings and the like */
+    bool kept_input;    /* the server adds what it has kept: an earlier answer,
+                           a conversation, a prompt */
 };
 
 /* Reads it off a body, which ret points into; `by_bytes` and `no_output` are
@@ -42,7 +44,8 @@ struct belay__reserve_rules {
 };
 
 /* *ret is complete even where it is of no use. BELAY_ENOCAP: nothing limits
- * the output. BELAY_ENOPRICE: its cost is not known; the tokens are.
+ * the output, or for STRICT the input: one with kept_input has no bound but what the
+ * model can read. BELAY_ENOPRICE: its cost is not known; the tokens are.
  */
 int belay__reserve_most(const struct belay__reserve_rules *rules,
     const struct belay__request_size *size, struct belay_amount *ret);

@@ -104,6 +104,18 @@ Test(reserve, l54_the_body_says_what_limits_the_output)
     cr_expect(eq(sz, measure("{\"n\": 3}").body_bytes, 8));
 }
 
+Test(reserve, l56_the_body_says_that_the_server_adds_to_it)
+{
+    cr_expect(measure("{\"previous_response_id\": \"r\"}").kept_input);
+    cr_expect(measure("{\"conversation\": {\"id\": \"c\"}}").kept_input);
+    cr_expect(measure("{\"conversation\": \"c\"}").kept_input);
+    cr_expect(measure("{\"prompt\": {\"id\": \"p\"}}").kept_input);
+    cr_expect(not(measure("{\"prompt\": \"once upon\"}").kept_input));
+    cr_expect(not(measure("{\"previous_response_id\": null}").kept_input));
+    cr_expect(not(measure("{\"conversation\": null}").kept_input));
+    cr_expect(not(measure("{}").kept_input));
+}
+
 /* ---- L54, L56: the most ---- */
 
 static const char file[] =
@@ -126,7 +138,9 @@ static const char file[] =
     "  \"input_cost_per_token_flex\": 1e-06,"
     "  \"output_cost_per_token_flex\": 2e-06,"
     "  \"input_cost_per_token_priority\": 3e-06,"
-    "  \"output_cost_per_token_priority\": 7e-06}}";
+    "  \"output_cost_per_token_priority\": 7e-06},"
+    " \"window\": {\"max_input_tokens\": 5000, \"max_output_tokens\": 10,"
+    "  \"input_cost_per_token\": 1e-06, \"output_cost_per_token\": 1e-06}}";
 
 struct outcome {
     int code;
@@ -251,6 +265,23 @@ Test(reserve, l54_without_a_cap_or_a_price_it_says_so)
     got = most("m", RULES(.service_tier = slice("priority")), SIZE(936, 1, 1));
     cr_expect(eq(int, got.code, BELAY_ENOPRICE),
         "the usual price is no upper bound for it");
+}
+
+Test(reserve, l56_what_the_server_adds_is_bounded_by_what_the_model_reads)
+{
+    struct belay__request_size size = SIZE(936, 10, 1);
+    struct outcome got;
+
+    size.kept_input = true;
+    expect_most(most("window", STRICT, size), 5010 * INT64_C(1000000), 5010);
+    size.body_bytes = 9936; /* the file may know less than the server */
+    got = most("window", STRICT, size);
+    cr_expect(zero(int, got.code));
+    cr_expect(eq(i64, got.most.tokens, 10010));
+    got = most("m", STRICT, size);
+    cr_expect(eq(int, got.code, BELAY_ENOCAP));
+    got = most("m", RULES(.mode = BELAY__RESERVE_EXPECTED), size);
+    cr_expect(zero(int, got.code), "that may be passed anyway");
 }
 
 Test(reserve, l56_expected_holds_less_than_strict_and_never_more)

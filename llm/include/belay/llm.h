@@ -112,7 +112,11 @@ struct belay_llm_client_opts {
                                    default: such a call is refused */
     bool expect_input;          /* budgets hold what the input may well be, not
                                    what it is at most: more calls at once, and
-                                   a cap may be passed by what that misses */
+                                   a cap may be passed by what that misses. At
+                                   most it is as long as its bytes; one to which
+                                   the server adds an earlier answer, a
+                                   conversation or a stored prompt, as long as
+                                   max_input_tokens of the price file */
     belay_budget *budget;       /* default each task's current one; that one
                                    too where it is within this budget */
     belay_recorder *recorder;   /* default each task's current one */
@@ -194,7 +198,8 @@ BELAY_API BELAY_TOKEN belay_llm_client_open(belay_task *task,
  *          BELAY_EBUDGET    its budget has no room, and the message says how
  *                           much there is; this attempt was not sent
  *          BELAY_ENOCAP     its budget has a cap, and nothing limits how long
- *                           the answer gets; nothing sent
+ *                           the answer gets, or how much the server adds to
+ *                           the input; nothing sent
  *          BELAY_ENOPRICE   its budget limits money, and the model has no
  *                           price; nothing sent
  *          BELAY_EIO        its recorder is strict and cannot write
