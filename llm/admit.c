@@ -22,6 +22,7 @@ struct admit {
     struct belay__llm_account *account;
     const struct belay__provider *provider;
     uint32_t number;
+    struct belay__llm_waiter waiter; /* with a ticket: among the client's */
 };
 
 /* ---- giving up ---- */
@@ -41,7 +42,6 @@ refuse(belay_task *task, const struct admit *admit, int code)
     const int len =
         model.len < NAME_MAX_BYTES ? (int)model.len : NAME_MAX_BYTES;
 
-    if (code == BELAY_ENOCAP) {
     if (code == BELAY_ENOCAP && admit->account->size.kept_input) {
         return belay_fail(task, code,
             "request cannot be sent: neither it nor a price file limits the "
@@ -49,6 +49,7 @@ refuse(belay_task *task, const struct admit *admit, int code)
             "budget has a cap",
             len, len > 0 ? model.data : "");
     }
+    if (code == BELAY_ENOCAP) {
         return belay_fail(task, code,
             "request cannot be sent: neither it nor a price file limits the "
             "answer of model '%.*s', whose budget has a cap",
@@ -61,6 +62,26 @@ refuse(belay_task *task, const struct admit *admit, int code)
             len, len > 0 ? model.data : "");
     }
     return belay_fail(task, code, NULL);
+}
+
+/* ---- waiting for what the end of the client cuts short ---- */
+
+static void
+join_waiters(belay_llm_client *client, struct belay__llm_waiter *waiter)
+{
+    waiter->next = client->waiters;
+    client->waiters = waiter;
+}
+
+static void
+leave_waiters(belay_llm_client *client, struct belay__llm_waiter *waiter)
+{
+    struct belay__llm_waiter **link = &client->waiters;
+
+    while (*link != waiter) {
+        link = &(*link)->next;
+    }
+    *link = waiter->next;
 }
 
 /* ---- the end ---- */
@@ -89,8 +110,17 @@ static belay_next
 recorded(belay_task *task, void *self)
 {
     struct admit *admit = self;
+    const int code = belay_result(task)->code;
 
-    if (belay_result(task)->code < 0) {
+    if (admit->waiter.ticket != NULL) {
+        leave_waiters(admit->client, &admit->waiter);
+    }
+    if (code == BELAY_ECLOSED && admit->client->closing) {
+        give_back(admit->account);
+        return belay_fail(task, code,
+            "the client was left while a call waited for its recorder");
+    }
+    if (code < 0) {
         give_back(admit->account);
         return belay_pass(task);
     }
@@ -114,12 +144,18 @@ record(belay_task *task, struct admit *admit)
         .checked = account->checked,
         .secret = belay__llm_account_key(account),
     };
+    belay_next next;
 
     if (account->recorder == NULL) {
         return passed(task, admit);
     }
-    return belay_then(task, recorded,
-        belay__record_begin(task, account->recorder, &start, &account->ticket));
+    next =
+        belay__record_begin(task, account->recorder, &start, &account->ticket);
+    if (belay__record_waits(&account->ticket)) {
+        admit->waiter.ticket = &account->ticket;
+        join_waiters(admit->client, &admit->waiter);
+    }
+    return belay_then(task, recorded, next);
 }
 
 /* ---- the key ---- */
@@ -217,24 +253,12 @@ struct wait_room {
     struct belay__llm_waiter waiter;
 };
 
-static void
-leave_waiters(belay_llm_client *client, struct belay__llm_waiter *waiter)
-{
-    struct belay__llm_waiter **link = &client->waiters;
-
-    while (*link != waiter) {
-        link = &(*link)->next;
-    }
-    *link = waiter->next;
-}
-
 BELAY_ASYNC(wait_room)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(
         task, BELAY_CANCEL_SCOPE_OPTS(.name = "budget"), &self->waiter.scope)) {
-        self->waiter.next = self->client->waiters;
-        self->client->waiters = &self->waiter;
+        join_waiters(self->client, &self->waiter);
         BELAY_TRY(
             belay_budget_reserve(task, self->budget, &self->most, self->ret));
         leave_waiters(self->client, &self->waiter);
@@ -339,5 +363,8 @@ belay__llm_admit(belay_task *task, belay_llm_client *client,
         "llm admit", __FILE__, sizeof(struct admit), admit_begin, 0};
 
     return belay_call(task, &function,
-        &(const struct admit){client, account, provider, number});
+        &(const struct admit){.client = client,
+            .account = account,
+            .provider = provider,
+            .number = number});
 }

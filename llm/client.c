@@ -190,7 +190,12 @@ cancel_waiters(belay_llm_client *client)
     struct belay__llm_waiter *waiter = client->waiters;
 
     for (; waiter != NULL; waiter = waiter->next) {
-        belay_cancel_scope_cancel(waiter->scope, "the client is being left");
+        if (waiter->ticket != NULL) {
+            belay__record_give_up(waiter->ticket);
+        } else {
+            belay_cancel_scope_cancel(
+                waiter->scope, "the client is being left");
+        }
     }
 }
 

@@ -13,10 +13,14 @@
 
 #include <belay/llm_stream.h>
 
-/* A call that waits for room in its budget; in its frame. */
+/* A call that waits for what is not the client's: room in its budget or with
+ * its recorder; in its frame.
+ */
 struct belay__llm_waiter {
     struct belay__llm_waiter *next;
-    belay_cancel_scope *scope; /* to be cancelled when the client is left */
+    /* To be cancelled when the client is left, one of: */
+    belay_cancel_scope *scope;
+    struct belay__record_ticket *ticket;
 };
 
 struct belay_llm_client {

@@ -156,17 +156,30 @@ dispatch(belay_recorder *recorder)
 /* ---- an attempt ---- */
 
 /* A wait for room is cut short. */
-static enum belay_abort
-abort_wait(struct belay_op *op)
+static void
+leave_queue(struct belay__record_ticket *ticket)
 {
-    struct belay__record_ticket *ticket =
-        BELAY__CONTAINER(op, struct belay__record_ticket, op);
     belay_recorder *recorder = ticket->recorder;
 
     belay__recorder_unqueue(recorder, ticket);
     dispatch(recorder);
     ticket_clear(ticket);
+}
+
+static enum belay_abort
+abort_wait(struct belay_op *op)
+{
+    leave_queue(BELAY__CONTAINER(op, struct belay__record_ticket, op));
     return BELAY_ABORT_DONE;
+}
+
+void
+belay__record_give_up(struct belay__record_ticket *ticket)
+{
+    if (belay__record_waits(ticket)) {
+        leave_queue(ticket);
+        belay_op_done(&ticket->op, BELAY_ECLOSED, NULL);
+    }
 }
 
 /* It waits for room; its row is made then, since nobody bounds the bytes of

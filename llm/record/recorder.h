@@ -79,6 +79,16 @@ belay_next belay__record_begin(belay_task *task, belay_recorder *recorder,
     const struct belay__record_start *start,
     struct belay__record_ticket *ticket);
 
+/* Does it wait for room? */
+static inline bool
+belay__record_waits(const struct belay__record_ticket *ticket)
+{
+    return ticket->recorder != NULL && belay_op_pending(&ticket->op);
+}
+
+/* Then that ends with BELAY_ECLOSED; else nothing happens. Runs no step. */
+void belay__record_give_up(struct belay__record_ticket *ticket);
+
 /* The ticket is {0} afterwards. Runs no step; without memory the row is
  * counted as lost.
  */

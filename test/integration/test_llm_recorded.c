@@ -186,3 +186,73 @@ Test(llm_recorded, x10_what_a_server_writes_is_no_format_and_no_sql)
         (char *)"0"));
     cr_assert(zero(int, unlink(record_path)));
 }
+
+/* ---- a recorder whose queue is full ---- */
+
+struct late {
+    belay_llm_client *client;
+    int *code;
+    belay_llm_reply *reply;
+};
+
+BELAY_ASYNC(late)
+{
+    static const struct belay_slice body = {BODY, sizeof(BODY) - 1};
+
+    BELAY_BEGIN;
+    BELAY_TRY(belay_llm_complete(
+        task, self->client, BELAY_LLM_CHAT(.body = body), &self->reply));
+    *self->code = belay_result(task)->code;
+    BELAY_END;
+}
+
+struct full {
+    const char *base_url;
+    belay_group *group;
+    belay_llm_client *first;
+    belay_llm_client *second;
+    int codes[2];
+    int i;
+};
+
+BELAY_ASYNC(full)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(
+        task, BELAY_RECORDER_OPTS(.path = record_path, .max_rows = 2), NULL)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_WITH (belay_llm_client_open(task,
+                BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url),
+                &self->first)) {
+                BELAY_CHECK(belay_spawn(self->group, late,
+                    .client = self->first, .code = &self->codes[0]));
+                for (self->i = 0; self->i < 9; self->i++) {
+                    BELAY_AWAIT(belay_checkpoint(task));
+                }
+                BELAY_WITH (belay_llm_client_open(task,
+                    BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url),
+                    &self->second)) {
+                    BELAY_CHECK(belay_spawn(self->group, late,
+                        .client = self->second, .code = &self->codes[1]));
+                    for (self->i = 0; self->i < 9; self->i++) {
+                        BELAY_AWAIT(belay_checkpoint(task));
+                    }
+                }
+                cr_expect(eq(int, self->codes[1], BELAY_ECLOSED));
+                cr_expect(zero(int, self->codes[0]), "it still has the room");
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(llm_recorded, l43_a_client_that_is_left_ends_the_wait_for_its_recorder)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, FAULT_DO_HANG)};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+
+    make_record(".jsonl");
+    cr_expect(zero(int, RUN(full, .base_url = fault_server_url(server))));
+    fault_server_stop(server);
+    cr_assert(zero(int, unlink(record_path)));
+}
