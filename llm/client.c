@@ -134,6 +134,9 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
 {
     int code = set_seed(client, opts->seed);
 
+    if (code == 0) {
+        code = belay__life_begin(client->memory, &client->life);
+    }
     client->policy = belay__llm_policy_of(opts->profile, opts->retry_base,
         opts->retry_cap, opts->retry_after_cap);
     client->spare_server = opts->profile == BELAY_LLM_INTERACTIVE;
@@ -161,6 +164,7 @@ open_client(belay_llm_client *client, const struct belay_llm_client_opts *opts,
     }
     if (code < 0) {
         drop_accounts(client);
+        belay__life_end(client->memory, &client->life);
     }
     return code;
 }
@@ -181,6 +185,7 @@ wait_for_calls(belay_task *task, void *self)
     }
     drop_accounts(&scope->client);
     belay__llm_access_free(&scope->client);
+    belay__life_end(scope->client.memory, &scope->client.life);
     return belay_return(task, NULL);
 }
 

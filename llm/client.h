@@ -10,6 +10,7 @@
 #include "llm/model.h"
 #include "llm/provider/provider.h"
 #include "llm/retry.h"
+#include "runtime/life.h"
 
 #include <belay/llm_stream.h>
 
@@ -25,6 +26,7 @@ struct belay__llm_waiter {
 
 struct belay_llm_client {
     struct belay__memory *memory;
+    struct belay__life life; /* until it was left and no call runs */
     belay_runtime *runtime;
     struct belay__http *http;
     struct belay__llm_access *accesses; /* the first is that of the newest key;

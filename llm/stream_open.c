@@ -148,6 +148,7 @@ belay__llm_stream_leave(belay_llm_stream *stream)
 
 struct scope {
     belay_llm_stream stream; /* first: the scope is the stream's memory */
+    struct belay__life client;
     belay_llm_stream **ret;
 };
 
@@ -170,10 +171,14 @@ stream_enter(belay_task *task, void *self)
 {
     struct scope *scope = self;
     belay_llm_stream *stream = &scope->stream;
-    struct belay__memory *memory = stream->tries.client->memory;
-    const char *why = check(stream);
+    struct belay__memory *memory = belay_task_runtime(task)->memory;
+    const char *why;
     int code;
 
+    if (!belay__is_there(task, scope->client)) {
+        return belay_fail(task, BELAY_ECLOSED, "the client was left");
+    }
+    why = check(stream);
     if (why != NULL) {
         return belay_fail(
             task, BELAY_EINVAL, "request cannot be sent: %s", why);
@@ -265,7 +270,7 @@ belay_llm_stream_open(belay_task *task, belay_llm_client *client,
     static const belay_manager manager = {
         {"llm stream", __FILE__, sizeof(struct scope), stream_enter, 0},
         stream_exit};
-    struct scope scope = {.ret = ret};
+    struct scope scope = {.client = client->life, .ret = ret};
     belay_llm_stream *stream = &scope.stream;
 
     if (chat->size != sizeof(*chat)

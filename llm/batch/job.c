@@ -16,6 +16,7 @@
 
 struct belay_batch {
     struct belay__memory *memory;
+    uint32_t refs; /* of its block and of those who wait */
     struct belay_batch_opts opts;
     struct belay__batch_opts job;
     struct belay__batch_result result;
@@ -124,27 +125,54 @@ belay_batch_stop(belay_batch *batch)
 
 /* ---- waiting ---- */
 
+static void
+batch_unref(belay_batch *batch)
+{
+    if (batch == NULL || --batch->refs > 0) {
+        return;
+    }
+    belay_error_unref(batch->error);
+    belay_prices_unref(batch->opts.prices);
+    belay__free(batch->memory, batch, sizeof(*batch));
+}
+
 struct wait_call {
-    belay_batch *batch;
+    belay_batch *batch; /* a reference */
 };
+
+static belay_next
+tell_end(belay_task *task, const belay_batch *batch)
+{
+    if (belay_result(task)->code < 0) {
+        return belay_pass(task); /* of the wait */
+    }
+    return batch->error != NULL
+               ? belay_fail_with(task, belay_error_ref(batch->error))
+           : batch->code < 0 ? belay_fail(task, batch->code, NULL)
+                             : belay_return(task, NULL);
+}
 
 BELAY_ASYNC(wait_call)
 {
+    belay_next next;
+
     BELAY_BEGIN;
-    BELAY_AWAIT(belay_event_wait(task, &self->batch->ended));
-    if (self->batch->code < 0 && self->batch->error != NULL) {
-        return belay_fail_with(task, belay_error_ref(self->batch->error));
-    }
-    if (self->batch->code < 0) {
-        BELAY_FAIL(self->batch->code, NULL);
-    }
+    BELAY_TRY(belay_event_wait(task, &self->batch->ended));
+    next = tell_end(task, self->batch);
+    batch_unref(self->batch);
+    return next;
     BELAY_END;
 }
 
 belay_next
 belay_batch_wait(belay_task *task, belay_batch *batch)
 {
-    return BELAY_CALL(wait_call, .batch = batch);
+    const belay_next next = BELAY_CALL(wait_call, .batch = batch);
+
+    if (next.how == BELAY__HOW_CALL) {
+        batch->refs++; /* its first step may be a turn away */
+    }
+    return next;
 }
 
 /* ---- the scope ---- */
@@ -218,6 +246,7 @@ batch_new(struct belay__memory *memory, const struct belay_batch_opts *opts)
 
     if (batch != NULL) {
         batch->memory = memory;
+        batch->refs = 1;
         batch->opts = *opts;
         (void)belay_prices_ref(opts->prices);
         batch->job = job_of(batch);
@@ -229,13 +258,8 @@ static void
 scope_free(void *arg)
 {
     const struct batch_scope *scope = arg;
-    belay_batch *batch = scope->batch;
 
-    if (batch != NULL) {
-        belay_error_unref(batch->error);
-        belay_prices_unref(batch->opts.prices);
-        belay__free(batch->memory, batch, sizeof(*batch));
-    }
+    batch_unref(scope->batch);
 }
 
 static belay_next

@@ -128,6 +128,7 @@ belay_budget_unref(belay_budget *budget)
         memory = budget->memory;
         parent = budget->parent;
         assert(budget->waiting == 0);
+        belay__life_end(memory, &budget->life);
         belay__free(memory, budget->name, budget->name_bytes);
         belay__free(memory, budget, sizeof(*budget));
         belay__memory_unref(memory);
@@ -173,7 +174,8 @@ budget_new(struct belay__memory *memory, const struct belay_budget_opts *opts)
         .limit = {{limit_of(opts->limit.cost.pico),
             limit_of(opts->limit.tokens), limit_of(opts->limit.requests)}},
     };
-    if (budget->name == NULL) {
+    if (budget->name == NULL || belay__life_begin(memory, &budget->life) < 0) {
+        belay__free(memory, budget->name, budget->name_bytes);
         belay__free(memory, budget, sizeof(*budget));
         return NULL;
     }
@@ -184,6 +186,7 @@ budget_new(struct belay__memory *memory, const struct belay_budget_opts *opts)
 
 struct budget_scope {
     struct belay_budget_opts opts;
+    struct belay__life parent; /* if there is one in opts */
     belay_budget **ret;
     belay_budget *budget;
     struct belay_var_token token;
@@ -197,6 +200,8 @@ budget_enter(belay_task *task, void *self)
 
     if (scope->opts.parent == NULL) {
         scope->opts.parent = belay_budget_current(task);
+    } else if (!belay__is_there(task, scope->parent)) {
+        return belay_fail(task, BELAY_ECLOSED, "the budget around it is gone");
     }
     scope->budget = budget_new(task->runtime->memory, &scope->opts);
     if (scope->budget == NULL) {
@@ -245,6 +250,9 @@ belay_budget_open(
             return belay__refuse(task, BELAY_EINVAL);
         }
         scope.opts = *opts;
+    }
+    if (scope.opts.parent != NULL) {
+        scope.parent = scope.opts.parent->life;
     }
     return belay_enter(task, &manager, &scope);
 }

@@ -13,7 +13,7 @@
 
 #include <belay/sync.h>
 
-struct belay__memory;
+#include "runtime/memory.h"
 
 enum { BELAY__COST, BELAY__TOKENS, BELAY__REQUESTS, BELAY__DIMENSIONS };
 
@@ -23,6 +23,7 @@ struct belay__amount {
 
 struct belay_budget {
     struct belay__memory *memory;
+    struct belay__life life;
     belay_budget *parent; /* a reference, or NULL */
     char *name;
     size_t name_bytes;

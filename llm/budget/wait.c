@@ -41,6 +41,7 @@ static const struct belay__wait_kind budget_wait = {"budget", abort_wait};
 /* A call that asks for room; while it waits the task's wait.data. */
 struct reserve {
     belay_budget *budget;
+    struct belay__life life; /* the budget's */
     struct belay_amount most;
     struct belay_reservation *reservation;
     belay_budget *queue; /* whose it is in */
@@ -263,8 +264,12 @@ reserve_begin(belay_task *task, void *self)
 {
     struct reserve *reserve = self;
     const struct belay__amount most = belay__amount_of(&reserve->most);
-    belay_budget *waited = belay__budget_first_waited_for(reserve->budget);
+    belay_budget *waited;
 
+    if (!belay__is_there(task, reserve->life)) {
+        return belay_fail(task, BELAY_ECLOSED, "the budget is gone");
+    }
+    waited = belay__budget_first_waited_for(reserve->budget);
     *reserve->reservation = (struct belay_reservation){
         belay_budget_ref(reserve->budget), reserve->most};
     if (belay__wait_begin(task, &budget_wait)) {
@@ -292,6 +297,6 @@ belay_budget_reserve(belay_task *task, belay_budget *budget,
         *ret = (struct belay_reservation){NULL, {{0}, 0, 0}};
         return belay__done_now(task, 0, NULL);
     }
-    return belay_call(
-        task, &function, &(const struct reserve){budget, *most, ret, NULL});
+    return belay_call(task, &function,
+        &(const struct reserve){budget, budget->life, *most, ret, NULL});
 }

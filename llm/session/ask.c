@@ -209,6 +209,7 @@ close_asking(struct asking *asking)
 struct asking_scope {
     struct asking *asking;
     belay_llm_turn *turn;
+    struct belay__life life;
 };
 
 static belay_next
@@ -218,9 +219,12 @@ asking_enter(belay_task *task, void *self)
     belay_llm_turn *turn = scope->turn;
     int code;
 
-    if (turn->over || turn->session->over) {
+    if (!belay__is_there(task, scope->life) || turn->over) {
+        return belay_fail(task, BELAY_ECLOSED, "the turn has been left");
+    }
+    if (belay__session_client(turn->session) == NULL) {
         return belay_fail(task, BELAY_ECLOSED, "the %s has been left",
-            turn->over ? "turn" : "session");
+            turn->session->over ? "session" : "client");
     }
     if (turn->dropped) {
         return belay_fail(task, BELAY_ESTATE, "the turn was dropped");
@@ -246,14 +250,15 @@ asking_exit(belay_task *task, void *self)
 }
 
 static belay_next
-asking_open(belay_task *task, struct asking *asking, belay_llm_turn *turn)
+asking_open(belay_task *task, struct asking *asking, belay_llm_turn *turn,
+    struct belay__life life)
 {
     static const belay_manager manager = {
         {"asking", __FILE__, sizeof(struct asking_scope), asking_enter, 0},
         asking_exit};
 
     return belay_enter(
-        task, &manager, &(const struct asking_scope){asking, turn});
+        task, &manager, &(const struct asking_scope){asking, turn, life});
 }
 
 /* The turn or the session was left, and that has ended what was under way. */
@@ -266,15 +271,26 @@ was_left(const struct asking *asking)
 static belay_next
 fail_left(belay_task *task, const struct asking *asking)
 {
+    const belay_llm_turn *turn = asking->turn;
+    const char *what = turn->session->over ? "session" : "client";
+
     return belay_fail(task, BELAY_ECLOSED,
         "the %s was left while the model was asked",
-        asking->turn->over ? "turn" : "session");
+        turn->over ? "turn" : what);
+}
+
+/* The session's client may have gone since the question was entered. */
+static bool
+may_ask(const struct asking *asking)
+{
+    return belay__session_client(asking->turn->session) != NULL;
 }
 
 /* ---- in one piece ---- */
 
 struct ask {
     belay_llm_turn *turn;
+    struct belay__life life;
     belay_llm_reply **ret;
     struct asking asking;
 };
@@ -293,8 +309,11 @@ ask_step(belay_task *task, void *frame)
     int code;
 
     BELAY_BEGIN;
-    BELAY_WITH (asking_open(task, &self->asking, self->turn)) {
+    BELAY_WITH (asking_open(task, &self->asking, self->turn, self->life)) {
         BELAY_WITH (belay_cancel_scope_enter(task, self->asking.scope)) {
+            if (!may_ask(&self->asking)) {
+                return fail_left(task, &self->asking);
+            }
             BELAY_AWAIT(complete(task, &self->asking));
         }
         if (was_left(&self->asking)) {
@@ -317,14 +336,15 @@ belay_llm_turn_ask(
     static const belay_function function = {
         "llm ask", __FILE__, sizeof(struct ask), ask_step, 0};
 
-    return belay_call(
-        task, &function, &(const struct ask){.turn = turn, .ret = ret});
+    return belay_call(task, &function,
+        &(const struct ask){.turn = turn, .life = turn->life, .ret = ret});
 }
 
 /* ---- bit by bit ---- */
 
 struct listen {
     belay_llm_turn *turn;
+    struct belay__life life;
     struct belay_llm_stream_opts opts;
     belay_llm_stream **ret;
     struct asking asking;
@@ -348,8 +368,11 @@ listen_step(belay_task *task, void *frame)
     int code;
 
     BELAY_BEGIN;
-    BELAY_WITH (asking_open(task, &self->asking, self->turn)) {
+    BELAY_WITH (asking_open(task, &self->asking, self->turn, self->life)) {
         BELAY_WITH (belay_cancel_scope_enter(task, self->asking.scope)) {
+            if (!may_ask(&self->asking)) {
+                return fail_left(task, &self->asking);
+            }
             BELAY_WITH (open_stream(task, self)) {
                 *self->ret = self->stream;
                 BELAY_YIELD(self->stream);
@@ -374,8 +397,10 @@ belay_llm_turn_stream(belay_task *task, belay_llm_turn *turn,
     static const belay_manager manager = {
         {"llm turn stream", __FILE__, sizeof(struct listen), listen_step, 0},
         NULL};
-    struct listen listen = {
-        .turn = turn, .opts = {.size = sizeof(*opts)}, .ret = ret};
+    struct listen listen = {.turn = turn,
+        .life = turn->life,
+        .opts = {.size = sizeof(*opts)},
+        .ret = ret};
 
     if (opts != NULL) {
         if (opts->size != sizeof(*opts)) {

@@ -1,11 +1,13 @@
 /* chat.c - a turn of one question, from begin to end. */
 #include "llm/session/session.h"
+#include "runtime/internal.h"
 
 #include <belay/async.h>
 #include <belay/managers.h>
 
 struct chat {
-    belay_llm_session *session;
+    belay_llm_session *session; /* NULL: the current one */
+    struct belay__life session_life;
     const char *text;
     belay_llm_event_fn *on_event;
     void *arg;
@@ -39,6 +41,10 @@ BELAY_ASYNC(chat)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_defer(task, free_reply, self)) {
+        if (self->session != NULL
+            && !belay__is_there(task, self->session_life)) {
+            return belay_fail(task, BELAY_ECLOSED, "the session has been left");
+        }
         BELAY_WITH (belay_llm_turn_open(task, self->session, &self->turn)) {
             BELAY_CHECK(say(self));
             if (!self->stream) {
@@ -58,8 +64,11 @@ BELAY_ASYNC(chat)
 }
 
 static belay_next
-chat_begin(belay_task *task, const struct chat *arguments)
+chat_begin(belay_task *task, struct chat *arguments)
 {
+    if (arguments->session != NULL) {
+        arguments->session_life = arguments->session->life;
+    }
     return belay_call(task, &chat, arguments);
 }
 
@@ -67,8 +76,8 @@ belay_next
 belay_llm_chat(belay_task *task, belay_llm_session *session, const char *text,
     belay_llm_reply **ret)
 {
-    return chat_begin(task,
-        &(const struct chat){.session = session, .text = text, .ret = ret});
+    return chat_begin(
+        task, &(struct chat){.session = session, .text = text, .ret = ret});
 }
 
 belay_next
@@ -76,7 +85,7 @@ belay_llm_chat_stream(belay_task *task, belay_llm_session *session,
     const char *text, belay_llm_event_fn *on_event, void *arg,
     belay_llm_reply **ret)
 {
-    return chat_begin(task, &(const struct chat){
+    return chat_begin(task, &(struct chat){
                                 .session = session,
                                 .text = text,
                                 .on_event = on_event,

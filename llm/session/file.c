@@ -25,6 +25,7 @@
 
 struct save {
     const belay_llm_session *session;
+    struct belay__life life;
     const char *path;
     struct belay__memory *memory; /* a reference */
     struct belay__buffer text;
@@ -132,6 +133,9 @@ save_step(belay_task *task, void *frame)
 
     BELAY_BEGIN;
     BELAY_WITH (belay_defer(task, end_save, self)) {
+        if (!belay__is_there(task, self->life)) {
+            return belay_fail(task, BELAY_ECLOSED, "the session has been left");
+        }
         code = prepare_save(self);
         if (code < 0) {
             return belay_fail(task, code, NULL);
@@ -155,17 +159,19 @@ belay_llm_session_save(
         "llm session save", __FILE__, sizeof(struct save), save_step, 0};
 
     return belay_call(task, &function,
-        &(const struct save){.session = session, .path = path});
+        &(const struct save){
+            .session = session, .life = session->life, .path = path});
 }
 
 /* ---- loading ---- */
 
 struct load {
-    belay_llm_session *session;
+    belay_llm_session *session; /* a reference, once it has memory */
+    struct belay__life life;
     const char *path;
     enum belay_llm_repair repair;
     struct belay_llm_loaded *ret;
-    struct belay__memory *memory; /* a reference, as on the session */
+    struct belay__memory *memory; /* a reference */
     int fd;
     size_t size; /* of the file */
     size_t len;  /* read */
@@ -223,6 +229,9 @@ end_load(void *arg)
     if (load->fd >= 0) {
         (void)close(load->fd);
     }
+    if (load->memory == NULL) {
+        return; /* it has not begun */
+    }
     belay__free(load->memory, load->text, load->size);
     belay__memory_unref(load->memory);
     belay_llm_session_unref(load->session);
@@ -264,7 +273,9 @@ load_step(belay_task *task, void *frame)
 
     BELAY_BEGIN;
     BELAY_WITH (belay_defer(task, end_load, self)) {
-        self->fd = -1;
+        if (!belay__is_there(task, self->life)) {
+            return belay_fail(task, BELAY_ECLOSED, "the session has been left");
+        }
         self->memory = belay__memory_ref(self->session->memory);
         (void)belay_llm_session_ref(self->session);
         BELAY_TRY(belay_blocking(task, open_file, self));
@@ -299,6 +310,7 @@ belay_llm_session_load(belay_task *task, belay_llm_session *session,
 
     return belay_call(task, &function,
         &(const struct load){.session = session,
+            .life = session->life,
             .path = path,
             .repair = repair,
             .ret = ret,

@@ -52,7 +52,7 @@ belay__session_new_id(belay_llm_session *session, char id[BELAY__ULID_BYTES])
 }
 
 int
-belay__session_new(struct belay__memory *memory, belay_llm_client *client,
+belay__session_new(struct belay__memory *memory,
     const struct belay_llm_session_opts *opts, const belay_llm_session *base,
     belay_llm_session **ret)
 {
@@ -63,13 +63,14 @@ belay__session_new(struct belay__memory *memory, belay_llm_client *client,
     }
     session->settings =
         belay__settings_new(memory, opts, base != NULL ? base->settings : NULL);
-    if (session->settings == NULL) {
+    if (session->settings == NULL
+        || belay__life_begin(memory, &session->life) < 0) {
+        belay__settings_unref(memory, session->settings);
         belay__free(memory, session, sizeof(*session));
         return BELAY_ENOMEM;
     }
     session->memory = belay__memory_ref(memory);
     session->refs = 1;
-    session->client = client;
     take_options(session, opts, base);
     belay__session_new_id(session, session->id);
     *ret = session;
@@ -98,6 +99,7 @@ belay_llm_session_unref(belay_llm_session *session)
     belay__history_unref(memory, session->history);
     belay__settings_unref(memory, session->settings);
     belay_budget_unref(session->budget);
+    belay__life_end(memory, &session->life);
     belay__free(memory, session, sizeof(*session));
     belay__memory_unref(memory);
 }
@@ -161,10 +163,13 @@ static const belay_manager ambient_manager = {
 
 struct session_scope {
     belay_llm_client *client;
+    struct belay__life client_life;
     struct belay_llm_session_opts opts;
-    belay_llm_session *base; /* of a fork; the caller's */
+    belay_llm_session *base; /* of a fork */
+    struct belay__life base_life;
     belay_llm_session **ret;
-    belay_llm_session *session; /* a reference, once there is one */
+    belay_budget *around;       /* that of the client or the base; with … */
+    belay_llm_session *session; /* … a reference each, once there is one */
 };
 
 static void
@@ -172,6 +177,7 @@ drop_session(void *arg)
 {
     struct session_scope *self = arg;
 
+    belay_budget_unref(self->around);
     belay_llm_session_unref(self->session);
     self->session = NULL;
 }
@@ -185,19 +191,12 @@ has_limit(const struct belay_amount *limit)
 static belay_next
 open_budget(belay_task *task, struct session_scope *self)
 {
-    belay_budget *around = self->client->budget; /* NULL: the current one */
-
-    if (self->base != NULL && self->base->budget != NULL) {
-        around = self->base->budget;
-    }
     if (!has_limit(&self->opts.limit)) {
-        self->session->budget =
-            belay_budget_ref(self->base != NULL ? self->base->budget : NULL);
         return belay_null(task, NULL);
     }
     return belay_budget_open(task,
         BELAY_BUDGET_OPTS(.name = "session", .limit = self->opts.limit,
-            .parent = belay__budget_innermost(task, around)),
+            .parent = belay__budget_innermost(task, self->around)),
         NULL);
 }
 
@@ -213,11 +212,37 @@ check(const struct session_scope *self)
         &self->opts, self->base != NULL ? self->base->settings : NULL);
 }
 
+/* From here on nothing is needed of client and base. */
 static int
 make(belay_task *task, struct session_scope *self)
 {
-    return belay__session_new(belay_task_runtime(task)->memory, self->client,
-        &self->opts, self->base, &self->session);
+    const belay_llm_session *base = self->base;
+    belay_budget *budget = base != NULL ? base->budget : NULL;
+    int code = belay__session_new(
+        belay_task_runtime(task)->memory, &self->opts, base, &self->session);
+
+    if (code < 0) {
+        return code;
+    }
+    self->session->client = self->client;
+    self->session->client_life = self->client_life;
+    if (!has_limit(&self->opts.limit)) {
+        self->session->budget = belay_budget_ref(budget);
+    }
+    self->around = belay_budget_ref(
+        budget != NULL ? budget : self->client->budget); /* NULL: the current */
+    return 0;
+}
+
+/* What was there when it was asked for, and is not any more; or NULL. */
+static const char *
+find_gone(const belay_task *task, const struct session_scope *self)
+{
+    if (self->base != NULL
+        && (!belay__is_there(task, self->base_life) || self->base->over)) {
+        return "session";
+    }
+    return belay__is_there(task, self->client_life) ? NULL : "client";
 }
 
 static belay_next
@@ -227,12 +252,16 @@ session_step(belay_task *task, void *frame)
     const char *why;
 
     BELAY_BEGIN;
-    why = check(self);
-    if (why != NULL) {
-        return belay_fail(
-            task, BELAY_EINVAL, "session cannot be opened: %s", why);
-    }
     BELAY_WITH (belay_defer(task, drop_session, self)) {
+        why = find_gone(task, self);
+        if (why != NULL) {
+            return belay_fail(task, BELAY_ECLOSED, "the %s was left", why);
+        }
+        why = check(self);
+        if (why != NULL) {
+            return belay_fail(
+                task, BELAY_EINVAL, "session cannot be opened: %s", why);
+        }
         BELAY_CHECK(make(task, self));
         BELAY_WITH (open_budget(task, self)) {
             if (self->session->budget == NULL && has_limit(&self->opts.limit)) {
@@ -269,15 +298,18 @@ belay_llm_session_open(belay_task *task, belay_llm_client *client,
     if (opts->size != sizeof(*opts)) {
         return belay__refuse(task, BELAY_EINVAL);
     }
-    return enter_scope(task, &(const struct session_scope){
-                                 .client = client, .opts = *opts, .ret = ret});
+    return enter_scope(task, &(const struct session_scope){.client = client,
+                                 .client_life = client->life,
+                                 .opts = *opts,
+                                 .ret = ret});
 }
 
 belay_next
 belay_llm_session_fork(belay_task *task, belay_llm_session *session,
     const struct belay_llm_session_opts *opts, belay_llm_session **ret)
 {
-    struct session_scope scope = {.base = session, .ret = ret};
+    struct session_scope scope = {
+        .base = session, .base_life = session->life, .ret = ret};
 
     if (opts != NULL && opts->size != sizeof(*opts)) {
         return belay__refuse(task, BELAY_EINVAL);
@@ -289,6 +321,7 @@ belay_llm_session_fork(belay_task *task, belay_llm_session *session,
         scope.opts = *opts;
     }
     scope.client = session->client;
+    scope.client_life = session->client_life;
     return enter_scope(task, &scope);
 }
 

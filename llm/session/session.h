@@ -8,6 +8,7 @@
 
 #include "llm/record/ulid.h"
 #include "llm/session/history.h"
+#include "runtime/memory.h"
 
 /* What is asked besides the messages; never changes, counted, so that a turn
  * keeps what it began with (L72).
@@ -22,7 +23,9 @@ struct belay__settings {
 struct belay_llm_session {
     struct belay__memory *memory; /* a reference */
     uint32_t refs;
-    belay_llm_client *client; /* good while it is not over */
+    struct belay__life life;
+    belay_llm_client *client; /* see belay__session_client() */
+    struct belay__life client_life;
     struct belay__settings *settings;
     struct belay__history *history;
     belay_budget *budget; /* a reference, or NULL */
@@ -42,6 +45,7 @@ struct belay_llm_session {
 
 struct belay_llm_turn {
     uint32_t refs;
+    struct belay__life life;
     belay_llm_session *session; /* a reference */
     struct belay__settings *settings;
     struct belay__history *history; /* the session's, and what is staged */
@@ -79,7 +83,7 @@ struct belay__settings *belay__settings_new(struct belay__memory *memory,
 /* ---- session.c ---- */
 
 /* Errors: BELAY_ENOMEM. A session without a scope, with one reference. */
-int belay__session_new(struct belay__memory *memory, belay_llm_client *client,
+int belay__session_new(struct belay__memory *memory,
     const struct belay_llm_session_opts *opts, const belay_llm_session *base,
     belay_llm_session **ret);
 
@@ -104,6 +108,16 @@ void belay__turn_stage_partial(
 
 /* The session is being left: ends what is asked, refuses those who wait. */
 void belay__turns_end(belay_llm_session *session);
+
+/* NULL: the session was left, or its client is gone. */
+static inline belay_llm_client *
+belay__session_client(const belay_llm_session *session)
+{
+    return !session->over
+                   && belay__life_lasts(session->memory, session->client_life)
+               ? session->client
+               : NULL;
+}
 
 /* What the session has said may change now: no turn is under way. */
 static inline bool

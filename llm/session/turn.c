@@ -36,6 +36,7 @@ belay__turn_unref(belay_llm_turn *turn)
     belay__history_unref(memory, turn->history);
     belay__history_unref(memory, turn->partial);
     belay__settings_unref(memory, turn->settings);
+    belay__life_end(memory, &turn->life);
     belay__free(memory, turn, sizeof(*turn));
     belay_llm_session_unref(session);
 }
@@ -45,11 +46,16 @@ turn_new(const belay_task *task, belay_llm_session *session)
 {
     belay_llm_turn *turn = belay__alloc_zero(session->memory, sizeof(*turn));
 
-    if (turn != NULL) {
-        turn->refs = 1;
-        turn->session = belay_llm_session_ref(session);
-        turn->task_id = belay_task_id(task);
+    if (turn == NULL) {
+        return NULL;
     }
+    if (belay__life_begin(session->memory, &turn->life) < 0) {
+        belay__free(session->memory, turn, sizeof(*turn));
+        return NULL;
+    }
+    turn->refs = 1;
+    turn->session = belay_llm_session_ref(session);
+    turn->task_id = belay_task_id(task);
     return turn;
 }
 
@@ -99,7 +105,8 @@ belay__turns_end(belay_llm_session *session)
 /* ---- entering ---- */
 
 struct turn_scope {
-    belay_llm_session *session;
+    belay_llm_session *session; /* NULL: the current one */
+    struct belay__life session_life;
     belay_llm_turn **ret;
     belay_llm_turn *turn;
 };
@@ -160,6 +167,8 @@ turn_enter(belay_task *task, void *self)
 
     if (session == NULL) {
         session = belay_llm_session_current(task);
+    } else if (!belay__is_there(task, scope->session_life)) {
+        return refuse(task, BELAY_ECLOSED);
     }
     if (session == NULL) {
         return belay_fail(
@@ -278,9 +287,12 @@ belay_llm_turn_open(
     static const belay_manager manager = {
         {"llm turn", __FILE__, sizeof(struct turn_scope), turn_enter, 0},
         turn_exit};
+    struct turn_scope scope = {.session = session, .ret = ret};
 
-    return belay_enter(task, &manager,
-        &(const struct turn_scope){.session = session, .ret = ret});
+    if (session != NULL) {
+        scope.session_life = session->life;
+    }
+    return belay_enter(task, &manager, &scope);
 }
 
 /* ---- staging ---- */

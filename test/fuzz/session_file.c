@@ -91,7 +91,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     insist(memory != NULL, "out of memory");
     if (size > 0) {
-        insist(belay__session_new(memory, NULL,
+        insist(belay__session_new(memory,
                    BELAY_LLM_SESSION_OPTS(.model = "m",
                        .max_bytes = (size_t)1 << 20),
                    NULL, &session)

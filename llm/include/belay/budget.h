@@ -60,6 +60,7 @@ struct belay_budget_opts {
  *
  * Owner:   the block holds one reference.
  * Errors:  BELAY_EINVAL  a negative limit; an opts->size that is unknown
+ *          BELAY_ECLOSED its parent was gone before it was entered
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed.
  * Threads: loop thread. Entering and leaving are no checkpoints.

@@ -92,7 +92,7 @@ typedef int belay_llm_event_fn(const struct belay_llm_event *event, void *arg);
  * Owner:   the block.
  * Errors:  BELAY_EINVAL    as belay_llm_complete(), or opts->size is unknown
  *          BELAY_ETOOLARGE the request is above 64 MiB
- *          BELAY_ECLOSED   the client is being left
+ *          BELAY_ECLOSED   the client is being left, or was by then
  *          BELAY_ENOMEM    no memory
  *          In each case nothing has changed.
  * Threads: loop thread. Entering is not a checkpoint; the exit is one only

@@ -55,6 +55,7 @@ struct belay_llm_session_opts {
  * Owner:   the block holds one reference.
  * Errors:  BELAY_EINVAL  no model; a tool, a number or extra that cannot be
  *                        used; an opts->size that is unknown
+ *          BELAY_ECLOSED the client was left before the session was entered
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed. The exit fails with BELAY_ESTATE
  *          if a session that was entered later is still open.
@@ -79,7 +80,7 @@ BELAY_API BELAY_TOKEN belay_llm_session_open(belay_task *task,
  *
  * Owner:   the block holds one reference.
  * Errors:  as belay_llm_session_open();
- *          BELAY_ECLOSED  the session has been left
+ *          BELAY_ECLOSED  also: the session has been left
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract L66.
  */

@@ -96,6 +96,7 @@ BELAY_API int belay_llm_session_read(belay_llm_session *session,
  * Owner:   nothing changes hands.
  * Errors:  codes of the system  the file cannot be written; what was there
  *                           still is
+ *          BELAY_ECLOSED    the session was gone before it began; likewise
  *          BELAY_ENOMEM     no memory; likewise
  *          BELAY_ECANCELED  flagged: likewise
  * Threads: loop thread; the disk is a thread's business. Cancellation point
@@ -116,6 +117,7 @@ BELAY_API BELAY_TOKEN belay_llm_session_save(
  * Owner:   nothing changes hands.
  * Errors:  as belay_llm_session_read(), with the place in the message;
  *          codes of the system  the file cannot be read
+ *          BELAY_ECLOSED    the session was gone before it began
  *          BELAY_ECANCELED  flagged
  *          In each case nothing has changed.
  * Threads: loop thread; the disk is a thread's business. Cancellation point.
