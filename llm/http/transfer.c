@@ -197,6 +197,7 @@ start(struct belay__http_transfer *transfer, belay__http_done_fn *done,
     transfer->refused = 0;
     transfer->head_done = false;
     transfer->dialled = false;
+    transfer->polled_fd = CURL_SOCKET_BAD;
     transfer->paused = false;
     code = curl_multi_add_handle(shard->multi, transfer->easy);
     if (code != CURLM_OK) {

@@ -135,7 +135,6 @@ struct belay__http_watch {
     struct belay__http *http;
     struct belay__http_shard *shard;
     const struct belay__http_transfer *dialler; /* only to compare */
-    const struct belay__http_transfer *user;    /* the latest; the same */
     curl_socket_t fd;
     int wanted;  /* events libcurl asks for */
     int polled;  /* events libuv polls for */
@@ -223,7 +222,8 @@ struct belay__http_transfer {
     int refused;                      /* our own failure: its code … */
     enum belay__http_failure failure; /* … and kind */
     curl_socket_t dialled_fds[2];     /* the last sockets it has opened */
-    bool dialled;                     /* it has opened one */
+    curl_socket_t polled_fd; /* the last one it has asked to poll, or BAD */
+    bool dialled;            /* it has opened one */
     bool head_done;
     bool paused; /* the sink wants nothing now */
 };

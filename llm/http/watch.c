@@ -128,16 +128,22 @@ is_closed(curl_socket_t fd)
     return poll(&one, 1, 0) != 0;
 }
 
-/* A transfer whose sink has paused it wants nothing of its socket either. */
+/* A transfer whose sink has paused it wants nothing of its socket either. One
+ * that was paused before it wanted anything may have any.
+ */
 static bool
 is_paused(const struct belay__http_watch *watch)
 {
     const struct belay__http_transfer *transfer = watch->shard->running;
 
-    while (transfer != NULL && transfer != watch->user) {
-        transfer = transfer->next;
+    for (; transfer != NULL; transfer = transfer->next) {
+        if (transfer->paused
+            && (transfer->polled_fd == watch->fd
+                || transfer->polled_fd == CURL_SOCKET_BAD)) {
+            return true;
+        }
     }
-    return transfer != NULL && transfer->paused;
+    return false;
 }
 
 /* Others run in the shard, so it stays; but libcurl takes a connection with
@@ -244,11 +250,13 @@ belay__http_watch_update(
     wanted |= (what & CURL_POLL_IN) != 0 ? UV_READABLE : 0;
     wanted |= (what & CURL_POLL_OUT) != 0 ? UV_WRITABLE : 0;
     (void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&transfer);
+    if (transfer != NULL) {
+        transfer->polled_fd = fd;
+    }
     if (watch == NULL) {
         code = watch_new(shard, fd, &watch);
     }
     if (code == 0) {
-        watch->user = transfer;
         code = watch_poll(watch, wanted);
     }
     if (code < 0) {

@@ -409,3 +409,80 @@ Test(http_client_pool, nor_beside_a_connection_in_use)
     cr_expect(body_is(&held, "hi"));
     free_steps(&held, 1);
 }
+
+/* Two connections have served; the exchange that was the last on the one is
+ * over, its handle runs the next exchange on the other, and there is paused.
+ */
+struct paused_aside {
+    struct fault_server *server;
+    struct step *steps; /* first, second, paused, next */
+    /* locals */
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    belay_group *group;
+    int round;
+};
+
+#define SPAWN_STEP(index_)                    \
+    belay_group_spawn(self->group, &exchange, \
+        &(struct exchange){self->endpoint, &self->steps[(index_)]}, NULL)
+
+BELAY_ASYNC(paused_aside)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(self->http,
+            &(struct belay__http_endpoint_opts){
+                .url = fault_server_url(self->server)},
+            &self->endpoint, NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(SPAWN_STEP(0));
+            AWAIT_UNTIL(fault_server_requests(self->server, "/first") > 0);
+            BELAY_CHECK(SPAWN_STEP(1));
+            AWAIT_UNTIL(fault_server_requests(self->server, "/second") > 0);
+            fault_server_open_gate(self->server);
+            AWAIT_UNTIL(self->steps[0].reply.ended.ns != 0);
+            fault_server_open_gate(self->server);
+            AWAIT_UNTIL(self->steps[1].reply.ended.ns != 0);
+            BELAY_CHECK(SPAWN_STEP(2));
+            AWAIT_UNTIL(sink_calls > 0);
+            fault_server_open_gate(self->server);
+            AWAIT_UNTIL(fault_server_open(self->server) == 1);
+            BELAY_CHECK(SPAWN_STEP(3));
+            AWAIT_UNTIL(self->steps[3].reply.ended.ns != 0);
+            belay_group_cancel(self->group, "test");
+        }
+    }
+    BELAY_END;
+}
+
+Test(http_client_pool, s11_nor_while_its_last_user_is_paused_elsewhere)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/first", FAULT_DO_GATE(1), FAULT_TEXT(OK_HI)),
+        FAULT_ON("/second", FAULT_DO_GATE(2), FAULT_TEXT(OK_HI),
+            FAULT_DO_GATE(3), FAULT_TEXT(LATE)),
+        FAULT_ON("/paused", FAULT_TEXT(OK_HI)),
+        FAULT_ON("/next", FAULT_TEXT(OK_HI))};
+    int answer = BELAY__HTTP_PAUSE;
+    struct step steps[] = {{.request = {.path = "/first"}},
+        {.request = {.path = "/second"}},
+        {.request = {.path = "/paused",
+             .sink = counting_sink,
+             .sink_arg = &answer}},
+        {.request = {.path = "/next"}}};
+    const struct paused_aside arguments = {
+        .server = fault_server_start(routes, COUNT(routes)), .steps = steps};
+
+    sink_calls = 0;
+    cr_expect(eq(int,
+        belay_run(&paused_aside, &arguments,
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        0));
+    cr_expect(eq(sz, connection_of(arguments.server, 2), 1));
+    expect_cancelled(&steps[2]);
+    cr_expect(body_is(&steps[3], "hi"));
+    cr_expect(not(steps[3].reply.reused));
+    free_steps(steps, COUNT(steps));
+    fault_server_stop(arguments.server);
+}
