@@ -79,6 +79,14 @@ begin_wait(belay_task *task, struct belay__http_exchange *exchange)
     return code;
 }
 
+/* Nothing was tried; it is over as soon as it has begun. */
+static void
+note_unsent(struct belay__http_reply *reply, enum belay__http_failure failure)
+{
+    reply->failure = failure;
+    reply->ended = reply->started;
+}
+
 belay_next
 belay__http_exchange_start(
     belay_task *task, struct belay__http_exchange *exchange)
@@ -91,13 +99,13 @@ belay__http_exchange_start(
     belay__http_reply_begin(
         exchange->reply, belay_task_runtime(task), &exchange->request);
     if (begin_wait(task, exchange) < 0) {
-        exchange->reply->failure = BELAY__HTTP_CANCELLED;
+        note_unsent(exchange->reply, BELAY__HTTP_CANCELLED);
         exchange->code = BELAY_ECANCELED;
         exchange->ended = true;
         return belay_op_wait(&exchange->op);
     }
     if (exchange->endpoint == NULL) {
-        exchange->reply->failure = BELAY__HTTP_CLOSED;
+        note_unsent(exchange->reply, BELAY__HTTP_CLOSED);
         outcome.code = BELAY_ECLOSED;
     } else {
         outcome.code =

@@ -320,6 +320,8 @@ Test(http_client_time, l42_cancelled_before_it_starts_nothing_is_sent)
         .cancel = true});
     expect_cancelled(&step);
     cr_expect(eq(sz, fault_server_accepted(server), 0));
+    cr_expect(gt(i64, step.reply.started.ns, 0));
+    cr_expect(eq(i64, step.reply.ended.ns, step.reply.started.ns));
     free_steps(&step, 1);
     fault_server_stop(server);
 }
