@@ -54,8 +54,7 @@ set(char *ret, size_t size, uint64_t number, struct belay_slice message)
         message.len -= (size_t)len;
     }
     memcpy(ret, start, (size_t)len);
-    (void)belay__printable(
-        message, (struct belay_slice){NULL, 0}, ret + len, size - (size_t)len);
+    (void)belay__printable(message, NULL, ret + len, size - (size_t)len);
 }
 
 void

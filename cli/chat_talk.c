@@ -91,8 +91,8 @@ belay__chat_model(
 
     belay_llm_session_get_stats(chat->session, &stats);
     (void)belay__printable(
-        (struct belay_slice){stats.model, strlen(stats.model)},
-        (struct belay_slice){NULL, 0}, out, BELAY__CHAT_MODEL_BYTES);
+        (struct belay_slice){stats.model, strlen(stats.model)}, NULL, out,
+        BELAY__CHAT_MODEL_BYTES);
     return out;
 }
 

@@ -74,8 +74,6 @@ struct command {
     struct belay__log log;
 };
 
-static const struct belay_slice nothing = {NULL, 0};
-
 /* ---- options ---- */
 
 /* As any time, and in days: "30d". */
@@ -384,10 +382,10 @@ say(const struct command *command, const char *what)
     char text[BELAY__LOG_WHY_BYTES];
 
     (void)belay__printable(
-        (struct belay_slice){command->path, strlen(command->path)}, nothing,
-        path, sizeof(path));
+        (struct belay_slice){command->path, strlen(command->path)}, NULL, path,
+        sizeof(path));
     (void)belay__printable(
-        (struct belay_slice){what, strlen(what)}, nothing, text, sizeof(text));
+        (struct belay_slice){what, strlen(what)}, NULL, text, sizeof(text));
     (void)fprintf(stderr, "belay log: '%s': %s\n", path, text);
 }
 

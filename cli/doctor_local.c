@@ -37,7 +37,6 @@ void
 belay__doctor_add(struct belay__doctor *doctor, enum belay__doctor_state state,
     const char *name, const char *format, ...)
 {
-    const struct belay_slice none = {NULL, 0};
     char text[BELAY__DOCTOR_TEXT_BYTES];
     struct belay__doctor_finding *finding;
     va_list arguments;
@@ -51,9 +50,9 @@ belay__doctor_add(struct belay__doctor *doctor, enum belay__doctor_state state,
     (void)vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     (void)belay__printable(
-        slice_of(name), none, finding->name, sizeof(finding->name));
+        slice_of(name), NULL, finding->name, sizeof(finding->name));
     (void)belay__printable(
-        slice_of(text), none, finding->text, sizeof(finding->text));
+        slice_of(text), NULL, finding->text, sizeof(finding->text));
 }
 
 /* ---- libraries ---- */

@@ -8,15 +8,13 @@
 #include <inttypes.h>
 #include <time.h>
 
-static const struct belay_slice nothing = {NULL, 0};
-
 /* ---- for people ---- */
 
 /* A stranger's text in so many columns at most. */
 const char *
 belay__log_fit(struct belay_slice text, char *out, size_t size)
 {
-    (void)belay__printable(text, nothing, out, size);
+    (void)belay__printable(text, NULL, out, size);
     return out[0] != '\0' ? out : "-";
 }
 

@@ -11,8 +11,6 @@
 
 #include <string.h>
 
-static const struct belay_slice none = {NULL, 0};
-
 /* One line of it. */
 static int
 print_line(struct belay__buffer *buffer, struct belay_slice line, FILE *out)
@@ -25,7 +23,7 @@ print_line(struct belay__buffer *buffer, struct belay_slice line, FILE *out)
     if (code < 0) {
         return code;
     }
-    len = belay__printable(line, none, buffer->data, buffer->room);
+    len = belay__printable(line, NULL, buffer->data, buffer->room);
     return fwrite(buffer->data, 1, len, out) == len ? 0 : BELAY_EIO;
 }
 
@@ -152,7 +150,7 @@ belay__log_print_message(struct belay__memory *memory, struct belay_slice role,
 {
     char name[64];
 
-    (void)belay__printable(role, none, name, sizeof(name));
+    (void)belay__printable(role, NULL, name, sizeof(name));
     if (fprintf(out, "--- %s\n", name[0] != '\0' ? name : "?") < 0) {
         return BELAY_EIO;
     }

@@ -12,12 +12,13 @@
 #define HEADERS_MAX 3
 #define USER_AGENT "belay/0.1"
 
-struct belay_slice
-belay__llm_access_key(const struct belay__llm_access *access)
+/* Empty if there is none. */
+static struct belay_slice
+key_of(const struct belay__llm_access *access)
 {
     const size_t scheme_len = sizeof(AUTH_SCHEME) - 1;
 
-    if (access == NULL || access->authorization == NULL) {
+    if (access->authorization == NULL) {
         return (struct belay_slice){NULL, 0};
     }
     return (struct belay_slice){access->authorization + scheme_len,
@@ -44,7 +45,7 @@ set_key(
     access->authorization_size = size;
     memcpy(access->authorization, AUTH_SCHEME, scheme_len);
     memcpy(access->authorization + scheme_len, key, size - scheme_len);
-    return 0;
+    return belay__secrets_add(&access->secrets, key_of(access));
 }
 
 /* Few headers, and short ones: libcurl spends about a hundred instructions on
@@ -65,8 +66,8 @@ write_headers(const belay_llm_client *client,
         headers[count++] = (struct belay__http_header){
             "anthropic-version", {MESSAGES_VERSION, strlen(MESSAGES_VERSION)}};
         if (access->authorization != NULL) {
-            headers[count++] = (struct belay__http_header){
-                "x-api-key", belay__llm_access_key(access)};
+            headers[count++] =
+                (struct belay__http_header){"x-api-key", key_of(access)};
         }
     } else if (access->authorization != NULL) {
         headers[count++] = (struct belay__http_header){"Authorization",
@@ -88,6 +89,7 @@ static void
 access_free(belay_llm_client *client, struct belay__llm_access *access)
 {
     close_endpoints(access);
+    belay__secrets_fini(&access->secrets);
     if (access->authorization != NULL) {
         explicit_bzero(access->authorization, access->authorization_size);
         belay__free(
@@ -107,6 +109,7 @@ access_new(
     if (access == NULL) {
         return BELAY_ENOMEM;
     }
+    access->secrets.memory = client->memory;
     code = set_key(client, access, key);
     if (code < 0) {
         access_free(client, access);
@@ -151,6 +154,10 @@ belay__llm_access_open(belay_llm_client *client,
         code = belay__http_endpoint_open(
             client->http, &endpoint, &access->endpoints[i], ret_why);
     }
+    if (code == 0) {
+        code = belay__http_endpoint_secrets(
+            access->endpoints[0], &access->secrets);
+    }
     if (code < 0) {
         access_free(client, access);
         return code;
@@ -180,6 +187,10 @@ add(belay_llm_client *client, const char *key)
         code = belay__http_endpoint_open_like(
             like->endpoints[i], headers, count, &access->endpoints[i]);
     }
+    if (code == 0) {
+        code = belay__http_endpoint_secrets(
+            access->endpoints[0], &access->secrets);
+    }
     if (code < 0) {
         access_free(client, access);
         return code;
@@ -208,7 +219,7 @@ drop_old(belay_llm_client *client)
 static bool
 is_key(const struct belay__llm_access *access, const char *key)
 {
-    const struct belay_slice own = belay__llm_access_key(access);
+    const struct belay_slice own = key_of(access);
 
     return own.data != NULL && strlen(key) == own.len
            && memcmp(own.data, key, own.len) == 0;
@@ -277,8 +288,7 @@ belay__llm_access_renew(
     if (client->key_source == NULL || client->closing || access == NULL) {
         return false;
     }
-    key =
-        client->key_source(belay__llm_access_key(access).data, client->key_arg);
+    key = client->key_source(key_of(access).data, client->key_arg);
     return key != NULL && !is_key(access, key) && use_key(client, key) == 0;
 }
 

@@ -14,20 +14,25 @@
 
 #include "llm/http/client.h"
 #include "llm/provider/provider.h"
+#include "llm/secret.h"
 
 struct belay__llm_access {
     struct belay__llm_access *next; /* of the client's, newest first */
     char *authorization; /* "Bearer KEY", or NULL; wiped when freed */
     size_t authorization_size;
+    struct belay__secrets secrets; /* the key, and what its address holds */
     struct belay__http_endpoint *endpoints[BELAY__AUTHS]; /* by how the key is
                                                              sent; NULL once
                                                              the client is left */
     uint32_t users; /* calls whose last attempt was made with it */
 };
 
-/* The key, to be kept out of texts; empty if there is none. NULL is fine. */
-struct belay_slice belay__llm_access_key(
-    const struct belay__llm_access *access);
+/* What is to be kept out of texts. NULL is fine, and may be the result. */
+static inline const struct belay__secrets *
+belay__llm_access_secrets(const struct belay__llm_access *access)
+{
+    return access != NULL ? &access->secrets : NULL;
+}
 
 /* Where its exchanges go; NULL: the client is left. NULL is fine. */
 static inline struct belay__http_endpoint *

@@ -3,8 +3,8 @@
  * Who knows what it has used decides what happens to the room it held: the
  * server's own count is spent; without one all of the room stays in doubt,
  * for what nobody counted may have been all of it (L55). What was refused, or
- * never sent, gives everything back. Settling allocates nothing but the
- * recorder's row, and a client that is asked for many models an entry each.
+ * never sent, gives everything back. Settling allocates nothing but what goes
+ * to the recorder, and a client that is asked for many models an entry each.
  */
 #include "llm/account.h"
 
@@ -326,10 +326,10 @@ status_of(const struct belay__llm_account *account,
     return good ? BELAY__RECORD_OK : BELAY__RECORD_ERROR;
 }
 
-/* The server's words for what is wrong, or ours. */
+/* The server's words for what is wrong, or ours; `buffer` is for those. */
 static struct belay_slice
-message_of(
-    const struct belay__llm_account *account, const belay_llm_reply *reply)
+message_of(const struct belay__llm_account *account,
+    const belay_llm_reply *reply, struct belay__buffer *buffer)
 {
     const struct belay_llm_attempt *attempt = &reply->attempt;
     struct belay__provider_error error;
@@ -349,9 +349,10 @@ message_of(
         text = belay__llm_text_slice(reply->answer.error_message);
     } else if (attempt->status / 100 != 2) {
         belay__provider_error_parse(belay_llm_reply_body(reply), &error);
-        text = error.message.type == BELAY__JSON_STRING
-                   ? belay__json_inside(error.message.raw)
-                   : text;
+        if (error.message.type == BELAY__JSON_STRING
+            && belay__json_append_decoded(buffer, error.message.raw) == 0) {
+            text = belay__buffer_slice(buffer);
+        }
     }
     return text;
 }
@@ -388,6 +389,7 @@ finish_record(const belay_llm_client *client,
     const struct belay_llm_usage *usage, struct belay_cost cost)
 {
     const bool good = reply->parsed && reply->answer.choice_count > 0;
+    struct belay__buffer message;
     struct belay__buffer written;
     struct belay__record_end end = {
         .status = status_of(account, reply, usage),
@@ -396,10 +398,9 @@ finish_record(const belay_llm_client *client,
         .body = belay_llm_reply_body(reply),
         .checked =
             reply->parsed && reply->parse_code == 0 && !reply->answer.live,
-        .message = message_of(account, reply),
         .usage = usage,
         .cost = cost,
-        .secret = belay__llm_account_key(account),
+        .secrets = belay__llm_account_secrets(account),
     };
 
     if (account->ticket.recorder == NULL) {
@@ -415,12 +416,18 @@ finish_record(const belay_llm_client *client,
     if (good) {
         (void)belay_llm_reply_end(reply, &end.end);
     }
+    if (end.end.len == BELAY__WORD_MAX) { /* cut, maybe within a secret */
+        end.end.len = 0;
+    }
+    belay__buffer_init(&message, reply->memory, WRITTEN_MAX);
+    end.message = message_of(account, reply, &message);
     belay__buffer_init(&written, reply->memory, WRITTEN_MAX);
     if (good && end.body.len == 0) { /* a stream */
         write_stream(reply, &written, &end);
     }
     belay__record_finish(&account->ticket, &end);
     belay__buffer_fini(&written);
+    belay__buffer_fini(&message);
 }
 
 /* ---- all of it ---- */

@@ -54,11 +54,11 @@ struct belay__llm_account {
     struct belay__record_ticket ticket;
 };
 
-/* The key with which the attempt is made; empty if there is none. */
-static inline struct belay_slice
-belay__llm_account_key(const struct belay__llm_account *account)
+/* What no text about the attempt may show; NULL: nothing. */
+static inline const struct belay__secrets *
+belay__llm_account_secrets(const struct belay__llm_account *account)
 {
-    return belay__llm_access_key(account->access);
+    return belay__llm_access_secrets(account->access);
 }
 
 /* Captures budget and recorder. */

@@ -142,7 +142,7 @@ record(belay_task *task, struct admit *admit)
         .model = account->size.model,
         .body = account->body,
         .checked = account->checked,
-        .secret = belay__llm_account_key(account),
+        .secrets = belay__llm_account_secrets(account),
     };
     belay_next next;
 

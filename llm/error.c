@@ -1,7 +1,7 @@
 /* error.c - the errors of calls, in words.
  *
  * A message names the server by its address without secrets and quotes what
- * the server said, made printable and without the key (S2, S8, L9).
+ * the server said, made printable and without secrets (S2, S8, L9).
  */
 #include "llm/error.h"
 
@@ -35,11 +35,11 @@ error_new(const belay_task *task, int line, int code, const char *format, ...)
     return error;
 }
 
-/* The key of the attempt that was made last. */
-static struct belay_slice
-key_of(const struct belay__llm_tries *tries)
+/* Of the attempt that was made last. */
+static const struct belay__secrets *
+secrets_of(const struct belay__llm_tries *tries)
 {
-    return belay__llm_account_key(&tries->account);
+    return belay__llm_account_secrets(&tries->account);
 }
 
 /* " after 3 attempts", or nothing for the first one. */
@@ -146,7 +146,7 @@ quote_server(
     size_t size;
     const struct belay_slice text = server_text(reply, &block, &size);
 
-    (void)belay__printable(text, key_of(tries), quote, QUOTE_BYTES);
+    (void)belay__printable(text, secrets_of(tries), quote, QUOTE_BYTES);
     if (block != NULL) {
         belay__free(reply->memory, block, size);
     }
@@ -190,6 +190,18 @@ belay__llm_error_status(
 
 /* ---- streams ---- */
 
+/* The server's word for what is wrong, unless it was cut: it may then end in
+ * the middle of a secret.
+ */
+static struct belay_slice
+word_of(const struct belay__answer *answer)
+{
+    const struct belay__word *word = &answer->error_type;
+
+    return (struct belay_slice){
+        word->text, word->len < sizeof(word->text) ? word->len : 0};
+}
+
 belay_error *
 belay__llm_error_stream(
     const belay_task *task, const struct belay__llm_tries *tries)
@@ -204,10 +216,9 @@ belay__llm_error_stream(
     belay_error *error;
 
     (void)belay__printable(belay__llm_text_slice(answer->error_message),
-        key_of(tries), quote, sizeof(quote));
+        secrets_of(tries), quote, sizeof(quote));
     (void)belay__printable(
-        (struct belay_slice){answer->error_type.text, answer->error_type.len},
-        key_of(tries), word, sizeof(word));
+        word_of(answer), secrets_of(tries), word, sizeof(word));
     error = error_new(task, __LINE__, belay__llm_status_code(attempt),
         "'%s' broke off with %d%s%s%s%s%s%s",
         belay__llm_client_label(tries->client), attempt->status,
@@ -241,14 +252,10 @@ belay_error *
 belay__llm_error_shape(
     const belay_task *task, const struct belay__llm_tries *tries)
 {
-    struct belay_slice body = belay_llm_reply_body(tries->reply);
     char quote[QUOTE_BYTES];
 
-    /* Only what is shown is looked at; the key may stand across the end. */
-    if (body.len > QUOTE_BYTES + key_of(tries).len) {
-        body.len = QUOTE_BYTES + key_of(tries).len;
-    }
-    (void)belay__printable(body, key_of(tries), quote, sizeof(quote));
+    (void)belay__printable(belay_llm_reply_body(tries->reply),
+        secrets_of(tries), quote, sizeof(quote));
     return error_new(task, __LINE__, BELAY_EREPLY,
         "the answer of '%s' is not a completion%s%s",
         belay__llm_client_label(tries->client), quote[0] != '\0' ? ": " : "",

@@ -5,7 +5,7 @@
 #include "llm/attempt.h"
 
 /* Each gives an error object with one reference, or NULL without memory; the
- * code alone is then the error. No text holds the key.
+ * code alone is then the error. No text holds a secret.
  */
 
 /* There is no key for an attempt; `code` as of belay__llm_access_take(). */

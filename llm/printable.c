@@ -6,6 +6,7 @@
 #include "llm/printable.h"
 
 #include "llm/json/utf8.h"
+#include "llm/secret.h"
 
 #include <assert.h>
 #include <string.h>
@@ -33,23 +34,17 @@ is_control(const unsigned char *at, int len)
     }
 }
 
-static bool
-starts_with(const char *at, const char *end, struct belay_slice what)
-{
-    return what.len > 0 && (size_t)(end - at) >= what.len
-           && memcmp(at, what.data, what.len) == 0;
-}
-
 /* The next piece of the output, and how much of the text it stands for. */
 static size_t
-next_piece(const char *at, const char *end, struct belay_slice secret,
-    struct belay_slice *ret)
+next_piece(const char *at, const char *end,
+    const struct belay__secrets *secrets, struct belay_slice *ret)
 {
+    const size_t secret_len = belay__secrets_match(secrets, at, end);
     int len;
 
-    if (starts_with(at, end, secret)) {
+    if (secret_len > 0) {
         *ret = (struct belay_slice){key_mark, sizeof(key_mark) - 1};
-        return secret.len;
+        return secret_len;
     }
     len = belay__utf8_length(at, end);
     if (len < 0) {
@@ -63,8 +58,8 @@ next_piece(const char *at, const char *end, struct belay_slice secret,
 }
 
 size_t
-belay__printable(
-    struct belay_slice text, struct belay_slice secret, char *out, size_t size)
+belay__printable(struct belay_slice text, const struct belay__secrets *secrets,
+    char *out, size_t size)
 {
     const char *at = text.len > 0 ? text.data : "";
     const char *end = at + text.len;
@@ -75,7 +70,7 @@ belay__printable(
 
     assert(size >= 8);
     while (at < end) {
-        at += next_piece(at, end, secret, &piece);
+        at += next_piece(at, end, secrets, &piece);
         if (piece.data[0] == ' ' && (len == 0 || out[len - 1] == ' ')) {
             continue;
         }

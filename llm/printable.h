@@ -4,14 +4,16 @@
 
 #include <belay/base.h>
 
+struct belay__secrets;
+
 /* Writes `text` to out as one line of UTF-8 that no terminal obeys: control
  * characters become blanks (runs of them one), what is not UTF-8 becomes
- * U+FFFD, `secret` (none if empty) becomes "[key]". What does not fit in size
- * - 1 bytes is cut between characters and ends with "...". Returns the length;
+ * U+FFFD, each of `secrets` (NULL: none) "[key]". What does not fit in size - 1
+ * bytes is cut between characters and ends with "...". Returns the length;
  * out ends with a NUL. size is at least 8. Rules: S2, S8.
  */
-size_t belay__printable(
-    struct belay_slice text, struct belay_slice secret, char *out, size_t size);
+size_t belay__printable(struct belay_slice text,
+    const struct belay__secrets *secrets, char *out, size_t size);
 
 /* The same for a text of many lines, a piece of it at a time: line breaks and
  * tabs stay, and no blank is added or left out. Control characters are shown,

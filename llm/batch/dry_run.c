@@ -44,15 +44,14 @@ model_of(struct belay__dry_run *dry, struct belay_slice name)
     char text[sizeof(dry->models[0].name)];
     size_t i = 0;
 
-    (void)belay__printable(
-        name, (struct belay_slice){NULL, 0}, text, sizeof(text));
+    (void)belay__printable(name, NULL, text, sizeof(text));
     while (i < dry->model_count && strcmp(dry->models[i].name, text) != 0) {
         i++;
     }
     if (i == BELAY__DRY_MODELS) {
         i--;
-        (void)belay__printable(BELAY__REST, (struct belay_slice){NULL, 0},
-            dry->models[i].name, sizeof(text));
+        (void)belay__printable(
+            BELAY__REST, NULL, dry->models[i].name, sizeof(text));
         return &dry->models[i];
     }
     if (i == dry->model_count) {

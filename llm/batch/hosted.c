@@ -37,8 +37,7 @@ is_first(char first[BELAY__HOSTED_NAME], struct belay_slice name, bool begin)
 {
     char text[BELAY__HOSTED_NAME];
 
-    (void)belay__printable(
-        name, (struct belay_slice){NULL, 0}, text, sizeof(text));
+    (void)belay__printable(name, NULL, text, sizeof(text));
     if (begin) {
         memcpy(first, text, sizeof(text));
     }

@@ -140,8 +140,7 @@ subject(struct belay_slice text)
 {
     struct subject ret;
 
-    (void)belay__printable(
-        text, (struct belay_slice){0}, ret.text, sizeof(ret.text));
+    (void)belay__printable(text, NULL, ret.text, sizeof(ret.text));
     return ret;
 }
 

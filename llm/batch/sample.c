@@ -37,7 +37,7 @@ belay__batch_look_at_models(struct belay__batch *batch)
         }
         (void)belay__printable(
             is_rest && i + 1 == BELAY__STATS_MODELS ? BELAY__REST : model->name,
-            (struct belay_slice){NULL, 0}, named->name, sizeof(named->name));
+            NULL, named->name, sizeof(named->name));
         add_model(named, &model->stats);
         i += i + 1 < BELAY__STATS_MODELS;
     }

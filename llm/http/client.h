@@ -28,6 +28,7 @@
 
 struct belay__http;          /* opaque; its block's */
 struct belay__http_endpoint; /* opaque; its client's */
+struct belay__secrets;
 
 /* A zero field means its default. */
 struct belay__http_opts {
@@ -113,6 +114,10 @@ void belay__http_endpoint_close(struct belay__http_endpoint *endpoint);
 /* The address without user, password and query, for messages. */
 const char *belay__http_endpoint_label(
     const struct belay__http_endpoint *endpoint);
+
+/* Adds what its address holds that no text may show. Errors: BELAY_ENOMEM. */
+int belay__http_endpoint_secrets(const struct belay__http_endpoint *endpoint,
+    struct belay__secrets *secrets);
 
 /* What went wrong with an exchange, fine enough to decide on a retry (L30). */
 enum belay__http_failure {

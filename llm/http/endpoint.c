@@ -417,3 +417,10 @@ belay__http_endpoint_label(const struct belay__http_endpoint *endpoint)
 {
     return endpoint->label;
 }
+
+int
+belay__http_endpoint_secrets(
+    const struct belay__http_endpoint *endpoint, struct belay__secrets *secrets)
+{
+    return belay__http_url_secrets(endpoint->base, secrets);
+}

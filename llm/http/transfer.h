@@ -102,6 +102,11 @@ int belay__http_url_label(
 /* Is it https? Is the host this machine, by name or number? */
 int belay__http_url_kind(CURLU *url, bool *ret_tls, bool *ret_loopback);
 
+/* What is secret in it: user, password, the query's values (url_secrets.c).
+ * Errors: BELAY_ENOMEM; some may have been added.
+ */
+int belay__http_url_secrets(CURLU *url, struct belay__secrets *secrets);
+
 /* ---- requests and replies (message.c) ---- */
 
 /* NULL if it can be sent, else why not. */

@@ -16,18 +16,20 @@
 
 #include "llm/record/ulid.h"
 
+struct belay__secrets;
+
 /* {NULL, 0} and NULL mean not known. Texts must stay until begin is over. */
 struct belay__record_start {
     const char *session; /* ids */
     const char *turn;
     const char *parent_turn;
-    uint32_t number;           /* of the attempt in its call, from 1 */
-    const char *endpoint;      /* without anything secret */
-    const char *provider;      /* the wire format's name */
-    struct belay_slice model;  /* that is asked for */
-    struct belay_slice body;   /* the request's JSON */
-    bool checked;              /* … it is; else that is found out */
-    struct belay_slice secret; /* a key, which no text may show */
+    uint32_t number;          /* of the attempt in its call, from 1 */
+    const char *endpoint;     /* without anything secret */
+    const char *provider;     /* the wire format's name */
+    struct belay_slice model; /* that is asked for */
+    struct belay_slice body;  /* the request's JSON */
+    bool checked;             /* … it is; else that is found out */
+    const struct belay__secrets *secrets; /* which no text may show, or NULL */
 };
 
 /* An attempt being recorded; in the caller's memory, which must stay in place
@@ -64,7 +66,7 @@ struct belay__record_end {
     struct belay_slice end;     /* the server's word for why it ends */
     const struct belay_llm_usage *usage;
     struct belay_cost cost;
-    struct belay_slice secret; /* a key, which no text may show */
+    const struct belay__secrets *secrets; /* which no text may show, or NULL */
 };
 
 /* One more reference, one less; NULL is fine. */

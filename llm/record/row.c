@@ -2,10 +2,10 @@
  *
  * What must not be written is taken out here, before anything is queued.
  */
-#define _GNU_SOURCE /* memmem() */
 #include "llm/record/row.h"
 
 #include "llm/record/state.h"
+#include "llm/secret.h"
 #include "runtime/internal.h"
 
 #include <time.h>
@@ -149,29 +149,10 @@ redact(const belay_recorder *recorder, struct belay_slice *text)
     }
 }
 
-/* Servers quote keys in their errors, and people paste them into prompts. Of
- * the same length, so that JSON stays JSON (S2).
- */
-static void
-hide(struct belay_slice text, struct belay_slice secret)
-{
-    char *at = belay__without_const(text.data);
-    char *const end = at + text.len;
-
-    if (secret.len == 0 || text.len == 0) {
-        return;
-    }
-    while ((at = memmem(at, (size_t)(end - at), secret.data, secret.len))
-           != NULL) {
-        memset(at, '*', secret.len);
-        at += secret.len;
-    }
-}
-
 /* A row of its own, with copies of all texts; NULL without memory. */
 static struct belay__row *
 row_new(belay_recorder *recorder, const struct belay__row *model,
-    struct belay_slice secret)
+    const struct belay__secrets *secrets)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
     struct belay__row_block *block;
@@ -192,7 +173,10 @@ row_new(belay_recorder *recorder, const struct belay__row *model,
             memcpy(to, model->texts[i].data, len);
         }
         row->texts[i].data = len > 0 ? to : NULL;
-        hide(row->texts[i], secret);
+        /* What was a number may be none any more. */
+        if (belay__secrets_hide(secrets, to, len) && i == BELAY__TEXT_BODY) {
+            row->checked = false;
+        }
         to += len;
     }
     redact(recorder, &row->texts[BELAY__TEXT_BODY]);
@@ -231,7 +215,7 @@ belay__row_start(belay_recorder *recorder,
     if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
         row.texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
     }
-    return row_new(recorder, &row, start->secret);
+    return row_new(recorder, &row, start->secrets);
 }
 
 /* The time of something on the runtime's clock; 0: it has not happened. */
@@ -280,5 +264,5 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
         row.usage = *end->usage;
     }
     row.usage.raw = (struct belay_slice){NULL, 0};
-    return row_new(recorder, &row, end->secret);
+    return row_new(recorder, &row, end->secrets);
 }

@@ -111,8 +111,8 @@ tell(const struct belay_result *result)
 /* What the server does is in the model's name; with a "!" it quotes. */
 static const char *const quiet_models[] = {
     "plain", "stream", "busy", "reset", "silent", NULL};
-static const char *const quoting_models[] = {
-    "!401", "!400", "!html", "!stream-error", "!plain", NULL};
+static const char *const quoting_models[] = {"!401", "!400", "!escaped",
+    "!address", "!html", "!stream-error", "!plain", NULL};
 
 struct ask {
     struct scene *scene;

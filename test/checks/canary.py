@@ -23,6 +23,7 @@ import threading
 import time
 
 KEY = "canary-5b1f07c3-never-to-be-seen"
+TOKEN = "canary-e0a29d44-in-the-address"
 LIMIT_S = 120
 
 
@@ -43,7 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             Handler.stop.wait(LIMIT_S)
             self.close_connection = True
             return
-        status, kind, text = self.answer(model, quote)
+        status, kind, text = self.answer(model, quote, self.path)
         data = text.encode()
         self.send_response(status)
         self.send_header("Content-Type", kind)
@@ -54,7 +55,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     @staticmethod
-    def answer(model, quote):
+    def answer(model, quote, path):
         said = quote if model.startswith("!") else "hello"
         error = json.dumps({"error": {
             "message": f"wrong key: {quote}", "type": quote, "code": quote}})
@@ -71,6 +72,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "busy": (503, "application/json", '{"error":{"message":"no"}}'),
             "!401": (401, "application/json", error),
             "!400": (400, "application/json", error),
+            "!escaped": (401, "application/json",
+                         '{"said":"' + quote.replace("-", "\\u002D") + '"}'),
+            "!address": (404, "text/html", f"<html>no {path} here</html>"),
             "!html": (200, "text/html", f"<html>{quote}</html>"),
             "!stream-error": (200, "text/event-stream",
                               f"event: error\ndata: {error}\n\n"),
@@ -108,8 +112,10 @@ def environment(**more):
 
 
 def found_in(place, data):
-    """Where the key stands, in plain or as JSON or a URL might write it."""
-    forms = [KEY, KEY.replace("-", "%2D"), KEY.replace("-", "\\u002d"), KEY[7:]]
+    """Where a secret stands, in plain or as JSON or a URL might write it."""
+    forms = [form for secret in (KEY, TOKEN) for form in (
+        secret, secret[7:], secret.replace("-", "%2D"),
+        secret.replace("-", "\\u002d"), secret.replace("-", "\\u002D"))]
     return [f"{place}: {form}" for form in forms if form.encode() in data]
 
 
@@ -144,9 +150,9 @@ def check_library(belay, canary, folder):
     """Every kind of call, recorded twice and traced twice."""
     for trace in ("trace.jsonl", "trace.perfetto.json"):
         with Server() as server:
-            code, outputs = run([canary, server.url, folder], folder,
-                                CANARY=KEY,
-                                BELAY_TRACE=os.path.join(folder, trace))
+            code, outputs = run(
+                [canary, f"{server.url}?token={TOKEN}", folder], folder,
+                CANARY=KEY, BELAY_TRACE=os.path.join(folder, trace))
             expect(code, 0, f"exit code; it said {outputs['stderr']!r}")
             sent = {model for model, auth in Handler.seen
                     if auth == f"Bearer {KEY}"}

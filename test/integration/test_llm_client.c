@@ -262,6 +262,47 @@ Test(llm_client, x2_the_key_is_sent_and_in_no_message)
     }
 }
 
+/* As whole bodies, which are quoted as they are, and in messages of JSON. */
+Test(llm_client, s2_what_the_address_holds_is_in_no_message)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, CLOSED("404 No", "", "no " PATH "?key=AIza%2FSECRET")),
+        FAULT_ON(
+            PATH, CLOSED("404 No", "", "no key AIza/SECRET of 2024-02-01")),
+        FAULT_ON(PATH, CLOSED("401 No", "", "{\"msg\":\"no AIza\\/SECRET\"}")),
+        FAULT_ON(PATH, CLOSED("401 No", "",
+                           "{\"error\":{\"message\":\"AIza\\u002fSECRET\"}}")),
+        FAULT_ON(PATH, CLOSED("404 No", "", "user: admins, password: s3same")),
+        FAULT_ON(PATH, CLOSED("401 No", "", "Basic YWRtaW5zOnMzc2FtZQ==")),
+        FAULT_ON(PATH, CLOSED("200 OK", "", "{\"a\":\"AIza\\/SECRET\"}"))};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    static const char *const secrets[] = {
+        "SECRET", "admins", "s3same", "YWRtaW5z"};
+    char base_url[256];
+
+    (void)snprintf(base_url, sizeof(base_url),
+        "http://admins:s3same@%s/v1?key=AIza%%2FSECRET&api-version=2024-02-01"
+        "&a=no",
+        fault_server_url(server) + strlen("http://"));
+    for (size_t i = 0; i < COUNT(routes); i++) {
+        const struct outcome outcome =
+            call_at(base_url, &(const struct spec){.complete = true});
+
+        cr_expect(ne(int, outcome.code, 0));
+        cr_expect(ne(ptr, strstr(outcome.message, "[key]"), NULL), "%s",
+            outcome.message);
+        for (size_t k = 0; k < COUNT(secrets); k++) {
+            cr_expect(eq(ptr, strstr(outcome.message, secrets[k]), NULL), "%s",
+                outcome.message);
+        }
+        cr_expect(
+            eq(int, i == 1,
+                strstr(outcome.message, "no key [key] of 2024-02-01") != NULL),
+            "%s", outcome.message);
+    }
+    fault_server_stop(server);
+}
+
 Test(llm_client, s8_a_key_with_a_line_break_is_refused)
 {
     struct outcome outcome = call_at("http://127.0.0.1:1",
@@ -345,11 +386,15 @@ static void
 run_sweep(const struct fault_route *routes)
 {
     char url[128];
+    char with_secrets[256];
     const int pid = fault_server_start_apart(routes, 1, url, sizeof(url));
-    const struct quiet arguments = {.base_url = url};
+    const struct quiet arguments = {.base_url = with_secrets};
     const struct program program = {
         .function = &quiet, .arguments = &arguments};
 
+    (void)snprintf(with_secrets, sizeof(with_secrets),
+        "http://admins:s3%%2fsame@%s?key=AIza%%2FSECRET",
+        url + strlen("http://"));
     sweep(&program);
     fault_server_stop_apart(pid);
 }

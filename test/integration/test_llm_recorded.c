@@ -57,6 +57,64 @@ Test(llm_recorded, l74_l76_streams_and_what_quotes_the_key)
     cr_assert(zero(int, unlink(record_path)));
 }
 
+/* "canary-7f3a91c2-key", escaped. */
+Test(llm_recorded, l76_s2_what_quotes_the_key_escaped)
+{
+    static const struct fault_route quoting[] = {
+        FAULT_ON(NULL, CLOSED("401 No", "",
+                           "{\"error\":{\"message\":\"wrong\\tkey "
+                           "canary\\u002d7f3a91c2\\u002Dkey \\u00e9\"}}"))};
+    const char *text;
+
+    make_record(".jsonl");
+    PLAY(quoting, .record = record_path, .no_budget = true);
+    finish();
+    text = file_text(record_path);
+    cr_expect(
+        eq(sz, count_in(text, "wrong\\tkey ******************* \xc3\xa9"), 1),
+        "the message: %s", text);
+    cr_expect(eq(sz,
+                  count_in(text, "{\"error\":{\"message\":\"wrong\\tkey "
+                                 "***************************** \\u00e9\"}}"),
+                  1),
+        "the body: %s", text);
+    cr_expect(zero(sz, count_in(text, "7f3a91c2")));
+    cr_expect(ne(ptr, strstr(seen.results[0].message, "[key] \xc3\xa9"), NULL),
+        "%s", seen.results[0].message);
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+#define LONG "a word of the server's that will be cut "
+
+Test(llm_recorded, s2_a_word_that_is_cut_within_the_key)
+{
+    static const struct fault_route failing[] = {FAULT_ON(NULL,
+        FAULT_TEXT(
+            SSE_HEAD "data: {\"error\":{\"message\":\"no\",\"type\":\"" LONG KEY
+                     "\"}}\n\n"),
+        FAULT_DO_CLOSE)};
+    static const struct fault_route ending[] = {FAULT_ON(NULL,
+        FAULT_TEXT(SSE_HEAD "data: {\"choices\":[{\"index\":0,\"delta\":{"
+                            "\"content\":\"hi\"},\"finish_reason\":\"" LONG KEY
+                            "\"}]}\n\n" DONE),
+        FAULT_DO_CLOSE)};
+
+    make_record(".jsonl");
+    PLAY(failing, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    cr_expect(eq(int, seen.results[0].code, BELAY_EHTTP));
+    cr_expect(eq(ptr, strstr(seen.results[0].message, "canary"), NULL), "%s",
+        seen.results[0].message);
+    finish();
+    PLAY(ending, .ask = ASK_STREAM, .body = STREAM_BODY, .record = record_path,
+        .no_budget = true);
+    cr_expect(zero(int, seen.results[0].code));
+    finish();
+    cr_expect(zero(sz, count_in(file_text(record_path), "canary")), "%s",
+        file_text(record_path));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
 #define CALLING                                                               \
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":" \
     "0,\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"  \

@@ -46,7 +46,9 @@ BELAY__BODY(attempt)
             .endpoint = "http://127.0.0.1/v1",
             .provider = "chat",
             .model = slice("m"),
-            .body = slice(self->body)},
+            .body = slice(self->body),
+            .checked = self->checked,
+            .secrets = self->secrets},
         &self->ticket));
     if (self->begun != NULL) {
         ++*self->begun;
@@ -66,6 +68,8 @@ BELAY__BODY(attempt)
                 .now = belay_now(task),
                 .model = slice("m-2"),
                 .body = slice(self->reply),
+                .checked = self->checked,
+                .secrets = self->secrets,
                 .request_id = slice("req-1"),
                 .end = slice("stop"),
                 .usage = self->status == BELAY__RECORD_OK ? &usage : NULL,

@@ -30,6 +30,8 @@ struct attempt {
     const char *body;
     const char *reply;
     enum belay__record_status status;
+    const struct belay__secrets *secrets;
+    bool checked; /* the bodies are JSON */
     belay_duration time;
     int *begun; /* NULL, or counts those that could begin */
     struct belay__record_ticket ticket;

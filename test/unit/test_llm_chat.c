@@ -3,6 +3,7 @@
 #include "llm/printable.h"
 #include "llm/provider/error.h"
 #include "llm/provider/provider.h"
+#include "llm/secret.h"
 #include "test/support/alloc.h"
 
 #include <criterion/criterion.h>
@@ -402,9 +403,11 @@ static void
 expect_printable(
     const char *text, size_t len, const char *secret, const char *expected)
 {
+    struct belay_slice item = slice(secret);
+    const struct belay__secrets secrets = {NULL, &item, item.len > 0};
     char out[16];
     const size_t out_len = belay__printable(
-        (struct belay_slice){text, len}, slice(secret), out, sizeof(out));
+        (struct belay_slice){text, len}, &secrets, out, sizeof(out));
 
     cr_expect(eq(str, out, TEXT(expected)));
     cr_expect(eq(sz, out_len, strlen(expected)));

@@ -1,5 +1,6 @@
 /* test_recorder.c - what was asked and answered, in a file: L71, L73-L76. */
 #include "llm/json/scan.h"
+#include "llm/secret.h"
 #include "test/support/record_scene.h"
 
 #include <string.h>
@@ -245,6 +246,25 @@ Test(recorder, l76_secrets_are_taken_out_before_anything_is_queued)
                                 .reply = "{\"x\":\"secret\"}"}})));
     cr_expect(zero(sz, count_in(read_whole("a.jsonl"), "secret")));
     cr_expect(eq(sz, count_in(read_whole("a.jsonl"), "******"), 2));
+}
+
+Test(recorder, l76_s2_what_a_secret_breaks_is_no_json_any_more)
+{
+    struct belay_slice item = slice("20250101");
+    const struct belay__secrets secrets = {.items = &item, .count = 1};
+    const char *text;
+
+    (void)in_folder("a.jsonl");
+    cr_assert(zero(int, RUN(session, .opts = OPTS(.max_rows = 0),
+                            .attempts = {{.body = "{\"n\":20250101}",
+                                .reply = "{\"t\":\"20250\\u003101\"}",
+                                .secrets = &secrets,
+                                .checked = true}})));
+    text = read_whole("a.jsonl");
+    cr_expect(eq(sz, count_in(text, "\"body\":\"{\\\"n\\\":********}\""), 1),
+        "%s", text);
+    cr_expect(eq(sz, count_in(text, "\"body\":{\"t\":\"*************\"}"), 1),
+        "%s", text);
 }
 
 /* ---- L71: nesting ---- */

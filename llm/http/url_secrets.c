@@ -1,0 +1,151 @@
+/* url_secrets.c - what an address holds that no text may show (S2).
+ *
+ * Servers quote the address that was asked for, as it was sent or decoded; and
+ * the header that libcurl makes of its user.
+ */
+#include "llm/base64.h"
+#include "llm/http/transfer.h"
+#include "llm/secret.h"
+
+#include <string.h>
+#include <strings.h>
+
+/* NULL if it is not there. */
+static int
+get_part(CURLU *url, CURLUPart part, unsigned int flags, char **ret)
+{
+    *ret = NULL;
+    return curl_url_get(url, part, ret, flags) == CURLUE_OUT_OF_MEMORY
+               ? BELAY_ENOMEM
+               : 0;
+}
+
+static void
+free_text(char *text)
+{
+    if (text != NULL) {
+        belay__http_wipe(text, strlen(text));
+        curl_free(text);
+    }
+}
+
+/* As it stands there, and decoded. */
+static int
+add_text(struct belay__secrets *secrets, const char *text, size_t len)
+{
+    char *decoded;
+    int decoded_len = 0;
+    int code = belay__secrets_add(secrets, (struct belay_slice){text, len});
+
+    if (code < 0 || len == 0 || memchr(text, '%', len) == NULL) {
+        return code;
+    }
+    decoded = curl_easy_unescape(NULL, text, (int)len, &decoded_len);
+    if (decoded == NULL) {
+        return BELAY_ENOMEM;
+    }
+    code = belay__secrets_add(
+        secrets, (struct belay_slice){decoded, (size_t)decoded_len});
+    free_text(decoded);
+    return code;
+}
+
+/* Its values, but for the version of Azure, which its errors are about. */
+static int
+add_query(struct belay__secrets *secrets, const char *query)
+{
+    static const char version[] = "api-version=";
+    int code = 0;
+
+    while (code == 0 && *query != '\0') {
+        const size_t len = strcspn(query, "&");
+        const char *equals = memchr(query, '=', len);
+        const char *value = equals != NULL ? equals + 1 : query;
+
+        if (strncasecmp(query, version, sizeof(version) - 1) != 0) {
+            code = add_text(secrets, value, len - (size_t)(value - query));
+        }
+        query += len + (query[len] == '&');
+    }
+    return code;
+}
+
+static int
+add_part(struct belay__secrets *secrets, CURLU *url, CURLUPart part)
+{
+    char *text;
+    int code = get_part(url, part, 0, &text);
+
+    if (code == 0 && text != NULL) {
+        code = part == CURLUPART_QUERY ? add_query(secrets, text)
+                                       : add_text(secrets, text, strlen(text));
+    }
+    free_text(text);
+    return code;
+}
+
+static void
+drop(struct belay__buffer *buffer)
+{
+    if (buffer->room > 0) {
+        belay__http_wipe(buffer->data, buffer->room);
+    }
+    belay__buffer_fini(buffer);
+}
+
+static int
+add_basic(
+    struct belay__secrets *secrets, const char *user, const char *password)
+{
+    const size_t size = strlen(user) + strlen(password) + 2;
+    struct belay__buffer pair;
+    struct belay__buffer basic;
+    int code;
+
+    belay__buffer_init(&pair, secrets->memory, size);
+    belay__buffer_init(&basic, secrets->memory, 2 * size + 4);
+    code = belay__buffer_format(&pair, "%s:%s", user, password);
+    if (code == 0) {
+        code = belay__base64_append(&basic, belay__buffer_slice(&pair));
+    }
+    if (code == 0) {
+        code = belay__secrets_add(secrets, belay__buffer_slice(&basic));
+    }
+    drop(&pair);
+    drop(&basic);
+    return code;
+}
+
+/* What libcurl sends of both where there is no key. */
+static int
+add_header(struct belay__secrets *secrets, CURLU *url)
+{
+    char *password = NULL;
+    char *user;
+    int code = get_part(url, CURLUPART_USER, CURLU_URLDECODE, &user);
+
+    if (code == 0) {
+        code = get_part(url, CURLUPART_PASSWORD, CURLU_URLDECODE, &password);
+    }
+    if (code == 0 && (user != NULL || password != NULL)) {
+        code = add_basic(secrets, user != NULL ? user : "",
+            password != NULL ? password : "");
+    }
+    free_text(user);
+    free_text(password);
+    return code;
+}
+
+int
+belay__http_url_secrets(CURLU *url, struct belay__secrets *secrets)
+{
+    int code = add_part(secrets, url, CURLUPART_USER);
+
+    if (code == 0) {
+        code = add_part(secrets, url, CURLUPART_PASSWORD);
+    }
+    if (code == 0) {
+        code = add_part(secrets, url, CURLUPART_QUERY);
+    }
+    return code == 0 ? add_header(secrets, url) : code;
+}
