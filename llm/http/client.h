@@ -9,8 +9,9 @@
  * An answer with any status is a success here: statuses, retries and what
  * they mean are the caller's. Redirects are not followed (S5), cookies not
  * kept, protocols other than http and https refused (S4), and plain http
- * goes to this machine only, unless allowed (S3). No text made here holds a
- * header's value, a query or a user's name (S2).
+ * goes to this machine only, and through no proxy that is named, unless that
+ * is allowed (S3, S6). No text made here holds a header's value, a query or a
+ * user's name (S2).
  *
  * The transport behind it is libcurl today; nothing in this header says so.
  * The first client of a process calls curl_global_init(), whose effects stay;
@@ -71,11 +72,11 @@ struct belay__http_endpoint_opts {
     size_t header_count;
     const char *ca_file;  /* PEM; default the system's authorities */
     const char *proxy;    /* URL of a proxy; default none. Requests go through
-                            a tunnel, so that it never sees a key */
+                            a tunnel; what is plain http it sees all the same */
     const char *no_proxy; /* hosts to reach without it, separated by commas */
     bool proxy_from_env;  /* without .proxy: http_proxy, https_proxy … count,
                             but not on the way to this machine */
-    bool allow_plain;     /* http:// to other machines */
+    bool allow_plain;     /* http:// to other machines, or through .proxy */
     bool insecure;        /* any certificate will do */
     bool gzip;            /* accept compressed answers */
     bool no_http2;        /* HTTP/1.1 over TLS as well */

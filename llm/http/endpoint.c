@@ -187,10 +187,28 @@ share_sessions(struct belay__http_endpoint *endpoint)
     return code == CURLSHE_OK ? 0 : BELAY_ENOMEM;
 }
 
+/* Why plain http is not allowed; NULL: it is. A proxy sees what goes through
+ * it, and the loopback that it connects to is its own.
+ */
+static const char *
+check_plain(const struct belay__http_endpoint_opts *opts, bool loopback)
+{
+    if (opts->allow_plain) {
+        return NULL;
+    }
+    if (!loopback) {
+        return "plain http to another machine is not allowed";
+    }
+    return opts->proxy != NULL && *opts->proxy != '\0'
+               ? "plain http through a proxy is not allowed"
+               : NULL;
+}
+
 static int
 set_address(struct belay__http_endpoint *endpoint,
     const struct belay__http_endpoint_opts *opts, const char **ret_why)
 {
+    const char *why = NULL;
     bool loopback = false;
     int code;
 
@@ -202,8 +220,11 @@ set_address(struct belay__http_endpoint *endpoint,
     if (code == 0) {
         code = belay__http_url_kind(endpoint->base, &endpoint->tls, &loopback);
     }
-    if (code == 0 && !endpoint->tls && !loopback && !opts->allow_plain) {
-        *ret_why = "plain http to another machine is not allowed";
+    if (code == 0 && !endpoint->tls) {
+        why = check_plain(opts, loopback);
+    }
+    if (why != NULL) {
+        *ret_why = why;
         code = BELAY_EINVAL;
     }
     /* The environment's proxy may be another machine, and its loopback is not

@@ -167,12 +167,14 @@ Test(http_client_limits, x6_proxy_gets_a_tunnel_and_no_key)
         {.request = {.path = "/x"}, .endpoint = 1}};
     char *request;
 
-    run_plan(&(struct plan){
-        .opts = {{.url = "http://127.0.0.1:1",
-                     .proxy = fault_server_url(server),
-                     .headers = headers,
-                     .header_count = 1},
-            {.url = "http://127.0.0.1:2", .proxy = fault_server_url(server)}},
+    run_plan(&(struct plan){.opts = {{.url = "http://127.0.0.1:1",
+                                         .proxy = fault_server_url(server),
+                                         .headers = headers,
+                                         .header_count = 1,
+                                         .allow_plain = true},
+                                {.url = "http://127.0.0.1:2",
+                                    .proxy = fault_server_url(server),
+                                    .allow_plain = true}},
         .steps = steps,
         .count = 2});
     cr_expect(eq(int, steps[0].result.code, 0), "%s", steps[0].message);
@@ -190,6 +192,31 @@ Test(http_client_limits, x6_proxy_gets_a_tunnel_and_no_key)
     cr_expect(not(steps[1].reply.request_sent));
     free_steps(steps, 2);
     fault_server_stop(server);
+}
+
+/* It sees what goes through it, and its loopback may be another's. */
+Test(http_client_limits, x3_x6_plain_http_through_a_proxy_has_to_be_allowed)
+{
+    static const char *const urls[] = {
+        "http://127.0.0.1:1/", "http://localhost/v1", "http://[::1]/"};
+    static const char *const proxies[] = {
+        "http://proxy.example.com:3128", "http://127.0.0.1:1", "socks5h://a"};
+
+    for (size_t i = 0; i < COUNT(urls); i++) {
+        struct belay__http_endpoint_opts opts = {
+            .url = urls[i], .proxy = proxies[i]};
+
+        open_endpoint(
+            opts, BELAY_EINVAL, "plain http through a proxy is not allowed");
+        opts.allow_plain = true;
+        open_endpoint(opts, 0, NULL);
+    }
+    open_endpoint(
+        (struct belay__http_endpoint_opts){.url = urls[0], .proxy = ""}, 0,
+        NULL);
+    open_endpoint((struct belay__http_endpoint_opts){.url = "https://127.0.0.1",
+                      .proxy = proxies[0]},
+        0, NULL);
 }
 
 /* 0.0.0.0 leads to this machine too, but does not say so. */

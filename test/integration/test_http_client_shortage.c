@@ -32,7 +32,8 @@ Test(http_client_shortage, s136_every_allocation_may_fail)
                          .header_count = 1,
                          .ca_file = "/nowhere",
                          .no_proxy = "*",
-                         .proxy = "http://127.0.0.1:1"},
+                         .proxy = "http://127.0.0.1:1",
+                         .allow_plain = true},
                 {.url = "https://127.0.0.1:1"}},
             .steps = steps,
             .count = COUNT(steps)};
@@ -127,7 +128,8 @@ Test(http_client_shortage, every_allocation_of_libcurl_until_it_runs_may_fail)
         const struct plan arguments = {.url = fault_server_url(server),
             .opts = {{.gzip = true,
                          .proxy = "http://127.0.0.1:1",
-                         .no_proxy = "*"},
+                         .no_proxy = "*",
+                         .allow_plain = true},
                 {.url = "https://127.0.0.1:1"}},
             .steps = steps,
             .count = COUNT(steps)};

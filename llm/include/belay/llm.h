@@ -97,12 +97,15 @@ struct belay_llm_client_opts {
     uint32_t max_drains;         /* streams with .drain that read on at once
                                     (llm_stream.h); default 8 */
     const char *ca_file;         /* PEM; default the system's authorities */
-    const char *proxy;           /* URL; default none. The key goes through a
-                                    tunnel, never to the proxy */
+    const char *proxy;           /* URL; default none. Requests go through a
+                                    tunnel, so that with https it sees neither
+                                    key nor prompt; http:// through it has to
+                                    be allowed, wherever it leads */
     const char *no_proxy;        /* hosts reached without it, with commas */
     bool proxy_from_env;   /* without .proxy: http_proxy and its kin count, but
                               not on the way to this machine */
-    bool allow_plain_http; /* http:// to other machines than this one */
+    bool allow_plain_http; /* http:// to other machines than this one, or
+                              through .proxy: all on the way see the key */
     bool insecure;         /* any certificate will do */
     belay_prices *prices;  /* what calls cost; default not known */
     const char *price_provider; /* as in "azure": looked up before the bare
@@ -161,8 +164,8 @@ struct belay_llm_request {
  *
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  no base_url, one that cannot be used or is plain http
- *                        to another machine; a key with control characters;
- *                        a key and a source of keys;
+ *                        to another machine or through a proxy; a key with
+ *                        control characters; a key and a source of keys;
  *                        an idempotency_header that can be none; a negative
  *                        number; an opts->size that is unknown
  *          BELAY_ENOSYS  libcurl lacks what opts ask for
