@@ -10,6 +10,7 @@
 #include "cli/batch_server.h"
 #include "cli/descriptors.h"
 #include "cli/last_signal.h"
+#include "cli/options.h"
 #include "cli/signals.h"
 #include "llm/batch/progress.h"
 
@@ -296,6 +297,9 @@ belay__cmd_batch(int argc, char **argv)
             || !belay__batch_check_files(&command.options)) {
             code = BELAY__EXIT_USAGE;
             break;
+        }
+        if (command.options.batch.insecure) {
+            belay__option_warn_insecure("batch");
         }
         /* A file size limit is an error, not a death. */
         (void)signal(SIGXFSZ, SIG_IGN);

@@ -1,6 +1,7 @@
 /* cmd_chat.c - `belay chat`: what is open round it, signals, the exit code. */
 #include "cli/chat.h"
 #include "cli/commands.h"
+#include "cli/options.h"
 #include "cli/signals.h"
 #include "llm/sim/sim.h"
 
@@ -355,6 +356,9 @@ belay__cmd_chat(int argc, char **argv)
         return BELAY__CHAT_BAD_USAGE;
     case BELAY__CHAT_PARSED_RUN:
         break;
+    }
+    if (options.insecure) {
+        belay__option_warn_insecure("chat");
     }
     chat.terminal = isatty(STDIN_FILENO) != 0;
     chat.conversation =

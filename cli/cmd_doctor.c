@@ -306,6 +306,9 @@ belay__cmd_doctor(int argc, char **argv)
     command->endpoint.patience = belay_seconds(PATIENCE_S);
     code = take_options(command, argc, argv);
     if (code < 0) {
+        if (command->endpoint.insecure) {
+            belay__option_warn_insecure("doctor");
+        }
         code = look_at_all(command);
     }
     free(command);

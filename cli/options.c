@@ -1,7 +1,10 @@
-/* options.c - numbers, sizes and times on the command line. */
+/* options.c - numbers, sizes and times on the command line, and a warning that
+ * goes with an option.
+ */
 #include "cli/options.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,4 +101,13 @@ belay__option_span(const char *text, belay_duration *ret)
         }
     }
     return false;
+}
+
+void
+belay__option_warn_insecure(const char *command)
+{
+    (void)fprintf(stderr,
+        "belay %s: warning: --insecure: any certificate is accepted; whoever "
+        "is on the way can read the key and all texts, and answer\n",
+        command);
 }

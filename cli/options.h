@@ -1,4 +1,6 @@
-/* options.h - numbers, sizes and times on the command line (private). */
+/* options.h - numbers, sizes and times on the command line, and a warning that
+ * goes with an option (private).
+ */
 #ifndef BELAY_CLI_OPTIONS_H
 #define BELAY_CLI_OPTIONS_H
 
@@ -15,5 +17,8 @@ bool belay__option_bytes(const char *text, uint64_t *ret);
 
 /* A time: "250ms", "30s", "1.5", "5m", "1h"; without a unit, seconds. */
 bool belay__option_span(const char *text, belay_duration *ret);
+
+/* Warns on standard error of what --insecure gives up (S3). */
+void belay__option_warn_insecure(const char *command);
 
 #endif

@@ -67,6 +67,17 @@ def test_x1_a_key_comes_from_a_file_that_nobody_else_reads(where):
         expect(len(server.headers), 2)
 
 
+def test_x3_insecure_says_so(where):
+    where.give(1)
+    with Server(lambda body: OK) as server:
+        done = batch(where, server.url, "--insecure", "--progress", "none")
+        expect_code(done, 0)
+        expect(done.err.count("warning: --insecure"), 1)
+        done = batch(where, server.url, "--overwrite", "--progress", "none")
+        expect_code(done, 0)
+        assert "insecure" not in done.err, done.err
+
+
 def test_x2_the_key_is_in_no_output(where):
     """With replies of all kinds, a refusal and a broken connection."""
     def answer(body):

@@ -36,6 +36,13 @@ def one_question():
     expect(done.returncode == 2 and "--sim" in done.stderr, done)
 
 
+def insecure():
+    done = run("--insecure", "hello")
+    expect((done.returncode, done.stdout) == (0, "You said: hello\n"), done)
+    expect(done.stderr.count("\n") == 1
+           and done.stderr.startswith("belay chat: warning: --insecure"), done)
+
+
 def piped():
     done = run(stdin="two\nlines\n")
     expect((done.returncode, done.stdout) == (0, "You said: two\nlines\n"),
@@ -255,6 +262,7 @@ def simulated():
 def main():
     with tempfile.TemporaryDirectory() as folder:
         one_question()
+        insecure()
         piped()
         exit_codes()
         shown()

@@ -223,6 +223,14 @@ def test_l49_price_files():
     assert run.code == 1 and "not found" in run.one("prices")[1], run.out
 
 
+def test_x3_insecure_says_so():
+    for options in ((), ("--json",)):
+        run = Run("--insecure", *options)
+        assert run.err.count("\n") == 1, run.err
+        assert run.err.startswith("belay doctor: warning: --insecure"), run.err
+        assert not Run(*options).err
+
+
 def test_wrong_usage():
     for options in (("--timeout", "0"), ("--timeout", "1h"), ("--nothing",),
                     ("more",), ("--base-url",)):

@@ -106,7 +106,9 @@ struct belay_llm_client_opts {
                               not on the way to this machine */
     bool allow_plain_http; /* http:// to other machines than this one, or
                               through .proxy: all on the way see the key */
-    bool insecure;         /* any certificate will do */
+    bool insecure;         /* any certificate will do: whoever is on the way
+                              can read the key and answer. Nothing here warns
+                              of it; a program that offers it should */
     belay_prices *prices;  /* what calls cost; default not known */
     const char *price_provider; /* as in "azure": looked up before the bare
                                    names of models too; default none */
