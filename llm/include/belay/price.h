@@ -90,11 +90,12 @@ struct belay_prices_problem {
  * cache_read_input_token_cost, cache_creation_input_token_cost,
  * input_cost_per_request, input_ and output_cost_per_audio_token; and
  * litellm_provider, mode, max_input_tokens, max_output_tokens. Everything else
- * is skipped, as are the entries sample_spec and fallback_generalizations. Of
- * a model that stands there twice the last entry counts.
+ * is skipped, as are the entries sample_spec and fallback_generalizations, and
+ * those that are not objects. Of a model that stands there twice the last entry
+ * counts.
  *
  * Owner:   the caller has a reference, for belay_prices_unref().
- * Errors:  BELAY_EJSON      not JSON, or not an object of objects
+ * Errors:  BELAY_EJSON      not JSON, or not an object
  *          BELAY_EINVAL     a price that is not a number, or is negative
  *          BELAY_ETOOLARGE  a price beyond what belay_money holds
  *          BELAY_ENOMEM     no memory
