@@ -325,6 +325,12 @@ set_text(struct belay__answer *answer, struct belay__llm_text **text,
     *text = stretch.text;
 }
 
+bool
+belay__answer_says(const struct belay__json_value *value)
+{
+    return value->type == BELAY__JSON_STRING && value->raw.len > 2;
+}
+
 struct belay__tool *
 belay__answer_tool(struct belay__answer *answer, struct belay__choice *choice,
     int64_t index, const struct belay__json_value *id)
@@ -334,7 +340,7 @@ belay__answer_tool(struct belay__answer *answer, struct belay__choice *choice,
     if (answer->code != 0 || choice == NULL) {
         return NULL;
     }
-    if (id != NULL && (id->type != BELAY__JSON_STRING || id->raw.len == 2)) {
+    if (id != NULL && !belay__answer_says(id)) {
         id = NULL;
     }
     tool = find_tool(choice, index, id);
@@ -353,7 +359,7 @@ belay__answer_tool_name(struct belay__answer *answer,
     const struct belay__json_value *name)
 {
     if (tool == NULL || tool->name != NULL || answer->code != 0
-        || name->type != BELAY__JSON_STRING || name->raw.len == 2) {
+        || !belay__answer_says(name)) {
         return;
     }
     set_text(answer, &tool->name, name);

@@ -108,6 +108,9 @@ void belay__answer_fini(struct belay__answer *answer);
 struct belay__choice *belay__answer_choice(
     struct belay__answer *answer, int64_t index);
 
+/* A string that is not empty. */
+bool belay__answer_says(const struct belay__json_value *value);
+
 /* Appends what is a string; anything else counts as not there. */
 void belay__answer_text(struct belay__answer *answer,
     struct belay__choice *choice, enum belay__stretch_kind kind,

@@ -319,12 +319,14 @@ read_choice(
     struct choice_values values = {.has_message = false};
     const struct belay__json_value *message = values.message;
     struct belay__choice *choice;
+    bool ended;
 
     if (!belay__json_enter_object(json)) {
         return false;
     }
     read_values(json, &values);
-    if (!values.has_message && values.finish.type != BELAY__JSON_STRING) {
+    ended = belay__provider_is_reason(&values.finish);
+    if (!values.has_message && !ended) {
         return false;
     }
     choice = belay__answer_choice(
@@ -337,7 +339,7 @@ read_choice(
     read_content(answer, choice, &message[CONTENT]);
     belay__answer_text(answer, choice, BELAY__REFUSAL, &message[REFUSAL]);
     read_tool_calls(answer, choice, message[TOOL_CALLS].raw);
-    if (values.finish.type == BELAY__JSON_STRING) {
+    if (ended) {
         belay__answer_end(
             answer, choice, end_of(&values.finish), &values.finish);
     }

@@ -116,7 +116,7 @@ end_of(const struct belay__json_value *reason)
 static void
 read_stop(struct belay__answer *answer, const struct belay__json_value *reason)
 {
-    if (reason->type == BELAY__JSON_STRING) {
+    if (belay__provider_is_reason(reason)) {
         belay__answer_end(
             answer, belay__answer_choice(answer, 0), end_of(reason), reason);
     }

@@ -138,6 +138,12 @@ belay__provider_members(struct belay_slice object, const char *const *names,
     }
 }
 
+bool
+belay__provider_is_reason(const struct belay__json_value *value)
+{
+    return belay__answer_says(value) && !belay__json_key_is(value, "null");
+}
+
 int64_t
 belay__provider_index(const struct belay__json_value *value, int64_t otherwise)
 {

@@ -83,6 +83,11 @@ int belay__provider_event(const struct belay__provider *provider,
 void belay__provider_members(struct belay_slice object,
     const char *const *names, size_t count, struct belay__json_value *ret);
 
+/* A reason for an end. Some servers write "" or "null" as long as there is
+ * none.
+ */
+bool belay__provider_is_reason(const struct belay__json_value *value);
+
 /* An index as servers number things; `otherwise` if it is none. */
 int64_t belay__provider_index(
     const struct belay__json_value *value, int64_t otherwise);

@@ -281,7 +281,7 @@ read_end(struct belay__answer *answer, struct belay__choice *choice,
 
     /* A status is optional; an answer without one came to its end. */
     if (is_type(&values[STATUS], "completed")
-        || (values[STATUS].type == BELAY__JSON_NONE
+        || (!belay__provider_is_reason(&values[STATUS])
             && values[INCOMPLETE].type != BELAY__JSON_OBJECT)) {
         end = choice != NULL && choice->tool_count > 0 ? BELAY_LLM_END_TOOL
                                                        : BELAY_LLM_END_STOP;
@@ -295,7 +295,7 @@ read_end(struct belay__answer *answer, struct belay__choice *choice,
         end = BELAY_LLM_END_FILTER;
     }
     belay__answer_end(answer, choice, end,
-        reason.type == BELAY__JSON_STRING ? &reason : &values[STATUS]);
+        belay__provider_is_reason(&reason) ? &reason : &values[STATUS]);
 }
 
 /* A whole answer, in place of a stream or at its end. False if it is none. */

@@ -93,6 +93,8 @@ Test(llm_stream_errors, l23_an_event_that_is_not_json)
 Test(llm_stream_errors, l24_a_stream_without_an_end_is_cut)
 {
     static const char *const bodies[] = {DELTA("hi"),
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hi\"},"
+        "\"finish_reason\":\"\"}]}\n\n",
         DELTA("hi") "data: {\"choi", DELTA("hi") "data: {\"choices\":[]}",
         DELTA("hi") ": bye\n"};
 

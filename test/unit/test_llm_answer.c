@@ -93,6 +93,38 @@ Test(llm_answer, l1_chat_stream)
         "0 T'hi' E1 'stop'\nU 3/-1/4\n", "T0 'h'\nT0 'i'\nE0 'stop'\n");
 }
 
+/* Some servers write something in each chunk, until they have a reason. */
+Test(llm_answer, l1_l18_no_reason_is_no_end)
+{
+    expect_stream(CHAT,
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},"
+        "\"finish_reason\":\"\"}]}\n\n"
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"},"
+        "\"finish_reason\":\"null\"}]}\n\n",
+        "0 T'ab'\n", "T0 'a'\nT0 'b'\n");
+    expect_stream(CHAT, FINISH("") FINISH("null"), "0\n", NULL);
+    expect_whole(CHAT,
+        "{\"choices\":[{\"message\":{\"content\":\"a\"},"
+        "\"finish_reason\":\"\"}]}",
+        "0 T'a'\n");
+    expect_whole(MESSAGES, "{\"content\":[],\"stop_reason\":\"\"}", "0\n");
+    expect_whole(RESPONSES,
+        "{\"status\":\"\",\"output\":[],\"incomplete_details\":"
+        "{\"reason\":\"null\"}}",
+        "0 E0\n");
+}
+
+Test(llm_answer, l81_a_cut_call_ends_by_its_length)
+{
+    expect_stream(CHAT,
+        "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{"
+        "\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"f\","
+        "\"arguments\":\"{\"}}]},\"finish_reason\":\"\"}]}\n\n" FINISH("length")
+            DONE,
+        "0 C( 'a' 'f' '{' ) E2 'length'\n",
+        "C0.0 'a' 'f'\nA0.0 '{'\nE0 'length'\n");
+}
+
 Test(llm_answer, l6_every_choice_on_its_own)
 {
     expect_stream(CHAT,
