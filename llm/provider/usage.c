@@ -2,7 +2,9 @@
  *
  * The shapes differ in names, so one table reads them all; and in one rule:
  * OpenAI's input counts include what came from a cache, Anthropic's do not.
- * A number that is negative, not whole or too large counts as not told.
+ * A number that is negative, not whole or too large counts as not told. Where
+ * an object has two names for one count the larger one is taken: some gateways
+ * write both, and zero under the name that is not theirs.
  */
 #include "llm/provider/usage.h"
 
@@ -26,7 +28,7 @@ take_count(struct belay__json *json, int64_t *count)
     int64_t number;
 
     if (belay__json_take(json, &value) && value.type == BELAY__JSON_NUMBER
-        && belay__json_integer(value.raw, &number) == 0 && number >= 0) {
+        && belay__json_integer(value.raw, &number) == 0 && number > *count) {
         *count = number;
     }
 }
@@ -135,12 +137,39 @@ sum(int64_t a, int64_t b)
 void
 belay__usage_begin(struct belay__usage_counts *counts)
 {
-    *counts = (struct belay__usage_counts){unknown, -1, -1, -1, false};
+    *counts = (struct belay__usage_counts){
+        .usage = unknown, .total = -1, .apart_read = -1, .apart_write = -1};
+}
+
+static void
+replace(int64_t *count, int64_t later)
+{
+    *count = later >= 0 ? later : *count;
+}
+
+static void
+replace_all(
+    struct belay__usage_counts *counts, const struct belay__usage_counts *later)
+{
+    struct belay_llm_usage *usage = &counts->usage;
+
+    replace(&usage->in_total, later->usage.in_total);
+    replace(&usage->in_cache_read, later->usage.in_cache_read);
+    replace(&usage->in_cache_write_5m, later->usage.in_cache_write_5m);
+    replace(&usage->in_cache_write_1h, later->usage.in_cache_write_1h);
+    replace(&usage->in_audio, later->usage.in_audio);
+    replace(&usage->out_total, later->usage.out_total);
+    replace(&usage->out_reasoning, later->usage.out_reasoning);
+    replace(&usage->out_audio, later->usage.out_audio);
+    replace(&counts->total, later->total);
+    replace(&counts->apart_read, later->apart_read);
+    replace(&counts->apart_write, later->apart_write);
 }
 
 void
 belay__usage_read(struct belay__usage_counts *counts, struct belay_slice raw)
 {
+    struct belay__usage_counts read;
     struct belay__json_value key;
     struct belay__json json;
 
@@ -148,10 +177,12 @@ belay__usage_read(struct belay__usage_counts *counts, struct belay_slice raw)
     if (!belay__json_enter_object(&json)) {
         return;
     }
-    counts->told = true;
+    belay__usage_begin(&read);
     while (belay__json_next_member(&json, &key)) {
-        take_member(&json, counts, &key);
+        take_member(&json, &read, &key);
     }
+    replace_all(counts, &read);
+    counts->told = true;
 }
 
 void

@@ -334,6 +334,39 @@ Test(llm_chat, l47_responses_and_embeddings)
         -1);
 }
 
+/* Some gateways fill in both sets of names, the other one with zeros. */
+Test(llm_chat, l45_l47_of_two_names_the_larger_count)
+{
+    USAGE("{\"prompt_tokens\":10,\"completion_tokens\":20,"
+          "\"prompt_tokens_details\":{\"cached_tokens\":4},"
+          "\"input_tokens\":0,\"output_tokens\":0,"
+          "\"input_tokens_details\":{\"cached_tokens\":0}}",
+        10, 4, -1, -1, -1, 20, -1, -1);
+    USAGE("{\"input_tokens\":0,\"output_tokens\":0,"
+          "\"prompt_tokens\":10,\"completion_tokens\":20}",
+        10, -1, -1, -1, -1, 20, -1, -1);
+    USAGE("{\"prompt_tokens\":0,\"completion_tokens\":0,"
+          "\"input_tokens\":7,\"output_tokens\":8}",
+        7, -1, -1, -1, -1, 8, -1, -1);
+}
+
+Test(llm_chat, l48_a_later_object_replaces_what_it_says_again)
+{
+    struct belay__usage_counts counts;
+    struct belay_llm_usage usage;
+
+    belay__usage_begin(&counts);
+    belay__usage_read(&counts, slice("{\"input_tokens\":9,\"output_tokens\":5,"
+                                     "\"cache_read_input_tokens\":2}"));
+    belay__usage_read(
+        &counts, slice("{\"output_tokens\":3,\"completion_tokens\":0}"));
+    belay__usage_settle(&counts, &usage);
+    cr_expect(eq(i64, usage.in_total, 11));
+    cr_expect(eq(i64, usage.in_cache_read, 2));
+    cr_expect(eq(i64, usage.out_total, 3));
+    cr_expect(eq(int, (int)usage.state, BELAY_LLM_USAGE_EXACT));
+}
+
 Test(llm_chat, l48_anthropic_counts_exclude_it)
 {
     USAGE("{\"input_tokens\":10,\"cache_read_input_tokens\":20,"
