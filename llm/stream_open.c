@@ -53,7 +53,8 @@ belay__llm_stream_count(belay_llm_stream *stream)
         && (reply->http.status != 0 || !reply->http.request_sent)) {
         return; /* nothing was used */
     }
-    if (complete && usage->in_total >= 0 && usage->out_total >= 0) {
+    if (complete && usage->state == BELAY_LLM_USAGE_EXACT
+        && usage->in_total >= 0 && usage->out_total >= 0) {
         return;
     }
     if (usage->in_total < 0) {

@@ -178,6 +178,7 @@ read_start(struct belay__answer *answer, struct belay_slice message)
     (void)belay__answer_choice(answer, 0);
     belay__answer_model(answer, &values[0]);
     read_usage(answer, values[1].raw);
+    answer->counts.begun = true;
 }
 
 static void

@@ -183,6 +183,7 @@ belay__usage_read(struct belay__usage_counts *counts, struct belay_slice raw)
     }
     replace_all(counts, &read);
     counts->told = true;
+    counts->begun = counts->begun && read.usage.out_total < 0;
 }
 
 void
@@ -196,7 +197,8 @@ belay__usage_settle(
         return;
     }
     ret->requests = 1;
-    ret->state = BELAY_LLM_USAGE_EXACT;
+    ret->state =
+        counts->begun ? BELAY_LLM_USAGE_ESTIMATED : BELAY_LLM_USAGE_EXACT;
     if (counts->apart_read >= 0 || counts->apart_write >= 0) {
         ret->in_cache_read = counts->apart_read;
         ret->in_total =

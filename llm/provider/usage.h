@@ -10,14 +10,16 @@ struct belay__usage_counts {
     int64_t total;
     int64_t apart_read; /* Anthropic's: not part of the input count */
     int64_t apart_write;
-    bool told; /* there was an object */
+    bool told;  /* there was an object */
+    bool begun; /* the output is what there was at the start of a stream */
 };
 
 void belay__usage_begin(struct belay__usage_counts *counts);
 /* Reads a usage object in any of the shapes of Chat Completions, Responses,
  * Embeddings and Messages (L45, L47, L48). What an earlier one has said is
  * replaced, never added to: counts in streams are cumulative. `raw` is JSON
- * that was checked.
+ * that was checked. Who reads the counts of a start sets `begun` behind it;
+ * the next output that is told clears it.
  */
 void belay__usage_read(
     struct belay__usage_counts *counts, struct belay_slice raw);

@@ -66,6 +66,26 @@ Test(llm_stream, l1_the_other_formats)
     }
 }
 
+Test(llm_stream, l44_l48_what_is_told_at_the_start_is_no_total)
+{
+    static const struct fault_route routes[] = {FAULT_ON("/v1/messages",
+        STREAM(TYPED("message_start", ",\"message\":{\"usage\":"
+                                      "{\"input_tokens\":7,\"output_tokens\":"
+                                      "1}}") TYPED("content_block_delta",
+            ",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":"
+            "\"hello world, hello\"}") TYPED("message_delta",
+            ",\"delta\":{\"stop_reason\":\"end_turn\"}")
+                TYPED("message_stop", "")))};
+    struct outcome outcome = READ(routes, .format = BELAY_LLM_FORMAT_MESSAGES);
+
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    expect_events(&outcome, "T0 'hello world, hello'\nE0 'end_turn'\nDONE0\n",
+        "hello world, hello");
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_ESTIMATED));
+    cr_expect(eq(i64, outcome.usage.in_total, 7));
+    cr_expect(eq(i64, outcome.usage.out_total, 5), "guessed from the text");
+}
+
 Test(llm_stream, l19_bytes_one_by_one)
 {
     static const struct fault_route routes[] = {
