@@ -16,21 +16,9 @@ is_system(const struct belay_llm_message *message)
 static const char *
 check_message(const struct belay_llm_message *message)
 {
-    enum belay__json_type type = BELAY__JSON_NONE;
-
-    if (is_system(message) && message->part_count > 0) {
-        return "the Messages format has no system message in parts";
-    }
-    for (size_t i = 0; i < message->tool_call_count; i++) {
-        const struct belay_slice arguments = message->tool_calls[i].arguments;
-
-        if (arguments.len > 0
-            && (belay__json_check(arguments, &type, NULL) < 0
-                || type != BELAY__JSON_OBJECT)) {
-            return "the arguments of a tool call are not a JSON object";
-        }
-    }
-    return NULL;
+    return is_system(message) && message->part_count > 0
+               ? "the Messages format has no system message in parts"
+               : NULL;
 }
 
 const char *
@@ -103,6 +91,21 @@ write_blocks(
     }
 }
 
+/* Here arguments are an object, and what a model has written need not be one.
+ * It is sent inside one then, as Anthropic's documentation advises (L80).
+ */
+static void
+write_input(struct belay__json_writer *json, struct belay_slice arguments)
+{
+    if (arguments.len == 0 || belay__request_is_object(arguments)) {
+        belay__request_schema(json, arguments);
+        return;
+    }
+    belay__json_open_object(json);
+    belay__request_slice_member(json, "INVALID_JSON", arguments);
+    belay__json_close_object(json);
+}
+
 static void
 write_tool_uses(
     struct belay__json_writer *json, const struct belay_llm_message *message)
@@ -115,7 +118,7 @@ write_tool_uses(
         belay__request_slice_member(json, "id", call->id);
         belay__request_slice_member(json, "name", call->name);
         belay__json_key(json, "input");
-        belay__request_schema(json, call->arguments);
+        write_input(json, call->arguments);
         belay__json_close_object(json);
     }
 }

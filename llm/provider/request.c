@@ -86,8 +86,8 @@ is_media_type(const char *text)
     return true;
 }
 
-static bool
-is_object(struct belay_slice text)
+bool
+belay__request_is_object(struct belay_slice text)
 {
     enum belay__json_type type = BELAY__JSON_NONE;
 
@@ -130,7 +130,8 @@ check_tools(const struct belay_llm_chat *chat)
         if (tool->name == NULL || tool->name[0] == '\0') {
             return "a tool has no name";
         }
-        if (tool->parameters.len > 0 && !is_object(tool->parameters)) {
+        if (tool->parameters.len > 0
+            && !belay__request_is_object(tool->parameters)) {
             return "the parameters of a tool are not a JSON object";
         }
     }
@@ -146,7 +147,7 @@ belay__request_check_basis(const char *model, struct belay_slice extra)
 {
     const struct belay_llm_chat chat = {.extra = extra};
 
-    if (extra.len > 0 && !is_object(extra)) {
+    if (extra.len > 0 && !belay__request_is_object(extra)) {
         return "extra is not a JSON object";
     }
     if (model == NULL ? !is_in_extra(&chat, "model") : model[0] == '\0') {

@@ -89,6 +89,9 @@ void belay__request_data_url(
 void belay__request_base64(
     struct belay__json_writer *json, struct belay_slice bytes);
 
+/* Is it a JSON object? */
+bool belay__request_is_object(struct belay_slice text);
+
 /* Is the message of that role? */
 bool belay__request_role_is(
     const struct belay_llm_message *message, const char *role);

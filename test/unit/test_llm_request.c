@@ -272,14 +272,51 @@ Test(llm_request, l3_messages_require_a_limit)
         MESSAGES, ASK(.extra = slice("{\"max_tokens\":null}")), "max_tokens");
 }
 
+/* What a model wrote must not make the turn unusable. Where arguments are a
+ * string they go back as they came.
+ */
+Test(llm_request, l80_broken_arguments_are_sent_all_the_same)
+{
+    static const struct belay_llm_tool_call broken[] = {
+        {.id = {"a", 1}, .name = {"f", 1}, .arguments = {"{\"x\": ", 6}},
+        {.id = {"b", 1}, .name = {"f", 1}, .arguments = {"[1]", 3}},
+        {.id = {"c", 1}, .name = {"f", 1}, .arguments = {"{}x\xff", 4}}};
+    static const struct belay_llm_message asks[] = {
+        {.role = "assistant", .tool_calls = broken, .tool_call_count = 3}};
+    static const struct belay_llm_message asks_one[] = {
+        {.role = "assistant", .tool_calls = broken, .tool_call_count = 1}};
+
+    expect_request(MESSAGES,
+        BELAY_LLM_CHAT(.model = "m", .messages = asks, .message_count = 1,
+            .max_tokens = 1),
+        plain,
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\","
+        "\"content\":[{\"type\":\"tool_use\",\"id\":\"a\",\"name\":\"f\","
+        "\"input\":{\"INVALID_JSON\":\"{\\\"x\\\": \"}},"
+        "{\"type\":\"tool_use\",\"id\":\"b\",\"name\":\"f\","
+        "\"input\":{\"INVALID_JSON\":\"[1]\"}},"
+        "{\"type\":\"tool_use\",\"id\":\"c\",\"name\":\"f\","
+        "\"input\":{\"INVALID_JSON\":\"{}x\xef\xbf\xbd\"}}]}],"
+        "\"max_tokens\":1}");
+    expect_request(CHAT,
+        BELAY_LLM_CHAT(.model = "m", .messages = asks_one, .message_count = 1),
+        plain,
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"assistant\","
+        "\"content\":null,\"tool_calls\":[{\"id\":\"a\",\"type\":"
+        "\"function\",\"function\":{\"name\":\"f\",\"arguments\":"
+        "\"{\\\"x\\\": \"}}]}]}");
+    expect_request(RESPONSES,
+        BELAY_LLM_CHAT(.model = "m", .messages = asks_one, .message_count = 1),
+        plain,
+        "{\"model\":\"m\",\"input\":[{\"type\":\"function_call\","
+        "\"call_id\":\"a\",\"name\":\"f\",\"arguments\":"
+        "\"{\\\"x\\\": \"}]}");
+}
+
 Test(llm_request, what_a_format_does_not_have_is_refused)
 {
     const int64_t seed = 1;
     const struct belay_slice stop[] = {slice("x")};
-    static const struct belay_llm_tool_call broken[] = {
-        {.name = {"f", 1}, .arguments = {"[1", 2}}};
-    static const struct belay_llm_message asks[] = {
-        {.role = "assistant", .tool_calls = broken, .tool_call_count = 1}};
     static const struct belay_llm_message lost[] = {{.role = "tool"}};
     static const struct belay_llm_part blank[] = {
         {.type = BELAY_LLM_PART_IMAGE, .media_type = "a\"b"}};
@@ -294,10 +331,6 @@ Test(llm_request, what_a_format_does_not_have_is_refused)
         RESPONSES, ASK(.stop = stop, .stop_count = 1), "stop sequences");
     expect_refused(RESPONSES, ASK(.choices = 2), "one choice");
     expect_refused(MESSAGES, ASK(.choices = 2, .max_tokens = 1), "one choice");
-    expect_refused(MESSAGES,
-        BELAY_LLM_CHAT(.model = "m", .messages = asks, .message_count = 1,
-            .max_tokens = 1),
-        "arguments");
     expect_refused(CHAT,
         BELAY_LLM_CHAT(.model = "m", .messages = lost, .message_count = 1),
         "which call");
