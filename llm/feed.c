@@ -37,8 +37,8 @@ belay__llm_feed_fini(struct belay__llm_feed *feed)
 
 void
 belay__llm_feed_begin(struct belay__llm_feed *feed,
-    const struct belay__provider *provider, struct belay__answer *answer,
-    struct belay__buffer *body)
+    const struct belay__provider *provider, struct belay_slice request,
+    struct belay__answer *answer, struct belay__buffer *body)
 {
     const size_t max = feed->sse.max;
     struct belay__memory *memory = feed->queue.memory;
@@ -48,6 +48,7 @@ belay__llm_feed_begin(struct belay__llm_feed *feed,
     belay__buffer_clear(&feed->queue);
     feed->queue_at = 0;
     feed->provider = provider;
+    feed->request = request;
     feed->answer = answer;
     feed->body = body;
     feed->form = BELAY__FEED_UNKNOWN;
@@ -252,13 +253,31 @@ belay__llm_feed_pull(struct belay__llm_feed *feed, struct belay_llm_event *ret)
     return 1;
 }
 
+/* How many choices were asked for; looked up where a stream has ended without
+ * saying so, which is rare.
+ */
+static size_t
+choices_asked(const struct belay__llm_feed *feed)
+{
+    static const char *const names[] = {"n"};
+    struct belay__json_value count;
+
+    belay__provider_members(feed->request, names, 1, &count);
+    return (size_t)belay__provider_index(&count, 1);
+}
+
+bool
+belay__llm_feed_may_end(const struct belay__llm_feed *feed)
+{
+    return feed->answer->finished
+           || (feed->provider->ends_with_choices
+               && belay__answer_ended(feed->answer, choices_asked(feed)));
+}
+
 bool
 belay__llm_feed_finished(const struct belay__llm_feed *feed)
 {
-    return feed->closed
-           && (feed->answer->finished
-               || (feed->provider->ends_with_choices
-                   && belay__answer_ended(feed->answer)));
+    return feed->closed && belay__llm_feed_may_end(feed);
 }
 
 bool

@@ -16,6 +16,7 @@
 
 struct belay__llm_feed {
     const struct belay__provider *provider;
+    struct belay_slice request;   /* what was asked */
     struct belay__answer *answer; /* where it goes; live */
     struct belay__buffer *body;   /* where an answer in one piece goes */
     struct belay__sse sse;
@@ -42,10 +43,10 @@ void belay__llm_feed_init(struct belay__llm_feed *feed,
 /* Zeroed is fine. */
 void belay__llm_feed_fini(struct belay__llm_feed *feed);
 
-/* As new, for another attempt. */
+/* As new, for another attempt at this request, which is borrowed too. */
 void belay__llm_feed_begin(struct belay__llm_feed *feed,
-    const struct belay__provider *provider, struct belay__answer *answer,
-    struct belay__buffer *body);
+    const struct belay__provider *provider, struct belay_slice request,
+    struct belay__answer *answer, struct belay__buffer *body);
 
 /* For a sink: takes bytes, or, with BELAY__HTTP_PAUSE, does not. */
 int belay__llm_feed_push(
@@ -61,6 +62,10 @@ int belay__llm_feed_end(struct belay__llm_feed *feed);
 int belay__llm_feed_pull(
     struct belay__llm_feed *feed, struct belay_llm_event *ret);
 
+/* Has what was pulled an end, so that nothing need follow? Where choices end
+ * by themselves it takes as many as were asked for (L6, L18).
+ */
+bool belay__llm_feed_may_end(const struct belay__llm_feed *feed);
 /* Has the answer come to its end, and was all of it pulled? */
 bool belay__llm_feed_finished(const struct belay__llm_feed *feed);
 

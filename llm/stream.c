@@ -46,8 +46,8 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
     belay_llm_reply *reply = stream->tries.reply;
 
     belay__llm_reply_begin_live(reply, stream->provider);
-    belay__llm_feed_begin(
-        &stream->feed, stream->provider, &reply->answer, &reply->http.body);
+    belay__llm_feed_begin(&stream->feed, stream->provider, stream->body,
+        &reply->answer, &reply->http.body);
     stream->told = 0;
     stream->attempting = true;
     stream->silent = false;
@@ -324,8 +324,7 @@ static bool
 may_end_here(const belay_llm_stream *stream, int code)
 {
     return (code == BELAY_ETRUNCATED || code == BELAY_ERESET)
-           && stream->provider->ends_with_choices
-           && belay__answer_ended(&stream->tries.reply->answer);
+           && belay__llm_feed_may_end(&stream->feed);
 }
 
 /* The exchange has ended. */

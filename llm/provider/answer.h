@@ -164,8 +164,8 @@ void belay__answer_close(struct belay__answer *answer);
 struct belay__choice *belay__answer_nth(struct belay__answer *answer, size_t n);
 struct belay_slice belay__stretch_slice(
     const struct belay__choice *choice, enum belay__stretch_kind kind);
-/* Every choice has its end. */
-bool belay__answer_ended(const struct belay__answer *answer);
+/* Every choice has its end, and there are as many at least. */
+bool belay__answer_ended(const struct belay__answer *answer, size_t choices);
 /* The usage as far as it is known. */
 void belay__answer_get_usage(
     const struct belay__answer *answer, struct belay_llm_usage *ret);

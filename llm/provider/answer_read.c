@@ -27,14 +27,14 @@ belay__stretch_slice(
 }
 
 bool
-belay__answer_ended(const struct belay__answer *answer)
+belay__answer_ended(const struct belay__answer *answer, size_t choices)
 {
     for (size_t i = 0; i < answer->choice_count; i++) {
         if (!answer->choices[i].ended) {
             return false;
         }
     }
-    return answer->choice_count > 0;
+    return answer->choice_count > 0 && answer->choice_count >= choices;
 }
 
 void

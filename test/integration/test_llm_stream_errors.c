@@ -115,6 +115,47 @@ Test(llm_stream_errors, l24_a_stream_without_an_end_is_cut)
     }
 }
 
+#define BODY_N2                                                         \
+    "{\"model\":\"m\",\"stream\":true,\"n\":2,\"messages\":[{\"role\":" \
+    "\"user\",\"content\":\"hi\"}]}"
+#define SECOND                                                         \
+    "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"ho\"}," \
+    "\"finish_reason\":\"stop\"}]}\n\n"
+
+Test(llm_stream_errors, l6_l24_a_choice_that_never_began_is_missing)
+{
+    static const struct fault_route ends[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("hi") FINISH))};
+    static const struct fault_route breaks[] = {FAULT_ON(CHAT_PATH,
+        FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" DELTA("hi")
+                FINISH),
+        FAULT_DO_CLOSE)};
+    struct outcome outcome = READ(ends, .body = BODY_N2);
+
+    cr_expect(eq(int, outcome.code, BELAY_ETRUNCATED), "%s", outcome.message);
+    expect_events(&outcome, "T0 'hi'\nE0 'stop'\n", "hi");
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    outcome = READ(breaks, .body = BODY_N2);
+    cr_expect(eq(int, outcome.code, BELAY_ETRUNCATED), "%s", outcome.message);
+    expect_events(&outcome, "T0 'hi'\nE0 'stop'\n", "hi");
+}
+
+Test(llm_stream_errors, l6_l18_all_choices_or_done_end_it)
+{
+    static const struct fault_route all[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("hi") FINISH SECOND))};
+    static const struct fault_route done[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("hi") FINISH DONE))};
+    struct outcome outcome = READ(all, .body = BODY_N2);
+
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    expect_events(
+        &outcome, "T0 'hi'\nE0 'stop'\nT1 'ho'\nE1 'stop'\nDONE0\n", "hi");
+    outcome = READ(done, .body = BODY_N2);
+    cr_expect(zero(int, outcome.code), "%s", outcome.message);
+    expect_events(&outcome, "T0 'hi'\nE0 'stop'\nDONE0\n", "hi");
+}
+
 Test(llm_stream_errors, l24_messages_end_with_message_stop_only)
 {
     static const struct fault_route routes[] = {FAULT_ON("/v1/messages",
