@@ -11,6 +11,7 @@
 #include "llm/provider/error.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DELTAS_MAX ((size_t)1 << 20) /* of one event of a stream */
@@ -228,11 +229,15 @@ set_word(struct belay__word *word, struct belay_slice text)
 }
 
 static void
-close_tool(struct belay__answer *answer, struct belay__choice *choice,
-    struct belay__tool *tool)
+flush_all(struct belay__answer *answer, struct belay__choice *choice)
 {
-    flush(answer, choice, tool, &tool->arguments, BELAY_LLM_EVENT_ARGUMENTS);
-    tool->closed = true;
+    for (size_t i = 0; i < BELAY__STRETCHES; i++) {
+        flush(answer, choice, NULL, &choice->stretches[i], event_types[i]);
+    }
+    for (size_t i = 0; i < choice->tool_count; i++) {
+        flush(answer, choice, &choice->tools[i], &choice->tools[i].arguments,
+            BELAY_LLM_EVENT_ARGUMENTS);
+    }
 }
 
 void
@@ -242,12 +247,7 @@ belay__answer_end(struct belay__answer *answer, struct belay__choice *choice,
     if (choice == NULL || answer->code != 0 || choice->ended) {
         return;
     }
-    for (size_t i = 0; i < BELAY__STRETCHES; i++) {
-        flush(answer, choice, NULL, &choice->stretches[i], event_types[i]);
-    }
-    for (size_t i = 0; i < choice->tool_count; i++) {
-        close_tool(answer, choice, &choice->tools[i]);
-    }
+    flush_all(answer, choice);
     choice->end = belay__stretch_slice(choice, BELAY__REFUSAL).len > 0
                       ? BELAY_LLM_END_REFUSAL
                       : end;
@@ -348,6 +348,23 @@ belay__answer_tool(struct belay__answer *answer, struct belay__choice *choice,
         tool = new_tool(answer, choice, index);
     }
     if (tool != NULL && tool->id == NULL && id != NULL) {
+        set_text(answer, &tool->id, id);
+    }
+    return tool;
+}
+
+struct belay__tool *
+belay__answer_new_tool(struct belay__answer *answer,
+    struct belay__choice *choice, int64_t index,
+    const struct belay__json_value *id)
+{
+    struct belay__tool *tool;
+
+    if (answer->code != 0 || choice == NULL) {
+        return NULL;
+    }
+    tool = new_tool(answer, choice, index);
+    if (tool != NULL && belay__answer_says(id)) {
         set_text(answer, &tool->id, id);
     }
     return tool;
@@ -475,21 +492,64 @@ belay__answer_error(struct belay__answer *answer, struct belay_slice body)
     fail(answer, BELAY_EHTTP);
 }
 
+/* Has one of the first `count` calls that id? */
+static bool
+is_taken(
+    const struct belay__choice *choice, size_t count, struct belay_slice id)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct belay_slice other =
+            belay__llm_text_slice(choice->tools[i].id);
+
+        if (other.len > 0 && other.len == id.len
+            && memcmp(other.data, id.data, id.len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A call without an id of its own could not be answered. It gets the first of
+ * "call_0", "call_1", ... that no other call of the choice has.
+ */
+static void
+name_calls(struct belay__answer *answer, struct belay__choice *choice)
+{
+    char text[32];
+    struct belay_slice ours = {text, 0};
+    size_t number = 0;
+
+    for (size_t i = 0; i < choice->tool_count && answer->code == 0; i++) {
+        struct belay__tool *tool = &choice->tools[i];
+        const struct belay_slice id = belay__llm_text_slice(tool->id);
+
+        if (id.len > 0 && !is_taken(choice, i, id)) {
+            continue;
+        }
+        do {
+            ours.len =
+                (size_t)snprintf(text, sizeof(text), "call_%zu", number++);
+        } while (is_taken(choice, choice->tool_count, ours));
+        if (tool->id != NULL) {
+            tool->id->len = 0;
+        }
+        if (belay__llm_text_append(&tool->id, answer->memory, ours, 0) < 0) {
+            fail(answer, BELAY_ENOMEM);
+        }
+    }
+}
+
 void
 belay__answer_close(struct belay__answer *answer)
 {
     for (size_t i = 0; i < answer->choice_count; i++) {
         struct belay__choice *choice = &answer->choices[i];
 
-        for (size_t k = 0; k < BELAY__STRETCHES; k++) {
-            flush(answer, choice, NULL, &choice->stretches[k], event_types[k]);
-        }
+        flush_all(answer, choice);
         if (!choice->ended
             && belay__stretch_slice(choice, BELAY__REFUSAL).len > 0) {
             choice->end = BELAY_LLM_END_REFUSAL;
         }
-        for (size_t k = 0; k < choice->tool_count; k++) {
-            close_tool(answer, choice, &choice->tools[k]);
-        }
+        name_calls(answer, choice);
     }
 }

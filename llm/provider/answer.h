@@ -52,7 +52,6 @@ struct belay__tool {
     struct belay__llm_text *id;
     struct belay__llm_text *name;
     struct belay__stretch arguments;
-    bool closed; /* nothing more will come */
 };
 
 struct belay__choice {
@@ -123,6 +122,10 @@ void belay__answer_text(struct belay__answer *answer,
 struct belay__tool *belay__answer_tool(struct belay__answer *answer,
     struct belay__choice *choice, int64_t index,
     const struct belay__json_value *id);
+/* A further call, whatever there is already. */
+struct belay__tool *belay__answer_new_tool(struct belay__answer *answer,
+    struct belay__choice *choice, int64_t index,
+    const struct belay__json_value *id);
 /* The first name counts. */
 void belay__answer_tool_name(struct belay__answer *answer,
     struct belay__choice *choice, struct belay__tool *tool,
@@ -155,7 +158,9 @@ void belay__answer_tier(
 /* An error object in the place of an answer. */
 void belay__answer_error(struct belay__answer *answer, struct belay_slice body);
 
-/* Nothing more will come: what is open is closed. */
+/* Nothing more will come: what is open is closed, and calls that have no id,
+ * or that of another one, get one of ours.
+ */
 void belay__answer_close(struct belay__answer *answer);
 
 /* ---- for those who read ---- */

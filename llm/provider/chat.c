@@ -168,38 +168,57 @@ write_request(struct belay__request_writer *request,
 
 /* ---- answers ---- */
 
+/* Does the delta begin a call? Servers that tell neither index nor id send one
+ * after the other, each with its name first (L7).
+ */
+static bool
+begins_call(const struct belay__choice *choice, int64_t index,
+    const struct belay__json_value *id, const struct belay__json_value *name)
+{
+    return index < 0 && !belay__answer_says(id) && belay__answer_says(name)
+           && choice->tool_count > 0
+           && choice->tools[choice->tool_count - 1].name != NULL;
+}
+
+/* `place` is that in a whole message, where each call stands once; -1: it is a
+ * delta.
+ */
 static void
 read_tool_call(struct belay__answer *answer, struct belay__choice *choice,
-    struct belay_slice raw)
+    int64_t place, struct belay_slice raw)
 {
     static const char *const names[] = {"index", "id", "function"};
     static const char *const function_names[] = {"name", "arguments"};
     struct belay__json_value values[3];
     struct belay__json_value function[2];
+    const struct belay__json_value *id = &values[1];
     struct belay__tool *tool;
+    int64_t index;
 
     belay__provider_members(raw, names, 3, values);
     belay__provider_members(values[2].raw, function_names, 2, function);
-    tool = belay__answer_tool(
-        answer, choice, belay__provider_index(&values[0], -1), &values[1]);
+    index = place >= 0 ? place : belay__provider_index(&values[0], -1);
+    tool = place >= 0 || begins_call(choice, index, id, &function[0])
+               ? belay__answer_new_tool(answer, choice, index, id)
+               : belay__answer_tool(answer, choice, index, id);
     belay__answer_tool_name(answer, choice, tool, &function[0]);
     belay__answer_arguments(answer, choice, tool, &function[1]);
 }
 
 static void
 read_tool_calls(struct belay__answer *answer, struct belay__choice *choice,
-    struct belay_slice raw)
+    bool whole, struct belay_slice raw)
 {
     struct belay__json json;
     struct belay__json_value call;
 
     belay__json_open(&json, raw);
-    if (!belay__json_enter_array(&json)) {
+    if (choice == NULL || !belay__json_enter_array(&json)) {
         return;
     }
-    while (belay__json_next_element(&json)) {
+    for (int64_t i = 0; belay__json_next_element(&json); i++) {
         if (belay__json_take(&json, &call)) {
-            read_tool_call(answer, choice, call.raw);
+            read_tool_call(answer, choice, whole ? i : -1, call.raw);
         }
     }
 }
@@ -313,8 +332,8 @@ read_values(struct belay__json *json, struct choice_values *values)
 
 /* True if it is one. */
 static bool
-read_choice(
-    struct belay__answer *answer, struct belay__json *json, int64_t position)
+read_choice(struct belay__answer *answer, struct belay__json *json,
+    int64_t position, bool whole)
 {
     struct choice_values values = {.has_message = false};
     const struct belay__json_value *message = values.message;
@@ -338,7 +357,7 @@ read_choice(
             : &message[REASONING]);
     read_content(answer, choice, &message[CONTENT]);
     belay__answer_text(answer, choice, BELAY__REFUSAL, &message[REFUSAL]);
-    read_tool_calls(answer, choice, message[TOOL_CALLS].raw);
+    read_tool_calls(answer, choice, whole, message[TOOL_CALLS].raw);
     if (ended) {
         belay__answer_end(
             answer, choice, end_of(&values.finish), &values.finish);
@@ -347,7 +366,7 @@ read_choice(
 }
 
 static size_t
-read_choices(struct belay__answer *answer, struct belay__json *json)
+read_choices(struct belay__answer *answer, struct belay__json *json, bool whole)
 {
     size_t count = 0;
 
@@ -355,14 +374,15 @@ read_choices(struct belay__answer *answer, struct belay__json *json)
         return 0;
     }
     for (int64_t i = 0; belay__json_next_element(json); i++) {
-        count += read_choice(answer, json, i);
+        count += read_choice(answer, json, i, whole);
     }
     return count;
 }
 
-/* Returns how many choices there were. */
+/* A whole answer, or a chunk of a stream. Returns how many choices there were.
+ */
 static size_t
-read_root(struct belay__answer *answer, struct belay_slice body)
+read_root(struct belay__answer *answer, struct belay_slice body, bool whole)
 {
     struct belay__json json;
     struct belay__json_value key;
@@ -375,7 +395,7 @@ read_root(struct belay__answer *answer, struct belay_slice body)
     }
     while (belay__json_next_member(&json, &key)) {
         if (belay__json_key_is(&key, "choices")) {
-            count = read_choices(answer, &json);
+            count = read_choices(answer, &json, whole);
         } else if (belay__json_key_is(&key, "usage")
                    && belay__json_take(&json, &value)) {
             belay__answer_usage(answer, value.raw);
@@ -398,7 +418,7 @@ read_root(struct belay__answer *answer, struct belay_slice body)
 static void
 read_answer(struct belay__answer *answer, struct belay_slice body)
 {
-    if (read_root(answer, body) == 0 && answer->code == 0) {
+    if (read_root(answer, body, true) == 0 && answer->code == 0) {
         answer->code = BELAY_EREPLY;
     }
     answer->finished = true;
@@ -407,7 +427,7 @@ read_answer(struct belay__answer *answer, struct belay_slice body)
 static void
 read_event(struct belay__answer *answer, const struct belay__sse_event *event)
 {
-    (void)read_root(answer, event->data);
+    (void)read_root(answer, event->data, false);
 }
 
 const struct belay__provider belay__chat_provider = {

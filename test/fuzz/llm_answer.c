@@ -3,7 +3,7 @@
  * The first byte says which format. The rest, as a whole answer, must give
  * the same whether or not deltas are noted, and for Chat Completions the
  * texts that cJSON finds; as a stream, the pieces that are told must add up
- * to the texts that are kept.
+ * to the texts that are kept, and all calls of a choice have ids of their own.
  */
 #include "test/support/answer_dump.h"
 
@@ -65,6 +65,30 @@ check_told(struct belay__answer *answer, struct told *told)
         "the pieces are not the text");
 }
 
+/* Each call of a choice can be answered: it has an id, and no other has it. */
+static void
+check_ids(const struct belay__answer *answer)
+{
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        const struct belay__choice *choice = &answer->choices[i];
+
+        for (size_t k = 0; k < choice->tool_count; k++) {
+            const struct belay_slice id =
+                belay__llm_text_slice(choice->tools[k].id);
+
+            insist(id.len > 0, "a call without an id");
+            for (size_t m = 0; m < k; m++) {
+                const struct belay_slice other =
+                    belay__llm_text_slice(choice->tools[m].id);
+
+                insist(other.len != id.len
+                           || memcmp(other.data, id.data, id.len) != 0,
+                    "two calls with the same id");
+            }
+        }
+    }
+}
+
 static void
 read_stream(struct belay__memory *memory,
     const struct belay__provider *provider, struct belay_slice stream)
@@ -89,6 +113,9 @@ read_stream(struct belay__memory *memory,
     belay__answer_close(&answer);
     take_all(&answer, &told);
     check_told(&answer, &told);
+    if (answer.code == 0) {
+        check_ids(&answer);
+    }
     belay__buffer_fini(&told.text);
     belay__sse_fini(&sse);
     belay__answer_fini(&answer);

@@ -360,6 +360,94 @@ Test(session_turns, l67_an_answer_that_cannot_be_staged_changes_nothing)
     SCENE(routes, silent_then_too_long, .max_bytes = 1000);
 }
 
+/* Asks, answers these two calls, asks again. */
+static const char *answered[2];
+
+PLAY(answers_both)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_turn_open(task, NULL, &self->turn)) {
+        BELAY_CHECK(add(self->turn, belay_llm_message("user", "where?")));
+        BELAY_AWAIT(belay_llm_turn_ask(task, self->turn, &self->reply));
+        drop_reply(self);
+        for (self->i = 0; self->i < 2; self->i++) {
+            BELAY_CHECK(add(
+                self->turn, belay_llm_tool_result(
+                                slice_of(answered[self->i]), "here", false)));
+        }
+        BELAY_AWAIT(belay_llm_turn_ask(task, self->turn, &self->reply));
+        drop_reply(self);
+    }
+    cr_expect(eq(sz, stats_of(self->session).messages, 5));
+    BELAY_END;
+}
+
+#define RESULT_OF(id_) \
+    "{\"role\":\"tool\",\"content\":\"here\",\"tool_call_id\":\"" id_ "\"}"
+#define TWO_CALLS CALL_OF("call_0") "," CALL_OF("call_1")
+#define TWO_RESULTS RESULT_OF("call_0") "," RESULT_OF("call_1")
+
+PLAY(answers_nameless)
+{
+    BELAY_BEGIN;
+    answered[0] = "call_0";
+    answered[1] = "call_1";
+    BELAY_AWAIT(belay_call(task, &answers_both, self));
+    expect_asked(self->server, 1,
+        "[" U("where?") ",{\"role\":\"assistant\",\"content\":null,"
+                        "\"tool_calls\":[" TWO_CALLS "]}," TWO_RESULTS "]");
+    BELAY_END;
+}
+
+Test(session_turns, l68_calls_without_ids_can_be_answered)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, CLOSED("200 OK", "application/json",
+                           MESSAGE("\"content\":null,\"tool_calls\":[" CALL_OF(
+                                       "") "," CALL_OF("") "]",
+                               "tool_calls"))),
+        FAULT_ON(PATH, SAYS("there"))};
+
+    SCENE(routes, answers_nameless, .size = 0);
+}
+
+#define USES(id_, input_)                                          \
+    "{\"type\":\"tool_use\",\"id\":\"" id_ "\",\"name\":\"look\"," \
+    "\"input\":" input_ "}"
+#define RESULT_BLOCK(id_)                                    \
+    "{\"type\":\"tool_result\",\"tool_use_id\":\"" id_ "\"," \
+    "\"content\":\"here\"}"
+
+PLAY(answers_broken)
+{
+    BELAY_BEGIN;
+    answered[0] = "a";
+    answered[1] = "b";
+    BELAY_AWAIT(belay_call(task, &answers_both, self));
+    expect_asked(self->server, 1,
+        "[" U("where?") ",{\"role\":\"assistant\",\"content\":[" USES(
+            "a", "{\"INVALID_JSON\":\"[1]\"}") "," USES("b",
+            "{\"x\":1}") "]},{\"role\":\"user\",\"content\":"
+                         "[" RESULT_BLOCK("a") "," RESULT_BLOCK("b") "]}]");
+    BELAY_END;
+}
+
+Test(session_turns, l80_a_broken_argument_does_not_end_the_turn)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/messages",
+            CLOSED("200 OK", "application/json",
+                "{\"content\":[" USES("a", "[1]") "," USES(
+                    "b", "{\"x\":1}") "],\"stop_reason\":\"tool_use\"}")),
+        FAULT_ON("/v1/messages",
+            CLOSED("200 OK", "application/json",
+                "{\"content\":[{\"type\":\"text\",\"text\":\"there\"}],"
+                "\"stop_reason\":\"end_turn\"}"))};
+
+    SCENE(routes, answers_broken, .format = BELAY_LLM_FORMAT_MESSAGES,
+        .max_tokens = 9);
+}
+
 /* ---- streams ---- */
 
 static void

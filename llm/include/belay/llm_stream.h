@@ -47,7 +47,8 @@ struct belay_llm_event {
     int64_t choice;          /* its index */
     size_t tool;             /* which of the choice's calls, from 0 */
     struct belay_slice text; /* UTF-8, whole characters */
-    struct belay_slice id;
+    struct belay_slice id; /* the server's, or empty; the reply's calls all have
+                              one once the stream is done */
     struct belay_slice name;
 };
 

@@ -1,0 +1,164 @@
+/* test_llm_answer_calls.c - which calls of tools an answer has, where servers
+ * leave out what tells them apart: L1, L7.
+ */
+#include "test/support/alloc.h"
+#include "test/support/answer_dump.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct belay__memory *memory;
+
+static void
+set_up(void)
+{
+    memory = belay__memory_new(&test_allocator);
+}
+
+static void
+tear_down(void)
+{
+    belay__memory_unref(memory);
+    check_clean();
+}
+
+TestSuite(llm_answer_calls, .init = set_up, .fini = tear_down, .timeout = 20);
+
+static struct belay_slice
+slice(const char *text)
+{
+    return (struct belay_slice){text, strlen(text)};
+}
+
+static void
+expect_whole(const struct belay__provider *provider, const char *body,
+    const char *expected)
+{
+    char *text = dump_whole(memory, provider, slice(body));
+
+    cr_expect(eq(str, text, (char *)(uintptr_t)expected), "%s", body);
+    free(text);
+}
+
+static void
+expect_stream(const struct belay__provider *provider, const char *stream,
+    const char *expected)
+{
+    char *text = dump_stream(memory, provider, slice(stream), NULL);
+
+    cr_expect(eq(str, text, (char *)(uintptr_t)expected), "%s", stream);
+    free(text);
+}
+
+/* ---- Chat Completions ---- */
+
+#define CALL(more_, name_, arguments_)          \
+    "{" more_ "\"function\":{\"name\":\"" name_ \
+    "\",\"arguments\":\"" arguments_ "\"}}"
+#define WHOLE(calls_) \
+    "{\"choices\":[{\"message\":{\"tool_calls\":[" calls_ "]}}]}"
+#define DELTA(calls_)                                                     \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[" calls_ \
+    "]}}]}\n\n"
+
+Test(llm_answer_calls, l7_nothing_is_joined_in_a_whole_answer)
+{
+    expect_whole(&belay__chat_provider,
+        WHOLE(CALL("", "f", "1") "," CALL("", "g", "2")),
+        "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'g' '2' )\n");
+    expect_whole(&belay__chat_provider,
+        WHOLE(
+            CALL("\"id\":\"\",", "f", "1") "," CALL("\"id\":\"\",", "f", "2")),
+        "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'f' '2' )\n");
+    expect_whole(&belay__chat_provider,
+        WHOLE(CALL("\"index\":0,\"id\":\"a\",", "f", "1") "," CALL(
+            "\"index\":0,\"id\":\"a\",", "g", "2")),
+        "0 C( 'a' 'f' '1' ) C( 'call_0' 'g' '2' )\n");
+}
+
+Test(llm_answer_calls, l7_a_name_begins_another_call)
+{
+    expect_stream(&belay__chat_provider,
+        DELTA(CALL("", "f", "1") "," CALL("\"id\":\"\",", "f", "2"))
+            DELTA(CALL("", "", "3")) DELTA(CALL("", "g", "4")),
+        "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'f' '23' )"
+        " C( 'call_2' 'g' '4' )\n");
+}
+
+/* Where an index or an id tells calls apart, the name may come each time. */
+Test(llm_answer_calls, l7_a_name_that_is_repeated)
+{
+    expect_stream(&belay__chat_provider,
+        DELTA(CALL("\"index\":0,", "f", "1"))
+            DELTA(CALL("\"index\":0,", "f", "2")),
+        "0 C( 'call_0' 'f' '12' )\n");
+    expect_stream(&belay__chat_provider,
+        DELTA(CALL("\"id\":\"a\",", "f", "1"))
+            DELTA(CALL("\"id\":\"a\",", "f", "2")),
+        "0 C( 'a' 'f' '12' )\n");
+}
+
+Test(llm_answer_calls, l7_a_name_may_come_late)
+{
+    expect_stream(&belay__chat_provider,
+        DELTA("{\"id\":\"a\"}") DELTA(CALL("", "f", "1"))
+            DELTA("{\"function\":{\"arguments\":\"2\"}}"),
+        "0 C( 'a' 'f' '12' )\n");
+}
+
+/* ---- ids ---- */
+
+Test(llm_answer_calls, l1_an_id_of_ours_is_nobody_elses)
+{
+    expect_whole(&belay__chat_provider,
+        WHOLE(CALL("", "f", "1") "," CALL("\"id\":\"call_0\",", "f",
+            "2") "," CALL("\"id\":\"call_2\",", "f", "3") "," CALL("", "f",
+            "4") "," CALL("\"id\":\"call_2\",", "f", "5")),
+        "0 C( 'call_1' 'f' '1' ) C( 'call_0' 'f' '2' ) C( 'call_2' 'f' '3' )"
+        " C( 'call_3' 'f' '4' ) C( 'call_4' 'f' '5' )\n");
+}
+
+/* It may still come, as long as the stream goes on. */
+Test(llm_answer_calls, l1_an_id_that_comes_late_counts)
+{
+    expect_stream(&belay__chat_provider,
+        DELTA(CALL("\"index\":0,", "f", "1"))
+            DELTA("{\"index\":0,\"id\":\"a\"}"),
+        "0 C( 'a' 'f' '1' )\n");
+}
+
+Test(llm_answer_calls, l1_ids_of_the_other_formats)
+{
+    expect_whole(&belay__messages_provider,
+        "{\"content\":[{\"type\":\"tool_use\",\"name\":\"f\",\"input\":{}},"
+        "{\"type\":\"tool_use\",\"id\":\"\",\"name\":\"g\",\"input\":{}}]}",
+        "0 C( 'call_0' 'f' '{}' ) C( 'call_1' 'g' '{}' )\n");
+    expect_whole(&belay__responses_provider,
+        "{\"output\":[{\"type\":\"function_call\",\"name\":\"f\","
+        "\"arguments\":\"1\"},{\"type\":\"function_call\",\"name\":\"g\","
+        "\"arguments\":\"2\"}]}",
+        "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'g' '2' ) E3\n");
+}
+
+Test(llm_answer_calls, every_allocation_may_fail)
+{
+    static const char body[] = WHOLE(CALL("", "f", "1") "," CALL(
+        "\"id\":\"a\",", "f", "2") "," CALL("\"id\":\"a\",", "f", "3"));
+
+    for (size_t k = 0;; k++) {
+        char *text;
+
+        test_alloc_fail_at(k);
+        text = dump_whole(memory, &belay__chat_provider, slice(body));
+        if (test_alloc_failures() == 0) {
+            cr_expect(eq(ptr, strstr(text, "#"), NULL), "%s", text);
+            free(text);
+            break;
+        }
+        cr_expect(ne(ptr, strstr(text, "#ENOMEM"), NULL), "%zu: %s", k, text);
+        free(text);
+    }
+    test_alloc_never_fail();
+}
