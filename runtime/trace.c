@@ -10,6 +10,7 @@
 #include "runtime/trace.h"
 
 #include "runtime/internal.h"
+#include "runtime/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BUFFER_MIN 16384
@@ -155,6 +157,26 @@ check(const belay_runtime *runtime, const struct belay_trace_opts *opts)
     return runtime->trace != NULL ? BELAY_EBUSY : 0;
 }
 
+/* The number of the next trace. Taken once a trace, since threads may open
+ * theirs at one time.
+ */
+static unsigned
+next_run(void)
+{
+    return atomic_fetch_add(&runs, 1) + 1;
+}
+
+/* A write to a pipe whose reader has gone is to fail, and no more than that. */
+static void
+outlive_reader(int fd)
+{
+    struct stat file;
+
+    if (fstat(fd, &file) == 0 && S_ISFIFO(file.st_mode)) {
+        belay__ignore_broken_pipes();
+    }
+}
+
 static int
 open_file(const char *path, enum belay_trace_format format)
 {
@@ -168,19 +190,22 @@ open_file(const char *path, enum belay_trace_format format)
         O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK
             | (format == BELAY_TRACE_CHROME ? O_TRUNC : O_APPEND),
         0666);
-    return fd >= 0 ? fd : -errno;
+    if (fd < 0) {
+        return -errno;
+    }
+    outlive_reader(fd);
+    return fd;
 }
 
 static void
-begin(struct belay__trace *trace)
+begin(struct belay__trace *trace, unsigned run)
 {
     belay_runtime *runtime = trace->runtime;
 
     trace->began_ns = belay__clock_now(runtime);
     trace->first_task = runtime->last_id;
     trace->first = true;
-    (void)snprintf(trace->run, sizeof(trace->run), "%d.%u", (int)getpid(),
-        atomic_fetch_add(&runs, 1) + 1);
+    (void)snprintf(trace->run, sizeof(trace->run), "%d.%u", (int)getpid(), run);
     runtime->trace = trace;
     trace->next = traces;
     traces = trace;
@@ -191,17 +216,15 @@ begin(struct belay__trace *trace)
     }
 }
 
-int
-belay_trace_open(belay_runtime *runtime, const char *path,
-    const struct belay_trace_opts *opts)
+static int
+open_run(belay_runtime *runtime, const char *path,
+    const struct belay_trace_opts *opts, unsigned run)
 {
-    static const struct belay_trace_opts defaults = {.size = sizeof(defaults)};
     struct belay_observer_opts which = {.size = sizeof(which)};
     struct belay__trace *trace;
     size_t size;
     int code;
 
-    opts = opts != NULL ? opts : &defaults;
     code = check(runtime, opts);
     if (code < 0) {
         return code;
@@ -229,13 +252,22 @@ belay_trace_open(belay_runtime *runtime, const char *path,
         code = trace->fd;
         goto detach;
     }
-    begin(trace);
+    begin(trace, run);
     return 0;
 detach:
     belay_observer_detach(trace->observer);
 free_trace:
     belay__free(runtime->memory, trace, sizeof(*trace) + size);
     return code;
+}
+
+int
+belay_trace_open(belay_runtime *runtime, const char *path,
+    const struct belay_trace_opts *opts)
+{
+    static const struct belay_trace_opts defaults = {.size = sizeof(defaults)};
+
+    return open_run(runtime, path, opts != NULL ? opts : &defaults, next_run());
 }
 
 static bool
@@ -248,10 +280,9 @@ is_set(const char *text)
  * array; the first one has the name as it is.
  */
 static int
-name_for_run(
-    const char *path, enum belay_trace_format format, char *name, size_t size)
+name_for_run(const char *path, enum belay_trace_format format, unsigned run,
+    char *name, size_t size)
 {
-    const unsigned run = atomic_load(&runs) + 1;
     int n;
 
     if (format != BELAY_TRACE_CHROME || run == 1) {
@@ -269,6 +300,7 @@ belay__trace_from_environment(belay_runtime *runtime)
     const char *format = getenv("BELAY_TRACE_FORMAT");
     struct belay_trace_opts opts = {.size = sizeof(opts)};
     char name[PATH_MAX];
+    unsigned run;
     int code = 0;
 
     /* Who runs a program with more rights than his own names no files. */
@@ -287,11 +319,12 @@ belay__trace_from_environment(belay_runtime *runtime)
         path = "BELAY_TRACE_FORMAT";
     }
     opts.format = format_of(path, opts.format);
+    run = next_run();
     if (code == 0) {
-        code = name_for_run(path, opts.format, name, sizeof(name));
+        code = name_for_run(path, opts.format, run, name, sizeof(name));
     }
     if (code == 0) {
-        code = belay_trace_open(runtime, name, &opts);
+        code = open_run(runtime, name, &opts, run);
     }
     if (code < 0) {
         (void)fprintf(

@@ -7,6 +7,7 @@
 #include <belay/uv.h>
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -328,4 +329,83 @@ Test(trace, what_a_pipe_does_not_take_is_dropped_and_counted, FILES)
     cr_expect(eq(sz, count_of("\n"), count_of("{\"run\":")));
     cr_expect(eq(sz, count_of("\"n\":0}"), 1));
     cr_expect(eq(sz, count_of("\"n\":4000}"), 1));
+}
+
+struct goes_on {
+    const char *path;
+    int fd;
+};
+
+/* Its reader goes before anything is written. */
+BELAY_ASYNC(goes_on)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_trace_open(belay_task_runtime(task), self->path, NULL));
+    (void)close(self->fd);
+    BELAY_AWAIT(belay_checkpoint(task));
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
+    trace("the work is done");
+    BELAY_END;
+}
+
+Test(trace, a_reader_that_goes_ends_the_trace_and_not_the_program, FILES)
+{
+    int fd;
+
+    cr_assert(eq(int, mkfifo(path, 0600), 0));
+    fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cr_assert(fd >= 0);
+    cr_expect(eq(int,
+        belay_run(&goes_on, &(const struct goes_on){.path = path, .fd = fd},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        0));
+    expect_trace("the work is done");
+}
+
+/* ---- a name from the environment ---- */
+
+struct untraced {
+    int unused;
+};
+
+BELAY_ASYNC(untraced)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_checkpoint(task));
+    BELAY_END;
+}
+
+static void *
+run_untraced(void *arg)
+{
+    (void)pthread_barrier_wait(arg);
+    (void)belay_run(&untraced, &(const struct untraced){0}, NULL, NULL);
+    return NULL;
+}
+
+#define RUNS 32
+
+Test(trace, each_run_has_a_chrome_trace_of_its_own, .init = make_folder)
+{
+    pthread_t threads[RUNS];
+    pthread_barrier_t barrier;
+    char name[80];
+
+    use_file("x.chrome.json");
+    cr_assert(zero(int, setenv("BELAY_TRACE", path, 1)));
+    cr_assert(zero(int, pthread_barrier_init(&barrier, NULL, RUNS)));
+    for (size_t i = 0; i < RUNS; i++) {
+        cr_assert(zero(
+            int, pthread_create(&threads[i], NULL, run_untraced, &barrier)));
+    }
+    for (size_t i = 0; i < RUNS; i++) {
+        (void)pthread_join(threads[i], NULL);
+    }
+    (void)pthread_barrier_destroy(&barrier);
+    cr_expect(zero(int, unlink(path)));
+    for (int i = 2; i <= RUNS; i++) {
+        (void)snprintf(name, sizeof(name), "%s.%d", path, i);
+        cr_expect(zero(int, unlink(name)), "there is no %s", name);
+    }
+    cr_expect(zero(int, rmdir(folder)));
 }

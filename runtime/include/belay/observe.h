@@ -248,7 +248,9 @@ struct belay_trace_opts {
  * environment names a file: BELAY_TRACE=path, BELAY_TRACE_FORMAT=lines or
  * chrome, BELAY_TRACE_STEPS=1 for task.park and task.resume. What the file
  * does not take at once, as a pipe may not, waits in the buffer; when that is
- * full events are dropped, and the trace says how many.
+ * full events are dropped, and the trace says how many. The first trace to a
+ * pipe makes this program ignore SIGPIPE, if it has said nothing about it: so a
+ * reader that goes ends the trace only.
  *
  * Owner:   path stays the caller's.
  * Errors:  BELAY_EINVAL  a size, format, kind or buffer that is none
