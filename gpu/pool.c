@@ -56,6 +56,7 @@ belay__gpu_refuse(belay_task *task, int code, const char *format, ...)
     belay_error *error;
     va_list args;
 
+    belay__require_idle(task);
     va_start(args, format);
     error = belay__error_new_va(
         belay_task_runtime(task)->memory, code, &site, format, args);

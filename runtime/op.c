@@ -70,6 +70,7 @@ belay_op_begin(belay_task *task, struct belay_op *op, belay_abort_fn *abort)
 void
 belay_op_begin_shielded(belay_task *task, struct belay_op *op)
 {
+    belay__require_idle(task);
     op_init(task, op, NULL);
     belay__wait_always(task, &belay__wait_op);
     op_start(task, op);

@@ -15,6 +15,7 @@ belay__started_twice(const belay_task *task)
 belay_next
 belay__refuse(belay_task *task, int code)
 {
+    belay__require_idle(task);
     belay__result_set(task, code, NULL, NULL);
     return belay__next(BELAY__HOW_WAIT);
 }

@@ -457,6 +457,7 @@ close_empty(belay_task *task, const struct belay_result *outcome)
 {
     struct belay_result result = {0};
 
+    belay__require_idle(task);
     if (outcome != NULL) {
         result = belay__result_copy(outcome);
     }

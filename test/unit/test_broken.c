@@ -15,6 +15,8 @@ TestSuite(broken, .fini = check_clean, .timeout = 30);
 
 enum way {
     TWO_OPERATIONS,
+    TWO_REFUSED,
+    TWO_SHIELDED,
     NO_TOKEN,
     NO_BLOCK,
     NOT_AN_ENTER,
@@ -62,6 +64,13 @@ break_it(belay_task *task, struct breaks *self)
         drop(belay_checkpoint(task));
         drop(belay_sleep(task, belay_seconds(1)));
         return belay_checkpoint(task);
+    case TWO_REFUSED:
+        drop(belay_sleep(task, belay_seconds(1)));
+        return belay_suppressing(task, NULL, BELAY_SUPPRESSING_MAX + 1);
+    case TWO_SHIELDED:
+        drop(belay_sleep(task, belay_seconds(1)));
+        belay_op_begin_shielded(task, &self->op);
+        return belay_op_wait(&self->op);
     case NO_TOKEN:
         return no_operation();
     case NO_BLOCK:
@@ -192,6 +201,8 @@ expect_words(enum way way, bool by_hand_too, const char *what)
 
 static const char *const words[] = {
     [TWO_OPERATIONS] = "a step starts at most one operation, and returns it",
+    [TWO_REFUSED] = "a step starts at most one operation, and returns it",
+    [TWO_SHIELDED] = "a step starts at most one operation, and returns it",
     [NO_TOKEN] = "not a token of an operation",
     [NO_BLOCK] = "manager probe is entered without a block",
     [NOT_AN_ENTER] = "a block needs an enter operation",
@@ -223,4 +234,27 @@ Test(broken, of_a_step_by_hand_it_says_where_it_was_called, .init = map_line)
     for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
         expect_words((enum way)i, true, words[i]);
     }
+}
+
+struct closes {
+    belay_stack *stack;
+};
+
+BELAY_ASYNC(closes)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        drop(belay_sleep(task, belay_seconds(1)));
+        BELAY_TRY(belay_stack_close(task, self->stack, NULL));
+    }
+    BELAY_END;
+}
+
+Test(broken, s93_an_empty_close_is_an_operation_too)
+{
+    const struct closes arguments = {.stack = NULL};
+    const char *text = last_words(
+        &(const struct program){.function = &closes, .arguments = &arguments});
+
+    cr_expect(ne(ptr, strstr(text, words[TWO_OPERATIONS]), NULL), "%s", text);
 }
