@@ -20,7 +20,7 @@
 #define STUCK_AFTER_NS 1000000000
 #define NS_PER_MS 1000000
 
-/* This thread is inside a pass or a belay_run(). */
+/* This thread is inside a belay_run(), or a callback of a runtime. */
 static _Thread_local bool inside_run;
 
 belay_runtime *belay__runtimes;
@@ -136,21 +136,41 @@ pass(belay_runtime *runtime)
     update(runtime);
 }
 
+/* libuv would not notice, and a pass inside a pass would run steps inside one.
+ */
+__attribute__((noreturn, cold)) static void
+broken_by_nested_loop(const belay_runtime *runtime)
+{
+    if (runtime->current != NULL) {
+        belay__broken_by(runtime->current, "uv_run",
+            "the loop is run inside a step; a step returns to it");
+    }
+    belay__broken("uv_run", "the loop is run inside a callback of it");
+}
+
 static void
 on_check(uv_check_t *check)
 {
-    pass(check->data);
+    belay_runtime *runtime = check->data;
+
+    if (runtime->in_pass) {
+        broken_by_nested_loop(runtime);
+    }
+    pass(runtime);
 }
 
 static void
 on_timer(uv_timer_t *timer)
 {
     belay_runtime *runtime = timer->data;
+    const bool was_inside = inside_run;
 
+    inside_run = true; /* observers and hooks are called here, too */
     runtime->armed_ns = INT64_MAX;
     if (runtime->spared == 0) { /* else there has been no poll since */
         belay__deadline_expire(runtime);
     }
+    inside_run = was_inside;
     update(runtime);
 }
 
@@ -347,13 +367,16 @@ on_handle_closed(uv_handle_t *handle)
     belay_runtime *runtime = handle->data;
     void (*closed_fn)(void *arg) = runtime->closed_fn;
     void *closed_arg = runtime->closed_arg;
+    const bool was_inside = inside_run;
 
     if (--runtime->handles_open > 0) {
         return;
     }
     runtime_free(runtime);
     if (closed_fn != NULL) {
+        inside_run = true;
         closed_fn(closed_arg);
+        inside_run = was_inside;
     }
 }
 

@@ -26,6 +26,7 @@ enum way {
     STACK,
     HOLD,
     OPERATION,
+    NESTED_LOOP,
 };
 
 /* In a page that the child shares: the line of the await that the broken step
@@ -93,6 +94,10 @@ break_it(belay_task *task, struct breaks *self)
         memset(&self->op, 0xff, sizeof(self->op));
         (void)belay_op_begin(task, &self->op, NULL);
         return belay_op_wait(&self->op);
+    case NESTED_LOOP:
+        (void)uv_run(
+            belay_runtime_loop(belay_task_runtime(task)), UV_RUN_NOWAIT);
+        return belay_checkpoint(task);
     }
     return no_operation();
 }
@@ -212,6 +217,7 @@ static const char *const words[] = {
     [STACK] = "a stack needs an enter operation",
     [HOLD] = "a hold needs an enter operation",
     [OPERATION] = "an operation that is still on, or was never zeroed",
+    [NESTED_LOOP] = "the loop is run inside a step; a step returns to it",
 };
 
 static void

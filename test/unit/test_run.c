@@ -103,6 +103,55 @@ Test(run, s134_so_is_one_from_a_foreign_callback_on_the_loop_of_a_run)
     expect_trace("EBUSY");
 }
 
+static void
+run_in_observer(
+    belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    (void)runtime;
+    if (seen->event == BELAY_OBSERVED_DEADLINE_EXPIRE) {
+        run_in_ended(NULL, arg);
+    }
+}
+
+static void
+run_in_closed(void *arg)
+{
+    run_in_ended(NULL, NULL);
+    host_closed(arg);
+}
+
+struct expires {
+    int unused;
+};
+
+BELAY_ASYNC(expires)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_move_on(task, belay_milliseconds(1), NULL)) {
+        BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+    }
+    BELAY_END;
+}
+
+/* All that the runtime calls on a host's loop: from its timer, at its end. */
+Test(run, s134_so_is_one_from_a_timer_or_a_closed_on_a_hosts_loop)
+{
+    struct host host;
+
+    host_open(&host, false);
+    cr_expect(zero(
+        int, belay_observer_attach(host.runtime, run_in_observer, NULL,
+                 BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_CANCELS), NULL)));
+    cr_expect(zero(int, belay_runtime_spawn(host.runtime, &expires,
+                            &(const struct expires){0}, NULL, NULL, NULL)));
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("EBUSY");
+    belay_runtime_close(host.runtime, run_in_closed, &host);
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("EBUSY; EBUSY; closed");
+    cr_expect(zero(int, uv_loop_close(&host.loop)));
+}
+
 struct stuck {
     bool in_child;
     bool cleans_up;
