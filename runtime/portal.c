@@ -147,46 +147,59 @@ belay_portal_cancel(belay_portal *portal, uint64_t task_id, const char *text)
     return code;
 }
 
-/* Takes all posts; closes the door in the same moment if `shut`, so that none
- * is accepted and then lost.
- */
+/* The one that has waited longest; NULL: there is none. */
 static struct post *
-take_posts(belay_portal *portal, bool shut)
+take_post(belay_portal *portal)
 {
-    struct post *first;
+    struct post *post;
 
     uv_mutex_lock(&portal->lock);
-    first = portal->first;
-    portal->first = NULL;
-    portal->last = NULL;
-    if (shut) {
-        portal->runtime = NULL;
+    post = portal->first;
+    if (post != NULL) {
+        portal->first = post->next;
+    }
+    if (portal->first == NULL) {
+        portal->last = NULL;
     }
     uv_mutex_unlock(&portal->lock);
-    return first;
+    return post;
 }
 
 static void
-run_posts(belay_runtime *runtime, struct post *post)
+run_post(belay_runtime *runtime, struct post *post)
 {
-    struct post *next;
-
-    for (; post != NULL; post = next) {
-        next = post->next;
-        post->fn(runtime, post->arg);
-        free(post);
-    }
+    post->fn(runtime, post->arg);
+    free(post);
 }
 
+static const struct post *
+last_post(belay_portal *portal)
+{
+    const struct post *last;
+
+    uv_mutex_lock(&portal->lock);
+    last = portal->last;
+    uv_mutex_unlock(&portal->lock);
+    return last;
+}
+
+/* Those that are there now: what they post waits for the loop's next turn. One
+ * of them may shut the portal, which runs the rest.
+ */
 void
 belay__portal_drain(belay_runtime *runtime)
 {
     belay_portal *portal = runtime->portal;
+    const struct post *last = portal != NULL ? last_post(portal) : NULL;
+    struct post *post;
 
-    if (portal == NULL) {
-        return;
+    while (last != NULL && runtime->portal != NULL
+           && (post = take_post(portal)) != NULL) {
+        if (post == last) {
+            last = NULL;
+        }
+        run_post(runtime, post);
     }
-    run_posts(runtime, take_posts(portal, false));
     belay__portal_update_ref(runtime);
 }
 
@@ -194,12 +207,18 @@ void
 belay__portal_shut(belay_runtime *runtime)
 {
     belay_portal *portal = runtime->portal;
+    struct post *post;
 
     if (portal == NULL) {
         return;
     }
     runtime->portal = NULL;
-    run_posts(runtime, take_posts(portal, true));
+    uv_mutex_lock(&portal->lock);
+    portal->runtime = NULL; /* from here on none is accepted, and lost */
+    uv_mutex_unlock(&portal->lock);
+    while ((post = take_post(portal)) != NULL) {
+        run_post(runtime, post);
+    }
     uv_mutex_lock(&portal->lock);
     unref_locked(portal);
 }

@@ -162,3 +162,77 @@ Test(portal, s131_no_portal_is_opened_once_the_last_posts_run)
     cr_expect(eq(int, late.code, BELAY_ESTATE));
     cr_expect(eq(ptr, late.portal, NULL));
 }
+
+/* ---- a close by a post ---- */
+
+struct closer {
+    struct host *host;
+    belay_portal *portal;
+};
+
+static void
+close_by_post(belay_runtime *runtime, void *arg)
+{
+    const struct closer *closer = arg;
+
+    cr_expect(zero(int, belay_portal_post(closer->portal, note_post,
+                            (void *)(uintptr_t) "second")));
+    belay_runtime_close(runtime, host_closed, closer->host);
+    trace("asked");
+}
+
+Test(portal, s130_a_close_inside_a_post_goes_on_where_the_posts_were)
+{
+    struct host host;
+    struct closer closer = {.host = &host};
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay_portal_open(host.runtime, &closer.portal)));
+    host_keep(&host);
+    cr_expect(
+        zero(int, belay_portal_post(closer.portal, close_by_post, &closer)));
+    cr_expect(zero(int, belay_portal_post(closer.portal, note_post,
+                            (void *)(uintptr_t) "first")));
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    expect_trace("post first; post second; asked; closed");
+    host_let_go(&host);
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    cr_expect(zero(int, uv_loop_close(&host.loop)));
+    belay_portal_unref(closer.portal);
+}
+
+struct again {
+    belay_portal *portal;
+    int left;
+};
+
+static void
+post_again(belay_runtime *runtime, void *arg)
+{
+    struct again *again = arg;
+
+    (void)runtime;
+    if (--again->left > 0) {
+        cr_expect(
+            zero(int, belay_portal_post(again->portal, post_again, again)));
+    }
+}
+
+Test(portal, a_post_that_posts_again_waits_for_the_loops_next_turn)
+{
+    struct again again = {.left = 3};
+    struct host host;
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay_portal_open(host.runtime, &again.portal)));
+    host_keep(&host);
+    cr_expect(zero(int, belay_portal_post(again.portal, post_again, &again)));
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    cr_expect(eq(int, again.left, 2));
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    cr_expect(zero(int, again.left));
+    host_let_go(&host);
+    host_close(&host);
+    belay_portal_unref(again.portal);
+}

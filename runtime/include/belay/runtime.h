@@ -116,7 +116,9 @@ BELAY_API int belay_runtime_spawn(belay_runtime *runtime,
  *   arg      for closed
  *
  * The loop must go on running until then. Tasks that are still alive when the
- * grace is over are named to the hook `stuck` of the runtime's options.
+ * grace is over are named to the hook `stuck` of the runtime's options. What
+ * was posted (belay_portal_post()) runs when the last task has ended: without
+ * tasks that is inside this call.
  *
  * Owner:   the runtime is gone when `closed` is called.
  * Errors:  none; a second close of the same runtime aborts.
@@ -237,6 +239,9 @@ BELAY_API int belay_portal_open(belay_runtime *runtime, belay_portal **ret);
  *   portal  on which the caller has a reference
  *   fn      not NULL; posts of one thread run in their order
  *   arg     for fn
+ *
+ * The queue has no limit: a post takes 24 bytes of the C library's memory until
+ * it has run. A thread that may be ahead of the loop has to hold back itself.
  *
  * Owner:   arg must live until fn has run.
  * Errors:  BELAY_ESTATE  the runtime is closed; fn will not run
