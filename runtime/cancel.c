@@ -361,7 +361,8 @@ int
 belay__scope_move(
     belay_runtime *runtime, struct belay__scope *scope, int64_t deadline_ns)
 {
-    if ((scope->flags & BELAY__SCOPE_CANCELLED) != 0) {
+    /* Expired is enough: who is told of that may call, before the cancel. */
+    if ((scope->flags & (BELAY__SCOPE_CANCELLED | BELAY__SCOPE_EXPIRED)) != 0) {
         return BELAY_ESTATE;
     }
     BELAY__CONTAINER(scope, struct belay__limits, opened.scope)->deadline_ns =

@@ -269,6 +269,44 @@ Test(timeout, s39_a_deadline_can_be_moved_until_it_has_expired)
     expect_trace("moved later; moved away; cancel after 12000 ms");
 }
 
+static belay_cancel_scope *firing;
+
+static void
+move_when_it_fires(
+    belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    (void)runtime;
+    (void)arg;
+    if (seen->event == BELAY_OBSERVED_DEADLINE_EXPIRE) {
+        trace("%s", belay_code_name(belay_cancel_scope_move(
+                        firing, (belay_time){INT64_MAX})));
+    }
+}
+
+struct fires {
+    int unused;
+};
+
+BELAY_ASYNC(fires)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(
+        belay_observer_attach(belay_task_runtime(task), move_when_it_fires,
+            NULL, BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_CANCELS), NULL));
+    BELAY_WITH (belay_cancel_scope_open(
+        task, BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_seconds(1)), &firing)) {
+        BELAY_TRY(belay_sleep(task, belay_seconds(2)));
+        trace("%s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+Test(timeout, s39_a_deadline_that_is_firing_cannot_be_moved)
+{
+    cr_expect(eq(int, RUN(fires, .unused = 0), 0));
+    expect_trace("ESTATE; cancel");
+}
+
 struct long_past {
     belay_cancel_scope *scope;
     FILE *out;
