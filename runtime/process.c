@@ -5,7 +5,8 @@
  *
  * All handles lie in the manager's frame, so neither a failed enter nor an
  * exit goes on before each of them has had its close callback; both waits are
- * shielded. What an exit may need is reserved before the program is started.
+ * shielded. The time until a signal is real time, whatever the runtime's clock
+ * says: the child knows no other.
  */
 #include <belay/process.h>
 
@@ -15,6 +16,7 @@
 #include <signal.h>
 
 #define GRACE_NS 5000000000
+#define NS_PER_MS 1000000
 #define STREAMS 3
 
 struct belay_process {
@@ -23,7 +25,7 @@ struct belay_process {
     belay_runtime *runtime;
     uv_process_t process;
     struct belay_stream streams[STREAMS]; /* input, output, error */
-    struct belay__timer timer;            /* until the next signal */
+    uv_timer_t timer;                     /* until the next signal */
     struct belay_waiters waiters;
     struct belay_op closing; /* the block waits for the last handle */
     struct belay_process_status status;
@@ -51,7 +53,7 @@ on_stream_closed(struct belay_stream *stream)
 }
 
 static void
-on_process_closed(uv_handle_t *handle)
+on_handle_closed(uv_handle_t *handle)
 {
     handle_gone(handle->data);
 }
@@ -64,13 +66,34 @@ close_all(belay_process *process)
         belay_stream_close(&process->streams[i]);
     }
     if (process->spawned) {
-        uv_close((uv_handle_t *)&process->process, on_process_closed);
+        uv_close((uv_handle_t *)&process->process, on_handle_closed);
     }
+    uv_close((uv_handle_t *)&process->timer, on_handle_closed);
 }
 
 /* ---- ending it ---- */
 
-/* The one failure that can be, ESRCH, means that it has ended. */
+static void on_timer(uv_timer_t *timer);
+
+/* Never early: rounded up, and counted from now, not from the loop's idea of
+ * it.
+ */
+static void
+signal_after(belay_process *process, int64_t span_ns)
+{
+    const uint64_t loop_ms = uv_now(process->runtime->loop);
+    const uint64_t due_ms =
+        (uv_hrtime() + (uint64_t)span_ns + NS_PER_MS - 1) / NS_PER_MS;
+
+    if (span_ns != INT64_MAX) {
+        (void)uv_timer_start(&process->timer, on_timer,
+            due_ms > loop_ms ? due_ms - loop_ms : 0, 0);
+    }
+}
+
+/* A kill fails if the child has ended (ESRCH), or has become somebody else's,
+ * as `sudo` does (EPERM): then nothing but its own end is left to wait for.
+ */
 static void
 ask_to_end(belay_process *process, bool at_once)
 {
@@ -85,14 +108,13 @@ ask_to_end(belay_process *process, bool at_once)
         (void)uv_process_kill(&process->process, SIGKILL);
         return;
     }
-    belay__timer_start(process->runtime, &process->timer,
-        belay__due(process->runtime, belay_nanoseconds(grace_ns)));
+    signal_after(process, grace_ns);
 }
 
 static void
-on_timer(struct belay__timer *timer)
+on_timer(uv_timer_t *timer)
 {
-    belay_process *process = BELAY__CONTAINER(timer, belay_process, timer);
+    belay_process *process = timer->data;
 
     if (process->asked) {
         (void)uv_process_kill(&process->process, SIGKILL);
@@ -124,7 +146,7 @@ on_exit(uv_process_t *handle, int64_t exit_code, int signal)
 
     process->running = false;
     process->status = (struct belay_process_status){exit_code, signal};
-    belay__timer_stop(process->runtime, &process->timer);
+    (void)uv_timer_stop(&process->timer);
     wake_waiters(process);
     if (belay_op_pending(&process->closing)) {
         close_all(process); /* the block was waiting for this */
@@ -134,28 +156,40 @@ on_exit(uv_process_t *handle, int64_t exit_code, int signal)
 static belay_next
 process_left(belay_task *task, void *self)
 {
-    belay_process *process = self;
-
-    belay__timer_fini(process->runtime, &process->timer);
+    (void)self;
     return belay_return(task, NULL);
+}
+
+/* The grace of the exit is over. The child has no more time, but its end and
+ * that of the handles are waited for all the same.
+ */
+static enum belay_abort
+hurry(struct belay_op *closing)
+{
+    belay_process *process = BELAY__CONTAINER(closing, belay_process, closing);
+
+    if (process->running) {
+        (void)uv_timer_stop(&process->timer);
+        ask_to_end(process, true);
+    }
+    return BELAY_ABORT_REFUSED;
 }
 
 static belay_next
 process_exit(belay_task *task, void *self)
 {
     belay_process *process = self;
-    const bool grace_over = belay__cancel_visible(task);
 
     belay_stream_close(&process->streams[0]);
     belay_op_begin_shielded(task, &process->closing);
+    process->closing.abort = hurry;
     process->closing.name = "process exit";
     if (!process->running) {
         close_all(process);
-    } else if (process->opts.patience.ns > 0 && !grace_over) {
-        belay__timer_start(process->runtime, &process->timer,
-            belay__due(process->runtime, process->opts.patience));
+    } else if (process->opts.patience.ns > 0) {
+        signal_after(process, process->opts.patience.ns);
     } else {
-        ask_to_end(process, grace_over);
+        ask_to_end(process, false);
     }
     return belay_then(task, process_left, belay_op_wait(&process->closing));
 }
@@ -193,7 +227,7 @@ open_stream(belay_process *process, int index, uv_stdio_container_t *ret)
     return 0;
 }
 
-/* If it fails, some handles may be open. */
+/* If it fails, some handles are open: the timer's in any case. */
 static int
 start(belay_process *process)
 {
@@ -209,6 +243,9 @@ start(belay_process *process)
     };
     int code;
 
+    (void)uv_timer_init(process->runtime->loop, &process->timer);
+    process->timer.data = process;
+    process->handles++;
     for (int i = 0; i < STREAMS; i++) {
         code = open_stream(process, i, &stdio[i]);
         if (code < 0) {
@@ -228,7 +265,6 @@ process_failed(belay_task *task, void *self)
 {
     belay_process *process = self;
 
-    belay__timer_fini(process->runtime, &process->timer);
     return belay_fail(task, process->failure, "cannot run '%s': %s",
         process->opts.args[0], belay_code_text(process->failure));
 }
@@ -237,20 +273,12 @@ static belay_next
 process_start(belay_task *task, void *self)
 {
     belay_process *process = self;
-    int code;
 
     if (belay_result(task)->code < 0) {
         return belay_pass(task);
     }
     process->runtime = task->runtime;
-    code = belay__timer_init(task->runtime, &process->timer, on_timer);
-    if (code < 0) {
-        return belay_fail(task, code, NULL);
-    }
     process->failure = start(process);
-    if (process->failure < 0 && process->handles == 0) {
-        return process_failed(task, self);
-    }
     if (process->failure < 0) {
         belay_op_begin_shielded(task, &process->closing);
         close_all(process);
@@ -270,6 +298,22 @@ process_enter(belay_task *task, void *self)
     return belay_then(task, process_start, belay__done_now(task, 0, NULL));
 }
 
+static bool
+is_stdio(enum belay_process_stdio wanted)
+{
+    return (unsigned)wanted <= BELAY_PROCESS_PIPE;
+}
+
+static int
+check_opts(const struct belay_process_opts *opts)
+{
+    const bool good = opts->size == sizeof(*opts) && opts->args != NULL
+                      && opts->args[0] != NULL && is_stdio(opts->input)
+                      && is_stdio(opts->output) && is_stdio(opts->error);
+
+    return good ? 0 : BELAY_EINVAL;
+}
+
 belay_next
 belay_process_open(belay_task *task, const struct belay_process_opts *opts,
     belay_process **ret)
@@ -278,8 +322,7 @@ belay_process_open(belay_task *task, const struct belay_process_opts *opts,
         {"process", __FILE__, sizeof(belay_process), process_enter, 0},
         process_exit};
 
-    if (opts->size != sizeof(*opts) || opts->args == NULL
-        || opts->args[0] == NULL) {
+    if (check_opts(opts) < 0) {
         return belay__refuse(task, BELAY_EINVAL);
     }
     return belay_enter(

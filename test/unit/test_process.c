@@ -79,6 +79,33 @@ Test(process, program_that_is_not_there_cannot_be_entered)
     belay_error_unref(result.error);
 }
 
+struct odd {
+    enum belay_process_stdio stdio[3];
+};
+
+BELAY_ASYNC(odd)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_process_open(task,
+        BELAY_PROCESS_OPTS(.args = cat, .input = self->stdio[0],
+            .output = self->stdio[1], .error = self->stdio[2]),
+        NULL)) {
+        trace("entered");
+    }
+    BELAY_END;
+}
+
+Test(process, a_stream_of_no_known_kind_is_an_invalid_argument)
+{
+    const enum belay_process_stdio none =
+        (enum belay_process_stdio)(BELAY_PROCESS_PIPE + 1);
+
+    cr_expect(eq(int, RUN(odd, .stdio = {none}), BELAY_EINVAL));
+    cr_expect(eq(int, RUN(odd, .stdio = {0, none}), BELAY_EINVAL));
+    cr_expect(eq(int, RUN(odd, .stdio = {0, 0, none}), BELAY_EINVAL));
+    expect_trace("");
+}
+
 Test(process, no_program_is_an_invalid_argument)
 {
     static const char *const args[] = {NULL};
@@ -271,6 +298,53 @@ Test(process, s101_exit_without_grace_kills_at_once)
         .grace = BELAY_NO_GRACE};
 
     cr_expect(eq(int, program_run(&program, NULL), 0));
+}
+
+struct patient {
+    belay_duration patience;
+    belay_process *process;
+    char byte;
+    size_t len;
+};
+
+/* Cancelled once the child is deaf; its own times would be a day. */
+BELAY_ASYNC(patient)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_process_open(task,
+        BELAY_PROCESS_OPTS(.args = deaf, .output = BELAY_PROCESS_PIPE,
+            .patience = self->patience, .grace = belay_seconds(86400)),
+        &self->process)) {
+        BELAY_AWAIT(belay_stream_read(task, belay_process_output(self->process),
+            &self->byte, 1, &self->len));
+        (void)belay_task_cancel(task, NULL);
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    BELAY_END;
+}
+
+static int
+run_patient(belay_duration patience)
+{
+    return belay_run(&patient, &(const struct patient){.patience = patience},
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
+            .grace = belay_milliseconds(20)),
+        NULL);
+}
+
+Test(process, s100_s101_the_end_of_the_grace_cuts_patience_short)
+{
+    cr_expect(eq(int, run_patient(belay_seconds(86400)), BELAY_ECANCELED));
+    cr_expect(eq(int, run_patient(belay_seconds(0)), BELAY_ECANCELED));
+}
+
+/* The times between signals are real ones, since the child's are. */
+Test(process, s45_a_virtual_clock_does_not_keep_a_child_alive)
+{
+    cr_expect(eq(int,
+        RUN(leave, .args = deaf, .patience = belay_milliseconds(1),
+            .grace = belay_milliseconds(1)),
+        0));
 }
 
 /* ---- waiting and streams, cut short ---- */

@@ -46,7 +46,9 @@ struct belay_process_opts {
     enum belay_process_stdio error;
     /* When the block is left: from the end of its input to SIGTERM (default
      * none), and from there to SIGKILL (default 5 s; BELAY_NO_GRACE: none;
-     * BELAY_FOREVER: never).
+     * BELAY_FOREVER: never). If the block is cancelled, both end with the grace
+     * of that cancel at the latest. They are in real time, whatever the clock
+     * of the runtime, which stands still meanwhile if it is one that jumps.
      */
     belay_duration patience;
     belay_duration grace;
@@ -72,9 +74,12 @@ struct belay_process_status {
  * without close-on-exec. The first process with a pipe makes this program
  * ignore SIGPIPE, if it has said nothing about it.
  *
+ * A child that has become somebody else's, as `sudo` does, takes no signal from
+ * us: the exit waits until it has ended by itself.
+ *
  * Owner:   the block; the streams end with it.
- * Errors:  BELAY_EINVAL     opts->size is one this library does not know, or
- *                           args names no program
+ * Errors:  BELAY_EINVAL     opts->size is one this library does not know, args
+ *                           names no program, or a stream is of no known kind
  *          BELAY_ENOMEM     nothing was started
  *          BELAY_ECANCELED  flagged: nothing was started
  *          other codes of the system, as BELAY_ENOENT for a program or a
