@@ -95,17 +95,25 @@ text_line(
 }
 
 /* The failures of a group that have no object, by their codes if these were
- * kept.
+ * kept. If none has one, their number stands in the line above.
  */
 static void
-text_more(struct text *text, const belay_error *error, size_t more, int depth)
+text_more(
+    struct text *text, const belay_error *error, size_t children, int depth)
 {
+    const size_t more = belay_error_failures(error) - children;
     const char *separator = ": ";
     size_t told = 0;
     size_t count;
     int code;
 
-    text_add(text, "%*s- and %zu more", depth * 2, "", more);
+    if (children > 0) {
+        text_add(text, "%*s- and %zu more", depth * 2, "", more);
+    } else if (belay_error_more(error, 0, &count) != 0) {
+        text_add(text, "%*s- of these", depth * 2, "");
+    } else {
+        return;
+    }
     for (size_t i = 0; (code = belay_error_more(error, i, &count)) != 0; i++) {
         text_add(text, "%s%s %zu", separator, belay_code_name(code), count);
         separator = ", ";
@@ -142,8 +150,8 @@ text_error(
         text_error(text, below, "- ", depth + 1);
         count++;
     }
-    if (below == NULL && count > 0 && belay_error_failures(error) > count) {
-        text_more(text, error, belay_error_failures(error) - count, depth + 1);
+    if (below == NULL && belay_error_failures(error) > count) {
+        text_more(text, error, count, depth + 1);
     }
     below = belay_error_cause(error);
     if (below != NULL) {

@@ -105,6 +105,34 @@ is_listed(const struct suppressing *list, int code)
     return false;
 }
 
+/* The failures without a child, by code, less those that are listed. */
+static struct belay__tally
+tally_left(const struct suppressing *list, const belay_error *group)
+{
+    struct belay__tally left = {.used = 0};
+    size_t count;
+    int code;
+
+    for (size_t i = 0; (code = belay_error_more(group, i, &count)) != 0; i++) {
+        if (!is_listed(list, code)) {
+            left.of[left.used].code = code;
+            left.of[left.used++].count = count;
+        }
+    }
+    return left;
+}
+
+static size_t
+tally_sum(const struct belay__tally *tally)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; tally != NULL && i < tally->used; i++) {
+        sum += tally->of[i].count;
+    }
+    return sum;
+}
+
 static size_t
 child_count(const belay_error *group)
 {
@@ -125,18 +153,19 @@ unref_all(belay_error **errors, size_t count)
 }
 
 /* A group error with these children in the place of its own, which it takes
- * over; NULL without memory.
+ * over, and `more` in that of its tally; NULL without memory.
  */
 static belay_error *
 with_children(struct belay__memory *memory, const belay_error *group,
-    belay_error **children, size_t count, size_t failures)
+    belay_error **children, size_t count, size_t failures,
+    const struct belay__tally *more)
 {
     struct belay__error_site site = {.task_name = belay_error_task(group)};
     belay_error *error;
 
     site.file = belay_error_place(group, &site.line);
     error = belay__error_new_group(memory, &site, NULL, failures, children,
-        count, belay__error_more(group));
+        count, more->used > 0 ? more : NULL);
     if (error == NULL) {
         unref_all(children, count);
         return NULL;
@@ -187,9 +216,11 @@ static int
 split_group(struct belay__memory *memory, const struct suppressing *list,
     belay_error *group, int depth, belay_error **ret)
 {
+    const struct belay__tally more = tally_left(list, group);
+    const size_t taken = tally_sum(belay__error_more(group)) - tally_sum(&more);
     const size_t all = child_count(group);
-    const size_t unknown = belay_error_failures(group) - all;
-    const size_t bytes = all * sizeof(belay_error *);
+    const size_t unknown = belay_error_failures(group) - all - taken;
+    const size_t bytes = (all + 1) * sizeof(belay_error *); /* never none */
     belay_error **left = belay__alloc_zero(memory, bytes);
     belay_error *error = NULL;
     bool same = false;
@@ -200,11 +231,12 @@ split_group(struct belay__memory *memory, const struct suppressing *list,
         return BELAY_ENOMEM;
     }
     code = split_children(memory, list, group, depth, left, &count, &same);
-    if (code == 0 && same) { /* it is still the same error */
+    if (code == 0 && same && taken == 0) { /* it is still the same error */
         unref_all(left, count);
         error = belay_error_ref(group);
     } else if (code == 0 && count + unknown > 0) {
-        error = with_children(memory, group, left, count, count + unknown);
+        error =
+            with_children(memory, group, left, count, count + unknown, &more);
         code = error != NULL ? 0 : BELAY_ENOMEM;
     }
     belay__free(memory, left, bytes);
@@ -222,7 +254,9 @@ split(struct belay__memory *memory, const struct suppressing *list,
         *ret = NULL;
         return 0;
     }
-    if (belay_error_child(error, 0) == NULL || depth == SPLIT_DEPTH_MAX) {
+    if ((belay_error_child(error, 0) == NULL
+            && belay__error_more(error) == NULL)
+        || depth == SPLIT_DEPTH_MAX) {
         *ret = belay_error_ref(error);
         return 0;
     }

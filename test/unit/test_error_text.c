@@ -114,6 +114,23 @@ Test(error_text, codes_beyond_those_told_apart_are_others, SUITE)
         "EJSON 1, EQUOTA 1, others 2\n");
 }
 
+Test(error_text, a_group_without_a_child_says_what_its_failures_are, SUITE)
+{
+    static const struct belay__error_site site = {NULL, NULL, 0};
+    struct belay__tally more = {.used = 0};
+
+    belay__tally_add(&more, BELAY_EAGAIN);
+    expect_text(belay__error_new_group(memory, &site, NULL, 1, NULL, 0, &more),
+        "1 task of the group failed (EGROUP)\n"
+        "  - of these: EAGAIN 1\n");
+    belay__tally_add(&more, BELAY_EIO);
+    expect_text(belay__error_new_group(memory, &site, NULL, 3, NULL, 0, &more),
+        "3 tasks of the group failed (EGROUP)\n"
+        "  - of these: EAGAIN 1, EIO 1, others 1\n");
+    expect_text(belay__error_new_group(memory, &site, NULL, 3, NULL, 0, NULL),
+        "3 tasks of the group failed (EGROUP)\n");
+}
+
 Test(error_text, lines_of_a_message_stay_below_it_and_escapes_are_seen, SUITE)
 {
     belay_error *error = error_at(BELAY_EPROTO, "", 0, "outer");

@@ -200,7 +200,8 @@ Test(suppressing, s107_nothing_left_of_a_group_error_is_success)
     expect_trace("behind");
 }
 
-Test(suppressing, s107_failures_that_are_only_counted_stay)
+/* The inner group, of which only its code is left. */
+Test(suppressing, s107_groups_that_are_only_counted_stay)
 {
     struct belay_result result;
 
@@ -210,6 +211,89 @@ Test(suppressing, s107_failures_that_are_only_counted_stay)
         BELAY_EGROUP));
     cr_expect(eq(str, tree_of(&result), (char *)"EGROUP(1)"));
     belay_error_unref(result.error);
+}
+
+struct many {
+    int codes[4];
+    int each;
+    uint32_t max_errors;
+    belay_group *group;
+};
+
+BELAY_ASYNC(many)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EIO, BELAY_ENOENT))) {
+        BELAY_WITH (belay_group_open(task,
+            BELAY_GROUP_OPTS(.max_errors = self->max_errors), &self->group)) {
+            for (int i = 0; i < 4 * self->each; i++) {
+                if (self->codes[i % 4] < 0) {
+                    BELAY_CHECK(belay_spawn(
+                        self->group, failing, .code = self->codes[i % 4]));
+                }
+            }
+        }
+    }
+    trace("behind");
+    BELAY_END;
+}
+
+Test(suppressing, s107_it_does_not_matter_how_many_failures_are_kept)
+{
+    program_other_code = BELAY_EGROUP; /* without memory it stays whole */
+    for (uint32_t kept = 1; kept <= 9; kept++) {
+        trace_clear();
+        cr_expect(eq(int,
+            RUN(many, .codes = {BELAY_EIO, BELAY_ENOENT}, .each = 4,
+                .max_errors = kept),
+            0));
+        expect_trace("behind");
+    }
+}
+
+Test(suppressing, s107_of_failures_that_are_counted_by_code_the_others_stay)
+{
+    struct belay_result result;
+    size_t count = 0;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, many,
+            .codes = {BELAY_EIO, BELAY_EBUSY, BELAY_ENOENT, BELAY_EPIPE},
+            .each = 3, .max_errors = 5),
+        BELAY_EGROUP));
+    cr_expect(eq(str, tree_of(&result), (char *)"EGROUP(6 EBUSY(1) EPIPE(1))"));
+    cr_expect(eq(int, belay_error_more(result.error, 0, &count), BELAY_EBUSY));
+    cr_expect(eq(sz, count, 2));
+    cr_expect(eq(int, belay_error_more(result.error, 1, &count), BELAY_EPIPE));
+    cr_expect(eq(sz, count, 2));
+    cr_expect(zero(int, belay_error_more(result.error, 2, &count)));
+    belay_error_unref(result.error);
+}
+
+/* One in the other: of the inner one's error only a count is left. */
+struct twice {
+    struct many many;
+};
+
+BELAY_ASYNC(twice)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EBUSY))) {
+        BELAY_AWAIT(belay_call(task, &many, &self->many));
+    }
+    trace("and behind");
+    BELAY_END;
+}
+
+Test(suppressing, s107_what_is_only_counted_is_suppressed_further_out_too)
+{
+    program_other_code = BELAY_EGROUP;
+    cr_expect(eq(int,
+        RUN(twice, .many = {.codes = {BELAY_EIO, BELAY_EBUSY},
+                       .each = 2,
+                       .max_errors = 1}),
+        0));
+    expect_trace("and behind");
 }
 
 /* Round the yield of a manager: what it leaves alone is no new failure. */
