@@ -25,6 +25,11 @@ has_arena(size_t room)
 #endif
 }
 
+/* A function may ask for more room, but gets no more: a hint is no reason not
+ * to make a task.
+ */
+#define ROOM_MAX ((size_t)1024 * 1024)
+
 /* For more frames than the first, in the task's own block. */
 static size_t
 room_bytes(belay_runtime *runtime, const belay_function *function)
@@ -36,7 +41,9 @@ room_bytes(belay_runtime *runtime, const belay_function *function)
     return 0;
 #endif
     if (function->reserve_bytes > 0) {
-        return belay__align16(function->reserve_bytes);
+        return function->reserve_bytes < ROOM_MAX
+                   ? belay__align16(function->reserve_bytes)
+                   : ROOM_MAX;
     }
     hint = belay__room_hint(runtime, function);
     return hint->function == function ? hint->bytes : 0;
@@ -456,6 +463,10 @@ belay__result_cancelled(belay_task *task)
 
 /* ---- joining ---- */
 
+#define RING_MAX 64
+
+static const struct belay__wait_kind join_wait = {"task join", abort_join};
+
 /* A task waits for those below it before it ends. */
 static bool
 is_below(const belay_task *task, const belay_task *other)
@@ -469,18 +480,40 @@ is_below(const belay_task *task, const belay_task *other)
     return false;
 }
 
+/* Whom it joins and goes on joining; NULL: nobody. */
+static const belay_task *
+joined_by(const belay_task *task)
+{
+    return task->waiting == &join_wait && task->state == BELAY__TASK_PARKED
+               ? task->wait.data
+               : NULL;
+}
+
+/* Does `target` wait for the task, by itself or over others? A chain may be
+ * long, and every join of it looks: so it is followed for a while only.
+ */
+static bool
+waits_for(const belay_task *target, const belay_task *task)
+{
+    for (int i = 0; i < RING_MAX && target != NULL; i++) {
+        if (is_below(task, target)) {
+            return true;
+        }
+        target = joined_by(target);
+    }
+    return false;
+}
+
 belay_next
 belay_task_join(belay_task *task, belay_task *target)
 {
-    static const struct belay__wait_kind join = {"task join", abort_join};
-
     if (target->state == BELAY__TASK_ENDED) {
         return belay__done_now(task, 0, NULL);
     }
-    if (is_below(task, target)) {
+    if (waits_for(target, task)) {
         return belay__done_now(task, BELAY_EDEADLK, NULL);
     }
-    if (belay__wait_begin(task, &join)) {
+    if (belay__wait_begin(task, &join_wait)) {
         joiners_push(target, task);
     }
     return belay__next(BELAY__HOW_WAIT);

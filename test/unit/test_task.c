@@ -122,6 +122,98 @@ Test(task, s11_a_cancelled_join_leaves_the_other_joiners)
     expect_trace("joiner cancel; joiner ok; host");
 }
 
+struct ring {
+    belay_group *group;
+    belay_task *tasks[3];
+};
+
+struct link {
+    belay_task **target;
+    const char *name;
+};
+
+BELAY_ASYNC(link)
+{
+    BELAY_BEGIN;
+    if (*self->target == NULL) { /* there was no memory for it */
+        BELAY_RETURN(NULL);
+    }
+    BELAY_TRY(belay_task_join(task, *self->target));
+    trace("%s %s", self->name, trace_result(belay_result(task)));
+    BELAY_END;
+}
+
+/* Each joins the next; the last one would wait for itself. */
+BELAY_ASYNC(ring)
+{
+    static const char *const names[] = {"a", "b", "c"};
+
+    BELAY_BEGIN;
+    BELAY_WITH (dropping(task, &self->tasks[0])) {
+        BELAY_WITH (dropping(task, &self->tasks[1])) {
+            BELAY_WITH (dropping(task, &self->tasks[2])) {
+                BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                    for (size_t i = 0; i < 3; i++) {
+                        BELAY_CHECK(belay_group_spawn(self->group, &link,
+                            &(const struct link){
+                                &self->tasks[(i + 1) % 3], names[i]},
+                            BELAY_SPAWN_OPTS(.task = &self->tasks[i])));
+                    }
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(task, s71_a_join_that_closes_a_ring_of_joins_is_refused)
+{
+    cr_expect(eq(int, RUN(ring, .group = NULL), 0));
+    expect_trace("c EDEADLK; b ok; a ok");
+}
+
+struct lets_go {
+    belay_task **other;
+};
+
+BELAY_ASYNC(lets_go)
+{
+    BELAY_BEGIN;
+    (void)belay_task_cancel(*self->other, NULL);
+    BELAY_TRY(belay_task_join(task, *self->other));
+    trace("b %s", trace_result(belay_result(task)));
+    BELAY_END;
+}
+
+struct no_ring {
+    belay_group *group;
+    belay_task *tasks[2];
+};
+
+BELAY_ASYNC(no_ring)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (dropping(task, &self->tasks[0])) {
+        BELAY_WITH (dropping(task, &self->tasks[1])) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_group_spawn(self->group, &link,
+                    &(const struct link){&self->tasks[1], "a"},
+                    BELAY_SPAWN_OPTS(.task = &self->tasks[0])));
+                BELAY_CHECK(belay_group_spawn(self->group, &lets_go,
+                    &(const struct lets_go){&self->tasks[0]},
+                    BELAY_SPAWN_OPTS(.task = &self->tasks[1])));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(task, s71_a_join_that_was_cancelled_closes_no_ring)
+{
+    cr_expect(eq(int, RUN(no_ring, .group = NULL), 0));
+    expect_trace("a cancel; b ok");
+}
+
 struct discarding {
     belay_task *task;
     uint64_t alive;
@@ -266,6 +358,37 @@ Test(task, frames_may_be_large_and_names_stand_behind_them)
 {
     cr_expect(eq(int, RUN(giants, .group = NULL), 0));
     expect_trace("the first; the second");
+}
+
+struct hinted {
+    belay_group *group;
+    size_t bytes;
+};
+
+static belay_next
+hinted_child(belay_task *task, void *self)
+{
+    (void)self;
+    return belay_return(task, NULL);
+}
+
+BELAY_ASYNC(hinted)
+{
+    static belay_function child = {"child", NULL, 8, hinted_child, 0};
+
+    BELAY_BEGIN;
+    for (self->bytes = SIZE_MAX; self->bytes > 0; self->bytes /= 16) {
+        child.reserve_bytes = self->bytes;
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_group_spawn(self->group, &child, NULL, NULL));
+        }
+    }
+    BELAY_END;
+}
+
+Test(task, a_hint_of_any_size_is_no_limit)
+{
+    cr_expect(eq(int, RUN(hinted, .group = NULL), 0));
 }
 
 Test(task, a_block_s_size_fits_in_16_bits)

@@ -48,7 +48,8 @@ typedef struct belay_function {
     size_t size;      /* bytes of its argument struct, which is its frame */
     belay_step *step; /* its first step */
     /* Bytes of frames that a task made for it should hold from the start;
-     * 0: what others made for it have needed. A hint, never a limit.
+     * 0: what others made for it have needed. A hint, never a limit; above
+     * 1 MiB it is taken as that.
      */
     size_t reserve_bytes;
 } belay_function;
@@ -435,7 +436,8 @@ BELAY_API int belay_task_cancel(belay_task *target, const char *text);
  * Owner:   nothing changes hands.
  * Errors:  BELAY_ECANCELED  flagged: the waiting task was cancelled
  *          BELAY_EDEADLK    it is the waiting task itself, or one that waits
- *                           for this one: the host of its group, and so on
+ *                           for this one: the host of its group and so on, or
+ *                           a task that joins it, over up to 64 joins
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S71.
  */
