@@ -353,6 +353,37 @@ Test(with, it_is_one_statement)
                  "enter a; no b; exit a/ECONNECT");
 }
 
+struct without_braces {
+    bool enters;
+};
+
+/* -Wdangling-else, of -Wall, has nothing to say. */
+BELAY_ASYNC(without_braces)
+{
+    BELAY_BEGIN;
+    if (self->enters)
+        BELAY_WITH (BELAY_ENTER(probe, .name = "a"))
+            trace("body");
+    else
+        trace("no block");
+    if (self->enters)
+        BELAY_WITH (BELAY_ENTER(probe, .name = "b"))
+            BELAY_WITH (BELAY_ENTER(probe, .name = "c"))
+                BELAY_AWAIT(belay_checkpoint(task));
+    trace("behind");
+    BELAY_END;
+}
+
+Test(with, it_is_one_statement_also_behind_an_if_without_braces)
+{
+    cr_expect(zero(int, RUN(without_braces, .enters = true)));
+    expect_trace("enter a; body; exit a; enter b; enter c; exit c; exit b; "
+                 "behind");
+    trace_clear();
+    cr_expect(zero(int, RUN(without_braces, .enters = false)));
+    expect_trace("no block; behind");
+}
+
 Test(with, s75_every_exit_runs_wherever_a_cancel_or_a_shortage_comes)
 {
     for (int way = WAY_END; way <= WAY_AWAIT; way++) {

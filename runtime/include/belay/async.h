@@ -177,32 +177,27 @@ belay__in_block(belay_next enter)
 /* BELAY_WITH (enter) { block }
  *
  * Enter, then run the block; however it is left (its end, break, continue,
- * return, a failing await), the exit runs. One statement. How it works: the
- * first pass returns the token; once entered, control comes back to `case
- * line` and jumps into the block. Falling out of the block and `continue`
- * reach the inner loop's head, `break` the outer one's; both return
- * belay_leave(). When the exit is done, control comes back to `case -line`
- * and goes on behind the block.
+ * return, a failing await), the exit runs. One statement, like while. How it
+ * works: the first pass comes no further than the first loop's first part,
+ * which returns the token; once entered, control comes back to `case line` and
+ * so into the innermost loop. Falling out of the block and `continue` reach
+ * that loop's third part, `break` the one of the loop round it; both return
+ * belay_leave(). When the exit is done, control comes back to `case -line`, a
+ * loop of no rounds, and goes on behind the block. Loops only, since an if with
+ * an else is taken amiss (-Wdangling-else) behind an if without braces.
  */
 #define BELAY_WITH(enter) BELAY__WITH(enter, __LINE__)
 #define BELAY__WITH(enter, line_) BELAY__WITH_(enter, line_)
-#define BELAY__WITH_(enter, line_)                \
-    if (1) {                                      \
-        belay__resume_of(self)->line = line_;     \
-        return belay__in_block(enter);            \
-    case line_:                                   \
-        goto belay__block_##line_;                \
-    case -line_:;                                 \
-    } else                                        \
-        while (1)                                 \
-            if (1) {                              \
-                return belay_leave(task);         \
-            } else                                \
-                while (1)                         \
-                    if (1) {                      \
-                        return belay_leave(task); \
-                    } else                        \
-                        belay__block_##line_:
+#define BELAY__WITH_(enter, line_)                                \
+    for (__extension__({                                          \
+             belay__resume_of(self)->line = line_;                \
+             return belay__in_block(enter);                       \
+         });                                                      \
+         0;)                                                      \
+    case -line_:                                                  \
+        for (; 0; __extension__({ return belay_leave(task); }))   \
+            for (;; __extension__({ return belay_leave(task); })) \
+            case line_:
 
 BELAY_END_DECLS
 
