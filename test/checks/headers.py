@@ -19,7 +19,8 @@ FOREIGN = {
     "cJSON": ["cJSON__h", "CJSON_VERSION_MAJOR"],
     "http_parser": ["http_parser_h", "HTTP_PARSER_VERSION_MAJOR"],
 }
-WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Werror"]
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wundef", "-Wshadow",
+            "-Werror"]
 SKIPPED = 77
 
 

@@ -13,9 +13,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Some functions have the name of a struct, as belay_result() has. C++ knows
+ * which is meant; g++ would warn that the one hides the other's constructor.
+ */
 #ifdef __cplusplus
-#define BELAY_BEGIN_DECLS extern "C" {
-#define BELAY_END_DECLS }
+#define BELAY_BEGIN_DECLS                                         \
+    _Pragma("GCC diagnostic push")                                \
+        _Pragma("GCC diagnostic ignored \"-Wshadow\"") extern "C" \
+    {
+#define BELAY_END_DECLS \
+    }                   \
+    _Pragma("GCC diagnostic pop")
 #else
 #define BELAY_BEGIN_DECLS
 #define BELAY_END_DECLS
