@@ -45,9 +45,17 @@ failed(struct lines *lines)
     return belay__log_fail(lines->log, "%s", strerror(errno));
 }
 
-/* The line without its "body", if it has one. */
+/* What was said; a server may quote it in the words of an error. */
+static bool
+is_said(const struct belay__json_value *key)
+{
+    return belay__json_key_is(key, "body")
+           || belay__json_key_is(key, "message");
+}
+
+/* The line without what was said, if it has any of that. */
 static int
-write_without_body(
+write_without_texts(
     struct lines *lines, struct belay_slice text, bool *ret_had_one)
 {
     struct belay__json_writer writer;
@@ -64,7 +72,7 @@ write_without_body(
         if (!belay__json_take(&json, &value)) {
             continue;
         }
-        if (belay__json_key_is(&key, "body")) {
+        if (is_said(&key)) {
             *ret_had_one = true;
         } else {
             belay__json_raw_key(&writer, key.raw);
@@ -219,7 +227,7 @@ take_line(struct lines *lines, struct belay_slice text)
     if (!forget->texts_only) {
         return 0;
     }
-    code = write_without_body(lines, inside, &had_body);
+    code = write_without_texts(lines, inside, &had_body);
     if (code < 0) {
         return code;
     }

@@ -45,8 +45,9 @@ static const char *const all[] = {
 
 /* As if hashes only had been recorded. */
 static const char *const texts[] = {
-    "UPDATE attempt_row SET params = NULL WHERE id < ?1"
-    " AND (params IS NOT NULL OR started_us IN (SELECT attempt FROM reply))",
+    "UPDATE attempt_row SET params = NULL, message = NULL WHERE id < ?1"
+    " AND (params IS NOT NULL OR message IS NOT NULL"
+    "  OR started_us IN (SELECT attempt FROM reply))",
     "UPDATE message SET body = NULL"
     " WHERE body IS NOT NULL AND hash NOT IN " KEPT_MESSAGES,
     "DELETE FROM reply WHERE attempt NOT IN " KEPT("started_us"),

@@ -143,9 +143,12 @@ texts_len(const struct belay__row *row)
 static void
 redact(const belay_recorder *recorder, struct belay_slice *text)
 {
+    size_t len;
+
     if (recorder->opts.redact != NULL && text->len > 0) {
-        text->len = recorder->opts.redact(
+        len = recorder->opts.redact(
             belay__without_const(text->data), text->len, recorder->opts.arg);
+        text->len = len < text->len ? len : text->len;
     }
 }
 
@@ -190,6 +193,18 @@ slice_of(const char *text)
     return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
 }
 
+/* What is not to be kept. Servers quote prompts in their errors. */
+static void
+leave_out(const belay_recorder *recorder, struct belay__row *row)
+{
+    if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
+        row->texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
+    }
+    if (recorder->opts.text != BELAY_RECORD_TEXT) {
+        row->texts[BELAY__TEXT_MESSAGE] = (struct belay_slice){NULL, 0};
+    }
+}
+
 struct belay__row *
 belay__row_start(belay_recorder *recorder,
     const struct belay__record_start *start, const char *attempt)
@@ -212,9 +227,7 @@ belay__row_start(belay_recorder *recorder,
     };
 
     memcpy(row.attempt, attempt, sizeof(row.attempt));
-    if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
-        row.texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
-    }
+    leave_out(recorder, &row);
     return row_new(recorder, &row, start->secrets);
 }
 
@@ -229,6 +242,14 @@ struct belay__row *
 belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     const char *attempt)
 {
+    static const struct belay_llm_usage unknown = {.in_total = -1,
+        .in_cache_read = -1,
+        .in_cache_write_5m = -1,
+        .in_cache_write_1h = -1,
+        .in_audio = -1,
+        .out_total = -1,
+        .out_reasoning = -1,
+        .out_audio = -1};
     const int64_t now_us = belay__unix_us();
     const struct belay_llm_attempt *how = end->attempt;
     struct belay__row row = {
@@ -248,9 +269,7 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     };
 
     memcpy(row.attempt, attempt, sizeof(row.attempt));
-    if (recorder->opts.text == BELAY_RECORD_NO_TEXT) {
-        row.texts[BELAY__TEXT_BODY] = (struct belay_slice){NULL, 0};
-    }
+    leave_out(recorder, &row);
     if (how != NULL) {
         row.http_status = how->status;
         row.code = how->code;
@@ -258,11 +277,7 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
         row.first_byte_us = wall_us(now_us, end->now, how->first_byte);
         row.ended_us = wall_us(now_us, end->now, how->ended);
     }
-    row.usage.in_total = -1;
-    row.usage.out_total = -1;
-    if (end->usage != NULL) {
-        row.usage = *end->usage;
-    }
+    row.usage = end->usage != NULL ? *end->usage : unknown;
     row.usage.raw = (struct belay_slice){NULL, 0};
     return row_new(recorder, &row, end->secrets);
 }

@@ -71,6 +71,7 @@ BELAY__BODY(attempt)
                 .checked = self->checked,
                 .secrets = self->secrets,
                 .request_id = slice("req-1"),
+                .message = slice(self->message),
                 .end = slice("stop"),
                 .usage = self->status == BELAY__RECORD_OK ? &usage : NULL,
                 .cost = {{75000}, false}});

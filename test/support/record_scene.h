@@ -29,6 +29,7 @@ struct attempt {
     const char *turn;
     const char *body;
     const char *reply;
+    const char *message; /* of an error */
     enum belay__record_status status;
     const struct belay__secrets *secrets;
     bool checked; /* the bodies are JSON */

@@ -218,16 +218,19 @@ Test(recorder, l76_texts_hashes_or_nothing)
         const bool kept = i % 3 == 0;
 
         (void)in_folder(files[i]);
-        cr_assert(zero(int,
-            RUN(session, .opts = OPTS(.text = kinds[i % 3]),
-                .attempts = {{.body = CHAT(USER("words")), .reply = REPLY}})));
+        cr_assert(zero(int, RUN(session, .opts = OPTS(.text = kinds[i % 3]),
+                                .attempts = {{.body = CHAT(USER("words")),
+                                    .reply = REPLY,
+                                    .message = "you said words"}})));
         if (i < 3) {
             char *text = read_whole(files[i]);
 
-            cr_expect(eq(sz, count_in(text, "words"), kept ? 1 : 0));
+            cr_expect(eq(sz, count_in(text, "words"), kept ? 2 : 0));
             cr_expect(eq(sz, count_in(text, "body_sha256"), i == 1 ? 2 : 0));
             continue;
         }
+        expect_query(
+            files[i], "SELECT count(message) FROM attempt", kept ? "1" : "0");
         expect_query(files[i],
             "SELECT count(*) FROM message WHERE body IS NOT NULL",
             kept ? "1" : "0");

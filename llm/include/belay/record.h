@@ -15,7 +15,9 @@ BELAY_BEGIN_DECLS
 
 typedef struct belay_recorder belay_recorder; /* opaque; counted */
 
-/* What is kept of prompts and answers. */
+/* What is kept of prompts and answers, and of what a server says of an error,
+ * which may quote them.
+ */
 enum belay_record_text {
     BELAY_RECORD_TEXT,   /* all of it */
     BELAY_RECORD_HASHES, /* SHA-256 of each message: to find what is equal */
