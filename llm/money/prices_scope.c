@@ -40,13 +40,12 @@ prices_exit(belay_task *task, void *self)
 }
 
 belay_next
-belay_prices_open(
-    belay_task *task, struct belay_slice json, belay_prices **ret)
+belay_prices_open(belay_task *task, struct belay_slice json, belay_prices **ret)
 {
     static const belay_manager manager = {
         {"prices", __FILE__, sizeof(struct prices_scope), prices_enter, 0},
         prices_exit};
 
-    return belay_enter(task, &manager,
-        &(const struct prices_scope){.json = json, .ret = ret});
+    return belay_enter(
+        task, &manager, &(const struct prices_scope){.json = json, .ret = ret});
 }

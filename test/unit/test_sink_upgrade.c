@@ -125,8 +125,7 @@ static atomic_int haste;
 static int
 open_and_close(const char *run)
 {
-    const struct belay__sink_opts opts = {
-        path, run, BELAY_RECORD_TEXT, &haste};
+    const struct belay__sink_opts opts = {path, run, BELAY_RECORD_TEXT, &haste};
     char why[BELAY__SINK_WHY_BYTES];
     struct belay__sink *sink;
     const int code = belay__sink_sqlite->open(&opts, &sink, why);
