@@ -195,13 +195,30 @@ belay__secrets_match(
 
 /* ---- hiding them ---- */
 
+/* Does a backslash stand there that belongs to what is behind it? */
 static bool
-hide_plain(char *at, const char *end, struct belay_slice secret)
+is_escaped(const char *start, const char *at)
 {
+    size_t count = 0;
+
+    while (at > start && *--at == '\\') {
+        count++;
+    }
+    return count % 2 == 1;
+}
+
+/* With the backslash before it, if it begins with an escape's letter. */
+static bool
+hide_plain(char *start, const char *end, struct belay_slice secret)
+{
+    char *at = start;
     bool found = false;
 
     while ((at = memmem(at, (size_t)(end - at), secret.data, secret.len))
            != NULL) {
+        if (is_escaped(start, at)) {
+            at[-1] = '*';
+        }
         memset(at, '*', secret.len);
         at += secret.len;
         found = true;

@@ -10,9 +10,9 @@
 #include <belay/base.h>
 
 /* What is shorter is no secret, but stands in every other text: "1", "true",
- * and the keys of servers that want none, as "none" or "EMPTY".
+ * and the keys of servers that want none, as "EMPTY" or "ollama".
  */
-#define BELAY__SECRET_LEAST 6
+#define BELAY__SECRET_LEAST 8
 
 struct belay__memory;
 

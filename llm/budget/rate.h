@@ -103,8 +103,9 @@ void belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
 void belay__rate_passed(struct belay__rate_use *use);
 
 /* Nobody goes for so long; then one, and after it has come back the others
- * (L64); one that has come back UNSENT or UNKNOWN is followed by one more. Of several pauses the longest counts. To be called before the attempt
- * that brought it is settled.
+ * (L64); one that has come back UNSENT or UNKNOWN is followed by one more. Of
+ * several pauses the longest counts. To be called before the attempt that
+ * brought it is settled.
  */
 void belay__rate_pause(struct belay__rate *limiter, int64_t span_ns);
 

@@ -41,7 +41,8 @@ take_kept(struct belay__json *json, bool text)
 
     return belay__json_take(json, &value)
            && (value.type == BELAY__JSON_OBJECT
-               || (text && value.type == BELAY__JSON_STRING));
+               || (text && value.type == BELAY__JSON_STRING
+                   && belay__json_inside(value.raw).len > 0));
 }
 
 static bool

@@ -44,8 +44,9 @@ struct belay__reserve_rules {
 };
 
 /* *ret is complete even where it is of no use. BELAY_ENOCAP: nothing limits
- * the output, or for STRICT the input: one with kept_input has no bound but what the
- * model can read. BELAY_ENOPRICE: its cost is not known; the tokens are.
+ * the output, or for STRICT the input: one with kept_input has no bound but
+ * what the model can read. BELAY_ENOPRICE: its cost is not known; the tokens
+ * are.
  */
 int belay__reserve_most(const struct belay__reserve_rules *rules,
     const struct belay__request_size *size, struct belay_amount *ret);

@@ -187,21 +187,40 @@ share_sessions(struct belay__http_endpoint *endpoint)
     return code == CURLSHE_OK ? 0 : BELAY_ENOMEM;
 }
 
-/* Why plain http is not allowed; NULL: it is. A proxy sees what goes through
- * it, and the loopback that it connects to is its own.
+/* Does it go through the proxy that was asked for? A proxy sees what goes
+ * through it, and the loopback that it connects to is its own.
  */
-static const char *
-check_plain(const struct belay__http_endpoint_opts *opts, bool loopback)
+static int
+is_through_proxy(const struct belay__http_endpoint *endpoint,
+    const struct belay__http_endpoint_opts *opts, bool *ret)
 {
-    if (opts->allow_plain) {
-        return NULL;
+    bool exempt = false;
+    int code = 0;
+
+    if (opts->no_proxy != NULL) {
+        code =
+            belay__http_url_is_listed(endpoint->base, opts->no_proxy, &exempt);
     }
-    if (!loopback) {
-        return "plain http to another machine is not allowed";
+    *ret = opts->proxy != NULL && *opts->proxy != '\0' && !exempt;
+    return code;
+}
+
+/* *ret_why: why plain http is not allowed; NULL: it is. */
+static int
+check_plain(const struct belay__http_endpoint *endpoint,
+    const struct belay__http_endpoint_opts *opts, bool loopback,
+    const char **ret_why)
+{
+    bool through = false;
+    const int code = is_through_proxy(endpoint, opts, &through);
+
+    *ret_why = NULL;
+    if (!opts->allow_plain && !loopback) {
+        *ret_why = "plain http to another machine is not allowed";
+    } else if (!opts->allow_plain && through) {
+        *ret_why = "plain http through a proxy is not allowed";
     }
-    return opts->proxy != NULL && *opts->proxy != '\0'
-               ? "plain http through a proxy is not allowed"
-               : NULL;
+    return code;
 }
 
 static int
@@ -221,9 +240,9 @@ set_address(struct belay__http_endpoint *endpoint,
         code = belay__http_url_kind(endpoint->base, &endpoint->tls, &loopback);
     }
     if (code == 0 && !endpoint->tls) {
-        why = check_plain(opts, loopback);
+        code = check_plain(endpoint, opts, loopback, &why);
     }
-    if (why != NULL) {
+    if (code == 0 && why != NULL) {
         *ret_why = why;
         code = BELAY_EINVAL;
     }

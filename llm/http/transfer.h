@@ -102,7 +102,11 @@ int belay__http_url_label(
 /* Is it https? Is the host this machine, by name or number? */
 int belay__http_url_kind(CURLU *url, bool *ret_tls, bool *ret_loopback);
 
-/* What is secret in it: user, password, the query's values (url_secrets.c).
+/* Does a list of hosts, separated by commas, name its host? "*" names all. */
+int belay__http_url_is_listed(CURLU *url, const char *list, bool *ret);
+
+/* What is secret in it: the password, a user without one, and those of the
+ * query's values whose names say so (url_secrets.c).
  * Errors: BELAY_ENOMEM; some may have been added.
  */
 int belay__http_url_secrets(CURLU *url, struct belay__secrets *secrets);

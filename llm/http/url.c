@@ -265,3 +265,40 @@ belay__http_url_kind(CURLU *url, bool *ret_tls, bool *ret_loopback)
     curl_free(host);
     return code;
 }
+
+/* Only what libcurl is sure to take for this host, too: "*" alone, or the whole
+ * name, which of an IPv6 address is without brackets.
+ */
+static bool
+is_listed(const char *host, size_t len, const char *list)
+{
+    if (strcmp(list, "*") == 0) {
+        return true;
+    }
+    while (*list != '\0') {
+        const size_t word = strcspn(list, ", ");
+
+        if (word == len && strncasecmp(list, host, len) == 0) {
+            return true;
+        }
+        list += word;
+        list += strspn(list, ", ");
+    }
+    return false;
+}
+
+int
+belay__http_url_is_listed(CURLU *url, const char *list, bool *ret)
+{
+    char *host = NULL;
+    const int code = get_part(url, CURLUPART_HOST, &host);
+    const char *name = or_empty(host);
+    const bool brackets = *name == '[';
+    const size_t len = strlen(name);
+
+    *ret = code == 0
+           && (brackets ? is_listed(name + 1, len - 2, list)
+                        : is_listed(name, len, list));
+    curl_free(host);
+    return code;
+}

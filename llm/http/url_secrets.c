@@ -50,19 +50,39 @@ add_text(struct belay__secrets *secrets, const char *text, size_t len)
     return code;
 }
 
-/* Its values, but for the version of Azure, which its errors are about. */
+/* Does the name of a value say that it is a secret? One without a name is. */
+static bool
+is_secret(const char *name, size_t len)
+{
+    static const char *const parts[] = {
+        "key", "token", "secret", "pass", "pwd", "sig", "auth", "cred"};
+    const size_t count = sizeof(parts) / sizeof(parts[0]);
+
+    for (size_t i = 0; i < count; i++) {
+        const size_t part = strlen(parts[i]);
+
+        for (size_t at = 0; at + part <= len; at++) {
+            if (strncasecmp(name + at, parts[i], part) == 0) {
+                return true;
+            }
+        }
+    }
+    return len == 0 || (len == 4 && strncasecmp(name, "code", len) == 0);
+}
+
+/* The others are versions, regions, models: what errors are about. */
 static int
 add_query(struct belay__secrets *secrets, const char *query)
 {
-    static const char version[] = "api-version=";
     int code = 0;
 
     while (code == 0 && *query != '\0') {
         const size_t len = strcspn(query, "&");
         const char *equals = memchr(query, '=', len);
+        const size_t name = equals != NULL ? (size_t)(equals - query) : 0;
         const char *value = equals != NULL ? equals + 1 : query;
 
-        if (strncasecmp(query, version, sizeof(version) - 1) != 0) {
+        if (is_secret(query, name)) {
             code = add_text(secrets, value, len - (size_t)(value - query));
         }
         query += len + (query[len] == '&');
@@ -136,10 +156,22 @@ add_header(struct belay__secrets *secrets, CURLU *url)
     return code;
 }
 
+/* A user alone is a key; with a password it is a name. */
+static int
+add_user(struct belay__secrets *secrets, CURLU *url)
+{
+    char *password;
+    const int code = get_part(url, CURLUPART_PASSWORD, 0, &password);
+    const bool is_name = password != NULL && *password != '\0';
+
+    free_text(password);
+    return code < 0 || is_name ? code : add_part(secrets, url, CURLUPART_USER);
+}
+
 int
 belay__http_url_secrets(CURLU *url, struct belay__secrets *secrets)
 {
-    int code = add_part(secrets, url, CURLUPART_USER);
+    int code = add_user(secrets, url);
 
     if (code == 0) {
         code = add_part(secrets, url, CURLUPART_PASSWORD);

@@ -169,15 +169,19 @@ write_request(struct belay__request_writer *request,
 /* ---- answers ---- */
 
 /* Does the delta begin a call? Servers that tell neither index nor id send one
- * after the other, each with its name first (L7).
+ * after the other, each with its name first (L7). Those that told one of them
+ * may say the name again with each delta.
  */
 static bool
 begins_call(const struct belay__choice *choice, int64_t index,
     const struct belay__json_value *id, const struct belay__json_value *name)
 {
-    return index < 0 && !belay__answer_says(id) && belay__answer_says(name)
-           && choice->tool_count > 0
-           && choice->tools[choice->tool_count - 1].name != NULL;
+    const struct belay__tool *last =
+        choice->tool_count > 0 ? &choice->tools[choice->tool_count - 1] : NULL;
+
+    return last != NULL && last->name != NULL && last->id == NULL
+           && last->index < 0 && index < 0 && !belay__answer_says(id)
+           && belay__answer_says(name);
 }
 
 /* `place` is that in a whole message, where each call stands once; -1: it is a

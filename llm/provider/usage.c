@@ -2,9 +2,10 @@
  *
  * The shapes differ in names, so one table reads them all; and in one rule:
  * OpenAI's input counts include what came from a cache, Anthropic's do not.
- * A number that is negative, not whole or too large counts as not told. Where
- * an object has two names for one count the larger one is taken: some gateways
- * write both, and zero under the name that is not theirs.
+ * A number that is negative, not whole or too large counts as not told. Some
+ * gateways write both names of a count, and zero under the one that is not
+ * theirs: of the output the larger one is taken, of the input OpenAI's unless
+ * that is zero.
  */
 #include "llm/provider/usage.h"
 
@@ -86,9 +87,11 @@ static int64_t *
 count_of(
     struct belay__usage_counts *counts, const struct belay__json_value *key)
 {
-    if (belay__json_key_is(key, "prompt_tokens")
-        || belay__json_key_is(key, "input_tokens")) {
-        return &counts->usage.in_total;
+    if (belay__json_key_is(key, "prompt_tokens")) {
+        return &counts->prompt;
+    }
+    if (belay__json_key_is(key, "input_tokens")) {
+        return &counts->input;
     }
     if (belay__json_key_is(key, "completion_tokens")
         || belay__json_key_is(key, "output_tokens")) {
@@ -137,8 +140,12 @@ sum(int64_t a, int64_t b)
 void
 belay__usage_begin(struct belay__usage_counts *counts)
 {
-    *counts = (struct belay__usage_counts){
-        .usage = unknown, .total = -1, .apart_read = -1, .apart_write = -1};
+    *counts = (struct belay__usage_counts){.usage = unknown,
+        .total = -1,
+        .prompt = -1,
+        .input = -1,
+        .apart_read = -1,
+        .apart_write = -1};
 }
 
 static void
@@ -153,7 +160,6 @@ replace_all(
 {
     struct belay_llm_usage *usage = &counts->usage;
 
-    replace(&usage->in_total, later->usage.in_total);
     replace(&usage->in_cache_read, later->usage.in_cache_read);
     replace(&usage->in_cache_write_5m, later->usage.in_cache_write_5m);
     replace(&usage->in_cache_write_1h, later->usage.in_cache_write_1h);
@@ -162,6 +168,8 @@ replace_all(
     replace(&usage->out_reasoning, later->usage.out_reasoning);
     replace(&usage->out_audio, later->usage.out_audio);
     replace(&counts->total, later->total);
+    replace(&counts->prompt, later->prompt);
+    replace(&counts->input, later->input);
     replace(&counts->apart_read, later->apart_read);
     replace(&counts->apart_write, later->apart_write);
 }
@@ -186,6 +194,18 @@ belay__usage_read(struct belay__usage_counts *counts, struct belay_slice raw)
     counts->begun = counts->begun && read.usage.out_total < 0;
 }
 
+/* What came in, in all. */
+static int64_t
+all_input(const struct belay__usage_counts *counts)
+{
+    const int64_t apart = sum(counts->apart_read, counts->apart_write);
+
+    if (counts->prompt > 0 || (counts->prompt == 0 && counts->input < 0)) {
+        return counts->prompt;
+    }
+    return sum(counts->input, apart);
+}
+
 void
 belay__usage_settle(
     const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
@@ -199,10 +219,9 @@ belay__usage_settle(
     ret->requests = 1;
     ret->state =
         counts->begun ? BELAY_LLM_USAGE_ESTIMATED : BELAY_LLM_USAGE_EXACT;
+    ret->in_total = all_input(counts);
     if (counts->apart_read >= 0 || counts->apart_write >= 0) {
         ret->in_cache_read = counts->apart_read;
-        ret->in_total =
-            sum(ret->in_total, sum(counts->apart_read, counts->apart_write));
     }
     /* Without the breakdown by lifetime it is the short one. */
     if (counts->apart_write >= 0 && ret->in_cache_write_5m < 0

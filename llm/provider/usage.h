@@ -8,7 +8,10 @@
 struct belay__usage_counts {
     struct belay_llm_usage usage; /* what has the same meaning everywhere */
     int64_t total;
-    int64_t apart_read; /* Anthropic's: not part of the input count */
+    int64_t prompt; /* OpenAI's: all that came in */
+    int64_t input;  /* Anthropic's: what the two below are no part of, or
+                           a gateway's other name for all */
+    int64_t apart_read;
     int64_t apart_write;
     bool told;  /* there was an object */
     bool begun; /* the output is what there was at the start of a stream */

@@ -208,6 +208,14 @@ Test(http_client_limits, x3_x6_plain_http_through_a_proxy_has_to_be_allowed)
 
         open_endpoint(
             opts, BELAY_EINVAL, "plain http through a proxy is not allowed");
+        opts.no_proxy = "127.0.0.10, host,*,[::1]";
+        open_endpoint(
+            opts, BELAY_EINVAL, "plain http through a proxy is not allowed");
+        opts.no_proxy = "host, 127.0.0.1,LOCALHOST,::1";
+        open_endpoint(opts, 0, NULL);
+        opts.no_proxy = "*";
+        open_endpoint(opts, 0, NULL);
+        opts.no_proxy = NULL;
         opts.allow_plain = true;
         open_endpoint(opts, 0, NULL);
     }

@@ -268,21 +268,20 @@ Test(llm_client, s2_what_the_address_holds_is_in_no_message)
     static const struct fault_route routes[] = {
         FAULT_ON(PATH, CLOSED("404 No", "", "no " PATH "?key=AIza%2FSECRET")),
         FAULT_ON(
-            PATH, CLOSED("404 No", "", "no key AIza/SECRET of 2024-02-01")),
+            PATH, CLOSED("404 No", "", "admins: no AIza/SECRET of region-one")),
         FAULT_ON(PATH, CLOSED("401 No", "", "{\"msg\":\"no AIza\\/SECRET\"}")),
         FAULT_ON(PATH, CLOSED("401 No", "",
                            "{\"error\":{\"message\":\"AIza\\u002fSECRET\"}}")),
-        FAULT_ON(PATH, CLOSED("404 No", "", "user: admins, password: s3same")),
-        FAULT_ON(PATH, CLOSED("401 No", "", "Basic YWRtaW5zOnMzc2FtZQ==")),
+        FAULT_ON(
+            PATH, CLOSED("404 No", "", "user: admins, password: s3sameTREE")),
+        FAULT_ON(PATH, CLOSED("401 No", "", "Basic YWRtaW5zOnMzc2FtZVRSRUU=")),
         FAULT_ON(PATH, CLOSED("200 OK", "", "{\"a\":\"AIza\\/SECRET\"}"))};
     struct fault_server *server = fault_server_start(routes, COUNT(routes));
-    static const char *const secrets[] = {
-        "SECRET", "admins", "s3same", "YWRtaW5z"};
+    static const char *const secrets[] = {"SECRET", "s3sameTREE", "YWRtaW5z"};
     char base_url[256];
 
     (void)snprintf(base_url, sizeof(base_url),
-        "http://admins:s3same@%s/v1?key=AIza%%2FSECRET&api-version=2024-02-01"
-        "&a=no",
+        "http://admins:s3sameTREE@%s/v1?key=AIza%%2FSECRET&region=region-one",
         fault_server_url(server) + strlen("http://"));
     for (size_t i = 0; i < COUNT(routes); i++) {
         const struct outcome outcome =
@@ -295,9 +294,9 @@ Test(llm_client, s2_what_the_address_holds_is_in_no_message)
             cr_expect(eq(ptr, strstr(outcome.message, secrets[k]), NULL), "%s",
                 outcome.message);
         }
-        cr_expect(
-            eq(int, i == 1,
-                strstr(outcome.message, "no key [key] of 2024-02-01") != NULL),
+        cr_expect(eq(int, i == 1,
+                      strstr(outcome.message, "admins: no [key] of region-one")
+                          != NULL),
             "%s", outcome.message);
     }
     fault_server_stop(server);

@@ -98,6 +98,13 @@ Test(llm_answer_calls, l7_a_name_that_is_repeated)
         DELTA(CALL("\"id\":\"a\",", "f", "1"))
             DELTA(CALL("\"id\":\"a\",", "f", "2")),
         "0 C( 'a' 'f' '12' )\n");
+    expect_stream(&belay__chat_provider,
+        DELTA(CALL("\"id\":\"a\",", "f", "1")) DELTA(CALL("", "f", "2"))
+            DELTA(CALL("", "f", "3")),
+        "0 C( 'a' 'f' '123' )\n");
+    expect_stream(&belay__chat_provider,
+        DELTA(CALL("\"index\":0,", "f", "1")) DELTA(CALL("", "f", "2")),
+        "0 C( 'call_0' 'f' '12' )\n");
 }
 
 Test(llm_answer_calls, l7_a_name_may_come_late)

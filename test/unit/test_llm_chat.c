@@ -348,6 +348,15 @@ Test(llm_chat, l45_l47_of_two_names_the_larger_count)
     USAGE("{\"prompt_tokens\":0,\"completion_tokens\":0,"
           "\"input_tokens\":7,\"output_tokens\":8}",
         7, -1, -1, -1, -1, 8, -1, -1);
+    /* What is told apart from input_tokens is in prompt_tokens already. */
+    USAGE("{\"prompt_tokens\":100,\"completion_tokens\":5,"
+          "\"total_tokens\":105,\"input_tokens\":10,\"output_tokens\":5,"
+          "\"cache_read_input_tokens\":90,"
+          "\"cache_creation_input_tokens\":0}",
+        100, 90, 0, -1, -1, 5, -1, -1);
+    USAGE("{\"prompt_tokens\":100,\"completion_tokens\":5,"
+          "\"cache_read_input_tokens\":90}",
+        100, 90, -1, -1, -1, 5, -1, -1);
 }
 
 Test(llm_chat, l48_a_later_object_replaces_what_it_says_again)

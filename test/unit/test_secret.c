@@ -22,16 +22,16 @@ Test(secret, s2_what_is_short_is_no_secret_and_the_longest_comes_first)
     struct belay__secrets secrets = {
         .memory = belay__memory_new(&test_allocator)};
 
-    cr_expect(zero(int, belay__secrets_add(&secrets, slice("EMPTY"))));
+    cr_expect(zero(int, belay__secrets_add(&secrets, slice("ollama"))));
     cr_expect(zero(int, belay__secrets_add(&secrets, slice(""))));
     cr_expect(zero(sz, secrets.count));
-    cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abc"))));
+    cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abcde"))));
+    cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abcdefgh"))));
     cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abcdef"))));
-    cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abcd"))));
     cr_assert(eq(sz, secrets.count, 3));
-    cr_expect(eq(sz, secrets.items[0].len, 9));
-    cr_expect(eq(sz, secrets.items[1].len, 7));
-    cr_expect(eq(sz, secrets.items[2].len, 6));
+    cr_expect(eq(sz, secrets.items[0].len, 11));
+    cr_expect(eq(sz, secrets.items[1].len, 9));
+    cr_expect(eq(sz, secrets.items[2].len, 8));
     belay__secrets_fini(&secrets);
     belay__secrets_fini(&secrets);
     belay__memory_unref(secrets.memory);
@@ -42,14 +42,14 @@ Test(secret, failed_add_changes_nothing)
     struct belay__secrets secrets = {
         .memory = belay__memory_new(&test_allocator)};
 
-    cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abc"))));
+    cr_expect(zero(int, belay__secrets_add(&secrets, slice("sk-abcde"))));
     for (size_t k = 0; k < 2; k++) {
         test_alloc_fail_at(k);
-        cr_expect(eq(int, belay__secrets_add(&secrets, slice("sk-abcdef")),
+        cr_expect(eq(int, belay__secrets_add(&secrets, slice("sk-abcdefgh")),
             BELAY_ENOMEM));
         test_alloc_never_fail();
         cr_expect(eq(sz, secrets.count, 1));
-        cr_expect(eq(sz, secrets.items[0].len, 6));
+        cr_expect(eq(sz, secrets.items[0].len, 8));
     }
     belay__secrets_fini(&secrets);
     belay__memory_unref(secrets.memory);
@@ -113,7 +113,10 @@ Test(secret, s2_with_characters_that_have_to_be_escaped)
 Test(secret, s2_line_ends_are_no_letters)
 {
     expect_hidden("nested", "\\nnested", "\\n******");
-    expect_hidden("nested", "ste\\nested", "ste\\******");
+    expect_hidden("nested", "ste\\\\nested", "ste\\\\******");
+    /* With the backslash: what is left must be JSON. */
+    expect_hidden("nested", "ste\\nested", "ste*******");
+    expect_hidden("/abcdef1", "\"\\/abcdef1\"", "\"*********\"");
     expect_hidden("tea/bun", "\\tea\\/bun", "\\********");
 }
 
