@@ -235,7 +235,19 @@ take_line(struct lines *lines, struct belay_slice text)
                     : put(lines, text, false);
 }
 
-/* Half a line at the end is of a crash, and goes. */
+/* Half a line at the end is of a crash, and goes; one that lacks nothing but its
+ * line break gets it.
+ */
+static int
+take_end(struct lines *lines, struct belay_slice text)
+{
+    if (text.len == 0 || belay__json_check(text, NULL, NULL) < 0) {
+        return cut(lines, lines->whole);
+    }
+    lines->whole += (off_t)text.len + 1;
+    return write_at(lines, (struct belay_slice){"\n", 1}, lines->whole - 1);
+}
+
 static int
 find_whole(struct lines *lines)
 {
@@ -250,9 +262,12 @@ find_whole(struct lines *lines)
     }
     if (!feof(lines->file)) {
         code = failed(lines); /* out of memory is no error of the file's */
+    } else {
+        code = take_end(
+            lines, (struct belay_slice){line, len > 0 ? (size_t)len : 0});
     }
     free(line);
-    return code == 0 ? cut(lines, lines->whole) : code;
+    return code;
 }
 
 static int

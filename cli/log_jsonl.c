@@ -15,6 +15,19 @@
 
 typedef int line_fn(struct belay__log *log, struct belay_slice line, void *arg);
 
+/* The line without its line break. One that lacks it, the last, is half of one
+ * that somebody is writing, or that a crash has left; or whole all the same.
+ */
+static bool
+is_line(const char *line, size_t *len)
+{
+    if (line[*len - 1] == '\n') {
+        --*len;
+        return true;
+    }
+    return belay__json_check((struct belay_slice){line, *len}, NULL, NULL) == 0;
+}
+
 /* Calls `each` with the whole lines; BELAY_EINVAL of it means a bad one. */
 static int
 each_line(struct belay__log *log, const char *path, line_fn *each, void *arg)
@@ -23,20 +36,24 @@ each_line(struct belay__log *log, const char *path, line_fn *each, void *arg)
     uint64_t number = 0;
     char *line = NULL;
     size_t room = 0;
-    ssize_t len;
+    ssize_t got;
+    size_t len;
     int code = 0;
 
     if (file == NULL) {
         return belay__log_fail(log, "%s", strerror(errno));
     }
     errno = 0;
-    while (code == 0 && (len = getline(&line, &room, file)) > 0
-           && line[len - 1] == '\n') {
+    while (code == 0 && (got = getline(&line, &room, file)) > 0) {
+        len = (size_t)got;
+        if (!is_line(line, &len)) {
+            break;
+        }
         number++;
         if (line[0] == BELAY__RECORD_MARK) {
             continue;
         }
-        code = each(log, (struct belay_slice){line, (size_t)len - 1}, arg);
+        code = each(log, (struct belay_slice){line, len}, arg);
         if (code == BELAY_EINVAL) {
             log->first_bad = log->bad_lines == 0 ? number : log->first_bad;
             log->bad_lines++;

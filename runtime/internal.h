@@ -286,6 +286,7 @@ struct belay_runtime {
     belay_runtime *next_runtime; /* in belay__runtimes */
     uint32_t handles_open;
     bool in_pass;
+    bool in_callback; /* another one of the loop's */
     bool idle_on;
     bool closing; /* a close was asked for */
     bool shut;    /* its handles are closing */

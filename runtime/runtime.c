@@ -153,7 +153,7 @@ on_check(uv_check_t *check)
 {
     belay_runtime *runtime = check->data;
 
-    if (runtime->in_pass) {
+    if (runtime->in_pass || runtime->in_callback) {
         broken_by_nested_loop(runtime);
     }
     pass(runtime);
@@ -166,10 +166,12 @@ on_timer(uv_timer_t *timer)
     const bool was_inside = inside_run;
 
     inside_run = true; /* observers and hooks are called here, too */
+    runtime->in_callback = true;
     runtime->armed_ns = INT64_MAX;
     if (runtime->spared == 0) { /* else there has been no poll since */
         belay__deadline_expire(runtime);
     }
+    runtime->in_callback = false;
     inside_run = was_inside;
     update(runtime);
 }
@@ -177,10 +179,13 @@ on_timer(uv_timer_t *timer)
 static void
 on_async(uv_async_t *async)
 {
+    belay_runtime *runtime = async->data;
     const bool was_inside = inside_run;
 
     inside_run = true;
-    belay__portal_drain(async->data);
+    runtime->in_callback = true;
+    belay__portal_drain(runtime);
+    runtime->in_callback = false;
     inside_run = was_inside;
 }
 

@@ -70,14 +70,6 @@ put(belay_recorder *recorder, struct belay__row *row)
     belay__writer_put(&recorder->writer, row);
 }
 
-/* The row is on its way, and room is held for the other. */
-static void
-admit(belay_recorder *recorder, struct belay__row *row)
-{
-    recorder->rows += ROWS_EACH;
-    put(recorder, row);
-}
-
 static void
 queue_push(belay_recorder *recorder, struct belay__record_ticket *ticket)
 {
@@ -123,24 +115,36 @@ ticket_clear(struct belay__record_ticket *ticket)
     belay__recorder_unref(recorder);
 }
 
-/* The first that waits goes on. */
-static void
-go_on(belay_recorder *recorder)
+/* There is room for the ticket: its first row goes, and room is held for the
+ * other. Gives what the call gets.
+ */
+static int
+admit(struct belay__record_ticket *ticket,
+    const struct belay__record_start *start)
 {
-    struct belay__record_ticket *ticket = recorder->waiting_first;
-    struct belay__row *row =
-        belay__row_start(recorder, &ticket->start, ticket->attempt);
+    belay_recorder *recorder = ticket->recorder;
+    struct belay__row *row = belay__row_start(recorder, start, ticket->attempt);
     int code = 0;
 
-    belay__recorder_unqueue(recorder, ticket);
     if (row != NULL) {
-        admit(recorder, row);
+        recorder->rows += ROWS_EACH;
+        put(recorder, row);
     } else {
         belay__recorder_lose(recorder, BELAY_ENOMEM);
         code = refusal(recorder, BELAY_ENOMEM);
         ticket_clear(ticket);
     }
-    belay_op_done(&ticket->op, code, NULL);
+    return code;
+}
+
+/* The first that waits goes on. */
+static void
+go_on(belay_recorder *recorder)
+{
+    struct belay__record_ticket *ticket = recorder->waiting_first;
+
+    belay__recorder_unqueue(recorder, ticket);
+    belay_op_done(&ticket->op, admit(ticket, &ticket->start), NULL);
 }
 
 static void
@@ -199,7 +203,8 @@ static int
 begin_now(belay_recorder *recorder, const struct belay__record_start *start,
     struct belay__record_ticket *ticket)
 {
-    struct belay__row *row;
+    bool room;
+    int code;
 
     if (recorder->over) {
         return 0;
@@ -207,26 +212,20 @@ begin_now(belay_recorder *recorder, const struct belay__record_start *start,
     if (recorder->opts.strict && recorder->news.error < 0) {
         return BELAY_EIO;
     }
-    belay__ulid_make(&recorder->ids, belay__unix_us() / 1000, ticket->attempt);
-    row = belay__row_start(recorder, start, ticket->attempt);
-    if (row == NULL) {
-        belay__recorder_lose(recorder, BELAY_ENOMEM);
-        return refusal(recorder, BELAY_ENOMEM);
-    }
-    ticket->bytes = row->bytes;
-    if (recorder->waiting_first == NULL && has_room(recorder, row->bytes)) {
-        ticket->recorder = belay__recorder_ref(recorder);
-        admit(recorder, row);
-        belay__recorder_update_loop(recorder);
-        return 0;
-    }
-    belay__row_free(recorder, row);
-    if (recorder->opts.full != BELAY_RECORD_WAIT) {
+    ticket->bytes = belay__row_start_bytes(recorder, start);
+    room = recorder->waiting_first == NULL && has_room(recorder, ticket->bytes);
+    if (!room && recorder->opts.full != BELAY_RECORD_WAIT) {
         recorder->dropped++;
         return 0;
     }
+    belay__ulid_make(&recorder->ids, belay__unix_us() / 1000, ticket->attempt);
     ticket->recorder = belay__recorder_ref(recorder);
-    return BELAY_EAGAIN;
+    if (!room) {
+        return BELAY_EAGAIN;
+    }
+    code = admit(ticket, start);
+    belay__recorder_update_loop(recorder);
+    return code;
 }
 
 belay_next

@@ -205,15 +205,15 @@ leave_out(const belay_recorder *recorder, struct belay__row *row)
     }
 }
 
-struct belay__row *
-belay__row_start(belay_recorder *recorder,
-    const struct belay__record_start *start, const char *attempt)
+/* What is said at the start, where it lies now. */
+static struct belay__row
+start_model(
+    const belay_recorder *recorder, const struct belay__record_start *start)
 {
     struct belay__row row = {
         .kind = BELAY__ROW_START,
         .number = start->number,
         .checked = start->checked && recorder->opts.redact == NULL,
-        .started_us = belay__unix_us(),
         .texts =
             {
                 [BELAY__TEXT_SESSION] = slice_of(start->session),
@@ -226,8 +226,27 @@ belay__row_start(belay_recorder *recorder,
             },
     };
 
-    memcpy(row.attempt, attempt, sizeof(row.attempt));
     leave_out(recorder, &row);
+    return row;
+}
+
+size_t
+belay__row_start_bytes(
+    const belay_recorder *recorder, const struct belay__record_start *start)
+{
+    const struct belay__row row = start_model(recorder, start);
+
+    return sizeof(row) + texts_len(&row);
+}
+
+struct belay__row *
+belay__row_start(belay_recorder *recorder,
+    const struct belay__record_start *start, const char *attempt)
+{
+    struct belay__row row = start_model(recorder, start);
+
+    row.started_us = belay__unix_us();
+    memcpy(row.attempt, attempt, sizeof(row.attempt));
     return row_new(recorder, &row, start->secrets);
 }
 

@@ -138,14 +138,25 @@ end_last_line(struct jsonl *jsonl, char *why)
     return 0;
 }
 
-/* A text of somebody's is left alone: what is there begins as a record does. */
+/* A text of somebody's is left alone: what is there begins as a record does,
+ * which may have been cut right in its beginning.
+ */
 static int
 look_at_start(int fd, char *why)
 {
-    char first;
+    static const char ours[] = "{\"row\"";
+    char start[sizeof(ours) - 1];
+    const off_t size = lseek(fd, 0, SEEK_END);
+    const size_t len =
+        size < (off_t)sizeof(start) ? (size_t)size : sizeof(start);
 
-    if (lseek(fd, 0, SEEK_END) > 0 && pread(fd, &first, 1, 0) == 1
-        && first != '{' && first != BELAY__RECORD_MARK) {
+    if (size <= 0) {
+        return 0; /* also where nothing can be sought */
+    }
+    if (pread(fd, start, len, 0) != (ssize_t)len) {
+        return failed(why, "cannot be read");
+    }
+    if (memcmp(start, ours, len) != 0 && start[0] != BELAY__RECORD_MARK) {
         (void)snprintf(why, BELAY__SINK_WHY_BYTES, "a file of others");
         return BELAY_EIO;
     }

@@ -13,6 +13,7 @@
 #include "llm/record/sqlite_schema.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -170,6 +171,17 @@ sqlite_close(struct belay__sink *sink)
     free(sqlite);
 }
 
+/* Where a file cannot be made without being opened, as behind a link that leads
+ * nowhere yet.
+ */
+static int
+make_opened(const char *path)
+{
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    return fd >= 0 ? close(fd) : -1;
+}
+
 /* SQLite makes its files as the umask says; these are nobody else's. One that
  * is there gets no descriptor of ours: to close that would give up the locks of
  * all that this process has opened of the file.
@@ -180,11 +192,12 @@ make_private(const char *path, char *why)
     struct stat status;
     int code = mknod(path, S_IFREG | 0600, 0);
 
-    if (code != 0 && errno == EEXIST) {
-        code = stat(path, &status);
-        if (code == 0 && status.st_size == 0 && (status.st_mode & 077) != 0) {
-            code = chmod(path, 0600);
-        }
+    if (code != 0 && stat(path, &status) != 0) {
+        code = make_opened(path);
+    } else if (code != 0) {
+        code = status.st_size == 0 && (status.st_mode & 077) != 0
+                   ? chmod(path, 0600)
+                   : 0;
     }
     if (code != 0) {
         (void)snprintf(why, BELAY__SINK_WHY_BYTES, "cannot be opened: %s",

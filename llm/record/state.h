@@ -48,6 +48,9 @@ struct belay_recorder {
 
 int64_t belay__unix_us(void);
 
+/* What belay__row_start() would take. */
+size_t belay__row_start_bytes(
+    const belay_recorder *recorder, const struct belay__record_start *start);
 /* Rows of their own, with copies of all texts; NULL without memory. */
 struct belay__row *belay__row_start(belay_recorder *recorder,
     const struct belay__record_start *start, const char *attempt);

@@ -252,6 +252,19 @@ def test_a_later_version_is_not_guessed_at():
             assert log.code == 1 and "schema 3" in log.err, log.err
 
 
+def test_a_last_line_may_lack_its_end():
+    with simulator() as url, places() as paths:
+        path = paths[1]
+        record(url, path, turns=1)
+        wanted = Log(path, "--json").good().out
+        os.truncate(path, os.stat(path).st_size - 1)
+        assert Log(path, "--json").good().out == wanted
+        assert Log(path, "--forget", "30d").good().out.startswith("0 ")
+        assert Log(path, "--json").good().out == wanted
+        os.truncate(path, os.stat(path).st_size - 3)
+        assert Log(path, "--json").good().out != wanted
+
+
 def test_a_ring_of_messages_ends():
     with simulator() as url, places() as paths:
         record(url, paths[0], turns=1)

@@ -160,25 +160,30 @@ expect_behind(const char *before, const char *wanted)
 
 Test(recorder_faults, half_a_line_of_a_crash_is_cut_off)
 {
-    expect_behind(
-        "{\"whole\":1}\n{\"half", "{\"whole\":1}\n{\"row\":\"start\"");
+    expect_behind("{\"row\":1}\n{\"half", "{\"row\":1}\n{\"row\":\"start\"");
     cr_expect(zero(sz, count_in(read_whole("a.jsonl"), "{\"half")));
 }
 
 Test(recorder_faults, a_line_that_only_lacks_its_end_is_none)
 {
-    expect_behind("{\"whole\":1}\n{\"not\":\"half\"}",
-        "{\"whole\":1}\n{\"not\":\"half\"}\n{\"row\":\"start\"");
-    expect_behind("{\"one\":1}", "{\"one\":1}\n{\"row\":\"start\"");
+    expect_behind("{\"row\":1}\n{\"not\":\"half\"}",
+        "{\"row\":1}\n{\"not\":\"half\"}\n{\"row\":\"start\"");
+    expect_behind("{\"row\":2}", "{\"row\":2}\n{\"row\":\"start\"");
 }
 
 Test(recorder_faults, l73_a_text_of_others_is_left_as_it_is)
 {
-    write_before("a.jsonl", "my only copy");
-    cr_expect(eq(int,
-        RUN(session, .opts = OPTS(.max_rows = 0), .attempts = {{.body = "{}"}}),
-        BELAY_EIO));
-    cr_expect_str_eq(read_whole("a.jsonl"), "my only copy");
+    static const char *const texts[] = {
+        "my only copy", "{\n  \"keep\": 1\n}", "[]", "{}"};
+
+    for (int i = 0; i < 4; i++) {
+        write_before("a.jsonl", texts[i]);
+        cr_expect(eq(int,
+            RUN(session, .opts = OPTS(.max_rows = 0),
+                .attempts = {{.body = "{}"}}),
+            BELAY_EIO));
+        cr_expect_str_eq(read_whole("a.jsonl"), texts[i]);
+    }
 }
 
 Test(recorder_faults, l73_every_cancel_and_every_refused_allocation)

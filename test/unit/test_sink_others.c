@@ -213,6 +213,20 @@ Test(sink_others, s9_a_file_is_nobody_elses_unless_its_owner_wants_it)
     expect("PRAGMA page_size", "16384");
 }
 
+Test(sink_others, a_link_that_leads_nowhere_yet)
+{
+    struct belay__sink *sink;
+    char target[80];
+
+    (void)snprintf(target, sizeof(target), "%s/real.db", folder);
+    cr_assert(zero(int, symlink(target, path)));
+    cr_assert(zero(int, open_sink(&sink)), "%s", why);
+    write_start(sink, 1);
+    belay__sink_sqlite->close(sink);
+    expect("SELECT count(*) FROM attempt", "1");
+    cr_expect(eq(uint, mode_now(), 0600));
+}
+
 /* As if the end of a transaction had failed, and its rollback. */
 Test(sink_others, l77_a_transaction_that_could_not_end_is_none_of_the_next)
 {

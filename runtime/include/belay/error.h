@@ -4,8 +4,8 @@
  * the error object behind it adds words, place, cause and context. An operation
  * of the program that fails has a code alone, so has a cancel, and a failure
  * for which there was no memory: whatever reads an error takes NULL too, as one
- * that says nothing. Objects are immutable once somebody else can see them, and counted; they may
- * outlive the task and the runtime that made them.
+ * that says nothing. Objects are immutable once somebody else can see them, and
+ * counted; they may outlive the task and the runtime that made them.
  */
 #ifndef BELAY_ERROR_H
 #define BELAY_ERROR_H

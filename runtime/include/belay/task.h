@@ -433,11 +433,16 @@ BELAY_API int belay_task_cancel(belay_task *target, const char *text);
  *
  * Delivers 0 however the target ended; belay_task_result() tells how.
  *
+ * A ring of waits is found by the join that closes it if each of the others
+ * joins the next one, up to 64 of them, and the last is the caller or hosts it.
+ * A ring of other waits is not, as one in which a host waits for a child that
+ * joins. Nobody looks at deadlines: also a ring that would break at one is
+ * refused.
+ *
  * Owner:   nothing changes hands.
  * Errors:  BELAY_ECANCELED  flagged: the waiting task was cancelled
  *          BELAY_EDEADLK    it is the waiting task itself, or one that waits
- *                           for this one: the host of its group and so on, or
- *                           a task that joins it, over up to 64 joins
+ *                           for this one
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S71.
  */
