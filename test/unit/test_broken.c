@@ -264,3 +264,34 @@ Test(broken, s93_an_empty_close_is_an_operation_too)
 
     cr_expect(ne(ptr, strstr(text, words[TWO_OPERATIONS]), NULL), "%s", text);
 }
+
+struct posts {
+    belay_portal *portal;
+};
+
+static void
+run_nested(belay_runtime *runtime, void *arg)
+{
+    (void)arg;
+    (void)uv_run(belay_runtime_loop(runtime), UV_RUN_NOWAIT);
+}
+
+BELAY_ASYNC(posts)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_portal_open(belay_task_runtime(task), &self->portal));
+    BELAY_CHECK(belay_portal_post(self->portal, run_nested, NULL));
+    belay_portal_unref(self->portal);
+    BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+    BELAY_END;
+}
+
+Test(broken, s126_a_loop_that_is_run_inside_a_post)
+{
+    const struct posts arguments = {.portal = NULL};
+    const char *text = last_words(
+        &(const struct program){.function = &posts, .arguments = &arguments});
+
+    cr_expect(ne(ptr, strstr(text, "the loop is run inside a callback"), NULL),
+        "%s", text);
+}
