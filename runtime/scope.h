@@ -246,11 +246,10 @@ void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
  */
 int belay__scope_push(belay_task *task, struct belay__opened_scope *opened);
 void belay__scope_pop(belay_task *task, struct belay__opened_scope *opened);
-/* The task's innermost scope is still open though what is around it ends: an
- * outer scope or the task itself. Has it unwound, which makes a failure of
- * task->result; the running frame goes on in the step `then`: an exit, whose
- * outcome that failure is, or NULL, to end with it. Allocates nothing but the
- * error.
+/* The task's innermost scope is still open though one around it ends. Has it
+ * unwound, which makes a failure of task->result; the running frame goes on in
+ * the step `then`: an exit, whose outcome that failure is. Allocates nothing
+ * but the error.
  */
 belay_next belay__scope_evict(belay_task *task, belay_step *then);
 /* An exit has put scopes on a stack that stays: from now on those deeper than

@@ -285,10 +285,9 @@ belay__unwind(belay_task *task)
                 belay__frame_pop(task, frame);
                 return true;
             }
-            if (task->scope != &task->base) {
-                (void)belay__scope_evict(task, NULL);
-                return true; /* then it ends again */
-            }
+            BELAY__REQUIRE_OF(task, task->scope == &task->base,
+                "it ends inside of cancel scope '%s'",
+                belay__scope_name(task->scope));
             belay__task_end(task);
             return false;
         }

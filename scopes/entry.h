@@ -1,6 +1,9 @@
-/* entry.h - exit stacks and their entries, as stack.c and evict.c share them.
+/* entry.h - exit stacks and their entries (private).
  *
- * An entry is on its stack's list, except while its enter or its exit runs.
+ * An entry is on its stack's list, except while its enter or its exit runs:
+ * then it has a task. A stack may lie in an entry itself, as that entry's
+ * manager or round the yield of it. So what binds an entry to its task, and
+ * what must not lose its stack, counts for every entry and stack around it.
  */
 #ifndef BELAY_SCOPES_ENTRY_H
 #define BELAY_SCOPES_ENTRY_H
@@ -11,7 +14,9 @@
 
 struct belay_stack_entry {
     struct belay__keeper keeper; /* of the scopes that its enter has opened */
-    belay_stack *stack;
+    belay_stack *stack;          /* to compare only once its exit runs */
+    const belay_task *task;      /* runs its enter or exit; NULL: it is on the
+                                    stack's list */
     union {
         belay_stack_entry *older;
         const char *left_open; /* evicted: the name of its scope … */
@@ -25,30 +30,30 @@ struct belay_stack_entry {
         void *arg;
         struct belay__arena *frames; /* … the task's, while it runs */
     } u;
-    struct belay__scope *scope; /* what it made the task's innermost scope */
     struct belay__arena arena;
-    bool pinned; /* it, or a block that is open inside of it, to the task */
+    size_t held;  /* entries of the stacks that lie in it directly */
+    int32_t pins; /* what binds it to its task: itself, and entries of stacks
+                     that lie in it */
+    int32_t busy; /* enters and closes that run on such stacks */
 };
 
 struct belay_stack {
     belay_stack **ret;
     belay_runtime *runtime;
-    const belay_task *task; /* to compare only: it may be gone, if the stack
-                               is on another one that has moved */
-    int32_t depth;          /* of the scope that it was opened in */
-    belay_stack_entry *newest;
-    size_t count;
-    size_t pinned;
-    struct belay_result outcome; /* while unwinding */
-    belay_stack_entry *running;
+    belay_stack_entry *inside; /* that it lies in, or NULL: in a block … */
+    const belay_task *task;    /* … of this task, see belay__stack_owner() */
+    int32_t depth;             /* of the scope that it was opened in */
+    int32_t pins;              /* of its entries */
+    int32_t busy;              /* the same */
     bool unwinding;
     bool closed;
+    belay_stack_entry *newest;
+    size_t count;
+    struct belay_result outcome; /* while unwinding */
+    belay_stack_entry *running;
 };
 
 #define BELAY__ENTRY_HEAD belay__align16(sizeof(belay_stack_entry))
-
-/* May all on the stack, which is the task's, exit now? (stack_move.c) */
-bool belay__stack_can_exit(const belay_task *task, const belay_stack *stack);
 
 /* A manager's. */
 static inline struct belay__frame *
@@ -63,8 +68,41 @@ belay__entry_of(struct belay__frame *frame)
     return (belay_stack_entry *)(void *)((char *)frame - BELAY__ENTRY_HEAD);
 }
 
-/* Off its stack's list. */
-void belay__entry_unlink(belay_stack_entry *entry);
+static inline belay_stack_entry *
+belay__entry_of_keeper(struct belay__keeper *keeper)
+{
+    return BELAY__CONTAINER(keeper, belay_stack_entry, keeper);
+}
+
+/* ---- what an entry is, and where (entry.c) ---- */
+
+/* For a manager with this enter, or for a plain callback: NULL. On no list
+ * yet; NULL without memory.
+ */
+belay_stack_entry *belay__entry_new(
+    belay_stack *stack, const belay_function *enter);
+void belay__entry_free(belay_runtime *runtime, belay_stack_entry *entry);
+/* As the newest on its stack's list. */
+void belay__entry_link(belay_stack_entry *entry);
+/* Off that list, to run its exit in the task. */
+void belay__entry_unlink(belay_stack_entry *entry, const belay_task *task);
+/* All that is on `from`, as the newest on `to`. */
+void belay__entries_move(belay_stack *from, belay_stack *to);
+/* The task whose step will run the exits. */
+const belay_task *belay__stack_owner(const belay_stack *stack);
+/* Between these the stack stays where it is, and so do those around it. */
+void belay__stack_hold(belay_stack *stack);
+void belay__stack_release(belay_stack *stack);
+
+/* ---- whose turn can come in order (stack_move.c) ---- */
+
+/* May all on the stack, or this one entry of it, exit now in their task? */
+bool belay__stack_can_exit(const belay_task *task, const belay_stack *stack);
+bool belay__entry_can_exit(
+    const belay_task *task, const belay_stack_entry *entry);
+
+/* ---- exits (stack.c, evict.c) ---- */
+
 /* Runs the exit of an entry on no list, with task->result as the outcome; the
  * running frame goes on in its step with what that has made of it.
  */

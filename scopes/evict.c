@@ -1,10 +1,9 @@
 /* evict.c - entries of exit stacks that are left open for too long.
  *
- * A cancel scope on an exit stack may still be open when what is around it
- * ends: the block it was put there in, or its task, if the stack has moved
- * on. It cannot outlive that. So its entry is undone there and then, whatever
- * stack it is on: cancelled, since nobody has meant to wait for it, then left
- * as any other. An error says so.
+ * A cancel scope on an exit stack may still be open when the block that it was
+ * put there in ends. It cannot outlive that. So its entry is undone there and
+ * then, whatever stack it is on: cancelled, since nobody has meant to wait for
+ * it, then left as any other. An error says so.
  */
 #include "scopes/entry.h"
 
@@ -34,10 +33,8 @@ evicted(belay_task *task, void *self)
     frame->step = entry->then;
     add_misnest(task, entry);
     belay__entry_exited(task, entry);
-    if (frame->step != NULL) { /* an exit; else the frame has ended */
-        belay__exit_replaces(task);
-        *belay__exit_outcome(task) = belay__result_copy(&task->result);
-    }
+    belay__exit_replaces(task);
+    *belay__exit_outcome(task) = belay__result_copy(&task->result);
     return belay__next(BELAY__HOW_EXIT);
 }
 
@@ -57,15 +54,14 @@ belay_next
 belay__entry_evict(
     struct belay__keeper *keeper, belay_task *task, belay_step *then)
 {
-    belay_stack_entry *entry =
-        BELAY__CONTAINER(keeper, belay_stack_entry, keeper);
+    belay_stack_entry *entry = belay__entry_of_keeper(keeper);
     struct belay__frame *frame = task->top;
     belay_next next;
 
     assert(frame->scopes == NULL);
     cancel_scopes(task, keeper);
-    belay__entry_unlink(entry);
-    entry->left_open = belay__scope_name(entry->scope);
+    belay__entry_unlink(entry, task);
+    entry->left_open = belay__scope_name(task->scope);
     entry->then = then;
     next = belay__entry_exit(task, entry);
     /* The frame has no scopes of its own any more: there the entry is found

@@ -404,7 +404,6 @@ var_enter(belay_task *task, void *self)
     struct var_scope *scope = self;
     int code = belay_var_set(task, scope->var, scope->value, &scope->token);
 
-    belay__enter_bound(task);
     if (code < 0) {
         return belay_fail(task, code, NULL);
     }

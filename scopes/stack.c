@@ -1,79 +1,14 @@
-/* stack.c - the async exit stack.
+/* stack.c - the async exit stack: what runs on it.
  *
- * An entry is one block on the heap that holds the manager's frame, so it can
- * outlive the frame that entered it and move to another stack. A generator
- * manager's entry has an arena of its own for what stays open inside it. The
- * entry is allocated before the enter runs and unlinked before its exit runs;
- * unwinding allocates nothing.
+ * An entry is allocated before its enter runs, linked when that has succeeded
+ * and unlinked before its exit runs; unwinding allocates nothing. A generator
+ * manager's entry has an arena of its own for what stays open inside it.
  */
 #include <belay/stack.h>
 
 #include "scopes/entry.h"
 
 #include <string.h>
-
-/* For a manager with this enter, or for a plain callback: NULL. */
-static size_t
-entry_bytes(const belay_function *enter)
-{
-    const size_t head = belay__align16(sizeof(belay_stack_entry));
-
-    return enter == NULL
-               ? head
-               : head + belay__frame_bytes(enter) + sizeof(struct belay__exit);
-}
-
-static belay_stack_entry *
-entry_new(belay_stack *stack, const belay_function *enter)
-{
-    belay_stack_entry *entry =
-        belay__alloc_zero(stack->runtime->memory, entry_bytes(enter));
-
-    if (entry != NULL) {
-        entry->stack = stack;
-    }
-    return entry;
-}
-
-static void
-entry_free(belay_runtime *runtime, belay_stack_entry *entry)
-{
-    const belay_function *enter =
-        entry->fn == NULL ? belay__entry_frame(entry)->function : NULL;
-
-    belay__arena_reset(runtime, &entry->arena);
-    belay__free(runtime->memory, entry, entry_bytes(enter));
-}
-
-static void
-link_newest(belay_stack *stack, belay_stack_entry *entry)
-{
-    entry->newer = NULL;
-    entry->older = stack->newest;
-    if (stack->newest != NULL) {
-        stack->newest->newer = entry;
-    }
-    stack->newest = entry;
-    stack->count++;
-    stack->pinned += entry->pinned;
-}
-
-void
-belay__entry_unlink(belay_stack_entry *entry)
-{
-    belay_stack *stack = entry->stack;
-
-    if (entry->newer != NULL) {
-        entry->newer->older = entry->older;
-    } else {
-        stack->newest = entry->older;
-    }
-    if (entry->older != NULL) {
-        entry->older->newer = entry->newer;
-    }
-    stack->count--;
-    stack->pinned -= entry->pinned;
-}
 
 /* Frames of a generator manager go into its own arena while it runs. */
 static void
@@ -104,7 +39,7 @@ void
 belay__entry_exited(belay_task *task, belay_stack_entry *entry)
 {
     task->frames = entry->u.frames;
-    entry_free(task->runtime, entry);
+    belay__entry_free(task->runtime, entry);
 }
 
 /* Takes task->result, what an entry's exit has left, as the new outcome. */
@@ -136,12 +71,12 @@ unwind_next(belay_task *task, belay_stack *stack)
     belay_stack_entry *entry;
 
     while ((entry = stack->newest) != NULL) {
-        belay__entry_unlink(entry);
+        belay__entry_unlink(entry, task);
         if (entry->fn == NULL) {
             return run_exit(task, stack, entry);
         }
         entry->fn(entry->u.arg);
-        entry_free(task->runtime, entry);
+        belay__entry_free(task->runtime, entry);
     }
     stack->unwinding = false;
     stack->closed = true;
@@ -162,12 +97,32 @@ unwind_begin(belay_stack *stack, const struct belay_result *outcome)
 
 /* ---- the manager ---- */
 
+/* The entry that the stack will lie in: its own, or that of the generator
+ * manager which opens it round its yield. A stack that is gone when that enter
+ * has ended may take part in this too.
+ */
+static belay_stack_entry *
+entry_around(struct belay__frame *frame)
+{
+    const uint32_t stages = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED;
+
+    while (frame != NULL
+           && (frame->resume.flags & stages) == BELAY__FRAME_MANAGER) {
+        if ((frame->resume.flags & BELAY__FRAME_STACKED) != 0) {
+            return belay__entry_of(frame);
+        }
+        frame = frame->caller;
+    }
+    return NULL;
+}
+
 static belay_next
 stack_enter(belay_task *task, void *self)
 {
     belay_stack *stack = self;
 
     stack->runtime = task->runtime;
+    stack->inside = entry_around(task->top);
     stack->task = task;
     stack->depth = task->scope->depth;
     if (stack->ret != NULL) {
@@ -210,7 +165,6 @@ stack_exit(belay_task *task, void *self)
 {
     belay_stack *stack = self;
 
-    stack->task = task; /* it may have come here on another stack */
     if (stack->newest == NULL) {
         return belay_return(task, NULL);
     }
@@ -234,47 +188,73 @@ belay_stack_open(belay_task *task, belay_stack **ret)
 struct enter_call {
     belay_stack_entry *entry;
     belay_stack_entry **ret;
-    int32_t depth; /* of the innermost scope before the enter */
+    struct belay__binding *context; /* before the enter; a reference */
+    int32_t depth; /* of the innermost scope that the enter cannot close */
 };
 
-/* The scopes that the enter has opened are the entry's to leave. */
-static void
+/* The scopes that the enter has opened are the entry's to leave. Are there
+ * any?
+ */
+static bool
 keep_scopes(belay_task *task, belay_stack_entry *entry, int32_t depth)
 {
-    if (task->scope->depth <= depth) {
-        return;
-    }
-    entry->scope = task->scope;
+    bool any = false;
+
     for (struct belay__scope *scope = task->scope; scope->depth > depth;
          scope = scope->parent) {
         struct belay__opened_scope *opened = belay__opened_of(scope);
 
         if (opened->keeper == NULL) { /* else it is on a stack by itself */
             opened->keeper = &entry->keeper;
+            any = true;
         }
     }
+    return any;
+}
+
+/* Has the enter set a variable, or said itself that it binds its task? */
+static bool
+is_bound(const belay_task *task, const struct enter_call *call)
+{
+    const struct belay__frame *frame = belay__entry_frame(call->entry);
+
+    return task->context != call->context
+           || (frame->resume.flags & BELAY__FRAME_BOUND) != 0;
 }
 
 static belay_next
 enter_done(belay_task *task, void *self)
 {
     struct enter_call *call = self;
+    const bool bound = is_bound(task, call);
 
     task->frames = call->entry->u.frames;
+    belay__context_unref(task->runtime, call->context);
+    belay__stack_release(call->entry->stack);
     if (task->result.code < 0) {
-        entry_free(task->runtime, call->entry);
+        belay__entry_free(task->runtime, call->entry);
         return belay_pass(task);
     }
-    keep_scopes(task, call->entry, call->depth);
-    call->entry->pinned =
-        call->entry->scope != NULL
-        || (belay__entry_frame(call->entry)->resume.flags & BELAY__FRAME_BOUND)
-               != 0;
-    link_newest(call->entry->stack, call->entry);
+    if (keep_scopes(task, call->entry, call->depth) || bound) { /* S87 */
+        call->entry->pins++;
+    }
+    belay__entry_link(call->entry);
     if (call->ret != NULL) {
         *call->ret = call->entry;
     }
     return belay_pass(task);
+}
+
+/* An enter may close stacks, and scopes on them, before it opens its own. */
+static int32_t
+depth_of_blocks(const belay_task *task)
+{
+    const struct belay__scope *scope = task->scope;
+
+    while (scope != &task->base && belay__opened_of(scope)->keeper != NULL) {
+        scope = scope->parent;
+    }
+    return scope->depth;
 }
 
 static belay_next
@@ -282,7 +262,8 @@ enter_start(belay_task *task, void *self)
 {
     struct enter_call *call = self;
 
-    call->depth = task->scope->depth;
+    call->depth = depth_of_blocks(task);
+    call->context = belay__context_ref(task->context);
     switch_frames(task, call->entry);
     task->runtime->staged = belay__entry_frame(call->entry);
     if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
@@ -309,11 +290,11 @@ static belay_stack_entry *
 entry_from_staged(belay_task *task, belay_stack *stack)
 {
     const belay_function *function = task->runtime->staged->function;
-    belay_stack_entry *entry = entry_new(stack, function);
+    belay_stack_entry *entry = belay__entry_new(stack, function);
     struct belay__frame *frame;
 
     if (entry != NULL) {
-        entry->keeper.evict = belay__entry_evict;
+        entry->task = task;
         frame = belay__entry_frame(entry);
         memcpy(frame, task->runtime->staged, belay__frame_bytes(function));
         frame->resume.flags |= BELAY__FRAME_STACKED;
@@ -338,7 +319,7 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
             "a stack needs an enter operation");
         return enter; /* it has failed already */
     }
-    if (code == 0 && stack->task != task) {
+    if (code == 0 && belay__stack_owner(stack) != task) {
         code = BELAY_EOWNER;
     }
     call.entry = code == 0 ? entry_from_staged(task, stack) : NULL;
@@ -347,8 +328,10 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
         return belay__refuse(task, code < 0 ? code : BELAY_ENOMEM);
     }
     next = belay_call(task, &function, &call);
-    if (next.how != BELAY__HOW_CALL) {
-        entry_free(task->runtime, call.entry);
+    if (next.how == BELAY__HOW_CALL) {
+        belay__stack_hold(stack); /* others may run before enter_start() */
+    } else {
+        belay__entry_free(task->runtime, call.entry);
     }
     return next;
 }
@@ -366,7 +349,7 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack, &manager->enter);
+    entry = belay__entry_new(stack, &manager->enter);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
@@ -376,7 +359,7 @@ belay_stack_push(belay_stack *stack, const belay_manager *manager,
     if (belay__observed(stack->runtime, BELAY_OBSERVE_SCOPES)) {
         belay__observe_pushed(stack->runtime, belay__entry_frame(entry));
     }
-    link_newest(stack, entry);
+    belay__entry_link(entry);
     if (ret_entry != NULL) {
         *ret_entry = entry;
     }
@@ -393,13 +376,13 @@ belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
     if (code < 0) {
         return code;
     }
-    entry = entry_new(stack, NULL);
+    entry = belay__entry_new(stack, NULL);
     if (entry == NULL) {
         return BELAY_ENOMEM;
     }
     entry->fn = fn;
     entry->u.arg = arg;
-    link_newest(stack, entry);
+    belay__entry_link(entry);
     if (ret_entry != NULL) {
         *ret_entry = entry;
     }
@@ -409,18 +392,21 @@ belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
 int
 belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
 {
-    if (stack->running == entry) {
+    if (entry->task != NULL || entry->busy > 0) {
         return BELAY_EBUSY;
     }
-    if (entry->pinned) {
+    if (entry->pins > 0) {
         return BELAY_EPINNED;
+    }
+    if (entry->held > 0) {
+        return BELAY_EBUSY; /* nobody would run those */
     }
     if (entry->fn == NULL
         && belay__observed(stack->runtime, BELAY_OBSERVE_SCOPES)) {
         belay__observe_forgotten(stack->runtime, belay__entry_frame(entry));
     }
-    belay__entry_unlink(entry);
-    entry_free(stack->runtime, entry);
+    belay__entry_unlink(entry, NULL);
+    belay__entry_free(stack->runtime, entry);
     return 0;
 }
 
@@ -432,20 +418,25 @@ static belay_next
 close_on(belay_task *task, void *self)
 {
     struct close_call *call = self;
+    belay_next next;
 
     if (call->stack->running != NULL) {
         entry_exited(task, call->stack);
     }
-    return unwind_next(task, call->stack);
+    next = unwind_next(task, call->stack);
+    if (next.how == BELAY__HOW_END) {
+        belay__stack_release(call->stack);
+    }
+    return next;
 }
 
 static int
 check_close(const belay_task *task, const belay_stack *stack)
 {
-    if (stack->task != task) {
+    if (belay__stack_owner(stack) != task) {
         return BELAY_EOWNER;
     }
-    if (stack->unwinding) {
+    if (stack->unwinding || stack->busy > 0) {
         return BELAY_EBUSY;
     }
     return belay__stack_can_exit(task, stack) ? 0 : BELAY_EMISNEST;
@@ -484,7 +475,78 @@ belay_stack_close(
     }
     next = belay_call(task, &function, &(const struct close_call){stack});
     if (next.how == BELAY__HOW_CALL) {
+        belay__stack_hold(stack);
         unwind_begin(stack, outcome);
+    }
+    return next;
+}
+
+/* ---- one entry only ---- */
+
+struct entry_call {
+    belay_stack_entry *entry;
+    struct belay_result outcome;
+};
+
+static belay_next
+entry_closed(belay_task *task, void *self)
+{
+    struct entry_call *call = self;
+
+    belay__entry_exited(task, call->entry);
+    return belay_pass(task);
+}
+
+static belay_next
+entry_close(belay_task *task, void *self)
+{
+    struct entry_call *call = self;
+
+    belay__result_clear(&task->result);
+    task->result = call->outcome;
+    if (call->entry->fn == NULL) {
+        task->top->step = entry_closed;
+        return belay__entry_exit(task, call->entry);
+    }
+    call->entry->fn(call->entry->u.arg);
+    belay__entry_free(task->runtime, call->entry);
+    return belay_pass(task);
+}
+
+static int
+check_close_entry(const belay_task *task, const belay_stack *stack,
+    const belay_stack_entry *entry)
+{
+    if (entry->task != NULL || entry->busy > 0) {
+        return BELAY_EBUSY;
+    }
+    if (belay__stack_owner(stack) != task) {
+        return BELAY_EOWNER;
+    }
+    return belay__entry_can_exit(task, entry) ? 0 : BELAY_EMISNEST;
+}
+
+belay_next
+belay_stack_close_entry(belay_task *task, belay_stack *stack,
+    belay_stack_entry *entry, const struct belay_result *outcome)
+{
+    static const belay_function function = {"exit stack close entry", __FILE__,
+        sizeof(struct entry_call), entry_close, 0};
+    struct entry_call call = {.entry = entry};
+    int code = check_close_entry(task, stack, entry);
+    belay_next next;
+
+    if (code < 0) {
+        return belay__refuse(task, code);
+    }
+    if (outcome != NULL) {
+        call.outcome = belay__result_copy(outcome);
+    }
+    next = belay_call(task, &function, &call);
+    if (next.how == BELAY__HOW_CALL) {
+        belay__entry_unlink(entry, task);
+    } else {
+        belay__result_clear(&call.outcome);
     }
     return next;
 }

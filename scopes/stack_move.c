@@ -3,62 +3,103 @@
  * Scopes exit innermost first, and those of blocks with their blocks. So what
  * is on a stack can exit now, or move to another stack, only if no block's
  * scope would still be open inside of it when its turn comes. What other
- * stacks have left there is no block's: it is undone then (evict.c).
+ * stacks have left there is no block's: it is undone then (evict.c). All that
+ * an entry has on stacks that lie in it exits with it.
  */
 #include "runtime/internal.h"
 #include "scopes/entry.h"
 
-static const struct belay__scope *
-newest_scope(const belay_stack *stack)
+/* Whose scope it is; NULL: a block's, or that of an enter which still runs. */
+static const belay_stack_entry *
+entry_of_scope(const struct belay__scope *scope)
 {
-    const belay_stack_entry *entry = stack->newest;
+    struct belay__keeper *keeper = belay__opened_of(scope)->keeper;
 
-    while (entry != NULL && entry->scope == NULL) {
-        entry = entry->older;
-    }
-    return entry != NULL ? entry->scope : NULL;
+    return keeper != NULL ? belay__entry_of_keeper(keeper) : NULL;
 }
 
-static const struct belay__scope *
-oldest_scope(const belay_stack *stack)
-{
-    const struct belay__scope *oldest = NULL;
-
-    for (const belay_stack_entry *entry = stack->newest; entry != NULL;
-         entry = entry->older) {
-        if (entry->scope != NULL) {
-            oldest = entry->scope;
-        }
-    }
-    return oldest;
-}
-
-/* Is a block's scope, at most so deep, open inside of one on the stack? */
+/* Can it not be undone by itself? */
 static bool
-has_block_inside(const belay_stack *stack, int32_t depth)
+is_fixed(const belay_stack_entry *entry)
 {
-    const struct belay__scope *outermost = oldest_scope(stack);
-    const struct belay__scope *scope;
+    return entry == NULL || entry->task != NULL || entry->busy > 0;
+}
 
-    if (outermost == NULL) {
-        return false;
-    }
-    for (scope = stack->task->scope; scope != outermost;
-         scope = scope->parent) {
-        if (scope->depth <= depth && belay__opened_of(scope)->keeper == NULL) {
+/* Is it on the stack, or this one entry, or in an entry that is? */
+static bool
+is_part(const belay_stack_entry *entry, const belay_stack *stack,
+    const belay_stack_entry *one)
+{
+    while (entry != NULL && entry->task == NULL) {
+        if (entry->stack == stack || entry == one) {
             return true;
         }
+        entry = entry->stack->inside;
     }
     return false;
+}
+
+/* ---- may it exit? ---- */
+
+/* The stack, or else one entry: is the task's innermost scope part of it, if
+ * any is, and no other's inside of one that must be left before?
+ */
+static bool
+can_exit(const belay_task *task, const belay_stack *stack,
+    const belay_stack_entry *one)
+{
+    bool blocked = false;
+
+    for (const struct belay__scope *scope = task->scope; scope != &task->base;
+         scope = scope->parent) {
+        const belay_stack_entry *entry = entry_of_scope(scope);
+
+        if (!is_part(entry, stack, one)) {
+            blocked = blocked || scope == task->scope || is_fixed(entry);
+        } else if (blocked) {
+            return false;
+        }
+    }
+    return true;
 }
 
 bool
 belay__stack_can_exit(const belay_task *task, const belay_stack *stack)
 {
-    const struct belay__scope *newest = newest_scope(stack);
+    return stack->pins == 0 || can_exit(task, stack, NULL);
+}
 
-    return (newest == NULL || newest == task->scope)
-           && !has_block_inside(stack, INT32_MAX);
+bool
+belay__entry_can_exit(const belay_task *task, const belay_stack_entry *entry)
+{
+    return entry->pins == 0 || can_exit(task, NULL, entry);
+}
+
+/* ---- may it move? ---- */
+
+/* Does what the scope is round end behind the stack? That is, does the stack
+ * lie in it; a stack on another one ends where that does.
+ */
+static bool
+is_around(const struct belay__scope *scope, const belay_stack *stack)
+{
+    const belay_stack_entry *keeper = entry_of_scope(scope);
+    const belay_stack_entry *inside;
+    int32_t depth;
+
+    for (; (inside = stack->inside) != NULL; stack = inside->stack) {
+        if (inside == keeper) { /* some of them are inside of the stack */
+            return scope->depth <= stack->depth;
+        }
+        if (inside->task != NULL) {
+            break;
+        }
+    }
+    depth = stack->depth;
+    if (inside != NULL && inside->task->floor > depth) {
+        depth = inside->task->floor; /* that exit is inside of these too */
+    }
+    return is_fixed(keeper) && scope->depth <= depth;
 }
 
 /* What moves must lie inside of what is on `to` already; blocks inside of `to`
@@ -67,46 +108,48 @@ belay__stack_can_exit(const belay_task *task, const belay_stack *stack)
 static bool
 can_move(const belay_stack *from, const belay_stack *to)
 {
-    const struct belay__scope *outermost = oldest_scope(from);
-    const struct belay__scope *innermost = newest_scope(to);
+    const belay_task *task = belay__stack_owner(from);
+    bool blocked = false;
 
-    return outermost == NULL
-           || ((innermost == NULL || outermost->depth >= innermost->depth)
-               && !has_block_inside(from, to->depth));
+    for (const struct belay__scope *scope = task->scope; scope != &task->base;
+         scope = scope->parent) {
+        const belay_stack_entry *entry = entry_of_scope(scope);
+
+        if (!is_part(entry, from, NULL)) {
+            blocked =
+                blocked || is_part(entry, to, NULL) || is_around(scope, to);
+        } else if (blocked) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Does it lie in an entry that is on the other one? */
+static bool
+is_on(const belay_stack *stack, const belay_stack *other)
+{
+    return stack->inside != NULL && is_part(stack->inside, other, NULL);
 }
 
 int
 belay_stack_move(belay_stack *from, belay_stack *to)
 {
-    belay_stack_entry *oldest = from->newest;
-
-    if (from->unwinding) {
+    if (from->unwinding || from->busy > 0) {
         return BELAY_EBUSY;
     }
     if (to->closed) {
         return BELAY_ESTATE;
     }
-    if (from->pinned > 0 && from->task != to->task) {
+    if (from->pins > 0 && belay__stack_owner(from) != belay__stack_owner(to)) {
         return BELAY_EPINNED;
     }
-    if (oldest == NULL || from == to) {
+    if (from->newest == NULL || from == to) {
         return 0;
     }
-    if (!can_move(from, to)) {
+    if (is_on(to, from) || (from->pins > 0 && !can_move(from, to))) {
         return BELAY_EMISNEST;
     }
-    for (oldest->stack = to; oldest->older != NULL; oldest->stack = to) {
-        oldest = oldest->older;
-    }
-    oldest->older = to->newest;
-    if (to->newest != NULL) {
-        to->newest->newer = oldest;
-    }
-    to->newest = from->newest;
-    to->count += from->count;
-    to->pinned += from->pinned;
-    from->newest = NULL;
-    from->count = 0;
-    from->pinned = 0;
+    belay__entries_move(from, to);
     return 0;
 }

@@ -132,7 +132,6 @@ ambient_enter(belay_task *task, void *self)
     struct ambient *ambient = self;
     int code = belay_var_set(task, &current, ambient->session, &ambient->token);
 
-    belay__enter_bound(task);
     if (code < 0) {
         return belay_fail(task, code, NULL);
     }

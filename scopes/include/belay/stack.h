@@ -13,8 +13,8 @@ BELAY_BEGIN_DECLS
 
 typedef struct belay_stack belay_stack; /* opaque; its block's */
 
-/* One entry, for belay_stack_forget(). Valid until the entry has run, was
- * forgotten or was moved.
+/* One entry, for belay_stack_forget() and belay_stack_close_entry(). Valid
+ * until the entry has run, was forgotten or was moved.
  */
 typedef struct belay_stack_entry belay_stack_entry;
 
@@ -41,13 +41,17 @@ BELAY_API BELAY_TOKEN belay_stack_open(belay_task *task, belay_stack **ret);
  * Room is made before the enter runs; once it has succeeded nothing can fail
  * any more. belay_result() then holds the enter's value. A cancel scope or a
  * group must be left before what was open around it. If the block in which it
- * was put on a stack, or its task, ends before, it is cancelled and left there
- * and then, and the block or task fails with BELAY_EMISNEST, which names it.
+ * was put on a stack ends before, it is cancelled and left there and then, and
+ * the block fails with BELAY_EMISNEST, which names it.
+ *
+ * An exit stack may be put on another one. It is then the task's whose the
+ * outermost one is.
  *
  * Owner:   the stack runs the exit.
  * Errors:  BELAY_ENOMEM  nothing has run
  *          BELAY_ESTATE  the stack is closed; nothing has run
- *          BELAY_EOWNER  the stack is another task's; nothing has run
+ *          BELAY_EOWNER  the stack is another task's, perhaps since what it
+ *                        lies on has moved there; nothing has run
  *          else what the enter fails with; it is not on the stack.
  * Threads: loop thread. A checkpoint if the enter is one.
  * Since:   0.1. Source: contract S94-S97.
@@ -97,14 +101,43 @@ BELAY_API int belay_stack_defer(belay_stack *stack, void (*fn)(void *arg),
  *   entry  of this stack
  *
  * Owner:   the duty goes back to the caller.
- * Errors:  BELAY_EBUSY    the entry is running
+ * Errors:  BELAY_EBUSY    the entry is running; or a stack lies in it that has
+ *                         entries, is being closed or on which something is
+ *                         being entered
  *          BELAY_EPINNED  it holds a cancel scope, a group, a lock, a token or
- *                         a variable of the task
+ *                         a variable of the task, perhaps on a stack in it
  *          In each case nothing has changed.
  * Threads: loop thread.
  * Since:   0.1. Source: contract S91.
  */
 BELAY_API int belay_stack_forget(belay_stack *stack, belay_stack_entry *entry);
+
+/**
+ * belay_stack_close_entry - run the exit of one entry now
+ *
+ *   stack    not NULL
+ *   entry    of this stack
+ *   outcome  NULL for a success; what the exit sees
+ *
+ * Delivers what the exit has made of the outcome. It takes the same time
+ * wherever the entry is; the other entries stay.
+ *
+ * Owner:   outcome stays the caller's.
+ * Errors:  BELAY_EBUSY    the entry is running; or a stack lies in it that is
+ *                         being closed or on which something is being entered
+ *          BELAY_EOWNER   the stack is another task's
+ *          BELAY_EMISNEST  it holds a cancel scope or group, and none of those
+ *                         it holds is the task's innermost, or a block is open
+ *                         inside of one
+ *          BELAY_ENOMEM   no room for the call
+ *          In each of these cases nothing has changed;
+ *          else the outcome that is left.
+ * Threads: loop thread. A checkpoint if the exit is one.
+ * Since:   0.1. Source: contract S91 (cpython #89347).
+ */
+BELAY_API BELAY_TOKEN belay_stack_close_entry(belay_task *task,
+    belay_stack *stack, belay_stack_entry *entry,
+    const struct belay_result *outcome);
 
 /**
  * belay_stack_move - hand all entries to another stack, unrun
@@ -114,13 +147,16 @@ BELAY_API int belay_stack_forget(belay_stack *stack, belay_stack_entry *entry);
  *
  * Owner:   `to` runs the exits.
  * Errors:  BELAY_EPINNED  an entry is bound to its task, by a cancel scope, a
- *                         group or a context variable, and `to` is another
- *                         task's
+ *                         group, a lock, a token or a context variable, perhaps
+ *                         on a stack in it, and `to` is another task's
  *          BELAY_ESTATE   `to` is closed
- *          BELAY_EBUSY    `from` is unwinding
+ *          BELAY_EBUSY    `from` is unwinding; or a stack lies in an entry that
+ *                         is being closed or on which something is being
+ *                         entered
  *          BELAY_EMISNEST  a cancel scope or group of `from` is outside one
  *                         that is on `to` already, or outside of one whose
- *                         block `to` lies in
+ *                         block `to` lies in; or `to` lies in an entry of
+ *                         `from`
  *          In each case nothing has changed.
  * Threads: loop thread. Not a cancellation point.
  * Since:   0.1. Source: contract S86, S87 (ExitStack.pop_all).
@@ -137,11 +173,13 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
  * afterwards; leaving its block runs nothing again.
  *
  * Owner:   outcome stays the caller's.
- * Errors:  BELAY_EBUSY   it is unwinding already; nothing has changed
+ * Errors:  BELAY_EBUSY   it is unwinding already; or a stack lies in an entry
+ *                        that is being closed or on which something is being
+ *                        entered; nothing has changed
  *          BELAY_EOWNER  it is another task's; nothing has changed
- *          BELAY_EMISNEST  a cancel scope or group of the newest entry that
- *                          has one is not the task's innermost, or a block is
- *                          open inside of an older one's; nothing has changed
+ *          BELAY_EMISNEST  it holds cancel scopes or groups, and none of them
+ *                          is the task's innermost, or a block is open inside
+ *                          of one; nothing has changed
  *          BELAY_ENOMEM  nothing has changed
  *          else the outcome that is left.
  * Threads: loop thread. A checkpoint if an exit is one.

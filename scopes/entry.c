@@ -1,0 +1,173 @@
+/* entry.c - entries of exit stacks: their memory, and where they are.
+ *
+ * An entry is one block on the heap that holds the manager's frame, so it can
+ * outlive the frame that entered it and move to another stack. It never moves
+ * in memory: a stack that lies in it knows it by its address. Counts go up
+ * from a stack through the entry that it lies in to the stack which has that
+ * on its list, and so on; an entry whose enter or exit runs is on none.
+ */
+#include "scopes/entry.h"
+
+/* ---- memory ---- */
+
+static size_t
+entry_bytes(const belay_function *enter)
+{
+    const size_t head = BELAY__ENTRY_HEAD;
+
+    return enter == NULL
+               ? head
+               : head + belay__frame_bytes(enter) + sizeof(struct belay__exit);
+}
+
+belay_stack_entry *
+belay__entry_new(belay_stack *stack, const belay_function *enter)
+{
+    belay_stack_entry *entry =
+        belay__alloc_zero(stack->runtime->memory, entry_bytes(enter));
+
+    if (entry != NULL) {
+        entry->keeper.evict = belay__entry_evict;
+        entry->stack = stack;
+    }
+    return entry;
+}
+
+void
+belay__entry_free(belay_runtime *runtime, belay_stack_entry *entry)
+{
+    const belay_function *enter =
+        entry->fn == NULL ? belay__entry_frame(entry)->function : NULL;
+
+    belay__arena_reset(runtime, &entry->arena);
+    belay__free(runtime->memory, entry, entry_bytes(enter));
+}
+
+/* ---- counts ---- */
+
+static void
+count_pins(belay_stack *stack, int32_t by)
+{
+    belay_stack_entry *entry;
+
+    for (; by != 0; stack = entry->stack) {
+        stack->pins += by;
+        entry = stack->inside;
+        if (entry == NULL) {
+            return;
+        }
+        entry->pins += by;
+        if (entry->task != NULL) {
+            return;
+        }
+    }
+}
+
+static void
+count_busy(belay_stack *stack, int32_t by)
+{
+    belay_stack_entry *entry;
+
+    while ((entry = stack->inside) != NULL) {
+        entry->busy += by;
+        if (entry->task != NULL) {
+            return;
+        }
+        stack = entry->stack;
+        stack->busy += by;
+    }
+}
+
+static void
+count_entries(belay_stack *stack, size_t count)
+{
+    stack->count += count;
+    if (stack->inside != NULL) {
+        stack->inside->held += count;
+    }
+}
+
+void
+belay__stack_hold(belay_stack *stack)
+{
+    count_busy(stack, 1);
+}
+
+void
+belay__stack_release(belay_stack *stack)
+{
+    count_busy(stack, -1);
+}
+
+/* ---- the list ---- */
+
+void
+belay__entry_link(belay_stack_entry *entry)
+{
+    belay_stack *stack = entry->stack;
+
+    entry->task = NULL;
+    entry->newer = NULL;
+    entry->older = stack->newest;
+    if (stack->newest != NULL) {
+        stack->newest->newer = entry;
+    }
+    stack->newest = entry;
+    count_entries(stack, 1);
+    count_pins(stack, entry->pins);
+}
+
+void
+belay__entry_unlink(belay_stack_entry *entry, const belay_task *task)
+{
+    belay_stack *stack = entry->stack;
+
+    assert(entry->task == NULL && entry->busy == 0);
+    if (entry->newer != NULL) {
+        entry->newer->older = entry->older;
+    } else {
+        stack->newest = entry->older;
+    }
+    if (entry->older != NULL) {
+        entry->older->newer = entry->newer;
+    }
+    count_entries(stack, SIZE_MAX); /* one less */
+    count_pins(stack, -entry->pins);
+    entry->task = task;
+}
+
+void
+belay__entries_move(belay_stack *from, belay_stack *to)
+{
+    const int32_t pins = from->pins;
+    const size_t count = from->count;
+    belay_stack_entry *oldest = from->newest;
+
+    for (oldest->stack = to; oldest->older != NULL; oldest->stack = to) {
+        oldest = oldest->older;
+    }
+    oldest->older = to->newest;
+    if (to->newest != NULL) {
+        to->newest->newer = oldest;
+    }
+    to->newest = from->newest;
+    from->newest = NULL;
+    count_entries(from, SIZE_MAX - count + 1); /* none left */
+    count_entries(to, count);
+    count_pins(from, -pins);
+    count_pins(to, pins);
+}
+
+const belay_task *
+belay__stack_owner(const belay_stack *stack)
+{
+    const belay_stack_entry *entry;
+
+    while ((entry = stack->inside) != NULL) {
+        if (entry->task != NULL) {
+            return entry->task;
+        }
+        stack = entry->stack;
+    }
+    return stack->task;
+}

@@ -1,0 +1,298 @@
+/* test_stack_ring.c - exit stacks that lie in entries of others: which moves
+ * would end in themselves, whose they are, and the order of scopes: S27-S90.
+ */
+#include "test/support/pushed.h"
+
+#include <belay/sync.h>
+
+TestSuite(stack_ring, .fini = check_clean, .timeout = 30);
+
+static void
+clear(void *arg)
+{
+    *(belay_stack **)arg = NULL;
+}
+
+/* ---- onto itself ---- */
+
+struct ring {
+    belay_stack *own;
+    belay_stack *nested;
+    belay_stack *deepest;
+};
+
+BELAY_ASYNC(ring)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->own)) {
+        BELAY_CHECK(belay_stack_defer(self->own, note, text("own"), NULL));
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->own, belay_stack_open(task, &self->nested), NULL));
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->nested, belay_stack_open(task, &self->deepest), NULL));
+        BELAY_CHECK(belay_stack_defer(self->deepest, note, text("deep"), NULL));
+        trace("%s %s",
+            belay_code_name(belay_stack_move(self->own, self->nested)),
+            belay_code_name(belay_stack_move(self->own, self->deepest)));
+        trace(
+            "%s", belay_code_name(belay_stack_move(self->deepest, self->own)));
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s75_s86_a_stack_does_not_move_into_its_own_entries)
+{
+    cr_expect(zero(int, RUN(ring, .own = NULL)));
+    expect_trace("EMISNEST EMISNEST; OK; deep; own");
+}
+
+/* ---- whose it is ---- */
+
+struct handed {
+    belay_stack *taken; /* NULL: it is gone */
+    belay_stack *nested;
+    struct belay_event moved;
+};
+
+struct hander {
+    struct handed *handed;
+    belay_stack *own;
+};
+
+BELAY_ASYNC(hander)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->own)) {
+        BELAY_AWAIT(belay_stack_enter(task, self->own,
+            belay_stack_open(task, &self->handed->nested), NULL));
+        if (self->handed->taken != NULL) {
+            BELAY_CHECK(belay_stack_move(self->own, self->handed->taken));
+            BELAY_TRY(belay_stack_enter(task, self->handed->nested,
+                belay_timeout(task, belay_seconds(1)), NULL));
+            trace("giver's enter %s", trace_result(belay_result(task)));
+            belay_event_set(&self->handed->moved);
+        }
+    }
+    BELAY_END;
+}
+
+struct heir {
+    struct handed handed;
+    belay_group *group;
+};
+
+BELAY_ASYNC(heir)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->handed.taken)) {
+        BELAY_CHECK(belay_stack_defer(
+            self->handed.taken, clear, (void *)&self->handed.taken, NULL));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(
+                belay_spawn(self->group, hander, .handed = &self->handed));
+        }
+        BELAY_TRY(belay_stack_enter(task, self->handed.nested,
+            belay_timeout(task, belay_seconds(1)), NULL));
+        trace("taker's enter %s", trace_result(belay_result(task)));
+        BELAY_TRY(belay_stack_close(task, self->handed.nested, NULL));
+        trace("close %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s90_it_is_the_tasks_that_has_the_outermost_one)
+{
+    cr_expect(zero(int, RUN(heir, .group = NULL)));
+    expect_trace("giver's enter EOWNER; taker's enter ok; close ok");
+}
+
+/* ---- the order of scopes ---- */
+
+struct blocked {
+    belay_stack *own;
+    belay_stack *nested;
+};
+
+BELAY_ASYNC(blocked)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->own)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->own, belay_stack_open(task, &self->nested), NULL));
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->nested, belay_timeout(task, belay_seconds(9)), NULL));
+        BELAY_WITH (belay_timeout(task, belay_seconds(1))) {
+            BELAY_TRY(belay_stack_close(task, self->own, NULL));
+            trace("in the block %s", trace_result(belay_result(task)));
+        }
+        BELAY_TRY(belay_stack_close(task, self->own, NULL));
+        trace("behind it %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s27_a_scope_on_it_is_not_closed_round_a_block)
+{
+    cr_expect(zero(int, RUN(blocked, .own = NULL)));
+    expect_trace("in the block EMISNEST; behind it ok");
+}
+
+/* A timeout round a stack round the yield, which can be reached. */
+struct timed {
+    belay_stack **stack;
+};
+
+BELAY_MANAGER(timed)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+        BELAY_WITH (belay_stack_open(task, self->stack)) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct inward {
+    belay_stack *first;
+    belay_stack *second;
+    belay_stack *inside;
+};
+
+BELAY_ASYNC(inward)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->second)) {
+        BELAY_WITH (belay_stack_open(task, &self->first)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->first,
+                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(belay_stack_enter(task, self->second,
+                BELAY_ENTER(timed, .stack = &self->inside), NULL));
+            trace("%s",
+                belay_code_name(belay_stack_move(self->first, self->inside)));
+            BELAY_AWAIT(belay_stack_enter(task, self->inside,
+                belay_timeout(task, belay_seconds(1)), NULL));
+            BELAY_AWAIT(belay_stack_close(task, self->inside, NULL));
+            /* What was on it is not reached for any more. */
+            BELAY_AWAIT(belay_stack_close(task, self->second, NULL));
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s27_s87_a_scope_does_not_move_into_an_entrys_scope_inside_it)
+{
+    program_other_code = BELAY_EMISNEST; /* the block of `first` ends before */
+    cr_expect(zero(int, RUN(inward, .first = NULL)));
+    expect_trace("EMISNEST");
+}
+
+/* The exit of an entry runs inside of a block that was opened later than the
+ * stack round its yield: there nothing from outside of that block may go.
+ */
+struct greedy {
+    belay_stack *from;
+    belay_stack *stack;
+};
+
+BELAY_MANAGER(greedy)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_YIELD(NULL);
+        trace("%s", belay_code_name(belay_stack_move(self->from, self->stack)));
+    }
+    BELAY_END;
+}
+
+struct late {
+    belay_stack *from;
+    belay_stack *first;
+    belay_stack *second;
+};
+
+BELAY_ASYNC(late)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->from)) {
+        BELAY_WITH (belay_stack_open(task, &self->first)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->first,
+                BELAY_ENTER(greedy, .from = self->from), NULL));
+            BELAY_AWAIT(belay_stack_enter(
+                task, self->from, belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+                BELAY_WITH (belay_stack_open(task, &self->second)) {
+                    BELAY_CHECK(belay_stack_move(self->first, self->second));
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s27_s87_nor_into_an_exit_that_runs_inside_it)
+{
+    cr_expect(zero(int, RUN(late, .from = NULL)));
+    expect_trace("EMISNEST");
+}
+
+/* An enter that closes a scope on another stack before it opens its own: as
+ * deep as the one that was.
+ */
+struct instead {
+    belay_stack *first;
+};
+
+BELAY_MANAGER(instead)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_stack_close(task, self->first, NULL));
+    BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
+struct replaced {
+    belay_stack *second;
+    belay_stack *first;
+    belay_stack_entry *entry;
+};
+
+BELAY_ASYNC(replaced)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->second)) {
+        BELAY_WITH (belay_stack_open(task, &self->first)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->first,
+                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(belay_stack_enter(task, self->second,
+                BELAY_ENTER(instead, .first = self->first), &self->entry));
+        }
+        trace("%s",
+            belay_code_name(belay_stack_forget(self->second, self->entry)));
+        BELAY_AWAIT(belay_stack_close(task, self->second, NULL));
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s87_an_enter_keeps_its_scopes_though_it_has_closed_others)
+{
+    cr_expect(zero(int, RUN(replaced, .first = NULL)));
+    expect_trace("EPINNED");
+}
+
+/* ---- whatever happens ---- */
+
+Test(stack_ring, s75_s136_whatever_is_refused_or_cancelled)
+{
+    program_other_code = BELAY_EMISNEST; /* of `inward`, as above */
+    sweep(&(const struct program){
+        .function = &heir, .arguments = &(const struct heir){.group = NULL}});
+    sweep(&(const struct program){.function = &blocked,
+        .arguments = &(const struct blocked){.own = NULL}});
+    sweep(&(const struct program){.function = &inward,
+        .arguments = &(const struct inward){.first = NULL}});
+    sweep(&(const struct program){
+        .function = &late, .arguments = &(const struct late){.from = NULL}});
+}
