@@ -169,6 +169,7 @@ class Blocks:
         """Nobody can reach for it any more."""
         if s["op"] in ("scope", "group", "stack") and s["slot"] != NO_SLOT:
             thing = self.slots[s["op"]].pop(s["slot"])
+            self.entries.pop(s["id"], None)  # a stack may be one itself
             if s["op"] == "scope":
                 self.was[s["id"]] = thing.status()
 
@@ -281,7 +282,7 @@ class Blocks:
             inner = Frame()
             inner.delivered = outcome
             answer, suppress = None, False
-            self.exits_begun.add(s["id"])
+            self.entries.pop(s["id"], None)
             self.say(task, "exit", s["id"],
                      "ok" if outcome is None else outcome)
             try:

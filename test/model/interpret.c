@@ -116,6 +116,7 @@ block_gone(int64_t id)
         groups[op->args[2]] = NULL;
     } else if (op->kind == OP_STACK) {
         stacks[op->args[2]] = NULL;
+        entries[id] = NULL; /* it may be one itself */
     }
 }
 
@@ -312,6 +313,18 @@ child_ended(belay_task *task, void *arg)
     return belay_pass(task);
 }
 
+/* Such a program is observed, and so takes other ways than most. */
+static bool
+puts_stacks(void)
+{
+    for (int64_t i = 0; i < program.count; i++) {
+        if (ops[i].kind == OP_PUT && ops[ops[i].args[3]].kind == OP_STACK) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static belay_next
 child_begin(belay_task *task, void *arg)
 {
@@ -323,6 +336,9 @@ child_begin(belay_task *task, void *arg)
         things_open(task, (size_t)program.capacity);
         if (program.budget != MANY) {
             watch_all(task);
+        }
+        if (puts_stacks()) {
+            watch_stacks(task);
         }
     }
     note(task, "begin", 0);
@@ -342,9 +358,11 @@ stack_put(belay_task *task, const int64_t *args)
     const int64_t id = opener->args[0];
 
     entry_stacks[id] = stacks[args[2]];
+    opened[id] = opener->kind == OP_STACK ? opener : NULL;
     watch_opening(belay_task_name(task), id);
     return belay_stack_enter(task, stacks[args[2]], enter_op(task, opener),
-        opener->kind == OP_CLASS ? &entries[id] : NULL);
+        opener->kind == OP_CLASS || opener->kind == OP_STACK ? &entries[id]
+                                                             : NULL);
 }
 
 static belay_next
@@ -426,6 +444,9 @@ start(belay_task *task, const struct frame *self, const struct op *op)
         return belay_op_refuse(task, (int)args[2]);
     case OP_WORK:
         return work(task, args);
+    case OP_CLOSE_ENTRY:
+        return belay_stack_close_entry(
+            task, stack_of_entry(args[2]), entries[args[2]], NULL);
     default:
         abort();
     }
@@ -444,6 +465,8 @@ is_there(const belay_task *task, const struct op *op)
         return groups[op->args[2]] != NULL && now_ms(task) < JANITOR_MS;
     case OP_SHUT:
         return holds[op->args[2]] != NULL;
+    case OP_CLOSE_ENTRY:
+        return stack_of_entry(op->args[2]) != NULL;
     default:
         return true;
     }
@@ -461,6 +484,8 @@ name_of(int kind)
         return "start";
     case OP_HOLD:
         return "hold";
+    case OP_CLOSE_ENTRY:
+        return "close_entry";
     default:
         return "shut";
     }

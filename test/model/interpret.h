@@ -51,6 +51,7 @@ enum kind {
     OP_OP,
     OP_REFUSE,
     OP_WORK,
+    OP_CLOSE_ENTRY,
     OP_SET, /* the first that completes at once */
     OP_CLEAR,
     OP_RELEASE,
@@ -165,10 +166,10 @@ extern belay_group *groups[SLOTS];
 extern belay_task *tasks[SLOTS];
 extern belay_stack *stacks[SLOTS];
 extern belay_hold *holds[SLOTS];
-extern belay_duration watches[OPS_MAX];          /* by id */
-extern belay_stack_entry *entries[OPS_MAX];      /* by id */
-extern const belay_stack *entry_stacks[OPS_MAX]; /* where each was put */
-extern struct belay_var_token tokens[OPS_MAX];   /* by id */
+extern belay_duration watches[OPS_MAX];        /* by id */
+extern belay_stack_entry *entries[OPS_MAX];    /* by id */
+extern belay_stack *entry_stacks[OPS_MAX];     /* where each was put */
+extern struct belay_var_token tokens[OPS_MAX]; /* by id */
 extern belay_context *contexts[SLOTS];
 extern const char *const names[SLOTS];
 extern const belay_task *root_task;
@@ -180,6 +181,8 @@ void things_init(uint32_t permits, uint32_t tokens);
  */
 void things_open(belay_task *root, size_t capacity);
 void things_close(void);
+/* Where the entry is; NULL: it is not known, or there no more. */
+belay_stack *stack_of_entry(int64_t id);
 
 /* The bridge to callbacks: an operation of the program's own. */
 belay_next slow_op(belay_task *task, const struct op *op);
@@ -199,6 +202,8 @@ void watch_all(const belay_task *root);
 void watch(belay_task *task, const int64_t *args);
 /* The place of a task among all, by its name. */
 size_t task_place(const char *name);
+/* Has block_gone() called for stacks that stand in no block. */
+void watch_stacks(const belay_task *root);
 /* What the task of this name opens next. */
 void watch_opening(const char *task_name, int64_t id);
 

@@ -336,7 +336,8 @@ class Kinds:
         s["enter"] = self.some(depth, False)
         for _ in range(self.random.choice((0, 0, 0, 1, 1, 2, 3))):
             kind = self.random.choice(
-                ("class", "class", "scope", "group", "lock", "token", "quiet"))
+                ("class", "class", "scope", "group", "lock", "token", "quiet",
+                 "stack", "stack"))
             place = self.random.choice(self.places(s["enter"]))
             if depth < DEPTH - 2:
                 place.append(self.statement(kind, depth + 1))
@@ -379,15 +380,66 @@ class Kinds:
     # -- exit stacks
 
     def make_stack(self, s, depth):
+        """Those that are put on it are open as long."""
         s.update(slot=self.slot("stack"))
         self.free = s["slot"]
+        before = len(self.stacks)
         self.stacks.append(s["slot"])
         s["body"] = self.statements(
             depth + 1, self.random.randint(1, 5), True)
-        self.stacks.pop()
+        del self.stacks[before:]
+
+    def make_nest(self, s, depth):
+        """Stacks on stacks in a block of one more. In one task, or in several
+        that hand things to each other: no generators there, since the model
+        resumes one in the task that has entered it.
+        """
+        s.update(op="stack", slot=self.slot("stack"), body=[])
+        outside, self.stacks = self.stacks, [s["slot"]]
+        self.nesting = True
+        self.left += 10
+        if self.chance(0.4):
+            s["body"] = [self.nested(depth)
+                         for _ in range(self.random.randint(1, 2))]
+        else:
+            self.handing = True
+            s["body"] = [self.make_handing(depth)]
+            self.handing = False
+        if self.chance(0.5):
+            s["body"].append(self.statement("sleep", depth))
+        self.nesting = False
+        self.stacks = outside
+
+    def make_handing(self, depth):
+        group = {"op": "group", "id": self.new_id(), "policy": 0, "max": 0,
+                 "kept": 0, "slot": self.slot("group"), "body": []}
+        self.groups.append(group["slot"])
+        for _ in range(self.random.choice((1, 2, 2, 3))):
+            group["body"].append({
+                "op": "spawn", "id": self.new_id(), "slot": group["slot"],
+                "name": self.slot("task"), "context": 0,
+                "task": [self.nested(depth)]})
+            if self.chance(0.3):
+                group["body"].append(self.statement("sleep", depth))
+        self.groups.pop()
+        return group
+
+    def nested(self, depth):
+        """Those behind it know it too."""
+        stack = {"op": "stack", "id": self.new_id(),
+                 "slot": self.slot("stack")}
+        self.stacks.append(stack["slot"])
+        self.free = stack["slot"]
+        self.entries.clear()
+        stack["body"] = [
+            self.statement(kind, depth + 2) for kind in ["put", "put"]
+            + self.random.choices(self.NEST_KINDS, k=self.random.randint(3, 8))]
+        return stack
 
     def any_stack(self):
         """Nearly always one that is open."""
+        if self.nesting:  # mostly one of the last ones
+            return self.random.choice(self.stacks[-3:] + self.stacks)
         if self.stacks and self.chance(0.9):
             return self.random.choice(self.stacks)
         return self.random.randrange(max(self.counts["stack"], 1))
@@ -396,13 +448,24 @@ class Kinds:
         """A scope only where no other lies between it and the stack."""
         kind = self.random.choice(
             ("class", "class", "permit", "lock", "token", "var", "closing",
-             "null"))
+             "null", "stack", "stack"))
         slot = self.any_stack()
-        if self.free is not None and self.chance(0.5):
+        if self.free is not None and self.chance(
+                0.2 if self.nesting else 0.5):
             kind, slot = self.random.choice(("gen", "scope")), self.free
+        elif self.nesting and self.chance(0.4):
+            kind = "stack"
         elif self.chance(0.25):  # other scopes may lie in between: evictions
             kind = self.random.choice(("gen", "scope", "scope"))
-        if kind == "lock":
+        if kind == "gen" and self.handing:
+            kind = "class"
+        if kind == "stack":
+            inner = {"op": "stack", "id": self.new_id(),
+                     "slot": self.slot("stack")}
+            self.stacks.append(inner["slot"])
+            if self.free == slot and self.chance(0.5):
+                self.free = inner["slot"]
+        elif kind == "lock":
             inner = {"op": "lock", "id": self.new_id(), "try": 1, "slot":
                      self.random.randrange(MONITORS, LOCKS)}
         else:
@@ -412,7 +475,9 @@ class Kinds:
             if inner["slot"] in self.toggled:
                 self.toggled.remove(inner["slot"])
             inner["slot"] = NO_SLOT
-        if kind == "class":
+        if self.nesting and kind == "class" and self.chance(0.3):
+            inner["enter"].append(self.statement("sleep", depth))
+        if kind in ("class", "stack"):
             self.entries.append(inner["id"])
         s.update(slot=slot, catch=self.catch(), body=[inner])
 
@@ -427,7 +492,12 @@ class Kinds:
     def make_forget(self, s, _):
         s.update(entry=0)
         if self.entries:
-            s["entry"] = self.random.choice(self.entries[-2:])
+            s["entry"] = self.random.choice(
+                self.entries[-8 if self.nesting else -2:])
+
+    def make_close_entry(self, s, _):
+        self.make_forget(s, None)
+        s.update(catch=self.catch())
 
     def make_close(self, s, _):
         s.update(slot=self.any_stack(), catch=self.catch(),

@@ -42,6 +42,7 @@ FIELDS = {
     "op": "id catch ms how",
     "refuse": "id catch code",
     "work": "id catch ms code abandon",
+    "close_entry": "id catch entry",
     # what completes at once
     "set": "slot",
     "clear": "slot",
@@ -106,7 +107,8 @@ BLOCKS = tuple(name for name, fields in FIELDS.items()
 MARKED = ("scope", "group", "permit", "stack", "lock", "token", "use", "quiet",
           "watch")
 FRAMES = ("class", "gen")  # managers of the program
-PUT = FRAMES + ("scope", "permit", "lock", "token", "var", "closing", "null")
+PUT = FRAMES + ("scope", "permit", "lock", "token", "var", "closing", "null",
+                "stack")
 KIND = {"permit": 0, "lock": 0, "token": 0, "quiet": 0, "scope": 1, "group": 2,
         "task": 3, "stack": 4, "use": 5, "watch": 6, "self": 7}
 LISTS = ("body", "enter", "exit", "task")

@@ -48,6 +48,8 @@ class Maker(Kinds):
         self.free = None  # the stack that may take a scope
         self.monitor = None  # the lock in hand
         self.crowded = False  # the first of everything is meant
+        self.nesting = False  # exit stacks are meant, on each other …
+        self.handing = False  # … by several tasks
         self.entries = []  # of stacks: their ids
         self.tokens = []  # ids of sets of variables
         self.program = {
@@ -100,9 +102,10 @@ class Maker(Kinds):
         ("refuse", 1), ("try_acquire", 1), ("set_var", 2), ("reset_var", 2),
         ("capture", 1), ("peek", 3), ("look", 4), ("prepare", 2), ("use", 8),
         ("status", 1), ("count", 1), ("result", 1), ("forget", 2),
+        ("close_entry", 1),
         ("defer_on", 2), ("stats", 2), ("var", 2), ("setting", 2),
         ("quiet", 4), ("watch", 1), ("null", 1), ("defer", 2), ("closing", 2),
-        ("alone", 1), ("crowd", 3), ("observe", 4), ("post", 4),
+        ("alone", 1), ("crowd", 3), ("nest", 3), ("observe", 4), ("post", 4),
         ("work", 5))
     COMMON = ("sleep", "scope", "group", "spawn", "class", "cancel", "call")
     # With a monitor's lock in hand these come oftener.
@@ -110,9 +113,16 @@ class Maker(Kinds):
 
     # And with an open stack about these.
     STACK_KINDS = ("put", "put", "put", "put", "push", "hand", "close",
-                   "forget", "defer_on", "stack")
+                   "forget", "close_entry", "defer_on", "stack")
+
+    NEST_KINDS = ("put", "put", "put", "put", "put", "put", "push", "hand",
+                  "hand", "hand", "close", "forget", "forget", "close_entry",
+                  "close_entry", "defer_on", "sleep", "sleep", "check",
+                  "scope", "call", "gen", "stack")
 
     def pick(self):
+        if self.nesting and self.monitor is None and self.chance(0.85):
+            return self.random.choice(self.NEST_KINDS)
         if self.monitor is None and self.stacks and self.chance(0.3):
             return self.random.choice(self.STACK_KINDS)
         if self.monitor is None:
@@ -132,7 +142,8 @@ class Maker(Kinds):
                 kind = "sleep"
             if kind == "break" and not in_block:
                 kind = "return"
-            if kind == "crowd" and (depth >= DEPTH - 2 or self.crowded):
+            if kind in ("crowd", "nest") and (
+                    depth >= DEPTH - 2 or self.crowded or self.nesting):
                 kind = "sleep"
             if kind in ("spawn", "start", "hold") and not self.groups:
                 kind = "group"
@@ -157,7 +168,8 @@ class Maker(Kinds):
             "started": ("started", {}),
             "set_var": ("reset_var", {"slot": s.get("slot"),
                                       "token": s["id"]}),
-            "push": ("forget", {"entry": s["id"]}),
+            "push": (self.random.choice(("forget", "close_entry")),
+                     {"entry": s["id"]}),
             "prepare": self.random.choice((
                 ("cancel", aimed), ("move", {**aimed, "ms": self.ms()}))),
             "use": ("move", {**aimed, "ms": self.ms()}),
@@ -177,7 +189,7 @@ class Maker(Kinds):
         s = {"op": kind, "id": self.new_id()}
         free = self.free
         if kind in ("scope", "group", "gen", "spawn", "start", "hold", "use",
-                    "crowd", "lock"):
+                    "crowd", "nest", "lock"):
             self.free = None
         if make is not None:
             made = make(s, depth)
@@ -238,6 +250,8 @@ class Maker(Kinds):
         inner = []
         while self.left > 0:
             inner += self.statements(1, self.left, False)
+        if self.chance(0.2):
+            inner.insert(0, self.statement("nest", 1))
         main = {"op": "call", "id": self.new_id(), "catch": 0, "body": inner}
         outside = [main]
         if not self.is_cut:

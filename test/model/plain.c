@@ -193,14 +193,11 @@ static void
 forget(belay_task *task, const int64_t *args)
 {
     const int64_t id = args[1];
+    belay_stack *stack = stack_of_entry(id);
     int code = 1;
 
-    if (entries[id] != NULL) {
-        for (size_t i = 0; i < SLOTS; i++) {
-            if (stacks[i] != NULL && stacks[i] == entry_stacks[id]) {
-                code = belay_stack_forget(stacks[i], entries[id]);
-            }
-        }
+    if (stack != NULL) {
+        code = belay_stack_forget(stack, entries[id]);
     }
     if (code == 0) {
         entries[id] = NULL;

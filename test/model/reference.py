@@ -21,7 +21,7 @@ from waits import Channel, Condition, Event, Limiter, Lock, Permits, turn
 from watchers import (
     GROUPS, SCOPES, STEPS, TASKS, Observer, Span, Watchers)
 
-TRIES = 500  # to find out who has waited where
+TRIES = 20000  # to find out who has waited where
 
 
 class Model(Statements, Blocks, Stacks, Others, Watchers):
@@ -35,7 +35,7 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
         self.grace = self.span(program["grace"], 5000)
         self.root_scope = Scope(None, None, self.grace)
         self.open_scopes = [self.root_scope]
-        self.exits_begun = set()  # of entries, by their ident
+        self.entries = {}  # of exit stacks, by ident
         self.slots = {"scope": {}, "group": {}, "task": {}, "stack": {},
                       "hold": {}}
         self.events = [Event() for _ in range(EVENTS)]

@@ -2,7 +2,7 @@
 from failures import (
     BUSY, MISNEST, OWNER, PINNED, STATE, Error, Failure, merged)
 from scopes import PARENT
-from tasks import Entry, Stack
+from tasks import Entry, Stack, is_fixed, is_part
 from waits import bare
 
 
@@ -10,12 +10,19 @@ class Stacks:
     """A part of Model."""
 
     def open_stack(self, task, s):
+        """What is open when an enter has ended lies in that entry."""
         yield from ()
         stack = Stack(task)
         self.slots["stack"][s["slot"]] = stack
+        if task.entering:
+            stack.entry = task.entering[-1]
+            stack.entry.stacks.append(stack)
 
         def leave(task, outcome):
-            return (yield from self.unwind(task, stack, outcome))
+            outcome = yield from self.unwind(task, stack, outcome)
+            if stack.entry is not None:
+                stack.entry.stacks.remove(stack)
+            return outcome
 
         return leave
 
@@ -23,16 +30,26 @@ class Stacks:
         """S73-S78: one after the other, each removed before it runs."""
         stack.unwinding = True
         while stack.entries:
-            entry = stack.running = stack.entries.pop()
-            self.exits_begun.discard(entry.ident)
-            task.bound += entry.bound
-            task.masks.append(set(task.scopes()))
-            outcome = yield from entry.leave(task, outcome)
-            task.masks.pop()
+            entry = stack.running = stack.entries[-1]
+            self.take_off(task, entry)
+            outcome = yield from self.run_exit(task, entry, outcome)
             stack.running = None
             yield from self.turn(task)
         stack.unwinding = False
         stack.closed = True
+        return outcome
+
+    @staticmethod
+    def take_off(task, entry):
+        entry.stack.entries.remove(entry)
+        entry.task = task
+
+    @staticmethod
+    def run_exit(task, entry, outcome):
+        task.bound += entry.bound
+        task.masks.append(set(task.scopes()))
+        outcome = yield from entry.leave(task, outcome)
+        task.masks.pop()
         return outcome
 
     def evict(self, task, scope, outcome):
@@ -46,13 +63,8 @@ class Stacks:
                     break
                 inner.cancel(self.now, PARENT, task)
             self.refresh()
-            for stack in self.slots["stack"].values():
-                if entry in stack.entries:
-                    stack.entries.remove(entry)
-            task.bound += entry.bound
-            task.masks.append(set(task.scopes()))
-            outcome = yield from entry.leave(task, outcome)
-            task.masks.pop()
+            self.take_off(task, entry)
+            outcome = yield from self.run_exit(task, entry, outcome)
             yield from self.turn(task)
             outcome = merged(outcome, Failure(Error(MISNEST)), False)
         return outcome
@@ -65,26 +77,40 @@ class Stacks:
             return
         if stack.closed:
             result = bare(STATE)
-        elif stack.task is not task:
+        elif stack.owner() is not task:
             result = bare(OWNER)
         else:
-            before, bound = task.scope, task.bound
+            stack.busy += 1
             try:
-                opener = s["body"][0]
-                leave = yield from self.open(task, opener)
-                entry = Entry(
-                    leave, opener["id"] if opener["op"] == "class" else None,
-                    task.scope if task.scope is not before else None,
-                    task.bound - bound)
-                task.bound = bound  # they are the entry's now
-                for scope in task.scopes():
-                    if scope is before:
-                        break
-                    scope.keeper = scope.keeper or entry
-                stack.entries.append(entry)
+                yield from self.put(task, stack, s["body"][0])
             except Failure as failure:
                 result = failure
+                yield from self.turn(task)
+            stack.busy -= 1
         yield from self.done(task, s, result)
+
+    def put(self, task, stack, opener):
+        entry = Entry(opener["id"], stack, task)
+        before = set(task.scopes())
+        bound, bindings = task.bound, task.bindings
+        task.entering.append(entry)
+        try:
+            entry.leave = yield from self.open(task, opener)
+        finally:
+            task.entering.pop()
+        entry.bound = task.bound - bound + (task.bindings is not bindings)
+        task.bound = bound  # they are the entry's now
+        for scope in task.scopes():
+            if scope.keeper is None and scope not in before:
+                scope.keeper = entry
+                entry.keeps_scopes = True
+        self.link(entry, opener["op"] in ("class", "stack"))
+
+    def link(self, entry, is_known):
+        entry.task = None
+        entry.stack.entries.append(entry)
+        if is_known:
+            self.entries[entry.ident] = entry
 
     def do_push(self, task, s, _):
         stack = self.slots["stack"].get(s["slot"])
@@ -94,8 +120,9 @@ class Stacks:
         if code == 0:
             span = self.opening(task, s["id"])
             self.entered(span, task, s["id"])
-            stack.entries.append(Entry(
-                self.observed(span, s, self.class_leave(s)), s["id"]))
+            entry = Entry(s["id"], stack, task)
+            entry.leave = self.observed(span, s, self.class_leave(s))
+            self.link(entry, True)
         self.say(task, "push", s["id"], code)
         yield from ()
 
@@ -105,37 +132,65 @@ class Stacks:
         if stack is not None:
             code = STATE if stack.closed else 0
         if code == 0:
-            stack.entries.append(Entry(self.deferred(s), None))
+            entry = Entry(None, stack, task)
+            entry.leave = self.deferred(s)
+            self.link(entry, False)
         self.say(task, "defer", s["id"], code)
         yield from ()
 
+    def known_entry(self, ident):
+        """None: it has moved, or begun to exit, or its stack is gone."""
+        entry = self.entries.get(ident)
+        stacks = self.slots["stack"].values()
+        return entry if entry and entry.stack in stacks else None
+
     def do_forget(self, task, s, _):
-        code = 1
-        for stack in self.slots["stack"].values():
-            if (stack.running is not None and s["entry"] != 0
-                    and stack.running.ident == s["entry"]
-                    and s["entry"] not in self.exits_begun):
-                code = BUSY  # it is being left
-            for entry in list(stack.entries):
-                if entry.ident != s["entry"] or entry.ident == 0:
-                    continue
-                code = PINNED if entry.is_pinned() else 0
-                if code == 0:
-                    stack.entries.remove(entry)
-                    self.forgotten(entry.leave.span, task, s["entry"])
+        entry = self.known_entry(s["entry"])
+        code = 0
+        if entry is None:
+            code = 1
+        elif entry.task is not None or entry.is_busy():
+            code = BUSY
+        elif entry.is_pinned():
+            code = PINNED
+        elif entry.holds_entries():
+            code = BUSY
+        else:
+            entry.stack.entries.remove(entry)
+            del self.entries[s["entry"]]
+            self.forgotten(entry.leave.span, task, s["entry"])
+            for slot, stack in list(self.slots["stack"].items()):
+                if stack in entry.stacks:
+                    del self.slots["stack"][slot]
         self.say(task, "forget", s["id"], code)
         yield from ()
 
     @staticmethod
-    def has_block_inside(task, stack):
-        """S27: it would still be open when that scope's turn comes."""
-        scopes = [entry.scope for entry in stack.entries if entry.scope]
-        for scope in task.scopes() if scopes else ():
-            if scope is scopes[0]:
-                break
-            if scope.keeper is None:
-                return True
-        return False
+    def can_exit(task, of):
+        """S27: the innermost scope is part of it, if any is, and no block's is
+        inside of one.
+        """
+        blocked = False
+        for scope in task.scopes():
+            if is_part(scope, of):
+                if blocked:
+                    return False
+            elif scope is task.scope or is_fixed(scope):
+                blocked = True
+        return True
+
+    @staticmethod
+    def can_move(source, target):
+        """S27, S87: its scopes lie inside of those that exit later."""
+        blocked = False
+        around = target.around()
+        for scope in source.owner().scopes() if source.is_pinned() else ():
+            if is_part(scope, source):
+                if blocked:
+                    return False
+            elif is_part(scope, target) or scope in around:
+                blocked = True
+        return True
 
     def do_close(self, task, s, _):
         stack = self.slots["stack"].get(s["slot"])
@@ -143,19 +198,49 @@ class Stacks:
         if stack is None:
             self.say(task, "close", s["id"], 1)
             return
-        if stack.task is not task:
+        if stack.owner() is not task:
             result = bare(OWNER)
-        elif stack.unwinding:
+        elif stack.unwinding or stack.is_held():
             result = bare(BUSY)
-        elif stack.scope() not in (None, task.scope) or self.has_block_inside(
-                task, stack):
+        elif not self.can_exit(task, stack):
             result = bare(MISNEST)
         else:
             outcome = bare(s["code"]) if s["code"] else None
-            stack.unwinding = bool(stack.entries)
+            has_entries = bool(stack.entries)
+            stack.unwinding = has_entries
+            stack.busy += has_entries
             yield from self.turn(task)
             result = yield from self.unwind(task, stack, outcome)
+            stack.busy -= has_entries
         yield from self.done(task, s, result)
+
+    def do_close_entry(self, task, s, _):
+        """S91"""
+        entry = self.known_entry(s["entry"])
+        if entry is None:
+            self.say(task, "close_entry", s["id"], 1)
+            return
+        if entry.task is not None or entry.is_busy():
+            result = bare(BUSY)
+        elif entry.stack.owner() is not task:
+            result = bare(OWNER)
+        elif not self.can_exit(task, entry):
+            result = bare(MISNEST)
+        else:
+            self.take_off(task, entry)
+            yield from self.turn(task)
+            result = yield from self.run_exit(task, entry, None)
+            yield from self.turn(task)
+        yield from self.done(task, s, result)
+
+    @staticmethod
+    def lies_on(stack, other):
+        entry = stack.entry
+        while entry is not None and entry.task is None:
+            if entry.stack is other:
+                return True
+            entry = entry.stack.entry
+        return False
 
     def do_hand(self, task, s, _):
         source = self.slots["stack"].get(s["slot"])
@@ -163,20 +248,24 @@ class Stacks:
         code = 0
         if source is None or target is None:
             code = 1
-        elif source.unwinding:
+        elif source.unwinding or source.is_held():
             code = BUSY
         elif target.closed:
             code = STATE
-        elif source.task is not target.task and any(
-                entry.is_pinned() for entry in source.entries):
+        elif source.is_pinned() and source.owner() is not target.owner():
             code = PINNED
-        elif source is target or not source.entries:
+        elif source is target:
             code = 0
-        elif target.would_misnest(source.entries):
+        elif source.entries and (
+                self.lies_on(target, source)
+                or not self.can_move(source, target)):
             code = MISNEST
-        else:
+        else:  # also one whose exit runs is not known any more
+            self.entries = {ident: entry
+                            for ident, entry in self.entries.items()
+                            if entry.stack is not source}
             for entry in source.entries:
-                entry.ident = None
+                entry.stack = target
             target.entries += source.entries
             source.entries = []
         self.say(task, "hand", s["id"], code)

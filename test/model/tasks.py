@@ -14,6 +14,7 @@ class Task:
         self.masks = []  # for each exit that runs: what was open before it
         self.wanted = None  # the prepared scope that it enters
         self.bound = 0  # blocks that are open and bound to it
+        self.entering = []  # entries of exit stacks, outer ones first
         self.bindings = None  # the newest: (variable, value, older ones)
         self.run = run
         self.routine = None
@@ -94,47 +95,77 @@ class Stack:
 
     def __init__(self, task):
         self.task = task
+        self.entry = None  # that it lies in
         self.inside = task.scope
         self.entries = []
+        self.busy = 0  # enters and closes that run
         self.running = None  # the one whose exit is
         self.unwinding = False
         self.closed = False
 
-    def scope(self):
-        scopes = [entry.scope for entry in self.entries if entry.scope]
-        return scopes[-1] if scopes else None
+    def owner(self):
+        """Whose step runs the exits."""
+        if self.entry is None:
+            return self.task
+        return self.entry.task or self.entry.stack.owner()
 
-    def would_misnest(self, entries):
-        """Scopes exit innermost first: these must lie inside of its own."""
-        inner = self.scope()
-        if inner is not None and any(
-                entry.scope in inner.parent.outward() for entry in entries):
-            return True
-        return self.has_block_between(
-            [entry.scope for entry in entries if entry.scope])
+    def is_held(self):
+        """It must stay where it is, for what happens further in."""
+        return any(entry.is_busy() for entry in self.entries)
 
-    def has_block_between(self, scopes):
-        """A block that it lies in, inside of these, ends behind them."""
-        around = list(self.inside.outward())
-        for scope in self.task.scope.outward():
-            scopes = [other for other in scopes if other is not scope]
-            if not scopes:
-                return False
-            if scope.keeper is None and scope in around:
-                return True
-        return False
+    def is_pinned(self):
+        return any(entry.is_pinned() for entry in self.entries)
+
+    def around(self):
+        """The scopes that end behind it: nobody can undo them before."""
+        inside = set(self.inside.outward())
+        entry = self.entry
+        if entry is None:
+            return {scope for scope in inside if is_fixed(scope)}
+        if entry.task is None:
+            return {scope for scope in inside
+                    if scope.keeper is entry} | entry.stack.around()
+        if entry.task.masks:
+            inside |= {scope for scope in entry.task.masks[-1]
+                       if scope.keeper is not entry}
+        return {scope for scope in inside if is_fixed(scope)}
 
 
 class Entry:
-    """ident: None once it has moved, or what forget() calls it; bound: so many
-    blocks inside of it are, but for those that are entries themselves.
+    """bound: so many blocks inside of it are, but for those that are entries
+    themselves.
     """
 
-    def __init__(self, leave, ident, scope=None, bound=0):
-        self.leave = leave
+    def __init__(self, ident, stack, task):
         self.ident = ident
-        self.scope = scope
-        self.bound = bound
+        self.stack = stack  # that it is on, or was
+        self.task = task  # which runs its enter or exit
+        self.stacks = []  # that lie in it
+        self.leave = None
+        self.keeps_scopes = False
+        self.bound = 0
 
     def is_pinned(self):
-        return self.scope is not None or self.bound > 0
+        return self.keeps_scopes or self.bound > 0 or any(
+            stack.is_pinned() for stack in self.stacks)
+
+    def is_busy(self):
+        return any(stack.busy or stack.is_held() for stack in self.stacks)
+
+    def holds_entries(self):
+        return any(stack.entries for stack in self.stacks)
+
+
+def is_fixed(scope):
+    entry = scope.keeper
+    return entry is None or entry.task is not None or entry.is_busy()
+
+
+def is_part(scope, of):
+    """Of a stack, or of one entry: is it in there, however deep?"""
+    entry = scope.keeper
+    while entry is not None and entry.task is None:
+        if of in (entry, entry.stack):
+            return True
+        entry = entry.stack.entry
+    return False

@@ -24,7 +24,7 @@ belay_stack *stacks[SLOTS];
 belay_hold *holds[SLOTS];
 belay_duration watches[OPS_MAX];
 belay_stack_entry *entries[OPS_MAX];
-const belay_stack *entry_stacks[OPS_MAX];
+belay_stack *entry_stacks[OPS_MAX];
 struct belay_var_token tokens[OPS_MAX];
 belay_context *contexts[SLOTS];
 
@@ -92,6 +92,17 @@ things_close(void)
             belay_cancel_scope_free(scopes[i]);
         }
     }
+}
+
+belay_stack *
+stack_of_entry(int64_t id)
+{
+    for (size_t i = 0; i < SLOTS && entries[id] != NULL; i++) {
+        if (stacks[i] != NULL && stacks[i] == entry_stacks[id]) {
+            return stacks[i];
+        }
+    }
+    return NULL;
 }
 
 /* ---- waits for a condition, and which of them have been cancelled ---- */

@@ -15,6 +15,7 @@
 #define SPANS_MAX (8 * OPS_MAX)
 
 static belay_observer *observers[OBSERVERS];
+static belay_observer *stack_observer;
 static char names_of_observers[OBSERVERS][4] = {"o0", "o1"};
 static int64_t opening[SLOTS + 1]; /* by task: the statement's id */
 static int64_t spans[SPANS_MAX];   /* by id: the same */
@@ -157,6 +158,21 @@ tell(belay_runtime *runtime, const struct belay_observed *seen, void *arg)
     }
 }
 
+static void
+see(belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    (void)runtime;
+    (void)arg;
+    if (strcmp(seen->name, "marker") == 0) {
+        return;
+    }
+    if (seen->event == BELAY_OBSERVED_SCOPE_OPEN) {
+        (void)statement_of(seen);
+    } else if (seen->event == BELAY_OBSERVED_SCOPE_EXIT) {
+        block_gone(statement_of(seen));
+    }
+}
+
 /* ---- statements ---- */
 
 static void
@@ -176,6 +192,16 @@ watch_all(const belay_task *root)
     attach(root, 0,
         BELAY_OBSERVE_SCOPES | BELAY_OBSERVE_TASKS | BELAY_OBSERVE_GROUPS
             | BELAY_OBSERVE_STEPS);
+}
+
+void
+watch_stacks(const belay_task *root)
+{
+    if (belay_observer_attach(belay_task_runtime(root), see, NULL,
+            BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_SCOPES), &stack_observer)
+        < 0) {
+        abort();
+    }
 }
 
 void
