@@ -122,7 +122,9 @@ belay__entry_unlink(belay_stack_entry *entry, const belay_task *task)
 {
     belay_stack *stack = entry->stack;
 
-    assert(entry->task == NULL && entry->busy == 0);
+    BELAY__REQUIRE(entry->task == NULL && entry->busy == 0,
+        "an entry is left by a scope that ends before it, while a stack in it "
+        "is being closed");
     if (entry->newer != NULL) {
         entry->newer->older = entry->older;
     } else {

@@ -166,6 +166,7 @@ stack_exit(belay_task *task, void *self)
     belay_stack *stack = self;
 
     if (stack->newest == NULL) {
+        stack->closed = true; /* its own end may be a turn away */
         return belay_return(task, NULL);
     }
     unwind_begin(stack, belay_outcome(task));
@@ -484,6 +485,7 @@ belay_stack_close(
 /* ---- one entry only ---- */
 
 struct entry_call {
+    belay_stack *stack;
     belay_stack_entry *entry;
     struct belay_result outcome;
 };
@@ -494,6 +496,7 @@ entry_closed(belay_task *task, void *self)
     struct entry_call *call = self;
 
     belay__entry_exited(task, call->entry);
+    belay__stack_release(call->stack);
     return belay_pass(task);
 }
 
@@ -510,6 +513,7 @@ entry_close(belay_task *task, void *self)
     }
     call->entry->fn(call->entry->u.arg);
     belay__entry_free(task->runtime, call->entry);
+    belay__stack_release(call->stack);
     return belay_pass(task);
 }
 
@@ -532,7 +536,7 @@ belay_stack_close_entry(belay_task *task, belay_stack *stack,
 {
     static const belay_function function = {"exit stack close entry", __FILE__,
         sizeof(struct entry_call), entry_close, 0};
-    struct entry_call call = {.entry = entry};
+    struct entry_call call = {.stack = stack, .entry = entry};
     int code = check_close_entry(task, stack, entry);
     belay_next next;
 
@@ -544,6 +548,7 @@ belay_stack_close_entry(belay_task *task, belay_stack *stack,
     }
     next = belay_call(task, &function, &call);
     if (next.how == BELAY__HOW_CALL) {
+        belay__stack_hold(stack); /* what it lies in stays where it is */
         belay__entry_unlink(entry, task);
     } else {
         belay__result_clear(&call.outcome);

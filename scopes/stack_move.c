@@ -41,13 +41,30 @@ is_part(const belay_stack_entry *entry, const belay_stack *stack,
 
 /* ---- may it exit? ---- */
 
+/* Does the stack lie in it, or in an entry of a stack that does? */
+static bool
+is_round(const belay_stack_entry *entry, const belay_stack *stack)
+{
+    const belay_stack_entry *inside;
+
+    while ((inside = stack->inside) != NULL && inside->task == NULL) {
+        if (inside == entry) {
+            return true;
+        }
+        stack = inside->stack;
+    }
+    return false;
+}
+
 /* The stack, or else one entry: is the task's innermost scope part of it, if
- * any is, and no other's inside of one that must be left before?
+ * any is, and no other's inside of one that must be left before? One of an
+ * entry round the stack must: to undo that would close the stack.
  */
 static bool
 can_exit(const belay_task *task, const belay_stack *stack,
     const belay_stack_entry *one)
 {
+    const belay_stack *on = one != NULL ? one->stack : stack;
     bool blocked = false;
 
     for (const struct belay__scope *scope = task->scope; scope != &task->base;
@@ -55,7 +72,8 @@ can_exit(const belay_task *task, const belay_stack *stack,
         const belay_stack_entry *entry = entry_of_scope(scope);
 
         if (!is_part(entry, stack, one)) {
-            blocked = blocked || scope == task->scope || is_fixed(entry);
+            blocked = blocked || scope == task->scope || is_fixed(entry)
+                      || is_round(entry, on);
         } else if (blocked) {
             return false;
         }
@@ -78,7 +96,9 @@ belay__entry_can_exit(const belay_task *task, const belay_stack_entry *entry)
 /* ---- may it move? ---- */
 
 /* Does what the scope is round end behind the stack? That is, does the stack
- * lie in it; a stack on another one ends where that does.
+ * lie in it; a stack on another one ends where that does, and with the entry
+ * that it lies in, which a scope of that entry may end. An entry that is still
+ * being entered is inside of all that is there.
  */
 static bool
 is_around(const struct belay__scope *scope, const belay_stack *stack)
@@ -88,8 +108,8 @@ is_around(const struct belay__scope *scope, const belay_stack *stack)
     int32_t depth;
 
     for (; (inside = stack->inside) != NULL; stack = inside->stack) {
-        if (inside == keeper) { /* some of them are inside of the stack */
-            return scope->depth <= stack->depth;
+        if (inside == keeper) {
+            return true;
         }
         if (inside->task != NULL) {
             break;
@@ -99,7 +119,7 @@ is_around(const struct belay__scope *scope, const belay_stack *stack)
     if (inside != NULL && inside->task->floor > depth) {
         depth = inside->task->floor; /* that exit is inside of these too */
     }
-    return is_fixed(keeper) && scope->depth <= depth;
+    return (inside != NULL || is_fixed(keeper)) && scope->depth <= depth;
 }
 
 /* What moves must lie inside of what is on `to` already; blocks inside of `to`

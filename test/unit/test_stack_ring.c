@@ -296,3 +296,249 @@ Test(stack_ring, s75_s136_whatever_is_refused_or_cancelled)
     sweep(&(const struct program){
         .function = &late, .arguments = &(const struct late){.from = NULL}});
 }
+
+/* ---- an entry with a scope of its own round a stack ---- */
+
+struct rounded {
+    belay_stack **in;
+    bool filled;
+};
+
+BELAY_MANAGER(rounded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, self->in)) {
+        if (self->filled) {
+            BELAY_AWAIT(belay_stack_enter(
+                task, *self->in, belay_timeout(task, belay_seconds(9)), NULL));
+        }
+        BELAY_WITH (belay_timeout(task, belay_seconds(9))) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct shut {
+    belay_stack *own;
+    belay_stack *in;
+};
+
+BELAY_ASYNC(shut)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->own)) {
+        BELAY_AWAIT(belay_stack_enter(task, self->own,
+            BELAY_ENTER(rounded, .in = &self->in, .filled = true), NULL));
+        BELAY_TRY(belay_stack_close(task, self->in, NULL));
+        trace("%s", trace_result(belay_result(task)));
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->in, belay_timeout(task, belay_seconds(9)), NULL));
+        BELAY_TRY(belay_stack_close(task, self->in, NULL));
+        trace("%s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+/* To leave the newest scope first would undo the entry that the stack is in. */
+Test(stack_ring, s93_s97_a_stack_does_not_undo_what_it_lies_in)
+{
+    /* The last one is left open in the entry's own block. */
+    cr_expect(eq(int, RUN(shut, .own = NULL), BELAY_EMISNEST));
+    expect_trace("EMISNEST; EMISNEST");
+}
+
+struct shifted {
+    belay_stack *own;
+    belay_stack *other;
+    belay_stack *in;
+};
+
+BELAY_ASYNC(shifted)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->own)) {
+        BELAY_WITH (belay_stack_open(task, &self->other)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->other,
+                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_WITH (belay_timeout(task, belay_seconds(9))) {
+                BELAY_AWAIT(belay_stack_enter(task, self->own,
+                    BELAY_ENTER(rounded, .in = &self->in), NULL));
+                trace("%s",
+                    belay_code_name(belay_stack_move(self->other, self->in)));
+            }
+            trace("%s", trace_result(belay_result(task)));
+        }
+    }
+    BELAY_END;
+}
+
+/* The block that the entry is evicted by is inside of what would move. */
+Test(stack_ring, s86_s97_nothing_moves_to_where_it_would_end_too_early)
+{
+    cr_expect(eq(int, RUN(shifted, .own = NULL), BELAY_EMISNEST));
+    expect_trace("EMISNEST");
+}
+
+/* ---- while one entry is closed ---- */
+
+struct slow {
+    struct belay_event *begun;
+    struct belay_event *go;
+};
+
+BELAY_MANAGER(slow)
+{
+    BELAY_BEGIN;
+    BELAY_TRY_YIELD(NULL);
+    belay_event_set(self->begun);
+    BELAY_AWAIT(belay_event_wait(task, self->go));
+    trace("closed");
+    BELAY_END;
+}
+
+struct shared {
+    belay_stack *own;
+    belay_stack *nested;
+    belay_stack *taken;
+    belay_stack_entry *outer;
+    belay_stack_entry *one;
+    struct belay_event begun;
+    struct belay_event go;
+};
+
+struct closer {
+    struct shared *shared;
+};
+
+BELAY_ASYNC(closer)
+{
+    struct shared *shared = self->shared;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &shared->own)) {
+        BELAY_AWAIT(belay_stack_enter(task, shared->own,
+            belay_stack_open(task, &shared->nested), &shared->outer));
+        BELAY_AWAIT(belay_stack_enter(task, shared->nested,
+            BELAY_ENTER(slow, .begun = &shared->begun, .go = &shared->go),
+            &shared->one));
+        BELAY_AWAIT(
+            belay_stack_close_entry(task, shared->nested, shared->one, NULL));
+        BELAY_CHECK(belay_stack_forget(shared->own, shared->outer));
+    }
+    BELAY_END;
+}
+
+struct watches {
+    struct shared shared;
+    belay_group *group;
+};
+
+BELAY_ASYNC(watches)
+{
+    struct shared *shared = &self->shared;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, closer, .shared = shared));
+        BELAY_AWAIT(belay_event_wait(task, &shared->begun));
+        BELAY_WITH (belay_stack_open(task, &shared->taken)) {
+            trace("%s %s",
+                belay_code_name(belay_stack_forget(shared->own, shared->outer)),
+                belay_code_name(belay_stack_move(shared->own, shared->taken)));
+        }
+        belay_event_set(&shared->go);
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s91_what_holds_it_stays_while_an_entry_is_closed)
+{
+    cr_expect(zero(int, RUN(watches, .group = NULL)));
+    expect_trace("EBUSY EBUSY; closed");
+}
+
+/* ---- a stack whose exit has run, a turn before it is gone ---- */
+
+struct tail {
+    belay_stack *own;
+    belay_stack *nested;
+    int pushed;
+    int ran;
+    bool over;
+};
+
+static void
+count_run(void *arg)
+{
+    ((struct tail *)arg)->ran++;
+}
+
+struct holder {
+    struct tail *tail;
+};
+
+BELAY_ASYNC(holder)
+{
+    struct tail *tail = self->tail;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &tail->own)) {
+        BELAY_CHECK(
+            belay_stack_defer(tail->own, clear, (void *)&tail->nested, NULL));
+        BELAY_AWAIT(belay_stack_enter(
+            task, tail->own, belay_stack_open(task, &tail->nested), NULL));
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    tail->over = true;
+    BELAY_END;
+}
+
+struct pusher {
+    struct tail *tail;
+    int i;
+};
+
+BELAY_ASYNC(pusher)
+{
+    struct tail *tail = self->tail;
+
+    BELAY_BEGIN;
+    for (self->i = 0; self->i < 100 && !tail->over; self->i++) {
+        if (tail->nested != NULL && belay_stack_count(tail->own) == 1
+            && belay_stack_defer(tail->nested, count_run, tail, NULL) == 0) {
+            tail->pushed++;
+        }
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    BELAY_END;
+}
+
+struct tails {
+    struct tail *tail;
+    belay_group *group;
+};
+
+BELAY_ASYNC(tails)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, holder, .tail = self->tail));
+        BELAY_CHECK(belay_spawn(self->group, pusher, .tail = self->tail));
+    }
+    BELAY_END;
+}
+
+Test(stack_ring, s88_nothing_is_taken_that_nobody_would_run)
+{
+    for (uint32_t budget = 1; budget < 8; budget++) {
+        struct tail tail = {.own = NULL};
+
+        cr_expect(
+            zero(int, belay_run(&tails, &(const struct tails){.tail = &tail},
+                          BELAY_RUNTIME_OPTS(.allocator = &test_allocator,
+                              .step_budget = budget),
+                          NULL)));
+        cr_expect(eq(int, tail.pushed, tail.ran));
+    }
+}
