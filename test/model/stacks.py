@@ -168,14 +168,16 @@ class Stacks:
     @staticmethod
     def can_exit(task, of):
         """S27: the innermost scope is part of it, if any is, and no block's is
-        inside of one.
+        inside of one, nor one of an entry that it lies in.
         """
         blocked = False
+        stack = of.stack if isinstance(of, Entry) else of
         for scope in task.scopes():
             if is_part(scope, of):
                 if blocked:
                     return False
-            elif scope is task.scope or is_fixed(scope):
+            elif (scope is task.scope or is_fixed(scope)
+                  or stack.lies_in(scope.keeper)):
                 blocked = True
         return True
 
@@ -188,7 +190,8 @@ class Stacks:
             if is_part(scope, source):
                 if blocked:
                     return False
-            elif is_part(scope, target) or scope in around:
+            elif (is_part(scope, target) or scope in around
+                  or target.lies_in(scope.keeper)):
                 blocked = True
         return True
 
@@ -227,10 +230,12 @@ class Stacks:
         elif not self.can_exit(task, entry):
             result = bare(MISNEST)
         else:
+            entry.stack.busy += 1
             self.take_off(task, entry)
             yield from self.turn(task)
             result = yield from self.run_exit(task, entry, None)
             yield from self.turn(task)
+            entry.stack.busy -= 1
         yield from self.done(task, s, result)
 
     @staticmethod

@@ -116,19 +116,29 @@ class Stack:
     def is_pinned(self):
         return any(entry.is_pinned() for entry in self.entries)
 
+    def lies_in(self, entry):
+        """Or in an entry of a stack that does."""
+        inside = self.entry
+        while inside is not None and inside.task is None:
+            if inside is entry:
+                return True
+            inside = inside.stack.entry
+        return False
+
     def around(self):
-        """The scopes that end behind it: nobody can undo them before."""
+        """The scopes that end behind it, if nobody can undo them before; those
+        of entries that it lies in, which may end it, are not among them.
+        """
         inside = set(self.inside.outward())
         entry = self.entry
         if entry is None:
             return {scope for scope in inside if is_fixed(scope)}
         if entry.task is None:
-            return {scope for scope in inside
-                    if scope.keeper is entry} | entry.stack.around()
+            return entry.stack.around()
         if entry.task.masks:
             inside |= {scope for scope in entry.task.masks[-1]
                        if scope.keeper is not entry}
-        return {scope for scope in inside if is_fixed(scope)}
+        return inside
 
 
 class Entry:
