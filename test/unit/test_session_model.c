@@ -243,7 +243,7 @@ static void
 trim_both(struct player *self)
 {
     const size_t most = 1 + roll(self->random, 12);
-    struct belay_llm_trimmed trimmed;
+    struct belay_llm_trimmed trimmed = {0}; /* a trial may leave it so */
     const size_t before = self->model->count;
 
     trim(self->model, most);
