@@ -213,16 +213,25 @@ belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope)
     }
 }
 
-/* The depths below stay as they are: they count within one task only. */
+/* The depths below stay as they are: they only say what is inside of what, and
+ * within one task.
+ */
+static void
+hang(belay_runtime *runtime, struct belay__scope *scope,
+    struct belay__scope *parent)
+{
+    belay__scope_detach(scope);
+    belay__scope_attach(scope, parent);
+    mark(runtime, scope);
+}
+
 void
 belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
     struct belay__scope *parent)
 {
     assert((scope->flags & BELAY__SCOPE_BASE) != 0
            && (parent->flags & BELAY__SCOPE_OWNER) != 0);
-    belay__scope_detach(scope);
-    belay__scope_attach(scope, parent);
-    mark(runtime, scope);
+    hang(runtime, scope, parent);
 }
 
 int
@@ -242,18 +251,37 @@ belay__scope_push(belay_task *task, struct belay__opened_scope *opened)
     return 0;
 }
 
+/* The scope inside of `gone` is now inside of its parent. What that inherits is
+ * what it would if the other one had never been there.
+ */
+static void
+close_gap(belay_task *task, const struct belay__scope *gone)
+{
+    struct belay__scope *scope = task->scope;
+
+    while (scope->parent != gone) {
+        BELAY__REQUIRE_OF(task, scope != &task->base,
+            "'%s' is none of its scopes", belay__scope_name(gone));
+        scope = scope->parent;
+    }
+    scope->flags |= gone->flags & (uint32_t)BELAY__SCOPE_IN_EXIT;
+    hang(task->runtime, scope, gone->parent);
+}
+
 void
 belay__scope_pop(belay_task *task, struct belay__opened_scope *opened)
 {
-    BELAY__REQUIRE_OF(task, task->scope == &opened->scope,
-        "'%s' is not its innermost scope", opened->name);
-    task->scope = opened->scope.parent;
+    if (task->scope == &opened->scope) {
+        task->scope = opened->scope.parent;
+    } else {
+        close_gap(task, &opened->scope);
+    }
     belay__scope_unlink(task->runtime, &opened->scope);
     belay__scope_release(task->runtime);
 }
 
-belay_next
-belay__scope_evict(belay_task *task, belay_step *then)
+static struct belay__keeper *
+innermost_keeper(const belay_task *task)
 {
     struct belay__keeper *keeper = task->scope != &task->base
                                        ? belay__opened_of(task->scope)->keeper
@@ -261,7 +289,23 @@ belay__scope_evict(belay_task *task, belay_step *then)
 
     BELAY__REQUIRE_OF(task, keeper != NULL,
         "it ends inside of cancel scope '%s'", belay__scope_name(task->scope));
-    return keeper->evict(keeper, task, then);
+    return keeper;
+}
+
+bool
+belay__scope_can_evict(const belay_task *task)
+{
+    struct belay__keeper *keeper = innermost_keeper(task);
+
+    return keeper->kind->can_evict(keeper);
+}
+
+belay_next
+belay__scope_evict(belay_task *task, belay_step *then)
+{
+    struct belay__keeper *keeper = innermost_keeper(task);
+
+    return keeper->kind->evict(keeper, task, then);
 }
 
 void

@@ -99,6 +99,11 @@ enum {
  * may have to give it up before its time, see belay__scope_evict().
  */
 struct belay__keeper {
+    const struct belay__keeper_kind *kind;
+};
+
+struct belay__keeper_kind {
+    bool (*can_evict)(struct belay__keeper *keeper);
     belay_next (*evict)(
         struct belay__keeper *keeper, belay_task *task, belay_step *then);
 };
@@ -246,10 +251,14 @@ void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
  */
 int belay__scope_push(belay_task *task, struct belay__opened_scope *opened);
 void belay__scope_pop(belay_task *task, struct belay__opened_scope *opened);
-/* The task's innermost scope is still open though one around it ends. Has it
- * unwound, which makes a failure of task->result; the running frame goes on in
- * the step `then`: an exit, whose outcome that failure is. Allocates nothing
- * but the error.
+/* The task's innermost scope is still open though one around it ends. Can it be
+ * unwound first? Not if its exit, or one in it, runs already: then this end is
+ * part of that, and the scope around leaves from outside of it.
+ */
+bool belay__scope_can_evict(const belay_task *task);
+/* Has it unwound, which makes a failure of task->result; the running frame goes
+ * on in the step `then`: an exit, whose outcome that failure is. Allocates
+ * nothing but the error.
  */
 belay_next belay__scope_evict(belay_task *task, belay_step *then);
 /* An exit has put scopes on a stack that stays: from now on those deeper than

@@ -27,7 +27,7 @@ belay__entry_new(belay_stack *stack, const belay_function *enter)
         belay__alloc_zero(stack->runtime->memory, entry_bytes(enter));
 
     if (entry != NULL) {
-        entry->keeper.evict = belay__entry_evict;
+        entry->keeper.kind = &belay__entry_keeper;
         entry->stack = stack;
     }
     return entry;
@@ -122,9 +122,7 @@ belay__entry_unlink(belay_stack_entry *entry, const belay_task *task)
 {
     belay_stack *stack = entry->stack;
 
-    BELAY__REQUIRE(entry->task == NULL && entry->busy == 0,
-        "an entry is left by a scope that ends before it, while a stack in it "
-        "is being closed");
+    assert(belay__entry_is_free(entry));
     if (entry->newer != NULL) {
         entry->newer->older = entry->older;
     } else {

@@ -42,7 +42,8 @@ struct belay_stack {
     belay_runtime *runtime;
     belay_stack_entry *inside; /* that it lies in, or NULL: in a block … */
     const belay_task *task;    /* … of this task, see belay__stack_owner() */
-    int32_t depth;             /* of the scope that it was opened in */
+    int32_t depth;             /* of the innermost scope where it was opened, or
+                                  where its unwinding has begun */
     int32_t pins;              /* of its entries */
     int32_t busy;              /* the same */
     bool unwinding;
@@ -90,6 +91,13 @@ void belay__entry_unlink(belay_stack_entry *entry, const belay_task *task);
 void belay__entries_move(belay_stack *from, belay_stack *to);
 /* The task whose step will run the exits. */
 const belay_task *belay__stack_owner(const belay_stack *stack);
+/* Can it be undone by itself, now? */
+static inline bool
+belay__entry_is_free(const belay_stack_entry *entry)
+{
+    return entry->task == NULL && entry->busy == 0;
+}
+
 /* Between these the stack stays where it is, and so do those around it. */
 void belay__stack_hold(belay_stack *stack);
 void belay__stack_release(belay_stack *stack);
@@ -109,8 +117,7 @@ bool belay__entry_can_exit(
 belay_next belay__entry_exit(belay_task *task, belay_stack_entry *entry);
 /* The exit has ended: the entry is gone. */
 void belay__entry_exited(belay_task *task, belay_stack_entry *entry);
-/* The evict function of every entry's keeper. */
-belay_next belay__entry_evict(
-    struct belay__keeper *keeper, belay_task *task, belay_step *then);
+/* Of every entry. */
+extern const struct belay__keeper_kind belay__entry_keeper;
 
 #endif

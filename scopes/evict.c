@@ -50,9 +50,14 @@ cancel_scopes(belay_task *task, const struct belay__keeper *keeper)
     }
 }
 
-belay_next
-belay__entry_evict(
-    struct belay__keeper *keeper, belay_task *task, belay_step *then)
+static bool
+can_evict(struct belay__keeper *keeper)
+{
+    return belay__entry_is_free(belay__entry_of_keeper(keeper));
+}
+
+static belay_next
+evict(struct belay__keeper *keeper, belay_task *task, belay_step *then)
 {
     belay_stack_entry *entry = belay__entry_of_keeper(keeper);
     struct belay__frame *frame = task->top;
@@ -70,3 +75,5 @@ belay__entry_evict(
     frame->step = evicted;
     return next;
 }
+
+const struct belay__keeper_kind belay__entry_keeper = {can_evict, evict};

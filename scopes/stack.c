@@ -87,9 +87,11 @@ unwind_next(belay_task *task, belay_stack *stack)
 }
 
 static void
-unwind_begin(belay_stack *stack, const struct belay_result *outcome)
+unwind_begin(const belay_task *task, belay_stack *stack,
+    const struct belay_result *outcome)
 {
     stack->unwinding = true;
+    stack->depth = task->scope->depth;
     if (outcome != NULL) {
         stack->outcome = belay__result_copy(outcome);
     }
@@ -169,7 +171,7 @@ stack_exit(belay_task *task, void *self)
         stack->closed = true; /* its own end may be a turn away */
         return belay_return(task, NULL);
     }
-    unwind_begin(stack, belay_outcome(task));
+    unwind_begin(task, stack, belay_outcome(task));
     task->top->step = stack_exit_on;
     return stack_exit_on(task, self);
 }
@@ -393,7 +395,7 @@ belay_stack_defer(belay_stack *stack, void (*fn)(void *arg), void *arg,
 int
 belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
 {
-    if (entry->task != NULL || entry->busy > 0) {
+    if (!belay__entry_is_free(entry)) {
         return BELAY_EBUSY;
     }
     if (entry->pins > 0) {
@@ -477,7 +479,7 @@ belay_stack_close(
     next = belay_call(task, &function, &(const struct close_call){stack});
     if (next.how == BELAY__HOW_CALL) {
         belay__stack_hold(stack);
-        unwind_begin(stack, outcome);
+        unwind_begin(task, stack, outcome);
     }
     return next;
 }
@@ -521,7 +523,7 @@ static int
 check_close_entry(const belay_task *task, const belay_stack *stack,
     const belay_stack_entry *entry)
 {
-    if (entry->task != NULL || entry->busy > 0) {
+    if (!belay__entry_is_free(entry)) {
         return BELAY_EBUSY;
     }
     if (belay__stack_owner(stack) != task) {

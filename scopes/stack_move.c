@@ -22,7 +22,7 @@ entry_of_scope(const struct belay__scope *scope)
 static bool
 is_fixed(const belay_stack_entry *entry)
 {
-    return entry == NULL || entry->task != NULL || entry->busy > 0;
+    return entry == NULL || !belay__entry_is_free(entry);
 }
 
 /* Is it on the stack, or this one entry, or in an entry that is? */
@@ -95,30 +95,38 @@ belay__entry_can_exit(const belay_task *task, const belay_stack_entry *entry)
 
 /* ---- may it move? ---- */
 
+static int32_t
+deeper(int32_t a, int32_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Does what the scope is round end behind the stack? That is, does the stack
  * lie in it; a stack on another one ends where that does, and with the entry
  * that it lies in, which a scope of that entry may end. An entry that is still
- * being entered is inside of all that is there.
+ * being entered is inside of all that is there, and what is being unwound of
+ * all that was there before.
  */
 static bool
 is_around(const struct belay__scope *scope, const belay_stack *stack)
 {
     const belay_stack_entry *keeper = entry_of_scope(scope);
     const belay_stack_entry *inside;
-    int32_t depth;
+    int32_t depth = -1;
 
     for (; (inside = stack->inside) != NULL; stack = inside->stack) {
         if (inside == keeper) {
             return true;
         }
+        if (stack->unwinding) {
+            depth = deeper(depth, stack->depth);
+        }
         if (inside->task != NULL) {
+            depth = deeper(depth, inside->task->floor);
             break;
         }
     }
-    depth = stack->depth;
-    if (inside != NULL && inside->task->floor > depth) {
-        depth = inside->task->floor; /* that exit is inside of these too */
-    }
+    depth = deeper(depth, stack->depth);
     return (inside != NULL || is_fixed(keeper)) && scope->depth <= depth;
 }
 

@@ -176,7 +176,7 @@ scope_exit(belay_task *task, void *self)
 {
     belay_cancel_scope *scope = self;
 
-    if (task->scope != tree_scope(scope)) {
+    if (task->scope != tree_scope(scope) && belay__scope_can_evict(task)) {
         return belay__scope_evict(task, scope_exit);
     }
     return scope_close(task, scope);
@@ -234,7 +234,7 @@ use_exit(belay_task *task, void *self)
 {
     struct use *use = self;
 
-    if (task->scope != tree_scope(use->scope)) {
+    if (task->scope != tree_scope(use->scope) && belay__scope_can_evict(task)) {
         return belay__scope_evict(task, use_exit);
     }
     use->scope->life = LEFT;

@@ -1,0 +1,162 @@
+/* test_evict_tangled.c - scopes of two entries that lie in each other: neither
+ * can be undone before the other (contract S28).
+ */
+#include "test/support/program.h"
+
+TestSuite(evict_tangled, .fini = check_clean, .timeout = 30);
+
+/* What one entry has round that of the other. */
+enum what {
+    SCOPES,
+    GROUPS, /* with a task in each */
+    SHIELDS,
+};
+
+/* How the stack of the other entry is left. */
+enum how {
+    FALL,
+    FAIL,
+    CANCELLED,
+};
+
+struct idler {
+    const char *name;
+};
+
+BELAY_ASYNC(idler)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(
+        probe, .name = self->name, .exit_sleep = belay_milliseconds(5))) {
+        BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+    }
+    BELAY_END;
+}
+
+static void
+note(void *arg)
+{
+    trace("%s", (const char *)arg);
+}
+
+/* An enter that puts a scope on another stack between two of its own. */
+struct tangle {
+    enum what what;
+    belay_stack *other;
+    belay_group *outer;
+    belay_group *inner;
+    belay_group *group;
+};
+
+static belay_next
+open_one(belay_task *task, enum what what, const char *name, belay_group **ret)
+{
+    switch (what) {
+    case GROUPS:
+        return belay_group_open(task, BELAY_GROUP_OPTS(.name = name), ret);
+    case SHIELDS:
+        return belay_shield(task, BELAY_FOREVER);
+    case SCOPES:
+        break;
+    }
+    return belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.name = name, .timeout = belay_seconds(60)),
+        NULL);
+}
+
+static int
+populate(enum what what, belay_group *group, const char *name)
+{
+    return what == GROUPS ? belay_spawn(group, idler, .name = name) : 0;
+}
+
+BELAY_MANAGER(tangle)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (open_one(task, self->what, "outer", &self->outer)) {
+        BELAY_CHECK(populate(self->what, self->outer, "of outer"));
+        BELAY_AWAIT(belay_stack_enter(task, self->other,
+            open_one(task, self->what, "between", &self->group), NULL));
+        BELAY_CHECK(populate(self->what, self->group, "of between"));
+        BELAY_WITH (open_one(task, self->what, "inner", &self->inner)) {
+            BELAY_CHECK(populate(self->what, self->inner, "of inner"));
+            BELAY_AWAIT(belay_checkpoint(task));
+            BELAY_WITH (belay_defer(task, note, "tangle goes")) {
+                BELAY_YIELD(NULL);
+            }
+        }
+        trace("inner is left");
+    }
+    trace("outer is left");
+    BELAY_END;
+}
+
+struct tangled {
+    enum what what;
+    enum how how;
+    belay_stack *stack;
+    belay_stack *other;
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(tangled)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        BELAY_WITH (belay_stack_open(task, &self->stack)) {
+            BELAY_CHECK(
+                belay_stack_defer(self->stack, note, "stack's oldest", NULL));
+            BELAY_WITH (belay_stack_open(task, &self->other)) {
+                BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                    BELAY_ENTER(
+                        tangle, .what = self->what, .other = self->other),
+                    NULL));
+                if (self->how == FAIL) {
+                    BELAY_FAIL(BELAY_EIO, "by itself");
+                }
+                if (self->how == CANCELLED) {
+                    belay_cancel_scope_cancel(self->scope, NULL);
+                    BELAY_AWAIT(belay_checkpoint(task));
+                }
+            }
+            trace("never");
+        }
+    }
+    BELAY_END;
+}
+
+#define EXPECT_TANGLED(code, text, ...)                        \
+    do {                                                       \
+        trace_clear();                                         \
+        cr_expect(eq(int, RUN(tangled, __VA_ARGS__), (code))); \
+        expect_trace(text);                                    \
+    } while (0)
+
+Test(evict_tangled, s28_a_scope_inside_whose_exit_runs_is_not_waited_for)
+{
+    EXPECT_TANGLED(BELAY_EMISNEST,
+        "tangle goes; inner is left; outer is left; stack's oldest",
+        .what = SCOPES);
+    EXPECT_TANGLED(BELAY_EMISNEST,
+        "tangle goes; inner is left; outer is left; stack's oldest",
+        .what = SHIELDS);
+    /* For its own tasks a group waits nevertheless, and for no other's. */
+    EXPECT_TANGLED(BELAY_EGROUP,
+        "enter of outer; enter of between; enter of inner; tangle goes; "
+        "exit of inner/cancel; inner is left; exit of between/cancel; "
+        "exit of outer/cancel; stack's oldest",
+        .what = GROUPS);
+}
+
+Test(evict_tangled, s28_s136_however_it_ends_and_whatever_is_refused)
+{
+    static const enum how hows[] = {FALL, FAIL, CANCELLED};
+
+    for (size_t i = 0; i < sizeof(hows) / sizeof(*hows); i++) {
+        for (int what = SCOPES; what <= SHIELDS; what++) {
+            sweep(&(const struct program){.function = &tangled,
+                .arguments = &(const struct tangled){
+                    .what = (enum what)what, .how = hows[i]}});
+        }
+    }
+}

@@ -1,0 +1,110 @@
+/* test_stack_closing.c - what moves onto a stack that is being closed inside
+ * of a block: contract S27, S86, S87.
+ */
+#include "test/support/program.h"
+
+#include <belay/stack.h>
+
+TestSuite(stack_closing, .fini = check_clean, .timeout = 30);
+
+/* Who moves it, and whereto. */
+enum how {
+    BY_EXIT,
+    BY_CALLBACK,
+    ONTO_ONE_IN_IT,
+    BEHIND_ITS_BEGINNING, /* what the exit itself has opened */
+};
+
+struct moves {
+    belay_stack *from;
+    belay_stack *to;
+};
+
+static void
+move(void *arg)
+{
+    const struct moves *moves = arg;
+
+    trace("%s", belay_code_name(belay_stack_move(moves->from, moves->to)));
+}
+
+struct mover {
+    struct moves *moves;
+    bool opens;
+};
+
+BELAY_MANAGER(mover)
+{
+    BELAY_BEGIN;
+    BELAY_YIELD(NULL);
+    if (self->opens) {
+        BELAY_AWAIT(belay_stack_enter(task, self->moves->from,
+            BELAY_ENTER(probe, .name = "quiet"), NULL));
+        BELAY_AWAIT(belay_stack_enter(task, self->moves->from,
+            belay_timeout(task, belay_seconds(9)), NULL));
+    }
+    move(self->moves);
+    BELAY_END;
+}
+
+struct closing {
+    enum how how;
+    belay_stack *from;
+    belay_stack *closed;
+    belay_stack *in_it;
+    struct moves moves;
+};
+
+BELAY_ASYNC(closing)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->from)) {
+        BELAY_WITH (belay_stack_open(task, &self->closed)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->closed,
+                belay_stack_open(task, &self->in_it), NULL));
+            self->moves = (struct moves){self->from,
+                self->how == ONTO_ONE_IN_IT ? self->in_it : self->closed};
+            if (self->how == BY_CALLBACK) {
+                BELAY_CHECK(
+                    belay_stack_defer(self->closed, move, &self->moves, NULL));
+            } else {
+                BELAY_AWAIT(belay_stack_enter(task, self->closed,
+                    BELAY_ENTER(mover, .moves = &self->moves,
+                        .opens = self->how == BEHIND_ITS_BEGINNING),
+                    NULL));
+            }
+            if (self->how != BEHIND_ITS_BEGINNING) {
+                BELAY_AWAIT(belay_stack_enter(task, self->from,
+                    belay_timeout(task, belay_seconds(9)), NULL));
+            }
+            BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+                BELAY_AWAIT(belay_stack_close(task, self->closed, NULL));
+            }
+            trace("closed");
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack_closing, s27_s87_a_scope_does_not_move_into_a_close_inside_of_it)
+{
+    for (int how = BY_EXIT; how <= ONTO_ONE_IN_IT; how++) {
+        trace_clear();
+        cr_expect(eq(int, RUN(closing, .how = (enum how)how), 0));
+        expect_trace("EMISNEST; closed");
+    }
+}
+
+Test(stack_closing, s86_s89_what_the_exit_has_opened_moves_and_runs_next)
+{
+    cr_expect(eq(int, RUN(closing, .how = BEHIND_ITS_BEGINNING), 0));
+    expect_trace("enter quiet; OK; exit quiet; closed");
+}
+
+Test(stack_closing, s75_s136_whatever_is_refused_or_cancelled)
+{
+    for (int how = BY_EXIT; how <= BEHIND_ITS_BEGINNING; how++) {
+        sweep(&(const struct program){.function = &closing,
+            .arguments = &(const struct closing){.how = (enum how)how}});
+    }
+}
