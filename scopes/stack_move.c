@@ -101,11 +101,26 @@ deeper(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
+/* How deep the scopes are that such an entry ends inside of, and the stack that
+ * lies in it. While it is entered that is where the stack was opened. Its exit
+ * is also inside of all that was there when that began, but for what the entry
+ * itself has opened inside of the stack, which ends first.
+ */
+static int32_t
+depth_in_running(const belay_stack_entry *entry, const belay_stack *stack,
+    const belay_stack_entry *keeper)
+{
+    const bool exiting = (belay__entry_frame(entry)->resume.flags
+                             & BELAY__FRAME_EXITING)
+                         != 0;
+
+    return exiting && keeper != entry ? entry->task->floor : stack->depth;
+}
+
 /* Does what the scope is round end behind the stack? That is, does the stack
  * lie in it; a stack on another one ends where that does, and with the entry
- * that it lies in, which a scope of that entry may end. An entry that is still
- * being entered is inside of all that is there, and what is being unwound of
- * all that was there before.
+ * that it lies in, which a scope of that entry may end. What is being entered,
+ * left or unwound is inside of all that was there before.
  */
 static bool
 is_around(const struct belay__scope *scope, const belay_stack *stack)
@@ -113,21 +128,28 @@ is_around(const struct belay__scope *scope, const belay_stack *stack)
     const belay_stack_entry *keeper = entry_of_scope(scope);
     const belay_stack_entry *inside;
     int32_t depth = -1;
+    bool now = false; /* does it end inside of what may be undone, too? */
 
-    for (; (inside = stack->inside) != NULL; stack = inside->stack) {
+    for (;; stack = inside->stack) {
+        inside = stack->inside;
+        if (stack->unwinding) {
+            now = true;
+            depth = deeper(depth, stack->depth);
+        }
+        if (inside == NULL || inside->task != NULL) {
+            break;
+        }
         if (inside == keeper) {
             return true;
         }
-        if (stack->unwinding) {
-            depth = deeper(depth, stack->depth);
-        }
-        if (inside->task != NULL) {
-            depth = deeper(depth, inside->task->floor);
-            break;
-        }
     }
-    depth = deeper(depth, stack->depth);
-    return (inside != NULL || is_fixed(keeper)) && scope->depth <= depth;
+    if (inside == NULL) {
+        depth = deeper(depth, stack->depth);
+    } else {
+        now = true;
+        depth = deeper(depth, depth_in_running(inside, stack, keeper));
+    }
+    return (now || is_fixed(keeper)) && scope->depth <= depth;
 }
 
 /* What moves must lie inside of what is on `to` already; blocks inside of `to`

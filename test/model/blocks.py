@@ -13,13 +13,6 @@ from tasks import YIELD, Frame, Group
 from waits import Wait
 
 
-def replaced(outcome, error):
-    """The exit has put another error in the place of the outcome's."""
-    new = Failure(error)
-    new.replaced = outcome
-    return new
-
-
 class Prepared:
     """A scope that is there before its block is, and after."""
 
@@ -75,10 +68,8 @@ class Blocks:
         result = yield from leave(task, outcome)
         task.masks.pop()
         yield from self.turn(task)
-        delivered = frame.delivered
-        if (result is None and outcome is not None and around
-                and delivered is not None and outcome.comes_from(delivered)):
-            frame.suppressed = True
+        if around:
+            frame.left(outcome, result)
         if result is None and control is None:
             self.say(task, "behind", s["id"])
         if marked:
@@ -110,9 +101,14 @@ class Blocks:
         return scope
 
     def pop(self, task, scope):
-        if task.scope is not scope:
-            raise Mismatch("the model pops the wrong scope")
-        task.scope = scope.parent
+        if task.scope is scope:
+            task.scope = scope.parent
+        else:  # from between others
+            inner = next((inner for inner in task.scopes()
+                          if inner.parent is scope), None)
+            if inner is None or task.scope.keeper is None:
+                raise Mismatch("the model pops the wrong scope")
+            inner.parent = scope.parent
         self.open_scopes.remove(scope)
 
     def absorbs(self, scope, outcome):
@@ -211,7 +207,7 @@ class Blocks:
                 return merged(outcome, Failure(timeout), False)
             if outcome is None or outcome.cancelled:
                 return outcome
-            return replaced(outcome, outcome.error.with_context(timeout))
+            return Failure(outcome.error.with_context(timeout))
 
         return leave
 
@@ -263,7 +259,7 @@ class Blocks:
             if group.failures:  # S49, S52, S54
                 kept = tuple(group.failures[:group.kept])
                 more = len(group.failures) - len(kept)
-                return replaced(outcome, Error(GROUP, None, kept, more))
+                return Failure(Error(GROUP, None, kept, more))
             if cut_short:  # S53, S55
                 return merged(outcome, Failure(), False)
             return None if absorbed else outcome
@@ -412,7 +408,7 @@ class Blocks:
             rest = outcome.error.without(codes)
             if rest is outcome.error:
                 return outcome
-            return None if rest is None else replaced(outcome, rest)
+            return None if rest is None else Failure(rest)
 
         return leave
 

@@ -92,7 +92,6 @@ class Failure(Exception):
     def __init__(self, error=None):
         super().__init__()
         self.error = error  # None: a cancel
-        self.replaced = None
 
     @property
     def cancelled(self):
@@ -105,15 +104,6 @@ class Failure(Exception):
         if self.cancelled or other.cancelled:
             return self.cancelled and other.cancelled
         return self.error.identity == other.error.identity
-
-    def comes_from(self, other):
-        """It is the other one, or has replaced it (and so on)."""
-        failure = self
-        while failure is not None:
-            if failure.same(other):
-                return True
-            failure = failure.replaced
-        return False
 
 
 class Return(Exception):
@@ -138,8 +128,6 @@ def merged(outcome, answer, suppress):
         return outcome
     if answer.same(outcome):
         return answer  # perhaps with more in its context
-    new = Failure(answer.error)
-    if not outcome.cancelled:
-        new = Failure(answer.error.with_context(outcome.error))
-    new.replaced = outcome
-    return new
+    if outcome.cancelled:
+        return Failure(answer.error)
+    return Failure(answer.error.with_context(outcome.error))

@@ -28,7 +28,7 @@ class Stacks:
 
     def unwind(self, task, stack, outcome):
         """S73-S78: one after the other, each removed before it runs."""
-        stack.unwinding = True
+        self.begin_unwinding(task, stack)
         while stack.entries:
             entry = stack.running = stack.entries[-1]
             self.take_off(task, entry)
@@ -38,6 +38,12 @@ class Stacks:
         stack.unwinding = False
         stack.closed = True
         return outcome
+
+    @staticmethod
+    def begin_unwinding(task, stack):
+        """It ends inside of all that is open now."""
+        stack.unwinding = True
+        stack.inside = task.scope
 
     @staticmethod
     def take_off(task, entry):
@@ -54,9 +60,10 @@ class Stacks:
 
     def evict(self, task, scope, outcome):
         """Scopes inside of this one, which is left, are on exit stacks: their
-        entries are undone, wherever they are.
+        entries are undone, wherever they are. Not one whose exit runs already,
+        or one in it: this is part of that.
         """
-        while task.scope is not scope:
+        while task.scope is not scope and not is_fixed(task.scope):
             entry = task.scope.keeper
             for inner in task.scopes():
                 if inner.keeper is not entry:
@@ -210,7 +217,8 @@ class Stacks:
         else:
             outcome = bare(s["code"]) if s["code"] else None
             has_entries = bool(stack.entries)
-            stack.unwinding = has_entries
+            if has_entries:
+                self.begin_unwinding(task, stack)
             stack.busy += has_entries
             yield from self.turn(task)
             result = yield from self.unwind(task, stack, outcome)

@@ -87,7 +87,19 @@ class Frame:
     def __init__(self):
         self.yields = 0
         self.delivered = None
+        self.replaced = False  # what was delivered, by the last exit
         self.suppressed = False
+
+    def left(self, outcome, result):
+        """A block round the yield: such blocks are as managers nested there.
+        What the yield has delivered, or a block inside has made of it, leaves
+        them.
+        """
+        goes_on = (outcome is not None and self.delivered is not None
+                   and (self.replaced or outcome.same(self.delivered)))
+        self.replaced = goes_on and result is not None
+        if goes_on and result is None:
+            self.suppressed = True
 
 
 class Stack:
@@ -132,9 +144,10 @@ class Stack:
         inside = set(self.inside.outward())
         entry = self.entry
         if entry is None:
-            return {scope for scope in inside if is_fixed(scope)}
+            return {scope for scope in inside
+                    if self.unwinding or is_fixed(scope)}
         if entry.task is None:
-            return entry.stack.around()
+            return entry.stack.around() | (inside if self.unwinding else set())
         if entry.task.masks:
             inside |= {scope for scope in entry.task.masks[-1]
                        if scope.keeper is not entry}
