@@ -110,9 +110,8 @@ static int32_t
 depth_in_running(const belay_stack_entry *entry, const belay_stack *stack,
     const belay_stack_entry *keeper)
 {
-    const bool exiting = (belay__entry_frame(entry)->resume.flags
-                             & BELAY__FRAME_EXITING)
-                         != 0;
+    const bool exiting =
+        (belay__entry_frame(entry)->resume.flags & BELAY__FRAME_EXITING) != 0;
 
     return exiting && keeper != entry ? entry->task->floor : stack->depth;
 }
