@@ -83,7 +83,7 @@ count_entries(belay_stack *stack, size_t count)
 {
     stack->count += count;
     if (stack->inside != NULL) {
-        stack->inside->held += count;
+        stack->inside->held += (uint32_t)count;
     }
 }
 
@@ -97,6 +97,46 @@ void
 belay__stack_release(belay_stack *stack)
 {
     count_busy(stack, -1);
+}
+
+/* ---- what lies in an entry ---- */
+
+belay_stack_entry *
+belay__entry_around(const belay_task *task)
+{
+    const uint32_t stages = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED;
+    struct belay__frame *frame = task->top;
+
+    while (frame != NULL
+           && (frame->resume.flags & stages) == BELAY__FRAME_MANAGER) {
+        if ((frame->resume.flags & BELAY__FRAME_STACKED) != 0) {
+            return belay__entry_of(frame);
+        }
+        frame = frame->caller;
+    }
+    return NULL;
+}
+
+int
+belay__kept_push(belay_task *task, struct belay__opened_scope *opened)
+{
+    int code = belay__scope_push(task, opened);
+    belay_stack_entry *entry = code == 0 ? belay__entry_around(task) : NULL;
+
+    if (entry != NULL) {
+        opened->keeper = &entry->keeper;
+        entry->scopes++;
+    }
+    return code;
+}
+
+void
+belay__kept_pop(belay_task *task, struct belay__opened_scope *opened)
+{
+    if (opened->keeper != NULL) {
+        belay__entry_of_keeper(opened->keeper)->scopes--;
+    }
+    belay__scope_pop(task, opened);
 }
 
 /* ---- the list ---- */

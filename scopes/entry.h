@@ -31,8 +31,9 @@ struct belay_stack_entry {
         struct belay__arena *frames; /* … the task's, while it runs */
     } u;
     struct belay__arena arena;
-    size_t held;  /* entries of the stacks that lie in it directly */
-    int32_t pins; /* what binds it to its task: itself, and entries of stacks
+    uint32_t held;   /* entries of the stacks that lie in it directly */
+    uint32_t scopes; /* of its own, that its enter has opened */
+    int32_t pins;    /* what binds it to its task: itself, and entries of stacks
                      that lie in it */
     int32_t busy; /* enters and closes that run on such stacks */
 };
@@ -89,6 +90,17 @@ void belay__entry_link(belay_stack_entry *entry);
 void belay__entry_unlink(belay_stack_entry *entry, const belay_task *task);
 /* All that is on `from`, as the newest on `to`. */
 void belay__entries_move(belay_stack *from, belay_stack *to);
+/* In a manager's enter: the entry that what it opens will lie in. That is its
+ * own, or the one of the generator manager which opens it round its yield; NULL
+ * in a block. A stack that is gone when that enter has ended may take part in
+ * this too.
+ */
+belay_stack_entry *belay__entry_around(const belay_task *task);
+/* belay__scope_push() and belay__scope_pop() for a manager's scope, which that
+ * entry keeps.
+ */
+int belay__kept_push(belay_task *task, struct belay__opened_scope *opened);
+void belay__kept_pop(belay_task *task, struct belay__opened_scope *opened);
 /* The task whose step will run the exits. */
 const belay_task *belay__stack_owner(const belay_stack *stack);
 /* Can it be undone by itself, now? */

@@ -9,6 +9,7 @@
 #include <belay/group.h>
 
 #include "runtime/internal.h"
+#include "scopes/entry.h"
 #include "scopes/place.h"
 
 #define MAX_ERRORS 64
@@ -187,7 +188,7 @@ group_enter(belay_task *task, void *self)
     group->host = task;
     belay__owner_init(&group->owner,
         group->opts.name != NULL ? group->opts.name : "group", child_ended);
-    code = belay__scope_push(task, &group->owner.opened);
+    code = belay__kept_push(task, &group->owner.opened);
     if (code < 0) {
         return belay_fail(task, code, NULL);
     }
@@ -233,7 +234,7 @@ group_joined(belay_task *task, void *self)
     /* A cancel from outside that children saw is the group's result even if
      * the body was through: behind the block their work would be missing. */
     cut_short = group->child_cut && belay__scope_reached(scope_of(group));
-    belay__scope_pop(task, &group->owner.opened);
+    belay__kept_pop(task, &group->owner.opened);
     if (group->failures > 0) {
         return group_fail(task, group);
     }

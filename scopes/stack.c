@@ -99,32 +99,13 @@ unwind_begin(const belay_task *task, belay_stack *stack,
 
 /* ---- the manager ---- */
 
-/* The entry that the stack will lie in: its own, or that of the generator
- * manager which opens it round its yield. A stack that is gone when that enter
- * has ended may take part in this too.
- */
-static belay_stack_entry *
-entry_around(struct belay__frame *frame)
-{
-    const uint32_t stages = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED;
-
-    while (frame != NULL
-           && (frame->resume.flags & stages) == BELAY__FRAME_MANAGER) {
-        if ((frame->resume.flags & BELAY__FRAME_STACKED) != 0) {
-            return belay__entry_of(frame);
-        }
-        frame = frame->caller;
-    }
-    return NULL;
-}
-
 static belay_next
 stack_enter(belay_task *task, void *self)
 {
     belay_stack *stack = self;
 
     stack->runtime = task->runtime;
-    stack->inside = entry_around(task->top);
+    stack->inside = belay__entry_around(task);
     stack->task = task;
     stack->depth = task->scope->depth;
     if (stack->ret != NULL) {
@@ -192,28 +173,7 @@ struct enter_call {
     belay_stack_entry *entry;
     belay_stack_entry **ret;
     struct belay__binding *context; /* before the enter; a reference */
-    int32_t depth; /* of the innermost scope that the enter cannot close */
 };
-
-/* The scopes that the enter has opened are the entry's to leave. Are there
- * any?
- */
-static bool
-keep_scopes(belay_task *task, belay_stack_entry *entry, int32_t depth)
-{
-    bool any = false;
-
-    for (struct belay__scope *scope = task->scope; scope->depth > depth;
-         scope = scope->parent) {
-        struct belay__opened_scope *opened = belay__opened_of(scope);
-
-        if (opened->keeper == NULL) { /* else it is on a stack by itself */
-            opened->keeper = &entry->keeper;
-            any = true;
-        }
-    }
-    return any;
-}
 
 /* Has the enter set a variable, or said itself that it binds its task? */
 static bool
@@ -238,7 +198,7 @@ enter_done(belay_task *task, void *self)
         belay__entry_free(task->runtime, call->entry);
         return belay_pass(task);
     }
-    if (keep_scopes(task, call->entry, call->depth) || bound) { /* S87 */
+    if (call->entry->scopes > 0 || bound) { /* S87 */
         call->entry->pins++;
     }
     belay__entry_link(call->entry);
@@ -248,24 +208,11 @@ enter_done(belay_task *task, void *self)
     return belay_pass(task);
 }
 
-/* An enter may close stacks, and scopes on them, before it opens its own. */
-static int32_t
-depth_of_blocks(const belay_task *task)
-{
-    const struct belay__scope *scope = task->scope;
-
-    while (scope != &task->base && belay__opened_of(scope)->keeper != NULL) {
-        scope = scope->parent;
-    }
-    return scope->depth;
-}
-
 static belay_next
 enter_start(belay_task *task, void *self)
 {
     struct enter_call *call = self;
 
-    call->depth = depth_of_blocks(task);
     call->context = belay__context_ref(task->context);
     switch_frames(task, call->entry);
     task->runtime->staged = belay__entry_frame(call->entry);

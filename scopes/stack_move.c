@@ -9,7 +9,7 @@
 #include "runtime/internal.h"
 #include "scopes/entry.h"
 
-/* Whose scope it is; NULL: a block's, or that of an enter which still runs. */
+/* Whose scope it is; NULL: a block's. */
 static const belay_stack_entry *
 entry_of_scope(const struct belay__scope *scope)
 {
@@ -65,10 +65,11 @@ can_exit(const belay_task *task, const belay_stack *stack,
     const belay_stack_entry *one)
 {
     const belay_stack *on = one != NULL ? one->stack : stack;
+    uint32_t left = one != NULL && one->held == 0 ? one->scopes : UINT32_MAX;
     bool blocked = false;
 
-    for (const struct belay__scope *scope = task->scope; scope != &task->base;
-         scope = scope->parent) {
+    for (const struct belay__scope *scope = task->scope;
+         left > 0 && scope != &task->base; scope = scope->parent) {
         const belay_stack_entry *entry = entry_of_scope(scope);
 
         if (!is_part(entry, stack, one)) {
@@ -76,6 +77,8 @@ can_exit(const belay_task *task, const belay_stack *stack,
                       || is_round(entry, on);
         } else if (blocked) {
             return false;
+        } else {
+            left--;
         }
     }
     return true;
@@ -110,8 +113,9 @@ static int32_t
 depth_in_running(const belay_stack_entry *entry, const belay_stack *stack,
     const belay_stack_entry *keeper)
 {
-    const bool exiting =
-        (belay__entry_frame(entry)->resume.flags & BELAY__FRAME_EXITING) != 0;
+    struct belay__frame *frame =
+        belay__entry_frame(belay__without_const(entry));
+    const bool exiting = (frame->resume.flags & BELAY__FRAME_EXITING) != 0;
 
     return exiting && keeper != entry ? entry->task->floor : stack->depth;
 }

@@ -10,6 +10,7 @@
 #include <belay/timeout.h>
 
 #include "runtime/internal.h"
+#include "scopes/entry.h"
 
 struct belay_cancel_scope {
     struct belay__limits limits;
@@ -76,7 +77,7 @@ scope_open(belay_task *task, belay_cancel_scope *scope)
         scope->limits.grace_ns =
             grace_or(&scope->opts, task->runtime->grace_ns);
     }
-    code = belay__scope_push(task, &scope->limits.opened);
+    code = belay__kept_push(task, &scope->limits.opened);
     if (code < 0) {
         tree_scope(scope)->flags = 0; /* a prepared one may be tried again */
         return code;
@@ -159,7 +160,7 @@ scope_close(belay_task *task, belay_cancel_scope *scope)
     if (scope->opts.status != NULL) {
         *scope->opts.status = belay_cancel_scope_status(scope);
     }
-    belay__scope_pop(task, &scope->limits.opened);
+    belay__kept_pop(task, &scope->limits.opened);
     if (!scope->opts.fail_on_timeout || !by_deadline) {
         return absorbed ? belay_suppress(task) : belay_return(task, NULL);
     }

@@ -211,6 +211,47 @@ Test(stack_entry, s74_s91_an_entry_that_runs_is_neither_dropped_nor_closed)
     expect_trace("callback EBUSY; exit EBUSY; close EBUSY; callback EBUSY");
 }
 
+/* With a walk over the scopes that are open, for each, this would take minutes.
+ */
+#define MANY 100000
+
+struct many {
+    belay_stack *stack;
+    belay_stack_entry *entries[MANY];
+    int32_t i;
+};
+
+static struct many many;
+
+struct many_scopes {
+    struct many *many;
+};
+
+BELAY_ASYNC(many_scopes)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->many->stack)) {
+        for (self->many->i = 0; self->many->i < MANY; self->many->i++) {
+            BELAY_AWAIT(belay_stack_enter(task, self->many->stack,
+                belay_shield(task, BELAY_FOREVER),
+                &self->many->entries[self->many->i]));
+        }
+        while (self->many->i-- > 0) {
+            BELAY_AWAIT(belay_stack_close_entry(task, self->many->stack,
+                self->many->entries[self->many->i], NULL));
+        }
+        trace("%zu left", belay_stack_count(self->many->stack));
+    }
+    BELAY_END;
+}
+
+Test(stack_entry, s91_entering_and_closing_a_scope_takes_no_look_at_the_others)
+{
+    program_unswept = true; /* so many of the same places to fail at */
+    cr_expect(zero(int, RUN(many_scopes, .many = &many)));
+    expect_trace("0 left");
+}
+
 Test(stack_entry, s91_s136_whatever_is_refused_or_cancelled)
 {
     program_other_code = BELAY_EPIPE; /* as above */
