@@ -83,12 +83,13 @@ write_files(const struct tls_server *server)
         "  server { listen 127.0.0.1:%u ssl http2;\n"
         "    ssl_certificate %s; ssl_certificate_key %s/key.pem;\n"
         "    location /slow { root %s; limit_rate 1k; }\n"
+        "    location /large { alias %s/slow; }\n"
         "    location / { return 200 'over TLS'; } }\n"
         "}\n",
         server->folder, server->folder, server->folder, server->folder,
         server->folder, server->folder, server->folder,
         (unsigned int)server->port, server->ca_file, server->folder,
-        server->folder);
+        server->folder, server->folder);
     cr_assert(zero(fclose(file)));
     (void)snprintf(path, sizeof(path), "%s/slow", server->folder);
     file = fopen(path, "we");
@@ -276,6 +277,69 @@ Test(http_client_tls, l42_cancelled_streams_leave_their_neighbours_alone)
         cr_expect(eq(int, steps[i].reply.version, 20));
         cr_expect(eq(int, steps[i].reply.reused, i > 0));
     }
+    free_steps(steps, COUNT(steps));
+    tls_server_stop(&server);
+}
+
+/* One stream is paused, as by a caller who does not ask for the next piece,
+ * perhaps because he waits for another one on the same connection.
+ */
+struct paused_beside {
+    const struct tls_server *server;
+    struct step *steps;
+    /* locals */
+    struct belay__http *http;
+    struct belay__http_endpoint *endpoint;
+    belay_group *group;
+    size_t i;
+    int round;
+};
+
+BELAY_ASYNC(paused_beside)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
+        BELAY_CHECK(belay__http_endpoint_open(self->http,
+            &(struct belay__http_endpoint_opts){
+                .url = self->server->url, .ca_file = self->server->ca_file},
+            &self->endpoint, NULL));
+        BELAY_AWAIT(belay_call(task, &exchange,
+            &(struct exchange){self->endpoint, &self->steps[0]}));
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            for (self->i = 1; self->i < 4; self->i++) {
+                BELAY_CHECK(belay_group_spawn(self->group, &exchange,
+                    &(struct exchange){self->endpoint, &self->steps[self->i]},
+                    NULL));
+                AWAIT_UNTIL(sink_calls > 0);
+            }
+            AWAIT_UNTIL(self->steps[2].reply.ended.ns != 0
+                        && self->steps[3].reply.ended.ns != 0);
+            belay_group_cancel(self->group, "test");
+        }
+    }
+    BELAY_END;
+}
+
+Test(http_client_tls, http2_a_paused_stream_does_not_hold_up_its_neighbours)
+{
+    int answer = BELAY__HTTP_PAUSE;
+    struct tls_server server = {0};
+    struct step steps[4] = {{.request = {.path = "/x"}},
+        {.request = {.path = "/large",
+             .sink = counting_sink,
+             .sink_arg = &answer}},
+        {.request = {.path = "/large"}}, {.request = {.path = "/y"}}};
+
+    sink_calls = 0;
+    tls_server_start(&server);
+    cr_expect(eq(int,
+        belay_run(&paused_beside,
+            &(const struct paused_beside){.server = &server, .steps = steps},
+            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        0));
+    expect_cancelled(&steps[1]);
+    cr_expect(eq(sz, steps[2].reply.body.len, 100000));
+    cr_expect(body_is(&steps[3], "over TLS"));
     free_steps(steps, COUNT(steps));
     tls_server_stop(&server);
 }
