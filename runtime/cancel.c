@@ -106,8 +106,8 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
         due = belay__cancel_of(runtime, scope)->grace_ns;
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
-        && limits_of(scope)->shield_ns < due) {
-        due = limits_of(scope)->shield_ns;
+        && limits_of(scope)->pierced_ns < due) {
+        due = limits_of(scope)->pierced_ns;
     }
     if (stuck_due(runtime, scope) < due) {
         due = stuck_due(runtime, scope);
@@ -155,8 +155,16 @@ hold(belay_runtime *runtime, struct belay__scope *scope)
     if (limits->shield_ns == 0) {
         scope->flags |= BELAY__SCOPE_PIERCED;
     }
-    limits->shield_ns =
+    limits->pierced_ns =
         belay__due(runtime, belay_nanoseconds(limits->shield_ns));
+    rearm(runtime, scope);
+}
+
+/* What waited is gone: the time has not begun. */
+static void
+let_go(belay_runtime *runtime, struct belay__scope *scope)
+{
+    scope->flags &= ~(uint32_t)(BELAY__SCOPE_HELD | BELAY__SCOPE_PIERCED);
     rearm(runtime, scope);
 }
 
@@ -169,6 +177,9 @@ mark_one(belay_runtime *runtime, struct belay__scope *scope)
 
     if (waits_behind_shield(scope)) {
         hold(runtime, scope);
+    } else if ((scope->flags & BELAY__SCOPE_HELD) != 0
+               && marks_outside(scope) == 0) {
+        let_go(runtime, scope);
     }
     marks = own_marks(scope) | inherited_marks(scope);
     if (marks == (scope->flags & MARKS)) {
@@ -377,7 +388,7 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
         happened(runtime, BELAY_OBSERVED_DEADLINE_GRACE, scope);
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0
-        && limits_of(scope)->shield_ns <= now) {
+        && limits_of(scope)->pierced_ns <= now) {
         scope->flags |= BELAY__SCOPE_PIERCED;
         mark(runtime, scope);
     }
@@ -536,7 +547,7 @@ belay_effective_deadline(const belay_task *task)
         }
         if (shields(scope)) {
             return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0
-                                    ? earlier(due, limits_of(scope)->shield_ns)
+                                    ? earlier(due, limits_of(scope)->pierced_ns)
                                     : due};
         }
         in_exit |= (scope->flags & BELAY__SCOPE_IN_EXIT) != 0;

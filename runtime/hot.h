@@ -398,15 +398,17 @@ belay__exit_begin_class(belay_task *task, struct belay__frame *owner,
 }
 
 /* The exit may have closed the scope that an exit around it masks, as that of
- * a generator manager with a timeout round its yield.
+ * a generator manager with a timeout round its yield. What it has opened since,
+ * on a stack that stays, may be as deep; the exit around does not mask that.
  */
 static inline void
 belay__floor_restore(belay_task *task, const struct belay__exit *exit)
 {
     const int32_t inside = task->floor;
     const int32_t depth = task->scope->depth;
+    const int32_t lowest = inside < depth ? inside : depth;
 
-    task->floor = exit->floor < depth ? exit->floor : depth;
+    task->floor = exit->floor < lowest ? exit->floor : lowest;
     if (__builtin_expect(depth > inside, 0)) {
         belay__scopes_outlive_exit(task, inside);
     }

@@ -81,8 +81,8 @@ enum {
     BELAY__SCOPE_CAUGHT = 64,    /* it absorbed a cancel */
     BELAY__SCOPE_GRACE = 128,    /* its cancel has a time: grace_ns */
     BELAY__SCOPE_OVER = 256,     /* … which has passed */
-    BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield; shield_ns
-                                   is now a point in time */
+    BELAY__SCOPE_HELD = 512,     /* a cancel waits behind the shield, until
+                                   pierced_ns */
     BELAY__SCOPE_PIERCED = 1024, /* … which has passed: no shield any more */
     BELAY__SCOPE_STUCK = 2048,   /* what is left in it was reported */
     BELAY__SCOPE_LIMITED = 4096, /* it is the one in a struct belay__limits */
@@ -141,8 +141,9 @@ struct belay__owner {
 struct belay__limits {
     struct belay__opened_scope opened; /* with LIMITED; the first member */
     int64_t deadline_ns;               /* INT64_MAX: none */
-    int64_t grace_ns;  /* how long exits may take once it is cancelled */
-    int64_t shield_ns; /* how long the shield lasts; with HELD, until when */
+    int64_t grace_ns;   /* how long exits may take once it is cancelled */
+    int64_t shield_ns;  /* how long the shield lasts */
+    int64_t pierced_ns; /* once HELD is set: until when */
 };
 
 /* What is told of the cancel of a scope. */

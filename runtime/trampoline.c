@@ -73,7 +73,8 @@ end_frame(belay_runtime *runtime, belay_task *task, struct belay__frame *frame,
         if (flags == BELAY__FRAME_MANAGER) {
             return belay__frame_entered(task, frame);
         }
-        if (flags == BELAY__FRAME_LEFT && task->floor == task->scope->depth) {
+        if (flags == BELAY__FRAME_LEFT && task->floor == task->scope->depth
+            && frame->u.exit->floor <= task->floor) {
             return exited(task, frame);
         }
         if (flags == 0 && frame->caller == NULL && task->scope == &task->base) {

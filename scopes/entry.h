@@ -35,7 +35,7 @@ struct belay_stack_entry {
     uint32_t scopes; /* of its own, that its enter has opened */
     int32_t pins;    /* what binds it to its task: itself, and entries of stacks
                      that lie in it */
-    int32_t busy; /* enters and closes that run on such stacks */
+    int32_t busy;    /* enters and closes that run on such stacks */
 };
 
 struct belay_stack {
@@ -43,8 +43,7 @@ struct belay_stack {
     belay_runtime *runtime;
     belay_stack_entry *inside; /* that it lies in, or NULL: in a block … */
     const belay_task *task;    /* … of this task, see belay__stack_owner() */
-    int32_t depth;             /* of the innermost scope where it was opened, or
-                                  where its unwinding has begun */
+    int32_t depth;             /* of the scope that it was opened in */
     int32_t pins;              /* of its entries */
     int32_t busy;              /* the same */
     bool unwinding;
@@ -103,6 +102,15 @@ int belay__kept_push(belay_task *task, struct belay__opened_scope *opened);
 void belay__kept_pop(belay_task *task, struct belay__opened_scope *opened);
 /* The task whose step will run the exits. */
 const belay_task *belay__stack_owner(const belay_stack *stack);
+/* Whose scope it is; NULL: a block's. */
+static inline belay_stack_entry *
+belay__entry_of_scope(const struct belay__scope *scope)
+{
+    struct belay__keeper *keeper = belay__opened_of(scope)->keeper;
+
+    return keeper != NULL ? belay__entry_of_keeper(keeper) : NULL;
+}
+
 /* Can it be undone by itself, now? */
 static inline bool
 belay__entry_is_free(const belay_stack_entry *entry)
@@ -115,6 +123,18 @@ void belay__stack_hold(belay_stack *stack);
 void belay__stack_release(belay_stack *stack);
 
 /* ---- whose turn can come in order (stack_move.c) ---- */
+
+/* Is it on the stack, or this one entry, or in an entry that is? The other one
+ * is NULL.
+ */
+bool belay__entry_is_part(const belay_stack_entry *entry,
+    const belay_stack *stack, const belay_stack_entry *one);
+/* How many scopes leave with it; UINT32_MAX: unknown, some may be on stacks. */
+static inline uint32_t
+belay__entry_scopes(const belay_stack_entry *entry)
+{
+    return entry->held == 0 ? entry->scopes : UINT32_MAX;
+}
 
 /* May all on the stack, or this one entry of it, exit now in their task? */
 bool belay__stack_can_exit(const belay_task *task, const belay_stack *stack);

@@ -38,15 +38,19 @@ evicted(belay_task *task, void *self)
     return belay__next(BELAY__HOW_EXIT);
 }
 
-/* All that the entry has opened, not just the innermost. */
+/* All that will be left with the entry, not just the innermost. */
 static void
-cancel_scopes(belay_task *task, const struct belay__keeper *keeper)
+cancel_scopes(belay_task *task, const belay_stack_entry *entry)
 {
+    uint32_t left = belay__entry_scopes(entry);
+
     for (struct belay__scope *scope = task->scope;
-         scope != &task->base && belay__opened_of(scope)->keeper == keeper;
-         scope = scope->parent) {
-        belay__scope_cancel(task->runtime, scope, BELAY_CANCEL_PARENT,
-            "left open on an exit stack", task);
+         left > 0 && scope != &task->base; scope = scope->parent) {
+        if (belay__entry_is_part(belay__entry_of_scope(scope), NULL, entry)) {
+            belay__scope_cancel(task->runtime, scope, BELAY_CANCEL_PARENT,
+                "left open on an exit stack", task);
+            left--;
+        }
     }
 }
 
@@ -64,7 +68,7 @@ evict(struct belay__keeper *keeper, belay_task *task, belay_step *then)
     belay_next next;
 
     assert(frame->scopes == NULL);
-    cancel_scopes(task, keeper);
+    cancel_scopes(task, entry);
     belay__entry_unlink(entry, task);
     entry->left_open = belay__scope_name(task->scope);
     entry->then = then;

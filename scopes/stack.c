@@ -87,11 +87,9 @@ unwind_next(belay_task *task, belay_stack *stack)
 }
 
 static void
-unwind_begin(const belay_task *task, belay_stack *stack,
-    const struct belay_result *outcome)
+unwind_begin(belay_stack *stack, const struct belay_result *outcome)
 {
     stack->unwinding = true;
-    stack->depth = task->scope->depth;
     if (outcome != NULL) {
         stack->outcome = belay__result_copy(outcome);
     }
@@ -152,7 +150,7 @@ stack_exit(belay_task *task, void *self)
         stack->closed = true; /* its own end may be a turn away */
         return belay_return(task, NULL);
     }
-    unwind_begin(task, stack, belay_outcome(task));
+    unwind_begin(stack, belay_outcome(task));
     task->top->step = stack_exit_on;
     return stack_exit_on(task, self);
 }
@@ -426,7 +424,7 @@ belay_stack_close(
     next = belay_call(task, &function, &(const struct close_call){stack});
     if (next.how == BELAY__HOW_CALL) {
         belay__stack_hold(stack);
-        unwind_begin(task, stack, outcome);
+        unwind_begin(stack, outcome);
     }
     return next;
 }

@@ -9,15 +9,6 @@
 #include "runtime/internal.h"
 #include "scopes/entry.h"
 
-/* Whose scope it is; NULL: a block's. */
-static const belay_stack_entry *
-entry_of_scope(const struct belay__scope *scope)
-{
-    struct belay__keeper *keeper = belay__opened_of(scope)->keeper;
-
-    return keeper != NULL ? belay__entry_of_keeper(keeper) : NULL;
-}
-
 /* Can it not be undone by itself? */
 static bool
 is_fixed(const belay_stack_entry *entry)
@@ -25,9 +16,8 @@ is_fixed(const belay_stack_entry *entry)
     return entry == NULL || !belay__entry_is_free(entry);
 }
 
-/* Is it on the stack, or this one entry, or in an entry that is? */
-static bool
-is_part(const belay_stack_entry *entry, const belay_stack *stack,
+bool
+belay__entry_is_part(const belay_stack_entry *entry, const belay_stack *stack,
     const belay_stack_entry *one)
 {
     while (entry != NULL && entry->task == NULL) {
@@ -65,14 +55,14 @@ can_exit(const belay_task *task, const belay_stack *stack,
     const belay_stack_entry *one)
 {
     const belay_stack *on = one != NULL ? one->stack : stack;
-    uint32_t left = one != NULL && one->held == 0 ? one->scopes : UINT32_MAX;
+    uint32_t left = one != NULL ? belay__entry_scopes(one) : UINT32_MAX;
     bool blocked = false;
 
     for (const struct belay__scope *scope = task->scope;
          left > 0 && scope != &task->base; scope = scope->parent) {
-        const belay_stack_entry *entry = entry_of_scope(scope);
+        const belay_stack_entry *entry = belay__entry_of_scope(scope);
 
-        if (!is_part(entry, stack, one)) {
+        if (!belay__entry_is_part(entry, stack, one)) {
             blocked = blocked || scope == task->scope || is_fixed(entry)
                       || is_round(entry, on);
         } else if (blocked) {
@@ -104,6 +94,35 @@ deeper(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
+static int32_t
+shallower(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The depth of what was there when the entry's exit began: its floor. Exits in
+ * it have deeper ones, and keep what is outside of them. INT32_MAX: it is over,
+ * and what comes next is inside of all.
+ */
+static int32_t
+floor_of(const belay_stack_entry *entry)
+{
+    const struct belay__frame *exit =
+        belay__entry_frame(belay__without_const(entry));
+    const struct belay__frame *frame = entry->task->top;
+    int32_t floor = entry->task->floor;
+
+    for (; frame != exit; frame = frame->caller) {
+        if (frame == NULL) {
+            return INT32_MAX;
+        }
+        if ((frame->resume.flags & BELAY__FRAME_EXITING) != 0) {
+            floor = shallower(floor, frame->u.exit->floor);
+        }
+    }
+    return floor;
+}
+
 /* How deep the scopes are that such an entry ends inside of, and the stack that
  * lies in it. While it is entered that is where the stack was opened. Its exit
  * is also inside of all that was there when that began, but for what the entry
@@ -117,7 +136,7 @@ depth_in_running(const belay_stack_entry *entry, const belay_stack *stack,
         belay__entry_frame(belay__without_const(entry));
     const bool exiting = (frame->resume.flags & BELAY__FRAME_EXITING) != 0;
 
-    return exiting && keeper != entry ? entry->task->floor : stack->depth;
+    return exiting && keeper != entry ? floor_of(entry) : stack->depth;
 }
 
 /* Does what the scope is round end behind the stack? That is, does the stack
@@ -128,7 +147,7 @@ depth_in_running(const belay_stack_entry *entry, const belay_stack *stack,
 static bool
 is_around(const struct belay__scope *scope, const belay_stack *stack)
 {
-    const belay_stack_entry *keeper = entry_of_scope(scope);
+    const belay_stack_entry *keeper = belay__entry_of_scope(scope);
     const belay_stack_entry *inside;
     int32_t depth = -1;
     bool now = false; /* does it end inside of what may be undone, too? */
@@ -137,7 +156,8 @@ is_around(const struct belay__scope *scope, const belay_stack *stack)
         inside = stack->inside;
         if (stack->unwinding) {
             now = true;
-            depth = deeper(depth, stack->depth);
+            depth = deeper(depth,
+                stack->running != NULL ? floor_of(stack->running) : INT32_MAX);
         }
         if (inside == NULL || inside->task != NULL) {
             break;
@@ -146,11 +166,11 @@ is_around(const struct belay__scope *scope, const belay_stack *stack)
             return true;
         }
     }
-    if (inside == NULL) {
-        depth = deeper(depth, stack->depth);
-    } else {
+    if (inside != NULL) {
         now = true;
         depth = deeper(depth, depth_in_running(inside, stack, keeper));
+    } else if (!stack->unwinding) {
+        depth = deeper(depth, stack->depth);
     }
     return (now || is_fixed(keeper)) && scope->depth <= depth;
 }
@@ -166,11 +186,11 @@ can_move(const belay_stack *from, const belay_stack *to)
 
     for (const struct belay__scope *scope = task->scope; scope != &task->base;
          scope = scope->parent) {
-        const belay_stack_entry *entry = entry_of_scope(scope);
+        const belay_stack_entry *entry = belay__entry_of_scope(scope);
 
-        if (!is_part(entry, from, NULL)) {
-            blocked =
-                blocked || is_part(entry, to, NULL) || is_around(scope, to);
+        if (!belay__entry_is_part(entry, from, NULL)) {
+            blocked = blocked || belay__entry_is_part(entry, to, NULL)
+                      || is_around(scope, to);
         } else if (blocked) {
             return false;
         }
@@ -182,7 +202,8 @@ can_move(const belay_stack *from, const belay_stack *to)
 static bool
 is_on(const belay_stack *stack, const belay_stack *other)
 {
-    return stack->inside != NULL && is_part(stack->inside, other, NULL);
+    return stack->inside != NULL
+           && belay__entry_is_part(stack->inside, other, NULL);
 }
 
 int

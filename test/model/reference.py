@@ -288,11 +288,8 @@ class Model(Statements, Blocks, Stacks, Others, Watchers):
         """The time of a shield counts from the first cancel it keeps away."""
         changed = True
         while changed:
-            changed = False
-            for scope in self.open_scopes:
-                if scope.held_at is None and scope.behind_shield(self.now):
-                    scope.held_at = self.now
-                    changed = True
+            changed = any([
+                scope.note_shield(self.now) for scope in self.open_scopes])
 
     # -- tasks
 

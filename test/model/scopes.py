@@ -78,8 +78,18 @@ class Scope:
             return False
         return visible(self.parent, self.soft(), now)
 
-    def behind_shield(self, now):
-        return self.shields(now) and visible(self.parent, self.soft(), now)
+    def note_shield(self, now):
+        """Its time counts from the first cancel that waits behind it, and no
+        more when that is gone. Has that changed?
+        """
+        before = self.held_at
+        if not self.shield and before is None:
+            return False
+        if not visible(self.parent, self.soft(), now):
+            self.held_at = None
+        elif self.shield and self.held_at is None:
+            self.held_at = now
+        return self.held_at != before
 
     def dues(self):
         if self.cancelled_at is None:

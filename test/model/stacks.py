@@ -28,7 +28,7 @@ class Stacks:
 
     def unwind(self, task, stack, outcome):
         """S73-S78: one after the other, each removed before it runs."""
-        self.begin_unwinding(task, stack)
+        stack.unwinding = True
         while stack.entries:
             entry = stack.running = stack.entries[-1]
             self.take_off(task, entry)
@@ -40,12 +40,6 @@ class Stacks:
         return outcome
 
     @staticmethod
-    def begin_unwinding(task, stack):
-        """It ends inside of all that is open now."""
-        stack.unwinding = True
-        stack.inside = task.scope
-
-    @staticmethod
     def take_off(task, entry):
         entry.stack.entries.remove(entry)
         entry.task = task
@@ -53,7 +47,8 @@ class Stacks:
     @staticmethod
     def run_exit(task, entry, outcome):
         task.bound += entry.bound
-        task.masks.append(set(task.scopes()))
+        entry.mask = set(task.scopes())
+        task.masks.append(entry.mask)
         outcome = yield from entry.leave(task, outcome)
         task.masks.pop()
         return outcome
@@ -66,9 +61,8 @@ class Stacks:
         while task.scope is not scope and not is_fixed(task.scope):
             entry = task.scope.keeper
             for inner in task.scopes():
-                if inner.keeper is not entry:
-                    break
-                inner.cancel(self.now, PARENT, task)
+                if is_part(inner, entry):
+                    inner.cancel(self.now, PARENT, task)
             self.refresh()
             self.take_off(task, entry)
             outcome = yield from self.run_exit(task, entry, outcome)
@@ -217,8 +211,7 @@ class Stacks:
         else:
             outcome = bare(s["code"]) if s["code"] else None
             has_entries = bool(stack.entries)
-            if has_entries:
-                self.begin_unwinding(task, stack)
+            stack.unwinding = has_entries
             stack.busy += has_entries
             yield from self.turn(task)
             result = yield from self.unwind(task, stack, outcome)

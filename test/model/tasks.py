@@ -144,14 +144,23 @@ class Stack:
         inside = set(self.inside.outward())
         entry = self.entry
         if entry is None:
-            return {scope for scope in inside
-                    if self.unwinding or is_fixed(scope)}
-        if entry.task is None:
-            return entry.stack.around() | (inside if self.unwinding else set())
-        if entry.task.masks:
-            inside |= {scope for scope in entry.task.masks[-1]
-                       if scope.keeper is not entry}
-        return inside
+            around = {scope for scope in inside if is_fixed(scope)}
+        elif entry.task is None:
+            around = entry.stack.around()
+        elif entry.mask is None:  # it is being entered
+            around = inside
+        else:
+            around = inside | {scope for scope in entry.mask
+                               if scope.keeper is not entry}
+        return around | self.inside_of_all()
+
+    def inside_of_all(self):
+        """While it is unwound: what was there when the exit began that runs."""
+        if not self.unwinding:
+            return set()
+        if self.running is None:
+            return set(self.owner().scopes())
+        return self.running.mask
 
 
 class Entry:
@@ -165,6 +174,7 @@ class Entry:
         self.task = task  # which runs its enter or exit
         self.stacks = []  # that lie in it
         self.leave = None
+        self.mask = None  # once its exit runs: what was open before it
         self.keeps_scopes = False
         self.bound = 0
 

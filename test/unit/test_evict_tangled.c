@@ -23,12 +23,19 @@ struct idler {
     const char *name;
 };
 
+/* Says why it was cancelled, as that of test_evict.c. */
 BELAY_ASYNC(idler)
 {
+    struct belay_cancel_reason reason;
+
     BELAY_BEGIN;
     BELAY_WITH (BELAY_ENTER(
         probe, .name = self->name, .exit_sleep = belay_milliseconds(5))) {
-        BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
+        if (belay_cancel_pending(task, &reason)) {
+            trace("%s", reason.text);
+        }
+        return belay_pass(task);
     }
     BELAY_END;
 }
@@ -143,9 +150,126 @@ Test(evict_tangled, s28_a_scope_inside_whose_exit_runs_is_not_waited_for)
     /* For its own tasks a group waits nevertheless, and for no other's. */
     EXPECT_TANGLED(BELAY_EGROUP,
         "enter of outer; enter of between; enter of inner; tangle goes; "
-        "exit of inner/cancel; inner is left; exit of between/cancel; "
-        "exit of outer/cancel; stack's oldest",
+        "left open on an exit stack; exit of inner/cancel; "
+        "left open on an exit stack; exit of between/cancel; "
+        "left open on an exit stack; exit of outer/cancel; outer is left; "
+        "stack's oldest",
         .what = GROUPS);
+}
+
+/* Not its own scopes alone: on a stack in the entry there is another one. */
+struct with_stack {
+    belay_stack *stack;
+    belay_group *group;
+};
+
+BELAY_MANAGER(with_stack)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(task, self->stack,
+            open_one(task, GROUPS, "on its stack", &self->group), NULL));
+        BELAY_CHECK(belay_spawn(self->group, idler, .name = "of its stack"));
+        BELAY_AWAIT(belay_checkpoint(task));
+        BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct left_open {
+    belay_stack *stack;
+};
+
+BELAY_ASYNC(left_open)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                BELAY_ENTER(with_stack, .group = NULL), NULL));
+        }
+    }
+    BELAY_END;
+}
+
+Test(evict_tangled, s28_what_lies_on_stacks_in_the_entry_is_cancelled_with_it)
+{
+    cr_expect(eq(int, RUN(left_open, .stack = NULL), BELAY_EMISNEST));
+    expect_trace("enter of its stack; left open on an exit stack; "
+                 "exit of its stack/cancel");
+}
+
+/* The scope outside of a shield was cancelled, and leaves from between. */
+struct shielded {
+    belay_cancel_scope *around;
+};
+
+BELAY_MANAGER(shielded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_shield(task, belay_seconds(5))) {
+        BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EMISNEST))) {
+            BELAY_WITH (belay_cancel_scope_open(task, NULL, NULL)) {
+                BELAY_YIELD(NULL);
+            }
+        }
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(10)));
+        belay_cancel_scope_cancel(self->around, NULL);
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(4)));
+        trace("4 of 5 s");
+        BELAY_TRY(belay_sleep(task, belay_seconds(2)));
+        trace("6 of 5 s %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+struct round_shield {
+    belay_stack *other;
+    belay_cancel_scope *around;
+};
+
+BELAY_MANAGER(round_shield)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+        BELAY_AWAIT(belay_stack_enter(task, self->other,
+            BELAY_ENTER(shielded, .around = self->around), NULL));
+        BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct let_go {
+    belay_cancel_scope *around;
+    belay_stack *stack;
+    belay_stack *other;
+};
+
+BELAY_ASYNC(let_go)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.grace = BELAY_NO_GRACE), &self->around)) {
+        BELAY_WITH (belay_stack_open(task, &self->stack)) {
+            BELAY_WITH (belay_stack_open(task, &self->other)) {
+                BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                    BELAY_ENTER(round_shield, .other = self->other,
+                        .around = self->around),
+                    NULL));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(evict_tangled, s24_s28_a_shields_time_is_not_that_of_what_has_left)
+{
+    cr_expect(zero(int, RUN(let_go, .around = NULL)));
+    expect_trace("4 of 5 s; 6 of 5 s cancel");
 }
 
 Test(evict_tangled, s28_s136_however_it_ends_and_whatever_is_refused)
@@ -159,4 +283,6 @@ Test(evict_tangled, s28_s136_however_it_ends_and_whatever_is_refused)
                     .what = (enum what)what, .how = hows[i]}});
         }
     }
+    sweep(&(const struct program){.function = &left_open,
+        .arguments = &(const struct left_open){.stack = NULL}});
 }

@@ -13,6 +13,7 @@ enum how {
     BY_CALLBACK,
     ONTO_ONE_IN_IT,
     BEHIND_ITS_BEGINNING, /* what the exit itself has opened */
+    FROM_A_BLOCK,         /* the same, in a block that ends before */
 };
 
 struct moves {
@@ -30,20 +31,27 @@ move(void *arg)
 
 struct mover {
     struct moves *moves;
-    bool opens;
+    enum how how;
 };
 
 BELAY_MANAGER(mover)
 {
     BELAY_BEGIN;
     BELAY_YIELD(NULL);
-    if (self->opens) {
+    if (self->how >= BEHIND_ITS_BEGINNING) {
         BELAY_AWAIT(belay_stack_enter(task, self->moves->from,
             BELAY_ENTER(probe, .name = "quiet"), NULL));
         BELAY_AWAIT(belay_stack_enter(task, self->moves->from,
             belay_timeout(task, belay_seconds(9)), NULL));
     }
-    move(self->moves);
+    if (self->how == FROM_A_BLOCK) {
+        BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+            BELAY_WITH (belay_defer(task, move, self->moves)) {
+            }
+        }
+    } else {
+        move(self->moves);
+    }
     BELAY_END;
 }
 
@@ -53,6 +61,7 @@ struct closing {
     belay_stack *closed;
     belay_stack *in_it;
     struct moves moves;
+    int i;
 };
 
 BELAY_ASYNC(closing)
@@ -69,16 +78,24 @@ BELAY_ASYNC(closing)
                     belay_stack_defer(self->closed, move, &self->moves, NULL));
             } else {
                 BELAY_AWAIT(belay_stack_enter(task, self->closed,
-                    BELAY_ENTER(mover, .moves = &self->moves,
-                        .opens = self->how == BEHIND_ITS_BEGINNING),
+                    BELAY_ENTER(mover, .moves = &self->moves, .how = self->how),
                     NULL));
             }
-            if (self->how != BEHIND_ITS_BEGINNING) {
+            if (self->how < BEHIND_ITS_BEGINNING) {
                 BELAY_AWAIT(belay_stack_enter(task, self->from,
                     belay_timeout(task, belay_seconds(9)), NULL));
             }
-            BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+            for (self->i = 0; self->how == FROM_A_BLOCK && self->i < 2;
+                 self->i++) { /* what is as deep later is another one */
+                BELAY_AWAIT(belay_stack_enter(task, self->closed,
+                    belay_timeout(task, belay_seconds(9)), NULL));
+            }
+            if (self->how == FROM_A_BLOCK) {
                 BELAY_AWAIT(belay_stack_close(task, self->closed, NULL));
+            } else {
+                BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+                    BELAY_AWAIT(belay_stack_close(task, self->closed, NULL));
+                }
             }
             trace("closed");
         }
@@ -97,13 +114,16 @@ Test(stack_closing, s27_s87_a_scope_does_not_move_into_a_close_inside_of_it)
 
 Test(stack_closing, s86_s89_what_the_exit_has_opened_moves_and_runs_next)
 {
-    cr_expect(eq(int, RUN(closing, .how = BEHIND_ITS_BEGINNING), 0));
-    expect_trace("enter quiet; OK; exit quiet; closed");
+    for (int how = BEHIND_ITS_BEGINNING; how <= FROM_A_BLOCK; how++) {
+        trace_clear();
+        cr_expect(eq(int, RUN(closing, .how = (enum how)how), 0));
+        expect_trace("enter quiet; OK; exit quiet; closed");
+    }
 }
 
 Test(stack_closing, s75_s136_whatever_is_refused_or_cancelled)
 {
-    for (int how = BY_EXIT; how <= BEHIND_ITS_BEGINNING; how++) {
+    for (int how = BY_EXIT; how <= FROM_A_BLOCK; how++) {
         sweep(&(const struct program){.function = &closing,
             .arguments = &(const struct closing){.how = (enum how)how}});
     }

@@ -155,8 +155,10 @@ BELAY_API BELAY_TOKEN belay_stack_close_entry(belay_task *task,
  *                         entered
  *          BELAY_EMISNEST  a cancel scope or group of `from` is outside one
  *                         that is on `to` already, or outside of one whose
- *                         block `to` lies in; or `to` lies in an entry of
- *                         `from`
+ *                         block `to` lies in; or of one that was open when the
+ *                         exit began in which `to` ends; or `to` lies in an
+ *                         entry of `from`. Rarely also where it could move: a
+ *                         scope is told to be there before by its depth
  *          In each case nothing has changed.
  * Threads: loop thread. Not a cancellation point.
  * Since:   0.1. Source: contract S86, S87 (ExitStack.pop_all).
