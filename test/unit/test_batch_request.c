@@ -2,6 +2,7 @@
 #include "llm/batch/request.h"
 #include "llm/json/scan.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -28,12 +29,6 @@ tear_down(void)
 }
 
 TestSuite(batch_request, .init = set_up, .fini = tear_down, .timeout = 10);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 static bool
 is(struct belay_slice got, const char *expected)

@@ -4,6 +4,7 @@
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 #include "test/support/json_oracle.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -11,12 +12,6 @@
 #include <string.h>
 
 TestSuite(json_scan, .timeout = 60);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 static const struct {
     const char *text;

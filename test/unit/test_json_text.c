@@ -2,18 +2,13 @@
 #include "llm/json/text.h"
 #include "llm/json/utf8.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdlib.h>
 
 TestSuite(json_text, .fini = check_clean, .timeout = 60);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 /* Decodes a string that the scanner accepts into exactly the room promised. */
 static bool

@@ -5,6 +5,7 @@
 #include "llm/json/text.h"
 #include "llm/json/write.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -30,12 +31,6 @@ tear_down(void)
 }
 
 TestSuite(json_write, .init = set_up, .fini = tear_down, .timeout = 30);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 static bool
 wrote(const char *expected)

@@ -3,6 +3,7 @@
  */
 #include "test/support/alloc.h"
 #include "test/support/answer_dump.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -25,12 +26,6 @@ tear_down(void)
 }
 
 TestSuite(llm_answer_calls, .init = set_up, .fini = tear_down, .timeout = 20);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 static void
 expect_whole(const struct belay__provider *provider, const char *body,

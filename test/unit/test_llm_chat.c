@@ -5,6 +5,7 @@
 #include "llm/provider/provider.h"
 #include "llm/secret.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -16,12 +17,6 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 TestSuite(llm_chat, .fini = check_clean, .timeout = 10);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 /* ---- requests ---- */
 

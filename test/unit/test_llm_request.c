@@ -2,6 +2,7 @@
 #include "llm/base64.h"
 #include "llm/provider/embeddings.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -29,12 +30,6 @@ tear_down(void)
 }
 
 TestSuite(llm_request, .init = set_up, .fini = tear_down, .timeout = 20);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 static const struct belay__wish plain = {.stream = false};
 static const struct belay__wish streamed = {.stream = true, .usage = true};

@@ -1,6 +1,7 @@
 /* test_llm_retry.c - every row and every bound of the rules for retries. */
 #include "llm/retry.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -30,12 +31,6 @@ get_header(const void *arg, const char *name)
     (&(const struct belay__llm_headers){ \
         get_header, (const char *const[]){__VA_ARGS__, NULL, NULL}})
 #define NO_HEADERS HEADERS(NULL)
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 static int
 judge(int status)

@@ -4,6 +4,7 @@
 #include <belay/uv.h>
 
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -43,12 +44,6 @@ tear_down(void)
 }
 
 TestSuite(prices, .init = set_up, .fini = tear_down, .timeout = 20);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
-}
 
 static void
 read_file(const char *json)

@@ -1,6 +1,7 @@
 /* test_recent.c - messages that were stored lately. */
 #include "llm/record/recent.h"
 #include "test/support/program.h"
+#include "test/support/slice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -28,12 +29,6 @@ tear_down(void)
 }
 
 TestSuite(recent, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
-}
 
 static struct belay__hash
 hash_of_number(uint32_t number)

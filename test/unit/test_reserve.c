@@ -1,21 +1,15 @@
 /* test_reserve.c - tokens estimated, and the most that a request may use. */
 #include "llm/budget/reserve.h"
 #include "test/support/alloc.h"
+#include "test/support/slice.h"
 
 #include <belay/belay.h>
 #include <belay/uv.h>
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
-#include <string.h>
 
 TestSuite(reserve, .fini = check_clean, .timeout = 20);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, text != NULL ? strlen(text) : 0};
-}
 
 /* ---- L52: estimates ---- */
 

@@ -5,6 +5,7 @@
  */
 #include "llm/record/sink.h"
 #include "test/support/program.h"
+#include "test/support/slice.h"
 #include "test/support/texts.h"
 
 #include <sqlite3.h>
@@ -56,12 +57,6 @@ tear_down(void)
 }
 
 TestSuite(sink_sqlite, .init = set_up, .fini = tear_down, .timeout = 60);
-
-static struct belay_slice
-slice(const char *text)
-{
-    return (struct belay_slice){text, strlen(text)};
-}
 
 /* ---- rows by hand ---- */
 
