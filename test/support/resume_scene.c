@@ -2,17 +2,14 @@
  */
 #include "test/support/resume_scene.h"
 
-#include "test/support/alloc.h"
-
 #include <stdio.h>
 
-struct belay__memory *memory;
 struct belay__batch_state state;
 
 void
 resume_set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     (void)belay__batch_state_none(&state, memory);
     (void)snprintf(state.job, sizeof(state.job), "%s", JOB);
     state.lines_max = 1000000;
@@ -24,8 +21,7 @@ resume_tear_down(void)
 {
     belay__batch_state_close(&state);
     test_files_close();
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 void

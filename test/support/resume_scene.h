@@ -7,6 +7,7 @@
 
 #include "llm/batch/resume.h"
 #include "test/support/batch_files.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -15,7 +16,6 @@
 #define OTHER "fedcba9876543210"
 #define KIB ((size_t)1024)
 
-extern struct belay__memory *memory;
 extern struct belay__batch_state state;
 
 /* For .init and .fini: a directory and a state of JOB in which nothing is done,

@@ -1,22 +1,21 @@
 /* test_batch_hosted.c - what OpenAI's own batches would refuse. */
 #include "llm/batch/hosted.h"
 
-#include "test/support/alloc.h"
 #include "test/support/batch_files.h"
+#include "test/support/memory.h"
 #include "test/support/program.h"
 
 #include <string.h>
 
 static struct belay__hosted hosted;
 static struct belay__batch_opts opts;
-static struct belay__memory *memory;
 static struct belay__buffer text;
 
 static void
 set_up(void)
 {
     test_files_open();
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     belay__buffer_init(&text, memory, 4096);
     opts = (struct belay__batch_opts){.input_path = test_file("in")};
     hosted = (struct belay__hosted){0};
@@ -26,9 +25,8 @@ static void
 tear_down(void)
 {
     belay__buffer_fini(&text);
-    belay__memory_unref(memory);
     test_files_close();
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_hosted, .init = set_up, .fini = tear_down, .timeout = 60);

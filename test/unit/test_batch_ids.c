@@ -1,13 +1,12 @@
 /* test_batch_ids.c - every id is found again, in less than 12 bytes. */
 #include "llm/batch/ids.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct belay__memory *memory;
 static struct belay__ids ids;
 
 static const uint8_t seed[16] = {
@@ -16,7 +15,7 @@ static const uint8_t seed[16] = {
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     cr_assert(zero(int, belay__ids_init(&ids, memory, seed)));
 }
 
@@ -24,8 +23,7 @@ static void
 tear_down(void)
 {
     belay__ids_fini(&ids);
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_ids, .init = set_up, .fini = tear_down, .timeout = 120);

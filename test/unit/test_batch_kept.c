@@ -1,6 +1,6 @@
 /* test_batch_kept.c - lines that go into no file, or only in the end. */
 #include "llm/batch/writer.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 #include "test/support/texts.h"
 #include "test/support/writer_scene.h"
 
@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct belay__memory *memory;
 static struct belay__batch_writer writer;
 static char dir[] = "/tmp/belay-writer-XXXXXX";
 static char output_path[64];
@@ -21,7 +20,7 @@ static char errors_path[64];
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     writer = (struct belay__batch_writer){
         .output = {.fd = -1}, .errors = {.fd = -1}};
     cr_assert(ne(ptr, mkdtemp(dir), NULL));
@@ -34,11 +33,10 @@ static void
 tear_down(void)
 {
     belay__batch_writer_close(&writer);
-    belay__memory_unref(memory);
     (void)unlink(output_path);
     (void)unlink(errors_path);
     (void)rmdir(dir);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_kept, .init = set_up, .fini = tear_down, .timeout = 30);

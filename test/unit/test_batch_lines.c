@@ -1,28 +1,14 @@
 /* test_batch_lines.c - lines are the same however the file is cut. */
 #include "llm/batch/lines.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(batch_lines, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(
+    batch_lines, .init = open_memory, .fini = close_memory, .timeout = 60);
 
 /* What was seen, as text: number@offset:"line" or number@offset!"head". */
 struct seen {

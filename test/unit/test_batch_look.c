@@ -6,8 +6,8 @@
 #include "llm/batch/look.h"
 
 #include "llm/batch/state.h"
-#include "test/support/alloc.h"
 #include "test/support/batch_files.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -20,7 +20,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static struct belay__memory *memory;
 static struct belay__batch_state state;
 static const struct belay__batch_bill bill = {.reserved = 10, .most = 9};
 static char why[BELAY__BATCH_WHY];
@@ -94,7 +93,7 @@ open_state(struct belay__batch_state *ret)
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     test_files_open();
     test_file_write("in", "one\ntwo\nthree\nfour\nfive\nsix\n");
     cr_assert(eq(int, open_state(&state), 0), "%s", why);
@@ -111,8 +110,7 @@ tear_down(void)
 {
     belay__batch_state_close(&state);
     test_files_close();
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_look, .init = set_up, .fini = tear_down, .timeout = 60);

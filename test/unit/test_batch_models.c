@@ -1,29 +1,15 @@
 /* test_batch_models.c - the models of a batch, and lines between attempts. */
 #include "llm/batch/models.h"
-#include "test/support/alloc.h"
 
 #include "runtime/internal.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdlib.h>
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(batch_models, .init = set_up, .fini = tear_down, .timeout = 30);
+TestSuite(
+    batch_models, .init = open_memory, .fini = close_memory, .timeout = 30);
 
 /* ---- sleepers ---- */
 

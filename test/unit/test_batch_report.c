@@ -4,7 +4,7 @@
 #include "llm/batch/html.h"
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
@@ -15,14 +15,13 @@
 
 #define SECOND INT64_C(1000000000)
 
-static struct belay__memory *memory;
 static struct belay__buffer buffer;
 static struct belay__batch_stats stats;
 
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     belay__buffer_init(&buffer, memory, 65536);
     stats = (struct belay__batch_stats){.started_ns = SECOND,
         .ended_ns = 5 * SECOND,
@@ -56,8 +55,7 @@ static void
 tear_down(void)
 {
     belay__buffer_fini(&buffer);
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_report, .init = set_up, .fini = tear_down, .timeout = 30);

@@ -1,7 +1,7 @@
 /* test_batch_request.c - a line says what to send; a bad one says why not. */
 #include "llm/batch/request.h"
 #include "llm/json/scan.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
@@ -9,14 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct belay__memory *memory;
 static struct belay__buffer scratch;
 static struct belay__batch_request request;
 
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     belay__buffer_init(&scratch, memory, 1 << 20);
 }
 
@@ -24,8 +23,7 @@ static void
 tear_down(void)
 {
     belay__buffer_fini(&scratch);
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_request, .init = set_up, .fini = tear_down, .timeout = 10);

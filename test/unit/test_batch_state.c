@@ -1,7 +1,7 @@
 /* test_batch_state.c - what a batch keeps beside its output, and for whom. */
 #include "llm/batch/state.h"
-#include "test/support/alloc.h"
 #include "test/support/batch_files.h"
+#include "test/support/memory.h"
 #include "test/support/texts.h"
 
 #include <criterion/criterion.h>
@@ -13,7 +13,6 @@
 
 #define MIB ((size_t)1024 * 1024)
 
-static struct belay__memory *memory;
 static struct belay__batch_state state;
 static const struct belay__batch_bill free_of_charge;
 static struct belay__batch_state_opts opts;
@@ -22,7 +21,7 @@ static char why[BELAY__BATCH_WHY];
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     state = (struct belay__batch_state){.fd = -1};
     test_files_open();
     test_file_write("in", "one\ntwo\nthree\n");
@@ -42,8 +41,7 @@ tear_down(void)
         (void)close(opts.input_fd);
     }
     test_files_close();
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_state, .init = set_up, .fini = tear_down, .timeout = 60);

@@ -1,6 +1,6 @@
 /* test_batch_writer.c - whole lines in the files, whatever the disk does. */
 #include "llm/batch/writer.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 #include "test/support/texts.h"
 #include "test/support/writer_scene.h"
 
@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct belay__memory *memory;
 static struct belay__batch_writer writer;
 static char dir[] = "/tmp/belay-writer-XXXXXX";
 static char output_path[64];
@@ -27,7 +26,7 @@ static const char *failed_path;
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     writer = (struct belay__batch_writer){
         .output = {.fd = -1}, .errors = {.fd = -1}};
     cr_assert(ne(ptr, mkdtemp(dir), NULL));
@@ -40,12 +39,11 @@ static void
 tear_down(void)
 {
     belay__batch_writer_close(&writer);
-    belay__memory_unref(memory);
     (void)chmod(dir, 0700);
     (void)unlink(output_path);
     (void)unlink(errors_path);
     (void)rmdir(dir);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(batch_writer, .init = set_up, .fini = tear_down, .timeout = 30);

@@ -1,26 +1,11 @@
 /* test_buffer.c - bytes that grow at the end, up to a stated maximum. */
 #include "runtime/buffer.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(buffer, .init = set_up, .fini = tear_down, .timeout = 5);
+TestSuite(buffer, .init = open_memory, .fini = close_memory, .timeout = 5);
 
 Test(buffer, init_allocates_nothing_and_fini_takes_anything)
 {

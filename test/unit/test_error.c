@@ -1,16 +1,16 @@
 /* test_error.c - error objects and how they print: contract S77-S79. */
-#include "test/support/program.h"
-
 #include "runtime/internal.h"
+#include "test/support/memory.h"
+#include "test/support/program.h"
 
 #include <string.h>
 
-TestSuite(error, .fini = check_clean, .timeout = 30);
+TestSuite(error, .init = open_memory, .fini = close_memory, .timeout = 30);
 
 static const struct belay__error_site nowhere = {NULL, NULL, 0};
 
 static belay_error *
-new_error(struct belay__memory *memory, int code, const char *message)
+new_error(int code, const char *message)
 {
     const struct belay__error_site site = {"a task", "file.c", 12};
 
@@ -31,8 +31,7 @@ formatted(belay_error *error)
 
 Test(error, an_error_tells_what_where_and_why)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
-    belay_error *error = new_error(memory, BELAY_EIO, "disk 'a' failed");
+    belay_error *error = new_error(BELAY_EIO, "disk 'a' failed");
     int number = 0;
 
     belay__error_set_foreign(error, "system", 5);
@@ -56,21 +55,18 @@ Test(error, an_error_tells_what_where_and_why)
     belay_error_unref(error);
     belay_error_unref(NULL);
     cr_expect(zero(ptr, belay_error_ref(NULL)));
-    belay__memory_unref(memory);
 }
 
 Test(error, a_long_message_is_cut)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
     char longest[5000];
     belay_error *error;
 
     memset(longest, 'x', sizeof(longest) - 1);
     longest[sizeof(longest) - 1] = '\0';
-    error = new_error(memory, BELAY_EIO, longest);
+    error = new_error(BELAY_EIO, longest);
     cr_expect(eq(sz, strlen(belay_error_message(error)), 1023));
     belay_error_unref(error);
-    belay__memory_unref(memory);
 }
 
 Test(error, formatting_cuts_and_says_how_long_it_would_be)
@@ -93,9 +89,8 @@ Test(error, formatting_cuts_and_says_how_long_it_would_be)
 
 Test(error, s79_a_context_never_makes_a_cycle)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
-    belay_error *a = new_error(memory, BELAY_EIO, "a");
-    belay_error *b = new_error(memory, BELAY_EPIPE, "b");
+    belay_error *a = new_error(BELAY_EIO, "a");
+    belay_error *b = new_error(BELAY_EPIPE, "b");
     belay_error *c;
 
     /* a while handling b */
@@ -119,15 +114,13 @@ Test(error, s79_a_context_never_makes_a_cycle)
     belay_error_unref(c);
     belay_error_unref(a);
     belay_error_unref(b);
-    belay__memory_unref(memory);
 }
 
 Test(error, s77_the_old_error_goes_to_the_end_and_shared_ones_stay_as_they_are)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
-    belay_error *shared = new_error(memory, BELAY_EIO, "shared");
-    belay_error *top = new_error(memory, BELAY_EBUSY, "top");
-    belay_error *old = new_error(memory, BELAY_EPIPE, "old");
+    belay_error *shared = new_error(BELAY_EIO, "shared");
+    belay_error *top = new_error(BELAY_EBUSY, "top");
+    belay_error *old = new_error(BELAY_EPIPE, "old");
 
     top = belay__error_with_context(memory, top, belay_error_ref(shared));
     top = belay__error_with_context(memory, top, old);
@@ -138,23 +131,21 @@ Test(error, s77_the_old_error_goes_to_the_end_and_shared_ones_stay_as_they_are)
     cr_expect(zero(ptr, belay_error_context(shared)));
     belay_error_unref(top);
     belay_error_unref(shared);
-    belay__memory_unref(memory);
 }
 
 Test(error, a_deep_chain_is_freed_in_constant_stack)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
-    belay_error *contexts = new_error(memory, BELAY_EIO, "end");
-    belay_error *causes = new_error(memory, BELAY_EIO, "end");
-    belay_error *groups = new_error(memory, BELAY_EIO, "end");
+    belay_error *contexts = new_error(BELAY_EIO, "end");
+    belay_error *causes = new_error(BELAY_EIO, "end");
+    belay_error *groups = new_error(BELAY_EIO, "end");
     belay_error *kept;
     char text[16];
 
     for (int i = 0; i < 200000; i++) {
-        belay_error *error = new_error(memory, BELAY_EIO, "x");
+        belay_error *error = new_error(BELAY_EIO, "x");
 
         contexts = belay__error_with_context(memory, error, contexts);
-        error = new_error(memory, BELAY_EIO, "x");
+        error = new_error(BELAY_EIO, "x");
         belay__error_set_cause(error, causes);
         causes = error;
         groups =
@@ -171,14 +162,12 @@ Test(error, a_deep_chain_is_freed_in_constant_stack)
     belay_error_unref(kept);
     belay_error_unref(causes);
     belay_error_unref(groups);
-    belay__memory_unref(memory);
 }
 
 Test(error, a_group_error_shares_its_children)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
-    belay_error *children[2] = {new_error(memory, BELAY_EIO, "one"),
-        new_error(memory, BELAY_EPIPE, "two")};
+    belay_error *children[2] = {
+        new_error(BELAY_EIO, "one"), new_error(BELAY_EPIPE, "two")};
     belay_error *one = belay_error_ref(children[0]);
     belay_error *group = belay__error_new_group(
         memory, &nowhere, "readers", 5, children, 2, NULL);
@@ -195,25 +184,22 @@ Test(error, a_group_error_shares_its_children)
     belay_error_unref(group);
     cr_expect_str_eq(belay_error_message(one), "one");
     belay_error_unref(one);
-    belay__memory_unref(memory);
 }
 
 Test(error, without_memory_the_context_is_dropped_and_nothing_leaks)
 {
-    struct belay__memory *memory = belay__memory_new(&test_allocator);
-    belay_error *shared = new_error(memory, BELAY_EIO, "shared");
-    belay_error *old = new_error(memory, BELAY_EPIPE, "old");
+    belay_error *shared = new_error(BELAY_EIO, "shared");
+    belay_error *old = new_error(BELAY_EPIPE, "old");
     belay_error *same;
 
     test_alloc_fail_after(0);
     same = belay__error_with_context(memory, belay_error_ref(shared), old);
-    cr_expect(zero(ptr, new_error(memory, BELAY_EIO, "none")));
+    cr_expect(zero(ptr, new_error(BELAY_EIO, "none")));
     test_alloc_never_fail();
     cr_expect(eq(ptr, same, shared));
     cr_expect(zero(ptr, belay_error_context(same)));
     belay_error_unref(same);
     belay_error_unref(shared);
-    belay__memory_unref(memory);
 }
 
 Test(error, no_error_reads_as_an_empty_one)

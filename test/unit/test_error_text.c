@@ -1,27 +1,12 @@
 /* test_error_text.c - error trees as people read them. */
-#include "test/support/program.h"
-
 #include "runtime/internal.h"
+#include "test/support/memory.h"
+#include "test/support/program.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(error_text, .fini = check_clean, .timeout = 30);
-
-static struct belay__memory *memory;
-
-static void
-open_memory(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-close_memory(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
+TestSuite(error_text, .init = open_memory, .fini = close_memory, .timeout = 30);
 
 static belay_error *
 error_at(int code, const char *task, int line, const char *message)
@@ -55,9 +40,7 @@ expect_text(belay_error *error, const char *golden)
     free(text);
 }
 
-#define SUITE .init = open_memory, .fini = close_memory
-
-Test(error_text, a_group_with_causes_contexts_and_counts, SUITE)
+Test(error_text, a_group_with_causes_contexts_and_counts)
 {
     static const struct belay__error_site site = {"main", NULL, 0};
     struct belay__tally more = {.used = 0};
@@ -87,7 +70,7 @@ Test(error_text, a_group_with_causes_contexts_and_counts, SUITE)
         "  - and 12 more: EIO 4, EBUSY 8\n");
 }
 
-Test(error_text, codes_beyond_those_told_apart_are_others, SUITE)
+Test(error_text, codes_beyond_those_told_apart_are_others)
 {
     static const struct belay__error_site site = {NULL, NULL, 0};
     static const int codes[] = {BELAY_EIO, BELAY_EBUSY, BELAY_EPIPE,
@@ -114,7 +97,7 @@ Test(error_text, codes_beyond_those_told_apart_are_others, SUITE)
         "EJSON 1, EQUOTA 1, others 2\n");
 }
 
-Test(error_text, a_group_without_a_child_says_what_its_failures_are, SUITE)
+Test(error_text, a_group_without_a_child_says_what_its_failures_are)
 {
     static const struct belay__error_site site = {NULL, NULL, 0};
     struct belay__tally more = {.used = 0};
@@ -131,7 +114,7 @@ Test(error_text, a_group_without_a_child_says_what_its_failures_are, SUITE)
         "3 tasks of the group failed (EGROUP)\n");
 }
 
-Test(error_text, lines_of_a_message_stay_below_it_and_escapes_are_seen, SUITE)
+Test(error_text, lines_of_a_message_stay_below_it_and_escapes_are_seen)
 {
     belay_error *error = error_at(BELAY_EPROTO, "", 0, "outer");
 
@@ -146,7 +129,7 @@ Test(error_text, lines_of_a_message_stay_below_it_and_escapes_are_seen, SUITE)
 }
 
 /* Each level holds the one below twice: 2^16 lines, were it not cut. */
-Test(error_text, a_tree_that_is_shared_is_cut_where_it_says_so, SUITE)
+Test(error_text, a_tree_that_is_shared_is_cut_where_it_says_so)
 {
     static const struct belay__error_site site = {NULL, NULL, 0};
     belay_error *error = error_at(BELAY_EIO, "", 0, "leaf");
@@ -168,7 +151,7 @@ Test(error_text, a_tree_that_is_shared_is_cut_where_it_says_so, SUITE)
     free(text);
 }
 
-Test(error_text, a_deep_chain_is_cut_where_it_says_so, SUITE)
+Test(error_text, a_deep_chain_is_cut_where_it_says_so)
 {
     belay_error *error = error_at(BELAY_EIO, "", 0, "end");
     belay_error *outer;

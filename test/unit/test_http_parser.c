@@ -1,29 +1,14 @@
 /* test_http_parser.c - the same request, however the reads cut it. */
 #include "llm/http/parser.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
 #include <string.h>
 
-static struct belay__memory *memory;
-
-static void
-setup(void)
-{
-    memory = belay__memory_new(&test_allocator);
-    cr_assert(memory != NULL);
-}
-
-static void
-teardown(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(http_parser, .init = setup, .fini = teardown, .timeout = 20);
+TestSuite(
+    http_parser, .init = open_memory, .fini = close_memory, .timeout = 20);
 
 #define BODY_MAX 64
 

@@ -3,7 +3,7 @@
  * Each stream is parsed whole, cut in two at every place, and byte by byte.
  */
 #include "llm/http/sse.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 #include "test/support/sse_oracle.h"
 
 #include <criterion/criterion.h>
@@ -13,22 +13,7 @@
 
 #define BIG ((size_t)5 << 20)
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(http_sse, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(http_sse, .init = open_memory, .fini = close_memory, .timeout = 60);
 
 static void
 expect_account(

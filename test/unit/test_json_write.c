@@ -4,20 +4,19 @@
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 #include "llm/json/write.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
-static struct belay__memory *memory;
 static struct belay__buffer buffer;
 static struct belay__json_writer writer;
 
 static void
 set_up(void)
 {
-    memory = belay__memory_new(&test_allocator);
+    open_memory();
     belay__buffer_init(&buffer, memory, 1 << 20);
     belay__json_begin(&writer, &buffer);
 }
@@ -26,8 +25,7 @@ static void
 tear_down(void)
 {
     belay__buffer_fini(&buffer);
-    belay__memory_unref(memory);
-    check_clean();
+    close_memory();
 }
 
 TestSuite(json_write, .init = set_up, .fini = tear_down, .timeout = 30);

@@ -1,28 +1,12 @@
 /* test_life.c - which objects are still there. */
-#include "runtime/memory.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
 #define COUNT 100
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(life, .init = set_up, .fini = tear_down, .timeout = 5);
+TestSuite(life, .init = open_memory, .fini = close_memory, .timeout = 5);
 
 Test(life, it_lasts_from_begin_to_end)
 {

@@ -1,6 +1,6 @@
 /* test_llm_answer.c - answers of all formats, whole and as streams. */
-#include "test/support/alloc.h"
 #include "test/support/answer_dump.h"
+#include "test/support/memory.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
@@ -13,22 +13,7 @@
 #define RESPONSES (&belay__responses_provider)
 #define MESSAGES (&belay__messages_provider)
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(llm_answer, .init = set_up, .fini = tear_down, .timeout = 20);
+TestSuite(llm_answer, .init = open_memory, .fini = close_memory, .timeout = 20);
 
 static void
 expect_whole(const struct belay__provider *provider, const char *body,

@@ -1,8 +1,8 @@
 /* test_llm_answer_calls.c - which calls of tools an answer has, where servers
  * leave out what tells them apart: L1, L7.
  */
-#include "test/support/alloc.h"
 #include "test/support/answer_dump.h"
+#include "test/support/memory.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
@@ -10,22 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(llm_answer_calls, .init = set_up, .fini = tear_down, .timeout = 20);
+TestSuite(
+    llm_answer_calls, .init = open_memory, .fini = close_memory, .timeout = 20);
 
 static void
 expect_whole(const struct belay__provider *provider, const char *body,

@@ -1,7 +1,7 @@
 /* test_llm_request.c - one request, in the words of each format. */
 #include "llm/base64.h"
 #include "llm/provider/embeddings.h"
-#include "test/support/alloc.h"
+#include "test/support/memory.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
@@ -14,22 +14,8 @@
 #define RESPONSES (&belay__responses_provider)
 #define MESSAGES (&belay__messages_provider)
 
-static struct belay__memory *memory;
-
-static void
-set_up(void)
-{
-    memory = belay__memory_new(&test_allocator);
-}
-
-static void
-tear_down(void)
-{
-    belay__memory_unref(memory);
-    check_clean();
-}
-
-TestSuite(llm_request, .init = set_up, .fini = tear_down, .timeout = 20);
+TestSuite(
+    llm_request, .init = open_memory, .fini = close_memory, .timeout = 20);
 
 static const struct belay__wish plain = {.stream = false};
 static const struct belay__wish streamed = {.stream = true, .usage = true};
