@@ -228,7 +228,7 @@ BELAY_ASYNC(heir)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = self->exclusive,
-            .lock_folder = lock_folder),
+            .lock_folder = test_folder),
         &self->pool)) {
         BELAY_AWAIT(BELAY_CALL(gpu_add, .pool = self->pool));
     }
@@ -252,7 +252,7 @@ Test(gpu_pool_cuda, g42_memory_may_come_a_while_after_the_lock)
     cr_expect(eq(i64, before, 7), "three refused, four made");
     fake_cuda_script("call=cuMemAllocAsync:2:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ENOMEM));
-    lock_folder_remove();
+    test_files_fini();
 }
 
 /* The slot's own first allocation, and its context, may come too early as
@@ -270,7 +270,7 @@ Test(gpu_pool_cuda, g42_also_a_slot_is_opened_with_patience)
     cr_expect(eq(i64, fake_cuda_value("cuMemAllocAsync"), 5));
     fake_cuda_script("call=cuMemAllocAsync:1:2");
     cr_expect(eq(int, RUN(heir, .exclusive = false), BELAY_GPU_ELOST));
-    lock_folder_remove();
+    test_files_fini();
 }
 
 /* What others have when the slot is opened is no measure of what there will
@@ -289,7 +289,7 @@ BELAY_ASYNC(crowded)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = self->exclusive,
-            .lock_folder = lock_folder),
+            .lock_folder = test_folder),
         &self->pool)) {
         BELAY_AWAIT(BELAY_CALL(gpu_add, .pool = self->pool));
         fake_cuda_script("others=0");
@@ -308,7 +308,7 @@ Test(gpu_pool_cuda, g42_what_others_have_at_first_does_not_shrink_the_pool)
     cr_expect(eq(int, RUN(crowded, .exclusive = true), 0));
     fake_cuda_script("others=200M");
     cr_expect(eq(int, RUN(crowded, .exclusive = false), BELAY_GPU_EUNSAT));
-    lock_folder_remove();
+    test_files_fini();
 }
 
 /* There is no memory, and patience has an end; a cancel is an earlier one. */
@@ -325,7 +325,7 @@ BELAY_ASYNC(cut_short)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .exclusive = true,
-            .lock_folder = lock_folder),
+            .lock_folder = test_folder),
         &self->pool)) {
         BELAY_WITH (
             belay_gpu_lease_open(task, self->pool, NULL, &self->lease)) {
@@ -351,7 +351,7 @@ Test(gpu_pool_cuda, g42_patience_has_an_end)
             BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
         0));
     expect_trace("cut short; GPU_ENOMEM");
-    lock_folder_remove();
+    test_files_fini();
 }
 
 /* ---- G44, G45: "auto" and lists ---- */

@@ -221,13 +221,13 @@ BELAY_ASYNC(shut_out)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 2, .exclusive = true,
-            .lock_folder = lock_folder),
+            .lock_folder = test_folder),
         &self->theirs)) {
         BELAY_AWAIT(
             belay_gpu_acquire(task, self->theirs, NULL, &self->their_lease));
         BELAY_WITH (belay_gpu_pool_open(task,
             BELAY_GPU_POOL_OPTS(.devices = "cuda", .slots = 2,
-                .exclusive = true, .lock_folder = lock_folder),
+                .exclusive = true, .lock_folder = test_folder),
             &self->pool)) {
             BELAY_TRY(BELAY_CALL(gpu_add, .pool = self->pool));
             trace("%s", trace_result(belay_result(task)));
@@ -245,7 +245,7 @@ Test(gpu_pool_cuda_lost, g27_of_a_lost_device_no_lock_is_waited_for)
     fake_cuda_use("devices=1 fault=1:700");
     cr_expect(eq(int, RUN(shut_out, .pool = NULL), 0));
     expect_trace("GPU_ELOST; GPU_ELOST");
-    lock_folder_remove();
+    test_files_fini();
 }
 
 /* Every operation ends once, on the device that is lost as well (G30). */

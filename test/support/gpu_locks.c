@@ -3,14 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "test/support/gpu_locks.h"
 
-char lock_folder[64];
 int lock_interruptions;
 int lock_collisions;
 
@@ -37,18 +35,7 @@ void
 lock_folder_make(void)
 {
     gpu_may_be_lost();
-    (void)snprintf(lock_folder, sizeof(lock_folder), "/tmp/belay-lock-XXXXXX");
-    cr_assert(ne(ptr, mkdtemp(lock_folder), NULL));
-}
-
-void
-lock_folder_remove(void)
-{
-    char command[128];
-
-    (void)snprintf(command, sizeof(command), "rm -rf %s", lock_folder);
-    cr_assert(eq(int, system(command), 0));
-    check_clean();
+    test_files_open();
 }
 
 const char *
@@ -57,7 +44,7 @@ lock_path(int device, int slot, const char *kind)
     static char path[160];
 
     (void)snprintf(path, sizeof(path),
-        "%s/belay-gpu-SIM-0000000000000007-%d-%d.%s", lock_folder, device, slot,
+        "%s/belay-gpu-SIM-0000000000000007-%d-%d.%s", test_folder, device, slot,
         kind);
     return path;
 }

@@ -6,12 +6,11 @@
 #ifndef TEST_SUPPORT_GPU_LOCKS_H
 #define TEST_SUPPORT_GPU_LOCKS_H
 
+#include "test/support/files.h"
 #include "test/support/gpu_crowd.h"
 
-/* Of a test, at its beginning and its end; .init and .fini of a suite. */
-extern char lock_folder[64];
+/* For .init, with test_files_fini(). */
 void lock_folder_make(void);
-void lock_folder_remove(void); /* checks that all is clean, too */
 
 /* Of the next calls of flock() so many are interrupted … */
 extern int lock_interruptions;
@@ -24,7 +23,7 @@ extern int lock_collisions;
 #define EXCLUSIVE(devices_) \
     .no_model = true,       \
     .opts = {               \
-        .devices = (devices_), .exclusive = true, .lock_folder = lock_folder}
+        .devices = (devices_), .exclusive = true, .lock_folder = test_folder}
 
 /* "<folder>/belay-gpu-<device>-<slot>.<kind>" of such a pool's device. */
 const char *lock_path(int device, int slot, const char *kind);

@@ -3,33 +3,15 @@
 #include "test/support/record_scene.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/belay-recorder-XXXXXX";
-char recorder_path[64];
-
-void
-record_set_up(void)
-{
-    cr_assert(mkdtemp(folder) != NULL);
-}
-
-void
-record_tear_down(void)
-{
-    char command[128];
-
-    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
-    cr_assert(zero(int, system(command)));
-    check_clean();
-}
+const char *recorder_path;
 
 const char *
 in_folder(const char *name)
 {
-    (void)snprintf(recorder_path, sizeof(recorder_path), "%s/%s", folder, name);
+    recorder_path = test_file(name);
     return recorder_path;
 }
 
@@ -91,7 +73,7 @@ path_of_run(const char *wanted)
     if (!program_disturbed || wanted == NULL) {
         return wanted;
     }
-    (void)snprintf(trial, sizeof(trials[0]), "%s/trial-%ld-%d%s", folder,
+    (void)snprintf(trial, sizeof(trials[0]), "%s/trial-%ld-%d%s", test_folder,
         (long)getpid(), count, end != NULL ? end : "");
     return trial;
 }

@@ -1,25 +1,22 @@
 /* record_scene.h - a block that records some attempts, and what it has written.
  *
- * Each test has a folder of its own. in_folder() names the file there that the
+ * Each test opens a folder (files.h). in_folder() names the file there that the
  * next block writes to; what is in it is read, or asked for with a query.
  */
 #ifndef BELAY_TEST_SUPPORT_RECORD_SCENE_H
 #define BELAY_TEST_SUPPORT_RECORD_SCENE_H
 
 #include "llm/record/recorder.h"
+#include "test/support/files.h"
 #include "test/support/program.h"
 #include "test/support/slice.h"
 #include "test/support/texts.h"
 
 #include <sys/stat.h>
 
-/* For .init and .fini: a folder, and its end. */
-void record_set_up(void);
-void record_tear_down(void);
-
-/* The path of a file there; the same memory each time: */
+/* The path of a file there; what recorder_path is from now on: */
 const char *in_folder(const char *name);
-extern char recorder_path[64];
+extern const char *recorder_path;
 
 /* ---- an attempt, and a block that records some ---- */
 

@@ -6,7 +6,7 @@
 #define BELAY_TEST_SUPPORT_RESUME_SCENE_H
 
 #include "llm/batch/resume.h"
-#include "test/support/batch_files.h"
+#include "test/support/files.h"
 #include "test/support/memory.h"
 
 #include <criterion/criterion.h>

@@ -1,7 +1,7 @@
 /* test_batch_hosted.c - what OpenAI's own batches would refuse. */
 #include "llm/batch/hosted.h"
 
-#include "test/support/batch_files.h"
+#include "test/support/files.h"
 #include "test/support/memory.h"
 #include "test/support/program.h"
 

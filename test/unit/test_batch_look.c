@@ -6,7 +6,7 @@
 #include "llm/batch/look.h"
 
 #include "llm/batch/state.h"
-#include "test/support/batch_files.h"
+#include "test/support/files.h"
 #include "test/support/memory.h"
 
 #include <criterion/criterion.h>

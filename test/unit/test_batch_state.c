@@ -1,6 +1,6 @@
 /* test_batch_state.c - what a batch keeps beside its output, and for whom. */
 #include "llm/batch/state.h"
-#include "test/support/batch_files.h"
+#include "test/support/files.h"
 #include "test/support/memory.h"
 #include "test/support/texts.h"
 

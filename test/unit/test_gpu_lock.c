@@ -9,8 +9,8 @@
 #include "gpu/internal.h"
 #include "test/support/gpu_locks.h"
 
-TestSuite(gpu_lock, .init = lock_folder_make, .fini = lock_folder_remove,
-    .timeout = 60);
+TestSuite(
+    gpu_lock, .init = lock_folder_make, .fini = test_files_fini, .timeout = 60);
 
 /* ---- granted, or not ---- */
 
@@ -57,7 +57,7 @@ Test(gpu_lock, g39_without_exclusive_nobody_looks)
     const int fd = lock_foreign(0, 0);
 
     cr_expect(eq(int,
-        CROWD(jobs, .opts = {.devices = LOCK_SIM, .lock_folder = lock_folder}),
+        CROWD(jobs, .opts = {.devices = LOCK_SIM, .lock_folder = test_folder}),
         0));
     expect_trace("a+0; a-");
     (void)close(fd);
@@ -98,7 +98,7 @@ BELAY_ASYNC(own_times)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM, .exclusive = true,
-            .lock_folder = lock_folder),
+            .lock_folder = test_folder),
         &self->pool)) {
         BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));
         self->release_ns = belay_now(task).ns;
@@ -153,7 +153,7 @@ BELAY_ASYNC(gang)
         self->fd = lock_foreign(1, 0);
         BELAY_WITH (belay_gpu_pool_open(task,
             BELAY_GPU_POOL_OPTS(.devices = "sim:seed=7,devices=2,slots=1",
-                .exclusive = true, .lock_folder = lock_folder),
+                .exclusive = true, .lock_folder = test_folder),
             &self->pool)) {
             gpu_oracle_watch(self->pool, false);
             BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
@@ -227,7 +227,7 @@ BELAY_ASYNC(loser)
         self->fd = lock_foreign(0, 1);
         BELAY_WITH (belay_gpu_pool_open(task,
             BELAY_GPU_POOL_OPTS(.devices = self->devices, .exclusive = true,
-                .lock_folder = lock_folder, .max_resets = self->max_resets),
+                .lock_folder = test_folder, .max_resets = self->max_resets),
             &self->pool)) {
             gpu_oracle_watch(self->pool, false);
             BELAY_AWAIT(
@@ -279,7 +279,7 @@ BELAY_ASYNC(given_up)
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices =
                                 "sim:seed=7,devices=1,slots=2,fault=lost@0:1",
-            .exclusive = true, .lock_folder = lock_folder, .max_resets = 2),
+            .exclusive = true, .lock_folder = test_folder, .max_resets = 2),
         &self->pool)) {
         gpu_oracle_watch(self->pool, false);
         BELAY_AWAIT(belay_gpu_acquire(task, self->pool, NULL, &self->lease));

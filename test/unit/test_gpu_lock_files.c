@@ -11,7 +11,7 @@
 #include "gpu/internal.h"
 #include "test/support/gpu_locks.h"
 
-TestSuite(gpu_lock_files, .init = lock_folder_make, .fini = lock_folder_remove,
+TestSuite(gpu_lock_files, .init = lock_folder_make, .fini = test_files_fini,
     .timeout = 60);
 
 Test(gpu_lock_files, g41_a_stale_file_is_taken_and_stays)
@@ -118,7 +118,7 @@ BELAY_ASYNC(hung)
     BELAY_BEGIN;
     BELAY_WITH (belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM ",fault=hang@0:1",
-            .exclusive = true, .lock_folder = lock_folder,
+            .exclusive = true, .lock_folder = test_folder,
             .drain_limit = belay_milliseconds(1)),
         &self->pool)) {
         gpu_oracle_watch(self->pool, false);
@@ -195,21 +195,21 @@ Test(gpu_lock_files, g41_a_device_whose_lock_may_not_be_opened_is_skipped)
 
     cr_assert(zero(int, mkdir(lock_path(0, 1, "lock"), 0777)));
     cr_expect(
-        eq(int, RUN(picky, .devices = TWO, .lock_folder = lock_folder), 0));
+        eq(int, RUN(picky, .devices = TWO, .lock_folder = test_folder), 0));
     (void)snprintf(expected, sizeof(expected),
         "sim 1; sim sim 0: its lock %s: %s", lock_path(0, 1, "lock"),
         uv_strerror(UV_EISDIR));
     expect_trace(expected);
     cr_assert(zero(int, symlink("/etc/passwd", lock_path(1, 0, "want"))));
     cr_expect(eq(
-        int, RUN(picky, .devices = TWO, .lock_folder = lock_folder), UV_ELOOP));
+        int, RUN(picky, .devices = TWO, .lock_folder = test_folder), UV_ELOOP));
 }
 
 Test(gpu_lock_files, g41_a_pipe_in_the_place_of_a_file_holds_nobody_up)
 {
     cr_assert(zero(int, mkfifo(lock_path(0, 0, "lock"), 0666)));
     cr_expect(
-        eq(int, RUN(picky, .devices = LOCK_SIM, .lock_folder = lock_folder),
+        eq(int, RUN(picky, .devices = LOCK_SIM, .lock_folder = test_folder),
             UV_EINVAL));
 }
 
@@ -229,21 +229,21 @@ Test(gpu_lock_files, g41_another_users_file_and_folder)
 
     cr_assert(zero(int, fchmod(fd, root ? 0600 : 0)));
     (void)close(fd);
-    cr_assert(zero(int, chmod(lock_folder, 0755)));
+    cr_assert(zero(int, chmod(test_folder, 0755)));
     become(65534);
     cr_expect(
-        eq(int, RUN(picky, .devices = LOCK_SIM, .lock_folder = lock_folder),
+        eq(int, RUN(picky, .devices = LOCK_SIM, .lock_folder = test_folder),
             UV_EACCES));
     become(0);
     cr_assert(zero(int, unlink(lock_path(0, 0, "lock"))));
-    cr_assert(zero(int, chmod(lock_folder, 0555)));
+    cr_assert(zero(int, chmod(test_folder, 0555)));
     become(65534);
     cr_expect(
-        eq(int, RUN(picky, .devices = LOCK_SIM, .lock_folder = lock_folder),
+        eq(int, RUN(picky, .devices = LOCK_SIM, .lock_folder = test_folder),
             UV_EACCES),
         "no file can be made here");
     become(0);
-    cr_assert(zero(int, chmod(lock_folder, 0755)));
+    cr_assert(zero(int, chmod(test_folder, 0755)));
 }
 
 Test(gpu_lock_files, g43_a_folder_that_is_none)

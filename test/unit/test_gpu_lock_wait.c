@@ -5,7 +5,7 @@
 #include "gpu/internal.h"
 #include "test/support/gpu_locks.h"
 
-TestSuite(gpu_lock_wait, .init = lock_folder_make, .fini = lock_folder_remove,
+TestSuite(gpu_lock_wait, .init = lock_folder_make, .fini = test_files_fini,
     .timeout = 60);
 
 struct visit {
@@ -149,7 +149,7 @@ BELAY_ASYNC(visit)
 
 #define ALONE(...)                                              \
     BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM, .exclusive = true, \
-        .lock_folder = lock_folder, __VA_ARGS__)
+        .lock_folder = test_folder, __VA_ARGS__)
 
 Test(gpu_lock_wait, g40_who_waits_gets_in_when_the_stranger_leaves)
 {
@@ -277,7 +277,7 @@ open_on_street(belay_task *task, int keep_ms, belay_gpu_pool **ret)
 {
     return belay_gpu_pool_open(task,
         BELAY_GPU_POOL_OPTS(.devices = LOCK_SIM, .exclusive = true,
-            .lock_folder = lock_folder,
+            .lock_folder = test_folder,
             .lock_keep = belay_milliseconds(keep_ms)),
         ret);
 }

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 TestSuite(
-    recorder, .init = record_set_up, .fini = record_tear_down, .timeout = 120);
+    recorder, .init = test_files_open, .fini = test_files_fini, .timeout = 120);
 
 /* ---- L73, L74: the rows ---- */
 
@@ -298,11 +298,9 @@ BELAY_ASYNC(nested)
 
 Test(recorder, l71_the_outer_one_is_current_again)
 {
-    char outer[64];
-    char inner[64];
+    const char *outer = in_folder("outer.jsonl");
+    const char *inner = in_folder("inner.db");
 
-    memcpy(outer, in_folder("outer.jsonl"), sizeof(outer));
-    memcpy(inner, in_folder("inner.db"), sizeof(inner));
     cr_expect(zero(int, RUN(nested, .outer = outer, .inner = inner)));
     cr_expect(eq(sz, count_in(read_whole("outer.jsonl"), "\"out\""), 1));
     cr_expect(zero(sz, count_in(read_whole("outer.jsonl"), "\"in\"")));

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(recorder_faults, .init = record_set_up, .fini = record_tear_down,
+TestSuite(recorder_faults, .init = test_files_open, .fini = test_files_fini,
     .timeout = 120);
 
 /* ---- L73: full queues ---- */

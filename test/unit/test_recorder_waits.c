@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* Less than a recorder waits for others. */
-TestSuite(recorder_waits, .init = record_set_up, .fini = record_tear_down,
+TestSuite(recorder_waits, .init = test_files_open, .fini = test_files_fini,
     .timeout = 40);
 
 /* ---- for others ---- */

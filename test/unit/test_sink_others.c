@@ -1,52 +1,24 @@
 /* test_sink_others.c - a file that others have, too: L73, L77, S9. */
-#include "llm/record/sink.h"
-#include "test/support/program.h"
+#include "test/support/sink_scene.h"
 #include "test/support/slice.h"
-#include "test/support/texts.h"
 
 #include <sqlite3.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/belay-others-XXXXXX";
-static char path[64];
-static char why[BELAY__SINK_WHY_BYTES];
-
-static void
-set_up(void)
-{
-    cr_assert(mkdtemp(folder) != NULL);
-    (void)snprintf(path, sizeof(path), "%s/a.db", folder);
-}
-
-static void
-tear_down(void)
-{
-    char command[128];
-
-    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
-    cr_assert(zero(int, system(command)));
-    check_clean();
-}
-
-TestSuite(sink_others, .init = set_up, .fini = tear_down, .timeout = 60);
-
-#define expect(sql, wanted) \
-    cr_expect(eq(str, query_text(path, (sql)), (char *)(wanted)), "%s", (sql))
+TestSuite(
+    sink_others, .init = sink_set_up, .fini = test_files_fini, .timeout = 60);
 
 static int
 open_sink(struct belay__sink **ret)
 {
-    static atomic_int haste = BELAY__SINK_STEADY;
     static char run[8];
     static int runs;
-    const struct belay__sink_opts opts = {path, run, BELAY_RECORD_TEXT, &haste};
 
     (void)snprintf(run, sizeof(run), "%d", runs++);
-    return belay__sink_sqlite->open(&opts, ret, why);
+    return sink_open(run, ret);
 }
 
 static void
@@ -61,18 +33,6 @@ write_start(struct belay__sink *sink, int number)
     cr_assert(zero(int, belay__sink_sqlite->commit(sink, why)), "%s", why);
 }
 
-static void
-execute(const char *sql)
-{
-    char *error = NULL;
-    sqlite3 *db;
-
-    cr_assert(eq(int, sqlite3_open(path, &db), SQLITE_OK));
-    cr_assert(eq(int, sqlite3_exec(db, sql, NULL, NULL, &error), SQLITE_OK),
-        "%s", error);
-    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
-}
-
 static char
 count_attempts(void)
 {
@@ -80,7 +40,7 @@ count_attempts(void)
     sqlite3 *db;
     char count = 0;
 
-    if (sqlite3_open(path, &db) == SQLITE_OK
+    if (sqlite3_open(sink_path, &db) == SQLITE_OK
         && sqlite3_prepare_v2(
                db, "SELECT count(*) FROM attempt", -1, &query, NULL)
                == SQLITE_OK) {
@@ -175,8 +135,8 @@ Test(sink_others, l73_a_database_of_others_is_left_as_it_is)
         execute(set);
         cr_expect(eq(int, open_sink(&sink), BELAY_EIO), "%s", versions[i]);
         cr_expect_str_eq(why, "a database of others");
-        cr_expect(zero(
-            int, strcmp(query_text(path, "PRAGMA user_version"), versions[i])));
+        cr_expect(zero(int,
+            strcmp(query_text(sink_path, "PRAGMA user_version"), versions[i])));
         expect("PRAGMA journal_mode", "delete");
         expect("SELECT count(*) FROM sqlite_schema", "1");
     }
@@ -187,26 +147,26 @@ mode_now(void)
 {
     struct stat status;
 
-    cr_assert(zero(int, stat(path, &status)));
+    cr_assert(zero(int, stat(sink_path, &status)));
     return status.st_mode & 0777;
 }
 
 Test(sink_others, s9_a_file_is_nobody_elses_unless_its_owner_wants_it)
 {
     struct belay__sink *sink;
-    FILE *file = fopen(path, "w"); /* as the umask says */
+    FILE *file = fopen(sink_path, "w"); /* as the umask says */
 
     cr_assert(file != NULL);
     cr_assert(zero(int, fclose(file)));
-    cr_assert(zero(int, chmod(path, 0644)));
+    cr_assert(zero(int, chmod(sink_path, 0644)));
     cr_assert(zero(int, open_sink(&sink)), "%s", why);
     belay__sink_sqlite->close(sink);
     cr_expect(eq(uint, mode_now(), 0600));
-    cr_assert(zero(int, chmod(path, 0640)));
+    cr_assert(zero(int, chmod(sink_path, 0640)));
     cr_assert(zero(int, open_sink(&sink)), "%s", why);
     belay__sink_sqlite->close(sink);
     cr_expect(eq(uint, mode_now(), 0640));
-    cr_assert(zero(int, unlink(path)));
+    cr_assert(zero(int, unlink(sink_path)));
     cr_assert(zero(int, open_sink(&sink)), "%s", why);
     belay__sink_sqlite->close(sink);
     cr_expect(eq(uint, mode_now(), 0600));
@@ -216,10 +176,8 @@ Test(sink_others, s9_a_file_is_nobody_elses_unless_its_owner_wants_it)
 Test(sink_others, a_link_that_leads_nowhere_yet)
 {
     struct belay__sink *sink;
-    char target[80];
 
-    (void)snprintf(target, sizeof(target), "%s/real.db", folder);
-    cr_assert(zero(int, symlink(target, path)));
+    cr_assert(zero(int, symlink(test_file("real.db"), sink_path)));
     cr_assert(zero(int, open_sink(&sink)), "%s", why);
     write_start(sink, 1);
     belay__sink_sqlite->close(sink);

@@ -3,33 +3,21 @@
  * The sink is called as the writer's thread calls it, so that a test says what
  * is in one transaction and what in the next.
  */
-#include "llm/record/sink.h"
-#include "test/support/program.h"
+#include "test/support/sink_scene.h"
 #include "test/support/slice.h"
-#include "test/support/texts.h"
 
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BODY "{\"model\":\"m\",\"messages\":[{\"role\":\"user\"}]}"
 #define REPLY "{\"choices\":[]}"
 
-static char folder[] = "/tmp/belay-sink-XXXXXX";
-static char path[64];
-static char why[BELAY__SINK_WHY_BYTES];
 static struct belay__sink *sink;
 
 static void
-open_sink(const char *name)
+open_sink(void)
 {
-    static atomic_int haste = BELAY__SINK_STEADY;
-    const struct belay__sink_opts opts = {
-        path, "run", BELAY_RECORD_TEXT, &haste};
-
-    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
-    cr_assert(
-        zero(int, belay__sink_sqlite->open(&opts, &sink, why)), "%s", why);
+    cr_assert(zero(int, sink_open("run", &sink)), "%s", why);
 }
 
 static void
@@ -41,19 +29,15 @@ close_sink(void)
 static void
 set_up(void)
 {
-    cr_assert(mkdtemp(folder) != NULL);
-    open_sink("a.db");
+    sink_set_up();
+    open_sink();
 }
 
 static void
 tear_down(void)
 {
-    char command[128];
-
     close_sink();
-    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
-    cr_assert(zero(int, system(command)));
-    check_clean();
+    test_files_fini();
 }
 
 TestSuite(sink_sqlite, .init = set_up, .fini = tear_down, .timeout = 60);
@@ -131,9 +115,6 @@ commit(void)
     cr_assert(zero(int, belay__sink_sqlite->commit(sink, why)), "%s", why);
 }
 
-#define expect(sql, wanted) \
-    cr_expect(eq(str, query_text(path, (sql)), (char *)(wanted)), "%s", (sql))
-
 /* All of an attempt but its id. */
 static const char everything[] =
     "SELECT group_concat(quote(run) || quote(turn) || quote(session) || n ||"
@@ -158,12 +139,13 @@ Test(sink_sqlite, l74_an_attempt_is_the_same_after_one_commit_and_after_two)
     put(start("1"));
     put(end("1"));
     commit();
-    once = strdup(query_text(path, everything));
+    once = strdup(query_text(sink_path, everything));
     cr_expect(eq(sz, count_in(once, "req-1"), 1));
     cr_expect(eq(sz, count_in(once, "'ok'"), 1));
     close_sink();
 
-    open_sink("b.db");
+    sink_path = test_file("b.db");
+    open_sink();
     begin();
     put(start("1"));
     commit();
@@ -172,7 +154,7 @@ Test(sink_sqlite, l74_an_attempt_is_the_same_after_one_commit_and_after_two)
     begin();
     put(end("1"));
     commit();
-    cr_expect(eq(str, query_text(path, everything), once));
+    cr_expect(eq(str, query_text(sink_path, everything), once));
     free(once);
 }
 
@@ -375,24 +357,14 @@ Test(sink_sqlite, l74_a_name_that_is_too_long_to_keep_is_written_all_the_same)
         "17825792,3,3");
 }
 
-static void
-execute_in_file(const char *sql)
-{
-    sqlite3 *db;
-
-    cr_assert(eq(int, sqlite3_open(path, &db), SQLITE_OK));
-    cr_assert(eq(int, sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK));
-    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
-}
-
 /* A file from elsewhere may hold what would look at our memory. */
 Test(sink_sqlite, s9_a_trigger_in_the_file_reads_no_memory_of_the_writer)
 {
     make_many();
     put_many(0, 1);
-    execute_in_file("CREATE TABLE leak (x);"
-                    "CREATE TRIGGER t AFTER INSERT ON outcome BEGIN"
-                    " INSERT INTO leak SELECT reply FROM belay_call; END");
+    execute("CREATE TABLE leak (x);"
+            "CREATE TRIGGER t AFTER INSERT ON outcome BEGIN"
+            " INSERT INTO leak SELECT reply FROM belay_call; END");
     begin();
     put(&many[1]);
     put(&many[MANY + 1]);
@@ -446,13 +418,12 @@ Test(sink_sqlite, l75_a_conversation_longer_than_a_group)
 static char *
 query_copy(const char *sql)
 {
+    const char *copy = test_file("copy.db");
     char command[512];
-    char copy[80];
 
-    (void)snprintf(copy, sizeof(copy), "%s/copy.db", folder);
     (void)snprintf(command, sizeof(command),
-        "rm -f %s* && cp %s %s && cp %s-wal %s-wal", copy, path, copy, path,
-        copy);
+        "rm -f %s* && cp %s %s && cp %s-wal %s-wal", copy, sink_path, copy,
+        sink_path, copy);
     cr_assert(zero(int, system(command)));
     return query_text(copy, sql);
 }

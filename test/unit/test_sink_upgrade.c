@@ -1,10 +1,7 @@
 /* test_sink_upgrade.c - files with the tables of an older version: L73. */
-#include "llm/record/sink.h"
-#include "test/support/program.h"
-#include "test/support/texts.h"
+#include "test/support/sink_scene.h"
 
 #include <signal.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -80,55 +77,22 @@ static const char everything[] =
     " quote(out_reasoning) || quote(out_audio) || quote(cost_picodollars) ||"
     " quote(cost_at_least) AS x FROM attempt)";
 
-static char folder[] = "/tmp/belay-upgrade-XXXXXX";
-static char path[64];
-
-static void
-execute(const char *sql)
-{
-    char *error = NULL;
-    sqlite3 *db;
-
-    cr_assert(eq(int, sqlite3_open(path, &db), SQLITE_OK));
-    cr_assert(eq(int, sqlite3_exec(db, sql, NULL, NULL, &error), SQLITE_OK),
-        "%s", error);
-    cr_assert(eq(int, sqlite3_close(db), SQLITE_OK));
-}
-
 static void
 set_up(void)
 {
-    cr_assert(mkdtemp(folder) != NULL);
-    (void)snprintf(path, sizeof(path), "%s/a.db", folder);
+    sink_set_up();
     execute("PRAGMA journal_mode = WAL");
     execute(version_1);
     execute(content);
 }
 
-static void
-tear_down(void)
-{
-    char command[128];
-
-    (void)snprintf(command, sizeof(command), "rm -rf %s", folder);
-    cr_assert(zero(int, system(command)));
-    check_clean();
-}
-
-TestSuite(sink_upgrade, .init = set_up, .fini = tear_down, .timeout = 60);
-
-#define expect(sql, wanted) \
-    cr_expect(eq(str, query_text(path, (sql)), (char *)(wanted)), "%s", (sql))
-
-static atomic_int haste;
+TestSuite(sink_upgrade, .init = set_up, .fini = test_files_fini, .timeout = 60);
 
 static int
 open_and_close(const char *run)
 {
-    const struct belay__sink_opts opts = {path, run, BELAY_RECORD_TEXT, &haste};
-    char why[BELAY__SINK_WHY_BYTES];
     struct belay__sink *sink;
-    const int code = belay__sink_sqlite->open(&opts, &sink, why);
+    const int code = sink_open(run, &sink);
 
     if (code == 0) {
         belay__sink_sqlite->close(sink);
@@ -141,7 +105,7 @@ static void
 expect_whole(const char *before)
 {
     expect("PRAGMA integrity_check", "ok");
-    cr_expect(zero(int, strcmp(query_text(path, everything), before)));
+    cr_expect(zero(int, strcmp(query_text(sink_path, everything), before)));
     expect("SELECT count(*) FROM attempt WHERE reply_hash IN"
            " (SELECT hash FROM blob WHERE bytes = 'an answer')",
         "1000");
@@ -152,7 +116,7 @@ expect_whole(const char *before)
 
 Test(sink_upgrade, l73_a_file_of_version_1_is_brought_up_to_date)
 {
-    char *before = strdup(query_text(path, everything));
+    char *before = strdup(query_text(sink_path, everything));
 
     expect_whole(before);
     cr_assert(zero(int, open_and_close("new")));
@@ -180,8 +144,8 @@ file_holds(const char *text)
 {
     char command[256];
 
-    (void)snprintf(
-        command, sizeof(command), "grep -qa '%s' %s %s-wal", text, path, path);
+    (void)snprintf(command, sizeof(command), "grep -qa '%s' %s %s-wal", text,
+        sink_path, sink_path);
     return system(command) == 0;
 }
 
@@ -215,7 +179,7 @@ killed_behind(rlim_t bytes)
 
 Test(sink_upgrade, l77_killed_on_the_way_it_is_what_it_was)
 {
-    char *before = strdup(query_text(path, everything));
+    char *before = strdup(query_text(sink_path, everything));
     int kills = 0;
     int status = 1;
 
@@ -231,13 +195,13 @@ Test(sink_upgrade, l77_killed_on_the_way_it_is_what_it_was)
 
 Test(sink_upgrade, l73_given_up_on_the_way_it_is_what_it_was)
 {
-    char *before = strdup(query_text(path, everything));
+    char *before = strdup(query_text(sink_path, everything));
 
-    atomic_store(&haste, BELAY__SINK_LAST);
+    atomic_store(&sink_haste, BELAY__SINK_LAST);
     cr_expect(eq(int, open_and_close("new"), BELAY_EIO));
     expect("PRAGMA user_version", "1");
     expect_whole(before);
-    atomic_store(&haste, BELAY__SINK_STEADY);
+    atomic_store(&sink_haste, BELAY__SINK_STEADY);
     cr_expect(zero(int, open_and_close("new")));
     expect("PRAGMA user_version", "2");
     expect_whole(before);

@@ -1,9 +1,11 @@
-/* batch_files.c - a directory of files as a batch leaves them.
+/* files.c - a folder of a test's own, and the files in it.
  *
- * What is handed out is kept in a list until the directory is closed, so that
+ * What is handed out is kept in a list until the folder is closed, so that
  * tests need not free it. Plain malloc, for test_allocator is being watched.
  */
-#include "test/support/batch_files.h"
+#include "test/support/files.h"
+
+#include "test/support/alloc.h"
 
 #include <fcntl.h>
 #include <fts.h>
@@ -19,7 +21,8 @@ struct text {
     char data[];
 };
 
-static char dir[64];
+char test_folder[64];
+
 static struct text *texts;
 
 static void
@@ -36,7 +39,7 @@ new_text(size_t size)
 {
     struct text *text = malloc(sizeof(*text) + size);
 
-    require(text != NULL, "allocate for", dir);
+    require(text != NULL, "allocate for", test_folder);
     text->next = texts;
     texts = text;
     return text->data;
@@ -45,18 +48,18 @@ new_text(size_t size)
 void
 test_files_open(void)
 {
-    (void)snprintf(dir, sizeof(dir), "/tmp/belay-batch-XXXXXX");
-    require(mkdtemp(dir) != NULL, "make", dir);
+    (void)snprintf(test_folder, sizeof(test_folder), "/tmp/belay-test-XXXXXX");
+    require(mkdtemp(test_folder) != NULL, "make", test_folder);
 }
 
 static void
 remove_all(void)
 {
-    char *paths[] = {dir, NULL};
+    char *paths[] = {test_folder, NULL};
     FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
     const FTSENT *entry;
 
-    require(walk != NULL, "look into", dir);
+    require(walk != NULL, "look into", test_folder);
     while ((entry = fts_read(walk)) != NULL) {
         if (entry->fts_info != FTS_D) {
             require(remove(entry->fts_accpath) == 0, "remove", entry->fts_path);
@@ -70,7 +73,7 @@ test_files_close(void)
 {
     struct text *text;
 
-    (void)chmod(dir, 0700);
+    (void)chmod(test_folder, 0700);
     remove_all();
     while ((text = texts) != NULL) {
         texts = text->next;
@@ -78,13 +81,20 @@ test_files_close(void)
     }
 }
 
+void
+test_files_fini(void)
+{
+    test_files_close();
+    check_clean();
+}
+
 const char *
 test_file(const char *name)
 {
-    const size_t size = strlen(dir) + strlen(name) + 2;
+    const size_t size = strlen(test_folder) + strlen(name) + 2;
     char *path = new_text(size);
 
-    (void)snprintf(path, size, "%s/%s", dir, name);
+    (void)snprintf(path, size, "%s/%s", test_folder, name);
     return path;
 }
 
