@@ -154,7 +154,7 @@ Test(batch_flow, b20_b21_waiting_lines_are_bounded_in_bytes)
 {
     static const struct fault_route routes[] = {
         FAULT_ON(NULL, FAULT_DO_GATE(1), OK_REPLY)};
-    FILE *file = fopen(input_path, "w");
+    FILE *file = open_input();
     char *big = malloc((size_t)5 << 20);
 
     memset(big, 'x', (size_t)5 << 20);
@@ -226,7 +226,7 @@ Test(batch_flow, b20_b21_memory_does_not_grow_with_the_input)
             &ended),
         0));
     belay_error_unref(ended.error);
-    errors = contents(errors_path); /* too much for more than counting */
+    errors = test_file_read("err"); /* too much for more than counting */
     cr_assert(eq(int, pthread_join(thread, NULL), 0));
     cr_assert(eq(int, dup2(saved, STDIN_FILENO), STDIN_FILENO));
     (void)close(saved);
@@ -257,8 +257,9 @@ Test(batch_flow, standard_input_is_left_blocking)
 static void *
 pour_into_fifo(void *arg)
 {
-    FILE *file = fopen(arg, "w");
+    FILE *file = open_input();
 
+    (void)arg;
     (void)fputs(REQUEST("a", CHAT, "{}"), file);
     (void)fclose(file);
     return NULL;
@@ -284,8 +285,7 @@ Test(batch_flow, a_fifo_is_read_when_somebody_writes)
     expect_text(output, "");
     opts.running = NULL;
     opts.overwrite = true;
-    cr_assert(
-        eq(int, pthread_create(&thread, NULL, pour_into_fifo, input_path), 0));
+    cr_assert(eq(int, pthread_create(&thread, NULL, pour_into_fifo, NULL), 0));
     cr_expect(eq(int, run_it(), 0));
     cr_assert(eq(int, pthread_join(thread, NULL), 0));
     cr_expect(eq(u64, result.stats.ok, 1));

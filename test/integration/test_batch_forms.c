@@ -220,7 +220,7 @@ Test(batch_forms, b2_a_nul_byte_in_a_line)
         REQUEST("a", CHAT, "{\"a\":\"x\0y\"}") "\0\n" REQUEST("b", CHAT, "{}");
 
     serve(always_ok, 1);
-    write_file(input_path, lines, sizeof(lines) - 1);
+    test_file_append("in", lines, sizeof(lines) - 1);
     cr_expect(eq(int, run_it(), 0));
     expect_bad("a", 1, "invalid_json_line", "at byte");
     expect_bad_nameless(2, "invalid_json_line", "at byte");
@@ -229,7 +229,7 @@ Test(batch_forms, b2_a_nul_byte_in_a_line)
 
 Test(batch_forms, b2_x7_a_line_of_70_mib_is_too_large)
 {
-    FILE *file = fopen(input_path, "w");
+    FILE *file = open_input();
     char block[65536];
 
     memset(block, 'x', sizeof(block));

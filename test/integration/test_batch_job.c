@@ -6,6 +6,7 @@
 #include <belay/batch.h>
 
 #include "test/support/fault_server.h"
+#include "test/support/files.h"
 #include "test/support/program.h"
 
 #include <signal.h>
@@ -18,10 +19,8 @@
 #define LINES 6
 #define OK_REPLY FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
 
-static char dir[] = "/tmp/belay-batch-job-XXXXXX";
-static char input_path[64];
-static char output_path[64];
-static char state_path[80];
+static const char *input_path;
+static const char *output_path;
 static char base_url[128];
 static struct fault_server *server;
 
@@ -30,10 +29,9 @@ set_up(void)
 {
     FILE *file;
 
-    cr_assert(ne(ptr, mkdtemp(dir), NULL));
-    (void)snprintf(input_path, sizeof(input_path), "%s/in", dir);
-    (void)snprintf(output_path, sizeof(output_path), "%s/out", dir);
-    (void)snprintf(state_path, sizeof(state_path), "%s.state", output_path);
+    test_files_open();
+    input_path = test_file("in");
+    output_path = test_file("out");
     (void)signal(SIGPIPE, SIG_IGN);
     file = fopen(input_path, "w");
     cr_assert(ne(ptr, file, NULL));
@@ -50,17 +48,14 @@ static void
 remove_outputs(void)
 {
     (void)unlink(output_path);
-    (void)unlink(state_path);
+    (void)unlink(test_file("out.state"));
 }
 
 static void
 tear_down(void)
 {
     fault_server_stop(server);
-    remove_outputs();
-    (void)unlink(input_path);
-    (void)rmdir(dir);
-    check_clean();
+    test_files_fini();
 }
 
 TestSuite(batch_job, .init = set_up, .fini = tear_down, .timeout = 120);

@@ -6,7 +6,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 TestSuite(
@@ -251,10 +250,8 @@ check_files(const struct belay_result *ended, bool disturbed)
 {
     size_t lines;
 
-    free(output);
-    free(errors);
-    output = contents(output_path);
-    errors = contents(errors_path);
+    output = test_file_read("out");
+    errors = test_file_read("err");
     lines = expect_whole(output) + expect_whole(errors);
     cr_expect(eq(u64, result.stats.in_flight, 0));
     cr_expect(eq(u64, result.stats.retrying, 0));

@@ -42,15 +42,6 @@ give_names(FILE *file, int count)
     }
 }
 
-static FILE *
-open_input(void)
-{
-    FILE *file = fopen(input_path, "w");
-
-    cr_assert(ne(ptr, file, NULL));
-    return file;
-}
-
 /* ---- places ---- */
 
 static uint64_t wanted_in_flight;

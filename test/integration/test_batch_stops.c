@@ -5,7 +5,6 @@
 #include "test/support/texts.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -268,11 +267,10 @@ look_at_journal(int round, bool *done)
 
     cancel_when_all_hang(round, done);
     if (*done) {
-        journal = state_contents();
+        journal = test_file_read("out.state");
         for (size_t i = 0; i < COUNT(records); i++) {
             cr_expect(ne(ptr, strstr(journal, records[i]), NULL), "%zu", i);
         }
-        free(journal);
     }
 }
 
@@ -316,9 +314,9 @@ Test(batch_stops, b31_input_that_cannot_be_opened)
     cr_expect(ne(ptr, strstr(message, input_path), NULL), "%s", message);
     cr_expect(eq(int, access(output_path, F_OK), -1), "nothing was made");
 
-    opts.input_path = batch_dir;
+    opts.input_path = test_folder;
     cr_expect(eq(int, run_it(), -EISDIR));
-    cr_expect(ne(ptr, strstr(message, batch_dir), NULL), "%s", message);
+    cr_expect(ne(ptr, strstr(message, test_folder), NULL), "%s", message);
     cr_expect(eq(sz, fault_server_requests(server, NULL), 0));
 }
 
@@ -335,11 +333,10 @@ Test(batch_stops, b31_input_that_cannot_be_read_stops_the_batch)
 
 Test(batch_stops, b31_output_that_cannot_be_opened)
 {
-    char missing[96];
+    const char *missing = test_file("no/out");
 
     serve(always_ok, 1);
     give(REQUEST("a", CHAT, "{}"));
-    (void)snprintf(missing, sizeof(missing), "%s/no/out", batch_dir);
     opts.output_path = missing;
     cr_expect(eq(int, run_it(), BELAY_ENOENT));
     cr_expect(ne(ptr, strstr(message, missing), NULL), "%s", message);
@@ -347,7 +344,7 @@ Test(batch_stops, b31_output_that_cannot_be_opened)
     opts.errors_path = missing;
     cr_expect(eq(int, run_it(), BELAY_ENOENT));
     opts.errors_path = errors_path;
-    write_file(output_path, "old\n", 4);
+    test_file_write("out", "old\n");
     cr_expect(eq(int, run_it(), BELAY_EBUSY));
     expect_text(output, "old\n");
     cr_expect(eq(sz, fault_server_requests(server, NULL), 0));
@@ -357,11 +354,10 @@ Test(batch_stops, b31_output_that_cannot_be_opened)
 Test(batch_stops, the_input_is_never_written_to)
 {
     static const char text[] = REQUEST("a", CHAT, "{}");
-    char other[96];
+    const char *other = test_file("./in");
 
     serve(always_ok, 1);
     give(text);
-    (void)snprintf(other, sizeof(other), "%s/./in", batch_dir);
     opts.overwrite = true;
     opts.output_path = other;
     cr_expect(eq(int, run_it(), BELAY_EINVAL));
@@ -369,9 +365,7 @@ Test(batch_stops, the_input_is_never_written_to)
     opts.output_path = output_path;
     opts.errors_path = other;
     cr_expect(eq(int, run_it(), BELAY_EINVAL));
-    free(output);
-    output = contents(input_path);
-    expect_text(output, text);
+    expect_text(test_file_read("in"), text);
 }
 
 Test(batch_stops, options_of_the_client_are_refused_before_anything_is_sent)

@@ -20,7 +20,7 @@ static const struct fault_route sweep_routes[] = {
 static size_t
 in_doubt(void)
 {
-    char *journal = state_contents();
+    char *journal = test_file_read("out.state");
     size_t count = 0;
 
     for (int line = 1; line <= 10; line++) {
@@ -34,7 +34,6 @@ in_doubt(void)
         }
         count += kind == 's' || kind == 'a';
     }
-    free(journal);
     return count;
 }
 
@@ -46,10 +45,8 @@ check_files(const struct belay_result *ended, bool disturbed)
 {
     size_t lines;
 
-    free(output);
-    free(errors);
-    output = contents(output_path);
-    errors = contents(errors_path);
+    output = test_file_read("out");
+    errors = test_file_read("err");
     lines = expect_whole(output) + expect_whole(errors);
     for (int i = 0; i < 10; i++) {
         char wanted[64];

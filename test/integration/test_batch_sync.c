@@ -4,10 +4,10 @@
  * call as well.
  */
 #include "test/support/batch_scene.h"
+#include "test/support/texts.h"
 
 #include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -36,7 +36,7 @@ count_records(const char *text, char kind)
 static void
 note_sync(const char *path)
 {
-    char *text = contents(path);
+    const char *text = file_text(path);
     const size_t len = strlen(path);
     size_t lines;
 
@@ -49,7 +49,6 @@ note_sync(const char *path)
         lines = count_lines(text);
         too_early += lines > sent_safe || lines > done_safe;
     }
-    free(text);
 }
 
 int

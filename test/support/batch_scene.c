@@ -6,15 +6,13 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-char batch_dir[] = "/tmp/belay-batch-XXXXXX";
-char input_path[64];
-char output_path[64];
-char errors_path[64];
+const char *input_path;
+const char *output_path;
+const char *errors_path;
 char base_url[96];
 struct fault_server *server;
 struct belay__batch_opts opts;
@@ -26,10 +24,10 @@ char *errors;
 void
 batch_set_up(void)
 {
-    cr_assert(ne(ptr, mkdtemp(batch_dir), NULL));
-    (void)snprintf(input_path, sizeof(input_path), "%s/in", batch_dir);
-    (void)snprintf(output_path, sizeof(output_path), "%s/out", batch_dir);
-    (void)snprintf(errors_path, sizeof(errors_path), "%s/err", batch_dir);
+    test_files_open();
+    input_path = test_file("in");
+    output_path = test_file("out");
+    errors_path = test_file("err");
     (void)signal(SIGPIPE, SIG_IGN);
     (void)signal(SIGXFSZ, SIG_IGN);
     opts = (struct belay__batch_opts){.input_path = input_path,
@@ -44,10 +42,7 @@ batch_set_up(void)
 void
 remove_outputs(void)
 {
-    char state[80];
-
-    (void)snprintf(state, sizeof(state), "%s.state", output_path);
-    (void)unlink(state);
+    (void)unlink(test_file("out.state"));
     (void)unlink(output_path);
     (void)unlink(errors_path);
 }
@@ -56,12 +51,7 @@ void
 batch_tear_down(void)
 {
     fault_server_stop(server);
-    free(output);
-    free(errors);
-    remove_outputs();
-    (void)unlink(input_path);
-    (void)rmdir(batch_dir);
-    check_clean();
+    test_files_fini();
 }
 
 void
@@ -72,54 +62,26 @@ serve(const struct fault_route *routes, size_t count)
         base_url, sizeof(base_url), "%s/v1", fault_server_url(server));
 }
 
-void
-write_file(const char *path, const char *data, size_t len)
+FILE *
+open_input(void)
 {
-    FILE *file = fopen(path, "w");
+    FILE *file = fopen(input_path, "w");
 
     cr_assert(ne(ptr, file, NULL));
-    cr_assert(eq(sz, fwrite(data, 1, len, file), len));
-    cr_assert(eq(int, fclose(file), 0));
+    return file;
 }
 
 void
 give(const char *text)
 {
-    write_file(input_path, text, strlen(text));
-}
-
-char *
-contents(const char *path)
-{
-    struct stat info = {0};
-    FILE *file = fopen(path, "r");
-    char *text;
-    size_t len = 0;
-
-    (void)stat(path, &info);
-    text = malloc((size_t)info.st_size + 1);
-    if (file != NULL) {
-        len = fread(text, 1, (size_t)info.st_size, file);
-        (void)fclose(file);
-    }
-    text[len] = '\0';
-    return text;
-}
-
-char *
-state_contents(void)
-{
-    char path[80];
-
-    (void)snprintf(path, sizeof(path), "%s.state", output_path);
-    return contents(path);
+    test_file_write("in", text);
 }
 
 /* The job's id is drawn by lot: JOB stands for it. */
 static char *
-read_back(const char *path)
+read_back(const char *name)
 {
-    char *text = contents(path);
+    char *text = test_file_read(name);
     const char *from = text;
     char *to = text;
     const char *at;
@@ -155,10 +117,8 @@ collect(struct belay_result *ended)
             message, sizeof(message), "%s", belay_error_message(ended->error));
     }
     belay_error_unref(ended->error);
-    free(output);
-    free(errors);
-    output = read_back(output_path);
-    errors = read_back(errors_path);
+    output = read_back("out");
+    errors = read_back("err");
 }
 
 int
@@ -257,9 +217,8 @@ expect_each_once(size_t count)
 void
 give_numbered(size_t count)
 {
-    FILE *file = fopen(input_path, "w");
+    FILE *file = open_input();
 
-    cr_assert(ne(ptr, file, NULL));
     for (size_t i = 0; i < count; i++) {
         (void)fprintf(file,
             "{\"custom_id\":\"%zu\",\"method\":\"POST\",\"url\":"

@@ -12,6 +12,7 @@
 
 #include "llm/batch/batch.h"
 #include "test/support/fault_server.h"
+#include "test/support/files.h"
 #include "test/support/program.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -46,10 +47,9 @@ extern const struct fault_route always_ok[1];
 
 /* ---- the scene ---- */
 
-extern char batch_dir[];
-extern char input_path[64];
-extern char output_path[64];
-extern char errors_path[64];
+extern const char *input_path;
+extern const char *output_path;
+extern const char *errors_path;
 extern char base_url[96]; /* of the server, with /v1 */
 extern struct fault_server *server;
 extern struct belay__batch_opts opts;
@@ -58,7 +58,7 @@ extern char message[1024]; /* of the run's own failure */
 extern char *output;       /* what the files hold, with JOB for the job's id */
 extern char *errors;
 
-/* For .init and .fini: a directory, options that lead to it, and its end. */
+/* For .init and .fini: a folder, options that lead to it, and its end. */
 void batch_set_up(void);
 void batch_tear_down(void);
 /* The outputs and the state, not the input. */
@@ -68,7 +68,7 @@ void serve(const struct fault_route *routes, size_t count);
 
 /* ---- its input ---- */
 
-void write_file(const char *path, const char *data, size_t len);
+FILE *open_input(void);
 void give(const char *text);
 /* So many requests, with the numbers from 0 as their ids and in their URLs. */
 void give_numbered(size_t count);
@@ -105,10 +105,6 @@ void collect(struct belay_result *ended);
 
 /* ---- what it has left ---- */
 
-/* What a file holds, to be freed; "" if there is none. */
-char *contents(const char *path);
-/* The same of the state of the output. */
-char *state_contents(void);
 size_t count_lines(const char *text);
 /* The line of a file with this custom_id, or ""; static memory. */
 char *line_of(const char *text, const char *custom_id);

@@ -1,4 +1,5 @@
 /* test_session_file.c - sessions as JSON, from anywhere, and in files. */
+#include "test/support/files.h"
 #include "test/support/session_program.h"
 
 #include <dirent.h>
@@ -311,28 +312,10 @@ Test(session_file, l68_calls_without_results_are_mended)
 
 /* ---- files ---- */
 
-static char folder[64];
-
-static void
-make_folder(void)
-{
-    (void)snprintf(folder, sizeof(folder), "/tmp/belay-session-XXXXXX");
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
-}
-
-static const char *
-path_of(const char *name)
-{
-    static char path[128];
-
-    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
-    return path;
-}
-
 static size_t
 count_files(void)
 {
-    DIR *dir = opendir(folder);
+    DIR *dir = opendir(test_folder);
     size_t count = 0;
 
     cr_assert(ne(ptr, dir, NULL));
@@ -341,41 +324,6 @@ count_files(void)
     }
     (void)closedir(dir);
     return count - 2; /* . and .. */
-}
-
-static void
-write_at(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-
-    cr_assert(ne(ptr, file, NULL));
-    (void)fputs(text, file);
-    (void)fclose(file);
-}
-
-static const char *
-read_at(const char *path)
-{
-    static char text[8192];
-    FILE *file = fopen(path, "r");
-    size_t len = 0;
-
-    if (file != NULL) {
-        len = fread(text, 1, sizeof(text) - 1, file);
-        (void)fclose(file);
-    }
-    text[len] = '\0';
-    return text;
-}
-
-static void
-remove_folder(void)
-{
-    (void)unlink(path_of("s.json"));
-    (void)unlink(path_of("pipe"));
-    (void)unlink(path_of("bad"));
-    (void)rmdir(path_of("s.json"));
-    cr_expect(zero(rmdir(folder)));
 }
 
 struct filing {
@@ -416,14 +364,15 @@ Test(session_file, l70_saved_as_a_whole_and_loaded)
 {
     struct stat info;
 
-    make_folder();
-    write_at(path_of("s.json"), "something longer than what comes, or not");
-    cr_expect(zero(int, RUN(filing, .text = GOOD, .path = path_of("s.json"))));
-    cr_expect(eq(str, TEXT(read_at(path_of("s.json"))), TEXT(GOOD "\n")));
+    test_files_open();
+    test_file_write("s.json", "something longer than what comes, or not");
+    cr_expect(
+        zero(int, RUN(filing, .text = GOOD, .path = test_file("s.json"))));
+    cr_expect(eq(str, TEXT(test_file_read("s.json")), TEXT(GOOD "\n")));
     cr_expect(eq(sz, count_files(), 1));
-    cr_assert(zero(stat(path_of("s.json"), &info)));
+    cr_assert(zero(stat(test_file("s.json"), &info)));
     cr_expect(eq(u32, info.st_mode & 0777, 0600)); /* S9 */
-    remove_folder();
+    test_files_close();
 }
 
 static struct belay_result
@@ -447,51 +396,50 @@ expect_error(struct belay_result result, int code, const char *part)
 
 Test(session_file, l70_files_that_cannot_be_written_or_read)
 {
-    make_folder();
+    test_files_open();
     expect_error(file_result("/nowhere/at/all", false), BELAY_ENOENT,
         "cannot be saved to '/nowhere/at/all'");
-    cr_assert(zero(mkdir(path_of("s.json"), 0700)));
-    expect_error(file_result(path_of("s.json"), false), -EISDIR, "saved");
+    cr_assert(zero(mkdir(test_file("s.json"), 0700)));
+    expect_error(file_result(test_file("s.json"), false), -EISDIR, "saved");
     expect_error(
-        file_result(path_of("s.json"), true), BELAY_EINVAL, "regular file");
-    cr_assert(zero(mkfifo(path_of("pipe"), 0600)));
+        file_result(test_file("s.json"), true), BELAY_EINVAL, "regular file");
+    cr_assert(zero(mkfifo(test_file("pipe"), 0600)));
     expect_error(
-        file_result(path_of("pipe"), true), BELAY_EINVAL, "regular file");
-    expect_error(file_result(path_of("none"), true), BELAY_ENOENT, "loaded");
-    write_at(path_of("bad"), "{\"belay_session\":1,\"messages\":[}");
-    expect_error(file_result(path_of("bad"), true), BELAY_EJSON, "at byte 31");
-    write_at(path_of("bad"), "");
-    expect_error(file_result(path_of("bad"), true), BELAY_EJSON, "at byte 0");
-    write_at(path_of("bad"), "{\"belay_session\":2,\"messages\":[]}");
+        file_result(test_file("pipe"), true), BELAY_EINVAL, "regular file");
+    expect_error(file_result(test_file("none"), true), BELAY_ENOENT, "loaded");
+    test_file_write("bad", "{\"belay_session\":1,\"messages\":[}");
     expect_error(
-        file_result(path_of("bad"), true), BELAY_EPROTO, "another version");
+        file_result(test_file("bad"), true), BELAY_EJSON, "at byte 31");
+    test_file_write("bad", "");
+    expect_error(file_result(test_file("bad"), true), BELAY_EJSON, "at byte 0");
+    test_file_write("bad", "{\"belay_session\":2,\"messages\":[]}");
+    expect_error(
+        file_result(test_file("bad"), true), BELAY_EPROTO, "another version");
     cr_expect(eq(sz, count_files(), 3));
-    remove_folder();
+    test_files_close();
 }
 
 /* Whatever happens on the way, the file is the old one or the new one. */
 static void
 look_at_file(const struct belay_result *result, bool disturbed)
 {
-    const char *text = read_at(path_of("s.json"));
+    const char *text = test_file_read("s.json");
 
     (void)result;
     (void)disturbed;
     cr_expect(
         strcmp(text, "old") == 0 || strcmp(text, GOOD "\n") == 0, "%s", text);
     cr_expect(eq(sz, count_files(), 1));
-    write_at(path_of("s.json"), "old");
+    test_file_write("s.json", "old");
 }
 
 Test(session_file, l70_sweep_of_saving_and_loading)
 {
-    static char path[128];
-    const struct filing arguments = {.text = GOOD, .path = path};
-
-    make_folder();
-    (void)snprintf(path, sizeof(path), "%s", path_of("s.json"));
-    write_at(path, "old");
-    sweep(&(const struct program){
-        .function = &filing, .arguments = &arguments, .check = look_at_file});
-    remove_folder();
+    test_files_open();
+    test_file_write("s.json", "old");
+    sweep(&(const struct program){.function = &filing,
+        .arguments =
+            &(const struct filing){.text = GOOD, .path = test_file("s.json")},
+        .check = look_at_file});
+    test_files_close();
 }

@@ -1,5 +1,7 @@
 /* test_trace.c - the files that traces are, line for line. */
+#include "test/support/files.h"
 #include "test/support/program.h"
+#include "test/support/texts.h"
 
 #include "runtime/internal.h"
 #include "runtime/trace.h"
@@ -15,14 +17,13 @@
 
 TestSuite(trace, .fini = check_clean, .timeout = 30);
 
-static char folder[] = "/tmp/belay-trace-XXXXXX";
 static char path[64];
 
 /* Each trial of a sweep has the second file for itself. */
 static void
 use_file(const char *name)
 {
-    (void)snprintf(path, sizeof(path), "%s/%s", folder, name);
+    (void)snprintf(path, sizeof(path), "%s", test_file(name));
     (void)unlink(path);
 }
 
@@ -35,34 +36,14 @@ use_file_of_trial(void)
 static void
 make_folder(void)
 {
-    cr_assert(ne(ptr, mkdtemp(folder), NULL));
+    test_files_open();
     use_file("trace");
     program_before_trial = use_file_of_trial;
 }
 
-static void
-drop_folder(void)
-{
-    use_file("trace");
-    use_file("trial");
-    (void)rmdir(folder);
-    check_clean();
-}
-
-#define FILES .init = make_folder, .fini = drop_folder
+#define FILES .init = make_folder, .fini = test_files_fini
 
 static char text[262144];
-
-static char *
-read_file(void)
-{
-    FILE *in = fopen(path, "r");
-
-    cr_assert(ne(ptr, in, NULL));
-    text[fread(text, 1, sizeof(text) - 1, in)] = '\0';
-    (void)fclose(in);
-    return text;
-}
 
 /* The runtime's and the process's numbers are not the same each time. */
 static char *
@@ -142,7 +123,7 @@ Test(trace, one_event_one_line, FILES)
         "{\"ns\":1000000000,\"event\":\"trace.end\",\"dropped\":0,"
         "\"lost\":0}\n",
         wait_line);
-    cr_expect_str_eq(without_run(read_file()), golden);
+    cr_expect_str_eq(without_run(file_text(path)), golden);
 }
 
 Test(trace, every_allocation_refused_and_every_wait_cancelled, FILES)
@@ -407,5 +388,5 @@ Test(trace, each_run_has_a_chrome_trace_of_its_own, .init = make_folder)
         (void)snprintf(name, sizeof(name), "%s.%d", path, i);
         cr_expect(zero(int, unlink(name)), "there is no %s", name);
     }
-    cr_expect(zero(int, rmdir(folder)));
+    cr_expect(zero(int, rmdir(test_folder)));
 }
