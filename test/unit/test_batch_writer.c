@@ -1,123 +1,40 @@
 /* test_batch_writer.c - whole lines in the files, whatever the disk does. */
-#include "llm/batch/writer.h"
-#include "test/support/memory.h"
+#include "test/support/program.h"
 #include "test/support/texts.h"
 #include "test/support/writer_scene.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct belay__batch_writer writer;
-static char dir[] = "/tmp/belay-writer-XXXXXX";
-static char output_path[64];
-static char errors_path[64];
-static const char *failed_path;
-
-static void
-set_up(void)
-{
-    open_memory();
-    writer = (struct belay__batch_writer){
-        .output = {.fd = -1}, .errors = {.fd = -1}};
-    cr_assert(ne(ptr, mkdtemp(dir), NULL));
-    (void)snprintf(output_path, sizeof(output_path), "%s/out", dir);
-    (void)snprintf(errors_path, sizeof(errors_path), "%s/err", dir);
-    (void)signal(SIGXFSZ, SIG_IGN);
-}
-
-static void
-tear_down(void)
-{
-    belay__batch_writer_close(&writer);
-    (void)chmod(dir, 0700);
-    (void)unlink(output_path);
-    (void)unlink(errors_path);
-    (void)rmdir(dir);
-    close_memory();
-}
-
-TestSuite(batch_writer, .init = set_up, .fini = tear_down, .timeout = 30);
-
-static int
-open_with(const struct belay__batch_writer_opts *opts)
-{
-    return belay__batch_writer_open(&writer, memory, opts, &failed_path);
-}
-
-static int
-open_both(size_t window)
-{
-    return open_with(&(const struct belay__batch_writer_opts){
-        .output_path = output_path,
-        .errors_path = errors_path,
-        .window = window,
-    });
-}
-
-static int
-put(uint64_t sequence, enum belay__batch_file file, const char *text)
-{
-    return writer_put(&writer, sequence, file, text);
-}
-
-static void
-make_file(const char *path, const char *text)
-{
-    FILE *file = fopen(path, "w");
-
-    cr_assert(ne(ptr, file, NULL));
-    cr_assert(ge(int, fputs(text, file), 0));
-    cr_assert(eq(int, fclose(file), 0));
-}
-
-#define expect_file(path, text) \
-    cr_expect(eq(str, writer_contents(path), (char *)(uintptr_t)(text)))
-#define expect_code(call, code) cr_expect(eq(int, (call), (code)))
-
-static size_t
-count_fds(void)
-{
-    DIR *fds = opendir("/proc/self/fd");
-    size_t count = 0;
-
-    while (readdir(fds) != NULL) {
-        count++;
-    }
-    (void)closedir(fds);
-    return count;
-}
+TestSuite(batch_writer, .init = writer_set_up, .fini = writer_tear_down,
+    .timeout = 30);
 
 Test(batch_writer, lines_go_to_their_file_in_the_order_they_come)
 {
     cr_assert(eq(int, open_both(0), 0));
-    expect_file(errors_path, "(none)");
+    expect_file(err_path, "(none)");
     expect_code(put(2, BELAY__BATCH_OUTPUT, "two"), 0);
     expect_code(put(0, BELAY__BATCH_ERRORS, "zero"), 0);
     expect_code(put(1, BELAY__BATCH_OUTPUT, ""), 0);
-    expect_file(output_path, "two\n\n");
-    expect_file(errors_path, "zero\n");
+    expect_file(out_path, "two\n\n");
+    expect_file(err_path, "zero\n");
     cr_expect(eq(u64, writer.lines, 3));
 }
 
 Test(batch_writer, b6_without_an_error_file_all_go_into_the_output)
 {
     cr_assert(eq(int,
-        open_with(&(const struct belay__batch_writer_opts){
-            .output_path = output_path}),
+        open_with(
+            &(const struct belay__batch_writer_opts){.output_path = out_path}),
         0));
     expect_code(put(0, BELAY__BATCH_ERRORS, "bad"), 0);
     expect_code(put(1, BELAY__BATCH_OUTPUT, "good"), 0);
-    expect_file(output_path, "bad\ngood\n");
+    expect_file(out_path, "bad\ngood\n");
 }
 
 /* A socket of packets in place of standard output shows each write(2) as one
@@ -163,9 +80,9 @@ Test(batch_writer, b10_x9_files_are_appended_to_and_private)
     cr_expect(ne(int, fcntl(writer.output.fd, F_GETFL) & O_APPEND, 0));
     cr_expect(ne(int, fcntl(writer.errors.fd, F_GETFL) & O_APPEND, 0));
     cr_expect(ne(int, fcntl(writer.output.fd, F_GETFD) & FD_CLOEXEC, 0));
-    cr_assert(eq(int, stat(output_path, &info), 0));
+    cr_assert(eq(int, stat(out_path, &info), 0));
     cr_expect(eq(int, (int)(info.st_mode & 07777), 0600));
-    cr_assert(eq(int, stat(errors_path, &info), 0));
+    cr_assert(eq(int, stat(err_path, &info), 0));
     cr_expect(eq(int, (int)(info.st_mode & 07777), 0600));
 }
 
@@ -183,17 +100,16 @@ Test(batch_writer, b10_a_full_disk_leaves_whole_lines)
                 memcpy(wanted + 10 * i, "123456789\n", sizeof("123456789\n"));
             }
         }
-        expect_file(output_path, wanted);
+        expect_file(out_path, wanted);
         cr_expect(eq(u64, writer.lines, strlen(wanted) / 10));
         if (size < 40) {
             cr_expect(eq(int, writer.code, -EFBIG));
-            cr_expect(
-                eq(ptr, (void *)(uintptr_t)writer.failed_path, output_path));
-            expect_file(errors_path, "(none)");
+            cr_expect(writer.failed_path == out_path);
+            expect_file(err_path, "(none)");
         }
         limit_file_size(RLIM_INFINITY);
         belay__batch_writer_close(&writer);
-        cr_assert(eq(int, unlink(output_path), 0));
+        cr_assert(eq(int, unlink(out_path), 0));
     }
 }
 
@@ -203,7 +119,7 @@ Test(batch_writer, b10_a_full_file_system_leaves_whole_lines)
     char line[1001];
     size_t written = 0;
 
-    if (mount("none", dir, "tmpfs", 0, "size=16k") < 0) {
+    if (mount("none", test_folder, "tmpfs", 0, "size=16k") < 0) {
         cr_skip_test("no tmpfs can be mounted here");
     }
     memset(line, 'x', sizeof(line) - 1);
@@ -215,9 +131,9 @@ Test(batch_writer, b10_a_full_file_system_leaves_whole_lines)
     }
     expect_code(writer.code, -ENOSPC);
     cr_expect(gt(sz, written, 0));
-    cr_expect(eq(sz, strlen(writer_contents(output_path)), written * 1001));
+    cr_expect(eq(sz, strlen(writer_contents(out_path)), written * 1001));
     belay__batch_writer_close(&writer);
-    cr_expect(eq(int, umount(dir), 0));
+    cr_expect(eq(int, umount(test_folder), 0));
 }
 
 /* /dev/full refuses every byte and is no regular file. */
@@ -230,7 +146,7 @@ Test(batch_writer, a_device_that_is_full)
     expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
     expect_code(put(1, BELAY__BATCH_OUTPUT, "x"), 0);
     expect_code(writer.code, -ENOSPC);
-    cr_expect(eq(sz, writer_finish(&writer, false), 2));
+    cr_expect(eq(sz, writer_finish(false), 2));
     cr_expect(eq(int, belay__batch_writer_take_dirty(&writer), -1));
 }
 
@@ -239,12 +155,12 @@ Test(batch_writer, b9_in_input_order_lines_wait_for_those_before_them)
     cr_assert(eq(int, open_both(4), 0));
     expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
     expect_code(put(1, BELAY__BATCH_ERRORS, "1"), 0);
-    expect_file(output_path, "");
+    expect_file(out_path, "");
     expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), 0);
-    expect_file(output_path, "0\n");
-    expect_file(errors_path, "1\n");
+    expect_file(out_path, "0\n");
+    expect_file(err_path, "1\n");
     belay__batch_writer_skip(&writer, 2);
-    expect_file(output_path, "0\n3\n");
+    expect_file(out_path, "0\n3\n");
     cr_expect(eq(u64, writer.next, 4));
     cr_expect(eq(u64, writer.lines, 3));
 }
@@ -303,11 +219,11 @@ Test(batch_writer, b9_every_order_of_arrival_gives_the_order_of_the_input)
                 0);
             left[at] = left[n - 1];
         }
-        expect_file(output_path, "0\n2\n4\n");
-        expect_file(errors_path, "1\n3\n5\n");
+        expect_file(out_path, "0\n2\n4\n");
+        expect_file(err_path, "1\n3\n5\n");
         belay__batch_writer_close(&writer);
-        cr_assert(eq(int, unlink(output_path), 0));
-        cr_assert(eq(int, unlink(errors_path), 0));
+        cr_assert(eq(int, unlink(out_path), 0));
+        cr_assert(eq(int, unlink(err_path), 0));
     }
 }
 
@@ -321,12 +237,12 @@ Test(batch_writer, b8_b9_early_lines_are_written_when_no_more_will_come)
     expect_code(put(1, BELAY__BATCH_OUTPUT, "1"), 0);
     expect_code(put(3, BELAY__BATCH_ERRORS, "3"), 0);
     belay__batch_writer_skip(&writer, 4);
-    expect_file(output_path, "");
-    cr_expect(eq(sz, writer_finish(&writer, true), 0));
-    expect_file(output_path, "1\n5\n");
-    expect_file(errors_path, "3\n");
-    cr_expect(eq(sz, writer_finish(&writer, true), 0));
-    expect_file(output_path, "1\n5\n");
+    expect_file(out_path, "");
+    cr_expect(eq(sz, writer_finish(true), 0));
+    expect_file(out_path, "1\n5\n");
+    expect_file(err_path, "3\n");
+    cr_expect(eq(sz, writer_finish(true), 0));
+    expect_file(out_path, "1\n5\n");
 }
 
 Test(batch_writer, b9_early_lines_on_a_full_disk)
@@ -338,34 +254,34 @@ Test(batch_writer, b9_early_lines_on_a_full_disk)
     expect_code(put(3, BELAY__BATCH_OUTPUT, "3"), 0);
     expect_code(put(0, BELAY__BATCH_OUTPUT, "0"), 0);
     expect_code(writer.code, -EFBIG);
-    expect_file(output_path, "0\n1\n");
-    cr_expect(eq(sz, writer_finish(&writer, false), 2));
-    expect_file(output_path, "0\n1\n");
+    expect_file(out_path, "0\n1\n");
+    cr_expect(eq(sz, writer_finish(false), 2));
+    expect_file(out_path, "0\n1\n");
     limit_file_size(RLIM_INFINITY);
 }
 
 Test(batch_writer, an_existing_file_is_refused_and_left_alone)
 {
-    make_file(output_path, "precious");
+    test_file_write("out", "precious");
     expect_code(open_both(0), BELAY_EBUSY);
-    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, output_path));
-    expect_file(output_path, "precious");
-    (void)unlink(output_path);
+    cr_expect(failed_path == out_path);
+    expect_file(out_path, "precious");
+    (void)unlink(out_path);
 
-    make_file(errors_path, "precious too");
+    test_file_write("err", "precious too");
     expect_code(open_both(0), BELAY_EBUSY);
-    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, errors_path));
-    expect_file(errors_path, "precious too");
-    expect_file(output_path, "(none)");
+    cr_expect(failed_path == err_path);
+    expect_file(err_path, "precious too");
+    expect_file(out_path, "(none)");
 }
 
 Test(batch_writer, an_existing_empty_file_is_taken)
 {
-    make_file(output_path, "");
-    make_file(errors_path, "");
+    test_file_write("out", "");
+    test_file_write("err", "");
     cr_assert(eq(int, open_both(0), 0));
     expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
-    expect_file(output_path, "x\n");
+    expect_file(out_path, "x\n");
 }
 
 static int
@@ -377,51 +293,49 @@ open_overwriting(const char *output, const char *errors)
 
 Test(batch_writer, existing_files_are_emptied_on_request)
 {
-    make_file(output_path, "old output\n");
-    make_file(errors_path, "old errors\n");
-    cr_assert(eq(int, open_overwriting(output_path, errors_path), 0));
-    expect_file(output_path, "");
-    expect_file(errors_path, "(none)");
+    test_file_write("out", "old output\n");
+    test_file_write("err", "old errors\n");
+    cr_assert(eq(int, open_overwriting(out_path, err_path), 0));
+    expect_file(out_path, "");
+    expect_file(err_path, "(none)");
     expect_code(put(0, BELAY__BATCH_OUTPUT, "new"), 0);
     expect_code(put(1, BELAY__BATCH_ERRORS, "new too"), 0);
-    expect_file(output_path, "new\n");
-    expect_file(errors_path, "new too\n");
+    expect_file(out_path, "new\n");
+    expect_file(err_path, "new too\n");
 }
 
 /* Nothing is open after a failure, and what was there is still there. */
 Test(batch_writer, a_failed_overwrite_destroys_nothing)
 {
-    char inside[96];
+    const char *inside = test_file("no/such/dir");
 
-    (void)snprintf(inside, sizeof(inside), "%s/no/such/dir", dir);
-    make_file(errors_path, "old errors\n");
-    expect_code(open_overwriting(inside, errors_path), -ENOENT);
-    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, inside));
-    expect_file(errors_path, "old errors\n");
+    test_file_write("err", "old errors\n");
+    expect_code(open_overwriting(inside, err_path), -ENOENT);
+    cr_expect(failed_path == inside);
+    expect_file(err_path, "old errors\n");
 
-    make_file(output_path, "old output\n");
-    expect_code(open_overwriting(output_path, inside), -ENOENT);
-    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, inside));
-    expect_file(output_path, "old output\n");
+    test_file_write("out", "old output\n");
+    expect_code(open_overwriting(out_path, inside), -ENOENT);
+    cr_expect(failed_path == inside);
+    expect_file(out_path, "old output\n");
 }
 
 /* Two names of one file would empty it when the first error line comes. */
 Test(batch_writer, one_file_under_two_names_is_refused)
 {
-    char other[96];
+    const char *other = test_file("./out");
 
-    (void)snprintf(other, sizeof(other), "%s/./out", dir);
     expect_code(open_with(&(const struct belay__batch_writer_opts){
-                    .output_path = output_path, .errors_path = other}),
+                    .output_path = out_path, .errors_path = other}),
         BELAY_EINVAL);
-    make_file(output_path, "old\n");
-    expect_code(open_overwriting(output_path, other), BELAY_EINVAL);
-    expect_file(output_path, "old\n");
-    (void)unlink(output_path);
-    make_file(output_path, "");
-    cr_assert(eq(int, symlink(output_path, errors_path), 0));
+    test_file_write("out", "old\n");
+    expect_code(open_overwriting(out_path, other), BELAY_EINVAL);
+    expect_file(out_path, "old\n");
+    (void)unlink(out_path);
+    test_file_write("out", "");
+    cr_assert(eq(int, symlink(out_path, err_path), 0));
     expect_code(open_both(0), BELAY_EINVAL);
-    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, errors_path));
+    cr_expect(failed_path == err_path);
 }
 
 /* The null device is nobody's loss. */
@@ -438,25 +352,24 @@ Test(batch_writer, a_device_may_be_both_files)
 
 Test(batch_writer, directories_and_missing_ones_are_told_at_once)
 {
-    char missing[96];
+    const char *missing = test_file("missing/err");
 
-    (void)snprintf(missing, sizeof(missing), "%s/missing/err", dir);
-    expect_code(
-        open_with(&(const struct belay__batch_writer_opts){.output_path = dir}),
+    expect_code(open_with(&(const struct belay__batch_writer_opts){
+                    .output_path = test_folder}),
         -EISDIR);
     expect_code(open_with(&(const struct belay__batch_writer_opts){
-                    .output_path = output_path, .errors_path = dir}),
+                    .output_path = out_path, .errors_path = test_folder}),
         -EISDIR);
     expect_code(open_with(&(const struct belay__batch_writer_opts){
                     .output_path = missing}),
         -ENOENT);
     /* The error file is not opened yet, but it is known that it cannot be. */
     expect_code(open_with(&(const struct belay__batch_writer_opts){
-                    .output_path = output_path, .errors_path = missing}),
+                    .output_path = out_path, .errors_path = missing}),
         -ENOENT);
-    cr_expect(eq(ptr, (void *)(uintptr_t)failed_path, missing));
+    cr_expect(failed_path == missing);
     expect_code(open_with(&(const struct belay__batch_writer_opts){
-                    .output_path = output_path, .errors_path = ""}),
+                    .output_path = out_path, .errors_path = ""}),
         -ENOENT);
 }
 
@@ -484,7 +397,7 @@ Test(batch_writer, a_closed_pipe_is_an_error)
     (void)close(ends[0]);
     expect_code(put(0, BELAY__BATCH_OUTPUT, "x"), 0);
     expect_code(writer.code, BELAY_EPIPE);
-    cr_expect(eq(sz, writer_finish(&writer, false), 1));
+    cr_expect(eq(sz, writer_finish(false), 1));
     cr_expect(eq(str, (char *)(uintptr_t)writer.failed_path, (char[]){"-"}));
     cr_assert(eq(int, dup2(saved, STDOUT_FILENO), STDOUT_FILENO));
     (void)close(ends[1]);
@@ -530,12 +443,12 @@ Test(batch_writer, b9_without_memory_a_line_is_lost_but_never_torn)
         }
         if (test_alloc_failures() == 0) {
             expect_code(code, 0);
-            expect_file(output_path, "line\nline\nline\nline\n");
+            expect_file(out_path, "line\nline\nline\nline\n");
             break;
         }
         expect_code(code, BELAY_ENOMEM);
         belay__batch_writer_close(&writer);
-        (void)unlink(output_path);
+        (void)unlink(out_path);
         cr_expect(eq(sz, count_fds(), fds));
         cr_assert(lt(sz, k, 100));
     }
