@@ -165,6 +165,11 @@ size_t sweep_allocs(const struct program *program);
 /* Both, and before them whatever BELAY_SWEEP asks for. */
 void sweep(const struct program *program);
 
+/* Sweeps `name` with these arguments. */
+#define SWEEP(name, ...)           \
+    sweep(&(const struct program){ \
+        .function = &(name), .arguments = &(const struct name){__VA_ARGS__}})
+
 /* What the task's runtime holds now. */
 struct belay_runtime_stats runtime_stats(const belay_task *task);
 

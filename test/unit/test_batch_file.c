@@ -292,18 +292,13 @@ Test(batch_file, every_cancel_and_every_refused_allocation)
     char text[100];
     size_t len;
 
-    sweep(&(const struct program){.function = &read_all,
-        .arguments = &(const struct read_all){
-            .fd = fd, .room = 10, .text = text, .len = &len}});
-    sweep(&(const struct program){
-        .function = &sync_file, .arguments = &(const struct sync_file){fd}});
+    SWEEP(read_all, .fd = fd, .room = 10, .text = text, .len = &len);
+    SWEEP(sync_file, fd);
     (void)close(fd);
     cr_assert(eq(int, pipe(ends), 0));
     cr_assert(
         eq(int, (int)write(ends[1], TEXT, strlen(TEXT)), (int)strlen(TEXT)));
     (void)close(ends[1]);
-    sweep(&(const struct program){.function = &read_all,
-        .arguments = &(const struct read_all){
-            .fd = ends[0], .room = 10, .text = text, .len = &len}});
+    SWEEP(read_all, .fd = ends[0], .room = 10, .text = text, .len = &len);
     (void)close(ends[0]);
 }

@@ -364,11 +364,8 @@ Test(condition, s11_s136_the_lock_is_free_whatever_happens)
     sweep(&(const struct program){.function = &market,
         .arguments = &(const struct market){.left = 0},
         .check = all_served});
-    sweep(&(const struct program){.function = &cancelling,
-        .arguments = &(const struct cancelling){.busy = belay_seconds(1)}});
-    sweep(&(const struct program){.function = &notifying,
-        .arguments = &(const struct notifying){
-            .first = 1, .second = SIZE_MAX, .swept = true}});
+    SWEEP(cancelling, .busy = belay_seconds(1));
+    SWEEP(notifying, .first = 1, .second = SIZE_MAX, .swept = true);
 }
 
 struct costs {

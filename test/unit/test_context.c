@@ -563,6 +563,5 @@ Test(context, s121_s123_a_snapshot_keeps_its_values)
 
 Test(context, s121_s136_whatever_happens_no_value_is_left)
 {
-    sweep(&(const struct program){.function = &captures,
-        .arguments = &(const struct captures){.group = NULL}});
+    SWEEP(captures, .group = NULL);
 }

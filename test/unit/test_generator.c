@@ -424,9 +424,7 @@ Test(generator, s114_whatever_happens_a_generator_is_driven_to_its_end)
 {
     for (int style = 0; style < GEN_STYLES; style++) {
         for (int code = BELAY_EIO; code <= 0; code -= BELAY_EIO) {
-            sweep(&(const struct program){.function = &user,
-                .arguments = &(const struct user){
-                    .style = (enum style)style, .code = code, .wait = true}});
+            SWEEP(user, .style = (enum style)style, .code = code, .wait = true);
         }
     }
 }
@@ -467,6 +465,5 @@ Test(generator, s113_a_yield_may_be_the_last_thing_it_does)
 {
     cr_expect(eq(int, RUN(opens_last, .stack = NULL), 0));
     expect_trace("body; on a stack; behind");
-    sweep(&(const struct program){.function = &opens_last,
-        .arguments = &(const struct opens_last){.stack = NULL}});
+    SWEEP(opens_last, .stack = NULL);
 }

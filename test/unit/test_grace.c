@@ -240,6 +240,5 @@ Test(grace, s97_a_cancel_during_enter_ends_it_or_finds_it_registered)
 
 Test(grace, s75_s101_whatever_is_cancelled_or_refused)
 {
-    sweep(&(const struct program){.function = &exit_timeout,
-        .arguments = &(const struct exit_timeout){belay_seconds(9)}});
+    SWEEP(exit_timeout, belay_seconds(9));
 }

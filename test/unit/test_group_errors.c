@@ -281,8 +281,6 @@ Test(group_errors, all_failures_are_counted_the_first_ones_kept)
 
 Test(group_errors, s46_whatever_fails_no_child_is_left_behind)
 {
-    sweep(&(const struct program){.function = &outer_host,
-        .arguments = &(const struct outer_host){.inner_code = BELAY_EIO}});
-    sweep(&(const struct program){.function = &many_errors,
-        .arguments = &(const struct many_errors){.i = 0}});
+    SWEEP(outer_host, .inner_code = BELAY_EIO);
+    SWEEP(many_errors, .i = 0);
 }

@@ -324,6 +324,5 @@ Test(group_spawn, s57_on_child_may_spawn_the_next_one)
 
 Test(group_spawn, s46_whatever_waits_for_its_turn_no_child_is_left_behind)
 {
-    sweep(&(const struct program){.function = &limited,
-        .arguments = &(const struct limited){.max_running = 2}});
+    SWEEP(limited, .max_running = 2);
 }

@@ -395,13 +395,9 @@ Test(hold, holder_whatever_happens_every_exit_runs_once)
             &(const struct two){.first = {.name = "a", .enter_waits = 1},
                 .second = {.name = "b", .exit_waits = 1},
                 .close_first_first = true}});
-    sweep(&(const struct program){.function = &two,
-        .arguments = &(const struct two){
-            .first = {.name = "a"}, .second = {.name = "b"}, .leave = true}});
-    sweep(&(const struct program){.function = &shared,
-        .arguments = &(const struct shared){.only_ask = true}});
-    sweep(&(const struct program){.function = &generators,
-        .arguments = &(const struct generators){.group = NULL}});
+    SWEEP(two, .first = {.name = "a"}, .second = {.name = "b"}, .leave = true);
+    SWEEP(shared, .only_ask = true);
+    SWEEP(generators, .group = NULL);
 }
 
 /* ---- others run between the call and its first step ---- */

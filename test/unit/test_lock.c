@@ -176,8 +176,7 @@ Test(lock, whoever_leaves_it_cannot_overtake_those_who_wait)
 {
     cr_expect(zero(int, RUN(greedy, .inside = 0)));
     expect_trace("greedy; waiter; greedy again");
-    sweep(&(const struct program){
-        .function = &greedy, .arguments = &(const struct greedy){.inside = 0}});
+    SWEEP(greedy, .inside = 0);
 }
 
 struct again {

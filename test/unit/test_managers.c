@@ -488,12 +488,8 @@ Test(managers, s136_whatever_happens_all_is_put_back)
 {
     int cell = 1;
 
-    sweep(&(const struct program){.function = &everything,
-        .arguments = &(const struct everything){
-            .a = {.name = "a"}, .b = {.name = "b"}, .red = red}});
-    sweep(&(const struct program){.function = &variables,
-        .arguments = &(const struct variables){.red = red, .blue = blue}});
-    sweep(&(const struct program){
-        .function = &sets, .arguments = &(const struct sets){.cell = &cell}});
+    SWEEP(everything, .a = {.name = "a"}, .b = {.name = "b"}, .red = red);
+    SWEEP(variables, .red = red, .blue = blue);
+    SWEEP(sets, .cell = &cell);
     cr_expect(eq(int, cell, 1));
 }

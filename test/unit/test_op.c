@@ -163,8 +163,7 @@ Test(op, s9_s128_s129_a_connect_is_aborted_by_closing_its_handle)
 
 Test(op, s128_no_handle_outlives_its_frame_wherever_a_cancel_comes)
 {
-    sweep(&(const struct program){.function = &connector,
-        .arguments = &(const struct connector){.cancel = false}});
+    SWEEP(connector, .cancel = false);
 }
 
 /* ---- a request in the thread pool ---- */

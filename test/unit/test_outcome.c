@@ -251,10 +251,8 @@ Test(outcome, s83_a_cancel_from_an_exit_never_replaces_an_error)
 
 Test(outcome, s75_s77_whatever_is_cancelled_or_refused)
 {
-    sweep(&(const struct program){.function = &chain,
-        .arguments = &(const struct chain){.body_code = BELAY_EIO,
-            .inner_code = BELAY_EPIPE,
-            .outer_code = BELAY_EBUSY}});
+    SWEEP(chain, .body_code = BELAY_EIO, .inner_code = BELAY_EPIPE,
+        .outer_code = BELAY_EBUSY);
 }
 
 /* ---- errors that stay alone ---- */
@@ -333,8 +331,6 @@ Test(outcome, s80_it_may_be_the_context_of_a_later_one)
 
 Test(outcome, s80_s136_without_memory_the_code_is_left)
 {
-    sweep(&(const struct program){.function = &alone,
-        .arguments = &(const struct alone){.only_one = false}});
-    sweep(&(const struct program){.function = &alone,
-        .arguments = &(const struct alone){.only_one = true}});
+    SWEEP(alone, .only_one = false);
+    SWEEP(alone, .only_one = true);
 }

@@ -292,12 +292,7 @@ Test(prepared, freeing_an_open_scope_aborts, .signal = SIGABRT)
 
 Test(prepared, s17_s136_whatever_happens_a_prepared_scope_is_left)
 {
-    sweep(&(const struct program){.function = &prepared,
-        .arguments = &(const struct prepared){
-            .opts = PREPARED_OPTS(.timeout = belay_seconds(1))}});
-    sweep(&(const struct program){.function = &prepared,
-        .arguments = &(const struct prepared){
-            .opts = PREPARED_OPTS(0), .cancel = true}});
-    sweep(&(const struct program){.function = &two_tasks,
-        .arguments = &(const struct two_tasks){.group = NULL}});
+    SWEEP(prepared, .opts = PREPARED_OPTS(.timeout = belay_seconds(1)));
+    SWEEP(prepared, .opts = PREPARED_OPTS(0), .cancel = true);
+    SWEEP(two_tasks, .group = NULL);
 }

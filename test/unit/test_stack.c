@@ -413,11 +413,8 @@ Test(stack, s106_a_block_is_a_stack_of_one_entry)
 
 Test(stack, s74_s75_each_entry_runs_once_whatever_happens)
 {
-    sweep(&(const struct program){
-        .function = &mixed, .arguments = &(const struct mixed){.code = 0}});
-    sweep(&(const struct program){.function = &mixed,
-        .arguments = &(const struct mixed){.code = BELAY_EIO}});
-    sweep(&(const struct program){.function = &answers,
-        .arguments = &(const struct answers){
-            .body = BELAY_EIO, .top = BELAY_EPIPE, .bottom = BELAY_EBUSY}});
+    SWEEP(mixed, .code = 0);
+    SWEEP(mixed, .code = BELAY_EIO);
+    SWEEP(
+        answers, .body = BELAY_EIO, .top = BELAY_EPIPE, .bottom = BELAY_EBUSY);
 }

@@ -255,8 +255,6 @@ Test(stack_entry, s91_entering_and_closing_a_scope_takes_no_look_at_the_others)
 Test(stack_entry, s91_s136_whatever_is_refused_or_cancelled)
 {
     program_other_code = BELAY_EPIPE; /* as above */
-    sweep(&(const struct program){
-        .function = &early, .arguments = &(const struct early){.stack = NULL}});
-    sweep(&(const struct program){.function = &misnested,
-        .arguments = &(const struct misnested){.group = NULL}});
+    SWEEP(early, .stack = NULL);
+    SWEEP(misnested, .group = NULL);
 }

@@ -454,13 +454,9 @@ Test(stack_nested, s75_s136_whatever_is_refused_or_cancelled)
     static struct belay_lock lock;
 
     for (int what = NOTHING; what <= GENERATOR; what++) {
-        sweep(&(const struct program){.function = &taker,
-            .arguments = &(const struct taker){.app.what = (enum what)what}});
+        SWEEP(taker, .app.what = (enum what)what);
     }
-    sweep(&(const struct program){.function = &counted,
-        .arguments = &(const struct counted){.lock = &lock}});
-    sweep(&(const struct program){
-        .function = &meddler, .arguments = &(const struct meddler){.i = 0}});
-    sweep(&(const struct program){.function = &reacher,
-        .arguments = &(const struct reacher){.own = NULL}});
+    SWEEP(counted, .lock = &lock);
+    SWEEP(meddler, .i = 0);
+    SWEEP(reacher, .own = NULL);
 }

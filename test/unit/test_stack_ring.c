@@ -287,14 +287,10 @@ Test(stack_ring, s87_an_enter_keeps_its_scopes_though_it_has_closed_others)
 Test(stack_ring, s75_s136_whatever_is_refused_or_cancelled)
 {
     program_other_code = BELAY_EMISNEST; /* of `inward`, as above */
-    sweep(&(const struct program){
-        .function = &heir, .arguments = &(const struct heir){.group = NULL}});
-    sweep(&(const struct program){.function = &blocked,
-        .arguments = &(const struct blocked){.own = NULL}});
-    sweep(&(const struct program){.function = &inward,
-        .arguments = &(const struct inward){.first = NULL}});
-    sweep(&(const struct program){
-        .function = &late, .arguments = &(const struct late){.from = NULL}});
+    SWEEP(heir, .group = NULL);
+    SWEEP(blocked, .own = NULL);
+    SWEEP(inward, .first = NULL);
+    SWEEP(late, .from = NULL);
 }
 
 /* ---- an entry with a scope of its own round a stack ---- */

@@ -327,18 +327,11 @@ Test(start, s65_what_is_below_the_child_moves_with_it)
 
 Test(start, s65_s68_whatever_happens_no_child_is_left_behind)
 {
-    sweep(&(const struct program){.function = &handed,
-        .arguments = &(const struct handed){.group = NULL}});
-    sweep(&(const struct program){.function = &into_cancelled,
-        .arguments = &(const struct into_cancelled){.group = NULL}});
-    sweep(&(const struct program){.function = &pending,
-        .arguments = &(const struct pending){.group = NULL}});
-    sweep(&(const struct program){.function = &last_start,
-        .arguments = &(const struct last_start){.group = NULL}});
-    sweep(&(const struct program){.function = &cleans,
-        .arguments = &(const struct cleans){.group = NULL}});
-    sweep(&(const struct program){
-        .function = &full, .arguments = &(const struct full){.group = NULL}});
-    sweep(&(const struct program){.function = &moves_tree,
-        .arguments = &(const struct moves_tree){.group = NULL}});
+    SWEEP(handed, .group = NULL);
+    SWEEP(into_cancelled, .group = NULL);
+    SWEEP(pending, .group = NULL);
+    SWEEP(last_start, .group = NULL);
+    SWEEP(cleans, .group = NULL);
+    SWEEP(full, .group = NULL);
+    SWEEP(moves_tree, .group = NULL);
 }

@@ -347,7 +347,6 @@ Test(suppressing, s79_s107_an_error_of_which_nothing_is_taken_stays_the_same)
 
 Test(suppressing, s136_whatever_happens_all_is_put_back)
 {
-    sweep(&(const struct program){.function = &splits,
-        .arguments = &(const struct splits){.code = BELAY_EPIPE,
-            .tree = {.codes = {BELAY_EIO, BELAY_EBUSY, BELAY_ENOENT}}}});
+    SWEEP(splits, .code = BELAY_EPIPE,
+        .tree = {.codes = {BELAY_EIO, BELAY_EBUSY, BELAY_ENOENT}});
 }

@@ -298,8 +298,7 @@ BELAY_ASYNC(big)
 Test(task, frames_keep_their_bytes_whatever_their_size)
 {
     cr_expect(eq(int, RUN(big, .depth = 40), 0));
-    sweep(&(const struct program){
-        .function = &big, .arguments = &(const struct big){.depth = 4}});
+    SWEEP(big, .depth = 4);
 }
 
 /* First frames of which a size in 16-byte steps would not fit in 16 bits. */

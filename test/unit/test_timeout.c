@@ -490,16 +490,9 @@ Test(timeout, options_of_an_unknown_size_are_refused)
 
 Test(timeout, s33_whatever_happens_scopes_are_left)
 {
-    sweep(&(const struct program){.function = &timed,
-        .arguments = &(const struct timed){
-            .span = belay_seconds(2), .work = belay_seconds(5)}});
-    sweep(&(const struct program){.function = &timed,
-        .arguments = &(const struct timed){.span = belay_seconds(2),
-            .work = belay_seconds(5),
-            .code = BELAY_EIO}});
-    sweep(&(const struct program){.function = &foreign,
-        .arguments = &(const struct foreign){.scope = NULL}});
-    sweep(&(const struct program){.function = &both,
-        .arguments = &(const struct both){
-            .outer_span = belay_seconds(2), .inner_span = belay_seconds(1)}});
+    SWEEP(timed, .span = belay_seconds(2), .work = belay_seconds(5));
+    SWEEP(timed, .span = belay_seconds(2), .work = belay_seconds(5),
+        .code = BELAY_EIO);
+    SWEEP(foreign, .scope = NULL);
+    SWEEP(both, .outer_span = belay_seconds(2), .inner_span = belay_seconds(1));
 }

@@ -517,6 +517,5 @@ BELAY_ASYNC(caller)
 Test(trampoline, values_and_failures_reach_the_caller)
 {
     cr_expect(eq(int, RUN(caller, .doubled = 0), 0));
-    sweep(&(const struct program){
-        .function = &deep, .arguments = &(const struct deep){20}});
+    SWEEP(deep, 20);
 }

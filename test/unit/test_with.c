@@ -387,8 +387,7 @@ Test(with, it_is_one_statement_also_behind_an_if_without_braces)
 Test(with, s75_every_exit_runs_wherever_a_cancel_or_a_shortage_comes)
 {
     for (int way = WAY_END; way <= WAY_AWAIT; way++) {
-        sweep(&(const struct program){.function = &ways,
-            .arguments = &(const struct ways){.way = (enum way)way}});
+        SWEEP(ways, .way = (enum way)way);
     }
 }
 
