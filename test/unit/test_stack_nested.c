@@ -8,12 +8,6 @@
 
 TestSuite(stack_nested, .fini = check_clean, .timeout = 30);
 
-static void
-clear(void *arg)
-{
-    *(belay_stack **)arg = NULL;
-}
-
 /* ---- what binds a stack on a stack to its task ---- */
 
 static const struct belay_var colour = {"colour", NULL};
@@ -155,16 +149,13 @@ BELAY_ASYNC(giver)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->own)) {
-        BELAY_AWAIT(belay_stack_enter(task, self->own,
-            belay_stack_open(task, &self->nested), &self->entry));
+        BELAY_AWAIT(push_stack(task, self->own, &self->nested, &self->entry));
         BELAY_CHECK(belay_stack_defer(self->nested, note, text("n"), NULL));
         BELAY_AWAIT(belay_stack_enter(
             task, self->nested, open_what(task, self->app), NULL));
         if (self->app->taken != NULL) {
-            trace("forget %s",
-                belay_code_name(belay_stack_forget(self->own, self->entry)));
-            trace("move %s",
-                belay_code_name(belay_stack_move(self->own, self->app->taken)));
+            trace("forget %s", try_forget(self->own, self->entry));
+            trace("move %s", try_move(self->own, self->app->taken));
             belay_event_set(&self->app->moved);
         }
         BELAY_AWAIT(belay_event_wait(task, &self->app->go));
@@ -183,7 +174,7 @@ BELAY_ASYNC(taker)
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         BELAY_WITH (belay_stack_open(task, &self->app.taken)) {
             BELAY_CHECK(belay_stack_defer(
-                self->app.taken, clear, (void *)&self->app.taken, NULL));
+                self->app.taken, clear_stack, (void *)&self->app.taken, NULL));
             BELAY_CHECK(belay_spawn(self->group, giver, .app = &self->app));
             BELAY_AWAIT(belay_event_wait(task, &self->app.moved));
         }
@@ -236,36 +227,31 @@ BELAY_ASYNC(counted)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->other)) {
         BELAY_WITH (belay_stack_open(task, &self->own)) {
-            BELAY_AWAIT(belay_stack_enter(task, self->own,
-                belay_stack_open(task, &self->nested), &self->entry));
+            BELAY_AWAIT(
+                push_stack(task, self->own, &self->nested, &self->entry));
             BELAY_TRY(belay_stack_enter(task, self->nested,
                 BELAY_ENTER(probe, .name = "p", .enter_code = BELAY_EPIPE),
                 NULL));
-            trace("failed enter %s",
-                belay_code_name(belay_stack_forget(self->own, self->entry)));
+            trace("failed enter %s", try_forget(self->own, self->entry));
 
-            BELAY_AWAIT(belay_stack_enter(task, self->own,
-                belay_stack_open(task, &self->nested), &self->entry));
+            BELAY_AWAIT(
+                push_stack(task, self->own, &self->nested, &self->entry));
             BELAY_AWAIT(belay_stack_enter(task, self->nested,
                 belay_lock_open(task, self->lock), &self->lock_entry));
-            trace("lock %s",
-                belay_code_name(belay_stack_forget(self->own, self->entry)));
+            trace("lock %s", try_forget(self->own, self->entry));
             BELAY_AWAIT(belay_stack_close_entry(
                 task, self->nested, self->lock_entry, NULL));
             BELAY_AWAIT(belay_stack_enter(
                 task, self->nested, belay_lock_open(task, self->lock), NULL));
             BELAY_CHECK(belay_stack_move(self->nested, self->other));
-            trace("moved away %s",
-                belay_code_name(belay_stack_forget(self->own, self->entry)));
+            trace("moved away %s", try_forget(self->own, self->entry));
 
-            BELAY_AWAIT(belay_stack_enter(task, self->own,
-                belay_stack_open(task, &self->nested), &self->entry));
+            BELAY_AWAIT(
+                push_stack(task, self->own, &self->nested, &self->entry));
             BELAY_CHECK(belay_stack_move(self->other, self->nested));
-            trace("moved in %s",
-                belay_code_name(belay_stack_forget(self->own, self->entry)));
+            trace("moved in %s", try_forget(self->own, self->entry));
             BELAY_AWAIT(belay_stack_close(task, self->nested, NULL));
-            trace("closed %s",
-                belay_code_name(belay_stack_forget(self->own, self->entry)));
+            trace("closed %s", try_forget(self->own, self->entry));
             cr_expect(zero(sz, belay_stack_count(self->own)));
         }
     }
@@ -292,8 +278,7 @@ BELAY_ASYNC(holding)
     BELAY_WITH (belay_stack_open(task, &self->own)) {
         BELAY_AWAIT(belay_stack_enter(
             task, self->own, BELAY_ENTER(outer, .lock = NULL), &self->entry));
-        trace("forget %s",
-            belay_code_name(belay_stack_forget(self->own, self->entry)));
+        trace("forget %s", try_forget(self->own, self->entry));
     }
     BELAY_END;
 }
@@ -337,9 +322,9 @@ BELAY_ASYNC(worker)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->shared->own)) {
         BELAY_CHECK(belay_stack_defer(
-            self->shared->own, clear, (void *)&self->shared->own, NULL));
-        BELAY_AWAIT(belay_stack_enter(task, self->shared->own,
-            belay_stack_open(task, &self->nested), &self->shared->entry));
+            self->shared->own, clear_stack, (void *)&self->shared->own, NULL));
+        BELAY_AWAIT(push_stack(
+            task, self->shared->own, &self->nested, &self->shared->entry));
         belay_event_set(&self->shared->ready);
         BELAY_AWAIT(belay_stack_enter(task, self->nested,
             BELAY_ENTER(slow, .go = &self->shared->go), NULL));
@@ -376,10 +361,8 @@ BELAY_ASYNC(meddler)
                 if (shared->own == NULL) {
                     continue; /* in a trial */
                 }
-                trace("forget %s", belay_code_name(belay_stack_forget(
-                                       shared->own, shared->entry)));
-                trace("move %s", belay_code_name(belay_stack_move(
-                                     shared->own, self->taken)));
+                trace("forget %s", try_forget(shared->own, shared->entry));
+                trace("move %s", try_move(shared->own, self->taken));
                 belay_event_set(&shared->go);
             }
         }
@@ -414,8 +397,7 @@ BELAY_MANAGER(reach)
     BELAY_TRY(belay_stack_close_entry(task, self->own, self->entry, NULL));
     trace("close entry %s", trace_result(belay_result(task)));
     BELAY_WITH (belay_stack_open(task, &self->mine)) {
-        trace("move %s",
-            belay_code_name(belay_stack_move(self->own, self->mine)));
+        trace("move %s", try_move(self->own, self->mine));
     }
     BELAY_YIELD(NULL);
     BELAY_END;
@@ -431,8 +413,7 @@ BELAY_ASYNC(reacher)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->own)) {
-        BELAY_AWAIT(belay_stack_enter(task, self->own,
-            belay_stack_open(task, &self->nested), &self->entry));
+        BELAY_AWAIT(push_stack(task, self->own, &self->nested, &self->entry));
         BELAY_AWAIT(belay_stack_enter(task, self->nested,
             BELAY_ENTER(reach, .own = self->own, .entry = self->entry), NULL));
         trace("%zu and %zu", belay_stack_count(self->own),

@@ -7,12 +7,6 @@
 
 TestSuite(stack_ring, .fini = check_clean, .timeout = 30);
 
-static void
-clear(void *arg)
-{
-    *(belay_stack **)arg = NULL;
-}
-
 /* ---- onto itself ---- */
 
 struct ring {
@@ -26,16 +20,12 @@ BELAY_ASYNC(ring)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->own)) {
         BELAY_CHECK(belay_stack_defer(self->own, note, text("own"), NULL));
-        BELAY_AWAIT(belay_stack_enter(
-            task, self->own, belay_stack_open(task, &self->nested), NULL));
-        BELAY_AWAIT(belay_stack_enter(
-            task, self->nested, belay_stack_open(task, &self->deepest), NULL));
+        BELAY_AWAIT(push_stack(task, self->own, &self->nested, NULL));
+        BELAY_AWAIT(push_stack(task, self->nested, &self->deepest, NULL));
         BELAY_CHECK(belay_stack_defer(self->deepest, note, text("deep"), NULL));
-        trace("%s %s",
-            belay_code_name(belay_stack_move(self->own, self->nested)),
-            belay_code_name(belay_stack_move(self->own, self->deepest)));
-        trace(
-            "%s", belay_code_name(belay_stack_move(self->deepest, self->own)));
+        trace("%s %s", try_move(self->own, self->nested),
+            try_move(self->own, self->deepest));
+        trace("%s", try_move(self->deepest, self->own));
     }
     BELAY_END;
 }
@@ -63,12 +53,10 @@ BELAY_ASYNC(hander)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->own)) {
-        BELAY_AWAIT(belay_stack_enter(task, self->own,
-            belay_stack_open(task, &self->handed->nested), NULL));
+        BELAY_AWAIT(push_stack(task, self->own, &self->handed->nested, NULL));
         if (self->handed->taken != NULL) {
             BELAY_CHECK(belay_stack_move(self->own, self->handed->taken));
-            BELAY_TRY(belay_stack_enter(task, self->handed->nested,
-                belay_timeout(task, belay_seconds(1)), NULL));
+            BELAY_TRY(push_timeout(task, self->handed->nested));
             trace("giver's enter %s", trace_result(belay_result(task)));
             belay_event_set(&self->handed->moved);
         }
@@ -85,14 +73,13 @@ BELAY_ASYNC(heir)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->handed.taken)) {
-        BELAY_CHECK(belay_stack_defer(
-            self->handed.taken, clear, (void *)&self->handed.taken, NULL));
+        BELAY_CHECK(belay_stack_defer(self->handed.taken, clear_stack,
+            (void *)&self->handed.taken, NULL));
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             BELAY_CHECK(
                 belay_spawn(self->group, hander, .handed = &self->handed));
         }
-        BELAY_TRY(belay_stack_enter(task, self->handed.nested,
-            belay_timeout(task, belay_seconds(1)), NULL));
+        BELAY_TRY(push_timeout(task, self->handed.nested));
         trace("taker's enter %s", trace_result(belay_result(task)));
         BELAY_TRY(belay_stack_close(task, self->handed.nested, NULL));
         trace("close %s", trace_result(belay_result(task)));
@@ -117,10 +104,8 @@ BELAY_ASYNC(blocked)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->own)) {
-        BELAY_AWAIT(belay_stack_enter(
-            task, self->own, belay_stack_open(task, &self->nested), NULL));
-        BELAY_AWAIT(belay_stack_enter(
-            task, self->nested, belay_timeout(task, belay_seconds(9)), NULL));
+        BELAY_AWAIT(push_stack(task, self->own, &self->nested, NULL));
+        BELAY_AWAIT(push_timeout(task, self->nested));
         BELAY_WITH (belay_timeout(task, belay_seconds(1))) {
             BELAY_TRY(belay_stack_close(task, self->own, NULL));
             trace("in the block %s", trace_result(belay_result(task)));
@@ -164,14 +149,11 @@ BELAY_ASYNC(inward)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->second)) {
         BELAY_WITH (belay_stack_open(task, &self->first)) {
-            BELAY_AWAIT(belay_stack_enter(task, self->first,
-                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(push_timeout(task, self->first));
             BELAY_AWAIT(belay_stack_enter(task, self->second,
                 BELAY_ENTER(timed, .stack = &self->inside), NULL));
-            trace("%s",
-                belay_code_name(belay_stack_move(self->first, self->inside)));
-            BELAY_AWAIT(belay_stack_enter(task, self->inside,
-                belay_timeout(task, belay_seconds(1)), NULL));
+            trace("%s", try_move(self->first, self->inside));
+            BELAY_AWAIT(push_timeout(task, self->inside));
             BELAY_AWAIT(belay_stack_close(task, self->inside, NULL));
             /* What was on it is not reached for any more. */
             BELAY_AWAIT(belay_stack_close(task, self->second, NULL));
@@ -200,7 +182,7 @@ BELAY_MANAGER(greedy)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->stack)) {
         BELAY_YIELD(NULL);
-        trace("%s", belay_code_name(belay_stack_move(self->from, self->stack)));
+        trace("%s", try_move(self->from, self->stack));
     }
     BELAY_END;
 }
@@ -218,8 +200,7 @@ BELAY_ASYNC(late)
         BELAY_WITH (belay_stack_open(task, &self->first)) {
             BELAY_AWAIT(belay_stack_enter(task, self->first,
                 BELAY_ENTER(greedy, .from = self->from), NULL));
-            BELAY_AWAIT(belay_stack_enter(
-                task, self->from, belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(push_timeout(task, self->from));
             BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
                 BELAY_WITH (belay_stack_open(task, &self->second)) {
                     BELAY_CHECK(belay_stack_move(self->first, self->second));
@@ -264,13 +245,11 @@ BELAY_ASYNC(replaced)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->second)) {
         BELAY_WITH (belay_stack_open(task, &self->first)) {
-            BELAY_AWAIT(belay_stack_enter(task, self->first,
-                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(push_timeout(task, self->first));
             BELAY_AWAIT(belay_stack_enter(task, self->second,
                 BELAY_ENTER(instead, .first = self->first), &self->entry));
         }
-        trace("%s",
-            belay_code_name(belay_stack_forget(self->second, self->entry)));
+        trace("%s", try_forget(self->second, self->entry));
         BELAY_AWAIT(belay_stack_close(task, self->second, NULL));
     }
     BELAY_END;
@@ -305,8 +284,7 @@ BELAY_MANAGER(rounded)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, self->in)) {
         if (self->filled) {
-            BELAY_AWAIT(belay_stack_enter(
-                task, *self->in, belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(push_timeout(task, *self->in));
         }
         BELAY_WITH (belay_timeout(task, belay_seconds(9))) {
             BELAY_YIELD(NULL);
@@ -328,8 +306,7 @@ BELAY_ASYNC(shut)
             BELAY_ENTER(rounded, .in = &self->in, .filled = true), NULL));
         BELAY_TRY(belay_stack_close(task, self->in, NULL));
         trace("%s", trace_result(belay_result(task)));
-        BELAY_AWAIT(belay_stack_enter(
-            task, self->in, belay_timeout(task, belay_seconds(9)), NULL));
+        BELAY_AWAIT(push_timeout(task, self->in));
         BELAY_TRY(belay_stack_close(task, self->in, NULL));
         trace("%s", trace_result(belay_result(task)));
     }
@@ -355,13 +332,11 @@ BELAY_ASYNC(shifted)
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &self->own)) {
         BELAY_WITH (belay_stack_open(task, &self->other)) {
-            BELAY_AWAIT(belay_stack_enter(task, self->other,
-                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(push_timeout(task, self->other));
             BELAY_WITH (belay_timeout(task, belay_seconds(9))) {
                 BELAY_AWAIT(belay_stack_enter(task, self->own,
                     BELAY_ENTER(rounded, .in = &self->in), NULL));
-                trace("%s",
-                    belay_code_name(belay_stack_move(self->other, self->in)));
+                trace("%s", try_move(self->other, self->in));
             }
             trace("%s", trace_result(belay_result(task)));
         }
@@ -413,8 +388,8 @@ BELAY_ASYNC(closer)
 
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &shared->own)) {
-        BELAY_AWAIT(belay_stack_enter(task, shared->own,
-            belay_stack_open(task, &shared->nested), &shared->outer));
+        BELAY_AWAIT(
+            push_stack(task, shared->own, &shared->nested, &shared->outer));
         BELAY_AWAIT(belay_stack_enter(task, shared->nested,
             BELAY_ENTER(slow, .begun = &shared->begun, .go = &shared->go),
             &shared->one));
@@ -439,9 +414,8 @@ BELAY_ASYNC(watches)
         BELAY_CHECK(belay_spawn(self->group, closer, .shared = shared));
         BELAY_AWAIT(belay_event_wait(task, &shared->begun));
         BELAY_WITH (belay_stack_open(task, &shared->taken)) {
-            trace("%s %s",
-                belay_code_name(belay_stack_forget(shared->own, shared->outer)),
-                belay_code_name(belay_stack_move(shared->own, shared->taken)));
+            trace("%s %s", try_forget(shared->own, shared->outer),
+                try_move(shared->own, shared->taken));
         }
         belay_event_set(&shared->go);
     }
@@ -480,10 +454,9 @@ BELAY_ASYNC(holder)
 
     BELAY_BEGIN;
     BELAY_WITH (belay_stack_open(task, &tail->own)) {
-        BELAY_CHECK(
-            belay_stack_defer(tail->own, clear, (void *)&tail->nested, NULL));
-        BELAY_AWAIT(belay_stack_enter(
-            task, tail->own, belay_stack_open(task, &tail->nested), NULL));
+        BELAY_CHECK(belay_stack_defer(
+            tail->own, clear_stack, (void *)&tail->nested, NULL));
+        BELAY_AWAIT(push_stack(task, tail->own, &tail->nested, NULL));
         BELAY_AWAIT(belay_checkpoint(task));
     }
     tail->over = true;
