@@ -146,8 +146,7 @@ run_hosted(struct hosted arguments)
     arguments.wait_code = &wait_code;
     lines = 0;
     looks = 0;
-    return belay_run(&hosted, &arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    return program_run_plain(&hosted, &arguments, NULL);
 }
 
 Test(batch_job, b12_b27_lines_and_report_are_the_hosts)

@@ -45,8 +45,8 @@ run_with_prices(void)
     int code;
 
     result = (struct belay__batch_result){0};
-    code = belay_run(&run_priced, &(const struct run_priced){NULL},
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &ended);
+    code = program_run_plain(
+        &run_priced, &(const struct run_priced){NULL}, &ended);
     opts.prices = NULL;
     collect(&ended);
     return code;

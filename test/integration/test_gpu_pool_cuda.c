@@ -346,10 +346,7 @@ Test(gpu_pool_cuda, g42_patience_has_an_end)
 {
     lock_folder_make();
     fake_cuda_use("devices=1 oom_after=1"); /* that one is the slot's own */
-    cr_expect(eq(int,
-        belay_run(&cut_short, &(const struct cut_short){.pool = NULL},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, RUN_PLAIN(cut_short, .pool = NULL), 0));
     expect_trace("cut short; GPU_ENOMEM");
     test_files_fini();
 }

@@ -24,8 +24,7 @@ TestSuite(gpu_pool_cuda_lost, .fini = all_clean, .timeout = 60);
 static int
 run_for_real(const belay_function *function, const void *arguments)
 {
-    return belay_run(function, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    return program_run_plain(function, arguments, NULL);
 }
 
 /* Asks for a kernel that hangs, and gives up waiting for it. */

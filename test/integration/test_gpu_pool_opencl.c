@@ -22,8 +22,7 @@ TestSuite(gpu_pool_opencl, .fini = check_clean, .timeout = 200);
 static int
 run(const belay_function *function, const void *arguments)
 {
-    return belay_run(function, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    return program_run_plain(function, arguments, NULL);
 }
 
 #ifdef FAKE_OPENCL
@@ -154,8 +153,8 @@ Test(gpu_pool_opencl, a_text_that_does_not_compile_is_told_with_the_log)
     struct belay_result result;
 
     cr_expect(eq(int,
-        belay_run(&builder, &(const struct builder){.pool = NULL},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &result),
+        program_run_plain(
+            &builder, &(const struct builder){.pool = NULL}, &result),
         BELAY_GPU_EOP));
     cr_assert(ne(ptr, result.error, NULL));
     cr_expect(ne(ptr, strstr(belay_error_message(result.error), "'b'"), NULL),

@@ -60,8 +60,7 @@ Test(http_client, post_sends_headers_and_body_and_reads_the_reply)
         (unsigned int)fault_server_port(server));
     cr_expect(eq(str, request, want));
     free(request);
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
 }
 
 Test(http_client, methods_follow_each_other_on_one_handle)
@@ -96,8 +95,7 @@ Test(http_client, methods_follow_each_other_on_one_handle)
         cr_expect(eq(ptr, strstr(request, "urlencoded"), NULL), "%s", request);
         free(request);
     }
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 Test(http_client, l8_base_url_keeps_path_and_query)
@@ -140,8 +138,7 @@ Test(http_client, l8_base_url_keeps_path_and_query)
         cr_expect(zero(strncmp(request, cases[i].line, strlen(cases[i].line))),
             "%s + %s: %s", cases[i].base, cases[i].path, request);
         free(request);
-        free_steps(steps, 1);
-        fault_server_stop(server);
+        end_steps(server, steps, 1);
     }
 }
 
@@ -169,8 +166,7 @@ Test(http_client, every_split_of_the_bytes_gives_the_same_reply)
         cr_expect(header_is(&steps[i], "X-Trailer", ""));
     }
     cr_expect(eq(sz, fault_server_accepted(server), 1));
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 Test(http_client, error_statuses_are_replies)
@@ -196,8 +192,7 @@ Test(http_client, error_statuses_are_replies)
     cr_expect(eq(int, steps[2].result.code, 0));
     cr_expect(eq(int, steps[2].reply.status, 401));
     cr_expect(eq(sz, fault_server_accepted(server), 1));
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 /* ---- failures, told apart ---- */
@@ -302,8 +297,7 @@ Test(http_client, l30_tls_handshake_that_breaks)
     expect_failure(&steps[1], BELAY_ETLS, BELAY__HTTP_TLS);
     cr_expect(not(steps[0].reply.request_sent));
     cr_expect(not(steps[1].reply.request_sent));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 Test(http_client, l30_request_that_was_not_sent_whole)
@@ -320,8 +314,7 @@ Test(http_client, l30_request_that_was_not_sent_whole)
         eq(int, steps[0].result.code, BELAY_ERESET), "%s", steps[0].message);
     cr_expect(not(steps[0].reply.request_sent));
     cr_expect(lt(u64, steps[0].reply.sent_bytes, len));
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
     free(body);
 }
 
@@ -343,8 +336,7 @@ Test(http_client, early_reply_ends_the_sending)
     cr_expect(body_is(&steps[0], "no!"));
     cr_expect(not(steps[0].reply.request_sent));
     cr_expect(lt(u64, steps[0].reply.sent_bytes, len));
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
     free(body);
 }
 
@@ -370,8 +362,7 @@ Test(http_client, large_body_is_sent_without_asking_first)
     request.bytes[request.head_len] = '\0';
     cr_expect(eq(ptr, strstr(request.bytes, "Expect"), NULL));
     free(request.bytes);
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
     free(body);
 }
 
@@ -420,8 +411,7 @@ Test(http_client, sink_takes_the_body_of_a_success_only)
     cr_expect(eq(u64, steps[0].reply.body_bytes, 10));
     cr_expect(eq(int, steps[1].result.code, 0));
     cr_expect(body_is(&steps[1], "wait!"));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 Test(http_client, sink_that_gives_up_ends_the_exchange_with_its_code)
@@ -444,8 +434,7 @@ Test(http_client, sink_that_gives_up_ends_the_exchange_with_its_code)
     cr_expect(eq(sz, collected.len, 3));
     cr_expect(eq(int, steps[1].result.code, 0));
     cr_expect(not(steps[1].reply.reused));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 /* ---- an endpoint that is gone when the failure arrives ---- */
@@ -502,9 +491,7 @@ Test(http_client, failure_has_its_words_though_the_endpoint_is_gone)
     const struct late arguments = {
         .url = fault_server_url(server), .result = &result};
 
-    cr_expect(
-        zero(int, belay_run(&late, &arguments,
-                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(zero(int, program_run_plain(&late, &arguments, NULL)));
     cr_expect(eq(int, result.code, BELAY_ERESET));
     cr_assert(ne(ptr, result.error, NULL));
     cr_expect(ne(ptr,

@@ -51,8 +51,7 @@ Test(http_client_limits, x2_no_secret_is_in_the_text_of_an_error)
             steps[i].message);
     }
     cr_expect(eq(sz, fault_server_requests(server, NULL), 1));
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 /* Opens endpoints that must be refused, or not. */
@@ -87,10 +86,7 @@ open_endpoint(struct belay__http_endpoint_opts opts, int code, const char *why)
 {
     const struct opening arguments = {.opts = opts, .code = code, .why = why};
 
-    cr_expect(eq(int,
-        belay_run(&opening, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, program_run_plain(&opening, &arguments, NULL), 0));
 }
 
 Test(http_client_limits, x3_plain_http_is_for_this_machine_only)
@@ -148,8 +144,7 @@ Test(http_client_limits, x5_redirects_are_not_followed)
     cr_expect(eq(int, steps[0].reply.status, 307));
     cr_expect(header_is(&steps[0], "location", "/to"));
     cr_expect(eq(sz, fault_server_requests(server, "/to"), 0));
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
 }
 
 Test(http_client_limits, x6_proxy_gets_a_tunnel_and_no_key)
@@ -190,8 +185,7 @@ Test(http_client_limits, x6_proxy_gets_a_tunnel_and_no_key)
     free(request);
     expect_failure(&steps[1], BELAY_ECONNECT, BELAY__HTTP_PROXY);
     cr_expect(not(steps[1].reply.request_sent));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 /* It sees what goes through it, and its loopback may be another's. */
@@ -261,8 +255,7 @@ Test(http_client_limits, x6_environment_counts_only_when_asked)
         .steps = &steps[2],
         .count = 1});
     cr_expect(eq(int, steps[2].result.code, 0), "%s", steps[2].message);
-    free_steps(steps, 3);
-    fault_server_stop(server);
+    end_steps(server, steps, 3);
 }
 
 /* Plain http is let through to loopback because it does not leave. */
@@ -280,8 +273,7 @@ Test(http_client_limits, x6_environment_does_not_count_for_this_machine)
         .steps = &step,
         .count = 1});
     cr_expect(eq(int, step.result.code, 0), "%s", step.message);
-    free_steps(&step, 1);
-    fault_server_stop(server);
+    end_steps(server, &step, 1);
 }
 
 #define BIG (UINT64_C(1) << 30)
@@ -324,8 +316,7 @@ Test(http_client_limits, x7_bodies_end_at_the_limit)
         cr_expect(le(sz, steps[i].reply.body.len, 100000));
     }
     cr_expect(eq(sz, fault_server_accepted(server), 4)); /* 3 and 4 share */
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 Test(http_client_limits, x7_default_limit_is_64_mib)
@@ -340,8 +331,7 @@ Test(http_client_limits, x7_default_limit_is_64_mib)
     expect_failure(&steps[0], BELAY_ETOOLARGE, BELAY__HTTP_BODY_TOO_LARGE);
     cr_expect(le(sz, steps[0].reply.body.len, (size_t)64 << 20));
     cr_expect(ge(sz, steps[0].reply.body.len, (size_t)63 << 20));
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
 }
 
 Test(http_client_limits, x7_what_counts_is_the_size_after_decompression)
@@ -377,8 +367,7 @@ Test(http_client_limits, x7_what_counts_is_the_size_after_decompression)
     request = request_text(server, 3, NULL);
     cr_expect(eq(ptr, strstr(request, "Accept-Encoding"), NULL));
     free(request);
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 Test(http_client_limits, x7_heads_end_at_the_limit)
@@ -425,8 +414,7 @@ Test(http_client_limits, x7_heads_end_at_the_limit)
     }
     cr_expect(eq(int, steps[COUNT(steps) - 1].result.code, 0), "%s",
         steps[COUNT(steps) - 1].message);
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 Test(http_client_limits, x8_headers_that_would_split_a_request_are_refused)
@@ -466,8 +454,7 @@ Test(http_client_limits, x8_headers_that_would_split_a_request_are_refused)
         cr_expect(not(steps[i].reply.request_sent));
     }
     cr_expect(eq(sz, fault_server_accepted(server), 0));
-    free_steps(steps, n);
-    fault_server_stop(server);
+    end_steps(server, steps, n);
 }
 
 Test(http_client_limits, x11_endpoints_never_share_a_connection)
@@ -498,6 +485,5 @@ Test(http_client_limits, x11_endpoints_never_share_a_connection)
             NULL));
         free(request);
     }
-    free_steps(steps, 4);
-    fault_server_stop(server);
+    end_steps(server, steps, 4);
 }

@@ -26,8 +26,7 @@ Test(http_client_pool, l37_kept_connection_that_died_is_replaced_silently)
     cr_expect(not(steps[1].reply.reused));
     cr_expect(eq(sz, fault_server_requests(server, "/x"), 3));
     cr_expect(eq(sz, fault_server_accepted(server), 2));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 Test(http_client_pool, l37_nothing_is_sent_again_once_a_byte_of_a_reply_came)
@@ -53,8 +52,7 @@ Test(http_client_pool, l37_nothing_is_sent_again_once_a_byte_of_a_reply_came)
         cr_expect(steps[i].reply.request_sent);
     }
     cr_expect(eq(sz, fault_server_requests(server, "/x"), COUNT(steps)));
-    free_steps(steps, COUNT(steps));
-    fault_server_stop(server);
+    end_steps(server, steps, COUNT(steps));
 }
 
 Test(http_client_pool, l37_first_use_of_a_connection_is_never_repeated)
@@ -67,8 +65,7 @@ Test(http_client_pool, l37_first_use_of_a_connection_is_never_repeated)
 
     expect_failure(&steps[0], BELAY_ERESET, BELAY__HTTP_EMPTY);
     cr_expect(eq(sz, fault_server_requests(server, "/x"), 1));
-    free_steps(steps, 1);
-    fault_server_stop(server);
+    end_steps(server, steps, 1);
 }
 
 Test(http_client_pool, connection_close_is_obeyed)
@@ -88,8 +85,7 @@ Test(http_client_pool, connection_close_is_obeyed)
         cr_expect(not(steps[i].reply.reused));
     }
     cr_expect(eq(sz, fault_server_accepted(server), 2));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 Test(http_client_pool, first_address_that_refuses_is_passed_over)
@@ -110,8 +106,7 @@ Test(http_client_pool, first_address_that_refuses_is_passed_over)
         cr_expect(eq(int, steps[i].result.code, 0), "%s", steps[i].message);
         cr_expect(eq(int, steps[i].reply.reused, i == 1));
     }
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
     cr_expect(eq(sz, count_fds(), fds));
 }
 
@@ -136,16 +131,12 @@ BELAY_ASYNC(crowd)
     BELAY_WITH (belay__http_open(task,
         &(struct belay__http_opts){.shard_size = self->shard_size},
         &self->http)) {
-        BELAY_CHECK(belay__http_endpoint_open(self->http,
-            &(struct belay__http_endpoint_opts){.url = self->url},
-            &self->endpoint, NULL));
+        BELAY_CHECK(endpoint_to(self->http, self->url, &self->endpoint));
         for (self->wave = 0; self->wave < 2; self->wave++) {
             BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
                 for (size_t i = 0; i < MANY; i++) {
-                    BELAY_CHECK(belay_group_spawn(self->group, &exchange,
-                        &(struct exchange){self->endpoint,
-                            &self->steps[self->wave * MANY + i]},
-                        NULL));
+                    BELAY_CHECK(belay_spawn(self->group, exchange,
+                        self->endpoint, &self->steps[self->wave * MANY + i]));
                 }
             }
         }
@@ -171,11 +162,8 @@ Test(http_client_pool, second_wave_uses_the_connections_of_the_first)
         }
         fault_server_open_gate(server);
         cr_expect(eq(int,
-            belay_run(&crowd,
-                &(struct crowd){.url = fault_server_url(server),
-                    .steps = steps,
-                    .shard_size = sizes[n]},
-                BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+            RUN_PLAIN(crowd, .url = fault_server_url(server), .steps = steps,
+                .shard_size = sizes[n]),
             0));
         for (size_t i = 0; i < 2 * (size_t)MANY; i++) {
             cr_expect(eq(int, steps[i].result.code, 0), "%s", steps[i].message);
@@ -185,8 +173,7 @@ Test(http_client_pool, second_wave_uses_the_connections_of_the_first)
             }
         }
         cr_expect(le(sz, fault_server_accepted(server), MANY));
-        free_steps(steps, 2 * (size_t)MANY);
-        fault_server_stop(server);
+        end_steps(server, steps, 2 * (size_t)MANY);
     }
     free(steps);
     cr_expect(eq(sz, count_fds(), fds));
@@ -214,8 +201,7 @@ Test(http_client_pool, cut_connection_is_never_used_again)
     cr_expect(body_is(&steps[1], "hi"));
     cr_expect(not(steps[1].reply.reused));
     cr_expect(eq(sz, connection_of(server, 1), 2));
-    free_steps(steps, 2);
-    fault_server_stop(server);
+    end_steps(server, steps, 2);
 }
 
 Test(http_client_pool, s128_exit_ends_what_runs_and_waits_for_every_handle)
@@ -234,8 +220,7 @@ Test(http_client_pool, s128_exit_ends_what_runs_and_waits_for_every_handle)
         .leave = true});
     expect_failure(&step, BELAY_ECLOSED, BELAY__HTTP_CLOSED);
     cr_expect(eq(int, step.reply.status, 200));
-    free_steps(&step, 1);
-    fault_server_stop(server);
+    end_steps(server, &step, 1);
     cr_expect(eq(sz, count_fds(), fds));
 }
 
@@ -251,9 +236,7 @@ BELAY_ASYNC(stuck)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
-        BELAY_CHECK(belay__http_endpoint_open(self->http,
-            &(struct belay__http_endpoint_opts){.url = self->url},
-            &self->endpoint, NULL));
+        BELAY_CHECK(endpoint_to(self->http, self->url, &self->endpoint));
         BELAY_AWAIT(belay__http_perform(task, &self->endpoint,
             &(struct belay__http_request){0}, &self->reply));
         belay__http_reply_fini(&self->reply);
@@ -269,10 +252,8 @@ Test(http_client_pool, s132_kept_connection_does_not_keep_the_loop_alive)
     struct fault_server *server = fault_server_start(routes, COUNT(routes));
     const struct stuck arguments = {.url = fault_server_url(server)};
 
-    cr_expect(eq(int,
-        belay_run(&stuck, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        BELAY_EDEADLK));
+    cr_expect(
+        eq(int, program_run_plain(&stuck, &arguments, NULL), BELAY_EDEADLK));
     fault_server_stop(server);
 }
 
@@ -292,10 +273,8 @@ BELAY_ASYNC(fading)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
-        BELAY_CHECK(belay__http_endpoint_open(self->http,
-            &(struct belay__http_endpoint_opts){
-                .url = fault_server_url(self->server)},
-            &self->endpoint, NULL));
+        BELAY_CHECK(endpoint_to(
+            self->http, fault_server_url(self->server), &self->endpoint));
         self->fds = count_fds();
         for (self->i = 0; self->i < 3; self->i++) {
             BELAY_AWAIT(belay__http_perform(task, &self->endpoint,
@@ -316,10 +295,7 @@ Test(http_client_pool, connections_that_died_idle_give_their_sockets_back)
     const struct fading arguments = {
         .server = fault_server_start(routes, COUNT(routes))};
 
-    cr_expect(eq(int,
-        belay_run(&fading, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, program_run_plain(&fading, &arguments, NULL), 0));
     fault_server_stop(arguments.server);
 }
 
@@ -349,14 +325,12 @@ BELAY_ASYNC(unasked)
 
     BELAY_BEGIN;
     BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
-        BELAY_CHECK(belay__http_endpoint_open(self->http,
-            &(struct belay__http_endpoint_opts){
-                .url = fault_server_url(self->server)},
-            &self->endpoint, NULL));
+        BELAY_CHECK(endpoint_to(
+            self->http, fault_server_url(self->server), &self->endpoint));
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             if (self->held != NULL) {
-                BELAY_CHECK(belay_group_spawn(self->group, &exchange,
-                    &(struct exchange){self->endpoint, self->held}, NULL));
+                BELAY_CHECK(belay_spawn(
+                    self->group, exchange, self->endpoint, self->held));
                 AWAIT_UNTIL(fault_server_requests(self->server, "/held") > 0);
             }
             BELAY_AWAIT(belay__http_perform(
@@ -388,10 +362,7 @@ run_unasked(struct step *held)
     const struct unasked arguments = {
         .server = fault_server_start(routes, COUNT(routes)), .held = held};
 
-    cr_expect(eq(int,
-        belay_run(&unasked, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, program_run_plain(&unasked, &arguments, NULL), 0));
     fault_server_stop(arguments.server);
 }
 
@@ -431,10 +402,8 @@ BELAY_ASYNC(paused_aside)
 {
     BELAY_BEGIN;
     BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
-        BELAY_CHECK(belay__http_endpoint_open(self->http,
-            &(struct belay__http_endpoint_opts){
-                .url = fault_server_url(self->server)},
-            &self->endpoint, NULL));
+        BELAY_CHECK(endpoint_to(
+            self->http, fault_server_url(self->server), &self->endpoint));
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
             BELAY_CHECK(SPAWN_STEP(0));
             AWAIT_UNTIL(fault_server_requests(self->server, "/first") > 0);
@@ -475,10 +444,7 @@ Test(http_client_pool, s11_nor_while_its_last_user_is_paused_elsewhere)
         .server = fault_server_start(routes, COUNT(routes)), .steps = steps};
 
     sink_calls = 0;
-    cr_expect(eq(int,
-        belay_run(&paused_aside, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, program_run_plain(&paused_aside, &arguments, NULL), 0));
     cr_expect(eq(sz, connection_of(arguments.server, 2), 1));
     expect_cancelled(&steps[2]);
     cr_expect(body_is(&steps[3], "hi"));

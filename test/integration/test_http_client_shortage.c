@@ -179,6 +179,5 @@ Test(http_client_shortage, shortage_of_descriptors_is_a_local_failure)
         free_steps(&step, 1);
     }
     expect_failure(&step, -EMFILE, BELAY__HTTP_LOCAL);
-    free_steps(&step, 1);
-    fault_server_stop(server);
+    end_steps(server, &step, 1);
 }

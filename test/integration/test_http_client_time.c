@@ -230,8 +230,7 @@ Test(http_client_time, l42_cancel_in_the_tls_handshake)
         .url = url, .step = &step, .server = NULL, .cancel = true});
     expect_cancelled(&step);
     cr_expect(not(step.reply.request_sent));
-    free_steps(&step, 1);
-    fault_server_stop(server);
+    end_steps(server, &step, 1);
     cr_expect(eq(sz, count_fds(), fds));
 }
 
@@ -322,8 +321,7 @@ Test(http_client_time, l42_cancelled_before_it_starts_nothing_is_sent)
     cr_expect(eq(sz, fault_server_accepted(server), 0));
     cr_expect(gt(i64, step.reply.started.ns, 0));
     cr_expect(eq(i64, step.reply.ended.ns, step.reply.started.ns));
-    free_steps(&step, 1);
-    fault_server_stop(server);
+    end_steps(server, &step, 1);
 }
 
 /* ---- names: libcurl's resolver meets this one ---- */

@@ -263,10 +263,7 @@ Test(http_client_tls, l42_cancelled_streams_leave_their_neighbours_alone)
         steps[i].request.path = "/slow";
     }
     tls_server_start(&server);
-    cr_expect(eq(int,
-        belay_run(&streams, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, program_run_plain(&streams, &arguments, NULL), 0));
     for (size_t i = 0; i < COUNT(steps); i++) {
         if (i > 0 && i % 3 == 0) {
             expect_cancelled(&steps[i]);

@@ -320,8 +320,7 @@ Test(llm_client_retries, l40_a_deadline_covers_the_exchange)
     const struct ask arguments = {.spec = &spec,
         .base_url = fault_server_url(server),
         .outcome = &outcome};
-    int code = belay_run(&asking, &arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    int code = program_run_plain(&asking, &arguments, NULL);
 
     cr_expect(eq(int, code, BELAY_ETIMEDOUT));
     cr_expect(eq(int, outcome.code, BELAY_ECANCELED));
@@ -341,8 +340,7 @@ Test(llm_client_retries, l39_a_silent_server_times_out)
     const struct ask arguments = {.spec = &spec,
         .base_url = fault_server_url(server),
         .outcome = &outcome};
-    int code = belay_run(&asking, &arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    int code = program_run_plain(&asking, &arguments, NULL);
 
     cr_expect(eq(int, code, BELAY_ETIMEDOUT));
     cr_expect(outcome.attempts[0].retryable);

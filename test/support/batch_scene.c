@@ -143,8 +143,8 @@ run_in_real_time(void)
     int code;
 
     result = (struct belay__batch_result){0};
-    code = belay_run(&run_batch, &(const struct run_batch){&opts, &result},
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), &ended);
+    code = program_run_plain(
+        &run_batch, &(const struct run_batch){&opts, &result}, &ended);
     collect(&ended);
     return code;
 }

@@ -67,14 +67,21 @@ BELAY_ASYNC(plan)
 int
 try_plan(const struct plan *arguments)
 {
-    return belay_run(&plan, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    return program_run_plain(&plan, arguments, NULL);
 }
 
 void
 run_plan(const struct plan *arguments)
 {
     cr_assert(eq(int, try_plan(arguments), 0));
+}
+
+int
+endpoint_to(struct belay__http *http, const char *url,
+    struct belay__http_endpoint **ret)
+{
+    return belay__http_endpoint_open(
+        http, &(struct belay__http_endpoint_opts){.url = url}, ret, NULL);
 }
 
 void
@@ -85,6 +92,13 @@ free_steps(struct step *steps, size_t count)
         free(steps[i].reply.body.data);
         belay_error_unref(steps[i].result.error);
     }
+}
+
+void
+end_steps(struct fault_server *server, struct step *steps, size_t count)
+{
+    free_steps(steps, count);
+    fault_server_stop(server);
 }
 
 struct fault_server *
@@ -212,9 +226,7 @@ BELAY_ASYNC(interference)
     BELAY_WITH (belay_group_open(
         task, BELAY_GROUP_OPTS(.policy = BELAY_SUPERVISE), &self->group)) {
         BELAY_WITH (belay__http_open(task, NULL, &self->http)) {
-            BELAY_CHECK(belay__http_endpoint_open(self->http,
-                &(struct belay__http_endpoint_opts){.url = self->url},
-                &self->endpoint, NULL));
+            BELAY_CHECK(endpoint_to(self->http, self->url, &self->endpoint));
             BELAY_CHECK(belay_group_spawn(self->group, &exchange,
                 &(struct exchange){self->endpoint, self->step},
                 BELAY_SPAWN_OPTS(.task = &self->child)));

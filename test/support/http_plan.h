@@ -37,6 +37,10 @@
 /* For .init of a suite: what libuv opens once per process is not a leak. */
 void http_warm_up(void);
 
+/* An endpoint of a client in an async function, with defaults. */
+int endpoint_to(struct belay__http *http, const char *url,
+    struct belay__http_endpoint **ret);
+
 /* ---- plans ---- */
 
 /* One exchange: what to ask, and what came of it. */
@@ -68,6 +72,8 @@ struct plan {
 int try_plan(const struct plan *arguments);
 void run_plan(const struct plan *arguments);
 void free_steps(struct step *steps, size_t count);
+/* And stops the server, once nothing is asked of it any more. */
+void end_steps(struct fault_server *server, struct step *steps, size_t count);
 /* Starts a server and runs the steps against it; the server is to be stopped. */
 struct fault_server *serve_steps(const struct fault_route *routes,
     size_t route_count, struct belay__http_endpoint_opts opts,

@@ -406,6 +406,14 @@ program_run_once(const struct program *program, struct belay_result *ret)
 }
 
 int
+program_run_plain(const belay_function *function, const void *arguments,
+    struct belay_result *ret)
+{
+    return belay_run(function, arguments,
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), ret);
+}
+
+int
 program_run(const struct program *program, struct belay_result *ret)
 {
     sweeps_try(program);

@@ -152,6 +152,12 @@ int program_run_once(const struct program *program, struct belay_result *ret);
                     .arguments = &(const struct name){__VA_ARGS__}}, \
         (ret))
 
+/* Not under watch, nor in a sweep, and in real time: on test_allocator only. */
+int program_run_plain(const belay_function *function, const void *arguments,
+    struct belay_result *ret);
+#define RUN_PLAIN(name, ...) \
+    program_run_plain(&(name), &(const struct name){__VA_ARGS__}, NULL)
+
 /* Cancels the program as its k-th wait begins, for every k; then again, just
  * after that wait has begun. Gives the number of runs.
  */

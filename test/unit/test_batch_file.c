@@ -176,10 +176,8 @@ Test(batch_file, a_pipe_is_waited_for_while_other_tasks_run)
     cr_assert(eq(int, pipe(ends), 0));
     /* The check for open files is for the whole: one end is closed inside. */
     cr_expect(eq(int,
-        belay_run(&feed_and_read,
-            &(const struct feed_and_read){
-                .from = ends[0], .to = ends[1], .text = text, .len = &len},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
+        RUN_PLAIN(feed_and_read, .from = ends[0], .to = ends[1], .text = text,
+            .len = &len),
         0));
     cr_expect(eq(str, text, (char[]){TEXT}));
     (void)close(ends[0]);

@@ -331,9 +331,7 @@ Test(channel, may_be_freed_behind_its_runtime)
 {
     belay_channel *channel = NULL;
 
-    cr_expect(
-        zero(int, belay_run(&leaving_it, &(const struct leaving_it){&channel},
-                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(zero(int, RUN_PLAIN(leaving_it, &channel)));
     cr_assert(ne(ptr, channel, NULL));
     belay_channel_free(channel);
 }

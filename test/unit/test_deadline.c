@@ -217,10 +217,7 @@ Test(deadline, what_came_while_the_loop_stood_still_is_looked_at_first)
 {
     struct belay_cancel_status status = {0};
 
-    cr_expect(
-        zero(int, belay_run(&stand_still,
-                      &(const struct stand_still){.ret_status = &status},
-                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(zero(int, RUN_PLAIN(stand_still, .ret_status = &status)));
     cr_expect(not(status.cancelled));
 }
 
@@ -230,11 +227,9 @@ Test(deadline, a_loop_that_stood_still_rests_afterwards)
     struct belay_cancel_status status = {0};
     struct belay_event never = {{NULL, NULL}, false};
 
-    cr_expect(eq(int,
-        belay_run(&stand_still,
-            &(const struct stand_still){.never = &never, .ret_status = &status},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        BELAY_EDEADLK));
+    cr_expect(
+        eq(int, RUN_PLAIN(stand_still, .never = &never, .ret_status = &status),
+            BELAY_EDEADLK));
     cr_expect(not(status.cancelled));
 }
 

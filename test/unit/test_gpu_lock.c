@@ -114,9 +114,7 @@ BELAY_ASYNC(own_times)
 Test(gpu_lock, g39_each_grant_and_release_has_a_time_of_its_own)
 {
     trace_clear();
-    cr_expect(
-        zero(int, belay_run(&own_times, &(const struct own_times){.pool = NULL},
-                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(zero(int, RUN_PLAIN(own_times, .pool = NULL)));
 }
 
 /* Two devices or none: what can be locked is not kept while the gang waits for

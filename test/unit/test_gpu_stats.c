@@ -385,8 +385,6 @@ BELAY_ASYNC(two_runs)
 Test(gpu_stats, g34_what_a_task_does_in_one_run_has_one_time)
 {
     trace_clear();
-    cr_expect(
-        zero(int, belay_run(&two_runs, &(const struct two_runs){.pool = NULL},
-                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(zero(int, RUN_PLAIN(two_runs, .pool = NULL)));
     expect_trace("one; one; one; one; two");
 }

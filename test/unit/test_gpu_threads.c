@@ -17,8 +17,7 @@ static int
 run_on_real_clock(const belay_function *function, const void *arguments)
 {
     trace_clear();
-    return belay_run(function, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    return program_run_plain(function, arguments, NULL);
 }
 
 #define RUN_REAL(name, ...) \

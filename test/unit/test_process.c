@@ -228,8 +228,7 @@ BELAY_ASYNC(leave)
 static int
 run_leave(const struct leave *arguments)
 {
-    return belay_run(&leave, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    return program_run_plain(&leave, arguments, NULL);
 }
 
 Test(process, leaving_asks_it_to_end)
@@ -461,10 +460,8 @@ Test(process, s129_cancelled_write_closes_its_stream)
     const struct cancelled_write arguments = {.large = large};
 
     cr_assert(ne(ptr, large, NULL));
-    cr_expect(eq(int,
-        belay_run(&cancelled_write, &arguments,
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(
+        eq(int, program_run_plain(&cancelled_write, &arguments, NULL), 0));
     expect_trace("write cancel; again ECLOSED");
     free(large);
     trace_clear();

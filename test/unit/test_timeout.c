@@ -333,9 +333,7 @@ Test(timeout, s39_a_deadline_before_the_clocks_zero_has_passed)
     const struct long_past arguments = {.out = fopen("/dev/null", "w")};
 
     cr_assert(ne(ptr, arguments.out, NULL));
-    cr_expect(
-        zero(int, belay_run(&long_past, &arguments,
-                      BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL)));
+    cr_expect(zero(int, program_run_plain(&long_past, &arguments, NULL)));
     expect_trace("behind");
     cr_expect(zero(int, fclose(arguments.out)));
 }

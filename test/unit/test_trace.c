@@ -293,11 +293,8 @@ Test(trace, what_a_pipe_does_not_take_is_dropped_and_counted, FILES)
     cr_assert(eq(int, mkfifo(path, 0600), 0));
     fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     cr_assert(fd >= 0);
-    cr_expect(eq(int,
-        belay_run(&noisy,
-            &(const struct noisy){.path = path, .fd = fd, .ret_got = &got},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(
+        eq(int, RUN_PLAIN(noisy, .path = path, .fd = fd, .ret_got = &got), 0));
     read_rest(fd, got);
     (void)close(fd);
     cr_expect(eq(sz,
@@ -336,10 +333,7 @@ Test(trace, a_reader_that_goes_ends_the_trace_and_not_the_program, FILES)
     cr_assert(eq(int, mkfifo(path, 0600), 0));
     fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     cr_assert(fd >= 0);
-    cr_expect(eq(int,
-        belay_run(&goes_on, &(const struct goes_on){.path = path, .fd = fd},
-            BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL),
-        0));
+    cr_expect(eq(int, RUN_PLAIN(goes_on, .path = path, .fd = fd), 0));
     expect_trace("the work is done");
 }
 

@@ -75,12 +75,9 @@ static void *
 run_all(void *arg)
 {
     (void)arg;
-    codes[0] = belay_run(&instant, &(const struct instant){.i = 0},
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
-    codes[1] = belay_run(&deep, &(const struct deep){1000000},
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
-    codes[2] = belay_run(&deep_failing, &(const struct deep_failing){1000000},
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), NULL);
+    codes[0] = RUN_PLAIN(instant, .i = 0);
+    codes[1] = RUN_PLAIN(deep, 1000000);
+    codes[2] = RUN_PLAIN(deep_failing, 1000000);
     return NULL;
 }
 
