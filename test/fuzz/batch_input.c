@@ -6,22 +6,11 @@
 #include "llm/batch/lines.h"
 #include "llm/batch/request.h"
 #include "llm/json/scan.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "test/fuzz/insist.h"
 
 #define LINE_MAX_HERE 256
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 static void
 note(struct belay__buffer *seen, const void *data, size_t len)

@@ -5,24 +5,14 @@
  * seen first counts. The first byte says where to cut.
  */
 #include "llm/http/parser.h"
+#include "test/fuzz/insist.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define BODY_MAX 4096
 #define REQUESTS_MAX 64
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 /* What came out, in so many words. */
 struct account {

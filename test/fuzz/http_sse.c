@@ -3,21 +3,12 @@
  * However the bytes are cut, the events are those of the definition. The
  * first byte says how to cut, the second how long an event may be.
  */
+#include "test/fuzz/insist.h"
 #include "test/support/sse_oracle.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -7,21 +7,10 @@
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
 #include "llm/json/write.h"
+#include "test/fuzz/insist.h"
 #include "test/support/json_oracle.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 static bool
 is_valid(struct belay_slice text)

@@ -5,22 +5,13 @@
  * texts that cJSON finds; as a stream, the pieces that are told must add up
  * to the texts that are kept, and all calls of a choice have ids of their own.
  */
+#include "test/fuzz/insist.h"
 #include "test/support/answer_dump.h"
 
 #include <cjson/cJSON.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 static const struct belay__provider *const providers[] = {&belay__chat_provider,
     &belay__responses_provider, &belay__messages_provider,

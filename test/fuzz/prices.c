@@ -6,25 +6,15 @@
  */
 #include "llm/json/scan.h"
 #include "llm/json/text.h"
+#include "test/fuzz/insist.h"
 
 #include <belay/price.h>
 #include <belay/uv.h>
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <uv.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 static belay_runtime *
 runtime(void)

@@ -6,20 +6,9 @@
  */
 #include "llm/budget/reserve.h"
 #include "llm/record/messages.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "test/fuzz/insist.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 static bool
 is_inside(struct belay_slice part, struct belay_slice whole)

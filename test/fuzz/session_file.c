@@ -5,20 +5,9 @@
  * bytes each time it is written, read and written again.
  */
 #include "llm/session/text.h"
-
-#include <stdio.h>
-#include <stdlib.h>
+#include "test/fuzz/insist.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 static char *
 write_text(const belay_llm_session *session, struct belay_slice *ret)

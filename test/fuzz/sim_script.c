@@ -5,23 +5,13 @@
  * to can be read, and the same text once more gives the same rules.
  */
 #include "llm/sim/script.h"
+#include "test/fuzz/insist.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define ASKED 24
-
-static void
-insist(bool holds, const char *what)
-{
-    if (!holds) {
-        (void)fprintf(stderr, "%s\n", what);
-        abort();
-    }
-}
 
 /* Reads every byte, for sanitizers to look at. */
 static size_t
