@@ -1,35 +1,17 @@
 /* test_llm_retry.c - every row and every bound of the rules for retries. */
 #include "llm/retry.h"
 #include "test/support/alloc.h"
+#include "test/support/headers.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
-#include <string.h>
-#include <strings.h>
 
 #define S INT64_C(1000000000)
 #define MS INT64_C(1000000)
 
 TestSuite(llm_retry, .fini = check_clean, .timeout = 10);
 
-/* Headers of a made-up answer: name, value, …, NULL. */
-static struct belay_slice
-get_header(const void *arg, const char *name)
-{
-    const char *const *at = arg;
-
-    for (; *at != NULL; at += 2) {
-        if (strcasecmp(at[0], name) == 0) {
-            return (struct belay_slice){at[1], strlen(at[1])};
-        }
-    }
-    return (struct belay_slice){NULL, 0};
-}
-
-#define HEADERS(...)                     \
-    (&(const struct belay__llm_headers){ \
-        get_header, (const char *const[]){__VA_ARGS__, NULL, NULL}})
 #define NO_HEADERS HEADERS(NULL)
 
 static int

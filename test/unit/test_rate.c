@@ -1,9 +1,7 @@
 /* test_rate.c - how fast a server is asked: L60-L65. */
 #include "llm/budget/rate.h"
+#include "test/support/headers.h"
 #include "test/support/program.h"
-
-#include <string.h>
-#include <strings.h>
 
 TestSuite(rate, .fini = check_clean, .timeout = 60);
 
@@ -427,23 +425,6 @@ Test(rate, l64_waiters_of_a_pause_go_at_the_rate)
 }
 
 /* ---- L63: headers ---- */
-
-static struct belay_slice
-get_header(const void *arg, const char *name)
-{
-    const char *const *at = arg;
-
-    for (; *at != NULL; at += 2) {
-        if (strcasecmp(at[0], name) == 0) {
-            return (struct belay_slice){at[1], strlen(at[1])};
-        }
-    }
-    return (struct belay_slice){NULL, 0};
-}
-
-#define HEADERS(...)                     \
-    (&(const struct belay__llm_headers){ \
-        get_header, (const char *const[]){__VA_ARGS__, NULL, NULL}})
 
 struct learning {
     int kind;
