@@ -13,14 +13,7 @@
 
 #include "gpu/kernels.h"
 
-static void
-all_clean(void)
-{
-    fake_cuda_check_clean();
-    check_clean();
-}
-
-TestSuite(gpu_pool_cuda, .fini = all_clean, .timeout = 60);
+TestSuite(gpu_pool_cuda, .fini = fake_cuda_fini, .timeout = 60);
 
 /* ---- work ---- */
 

@@ -11,6 +11,7 @@
 #define BELAY_TEST_SUPPORT_FAKE_CUDA_H
 
 #include "test/fake/libcuda/control.h"
+#include "test/support/alloc.h"
 
 /* What is loaded as libcuda.so.1 from now on is the fake; before its first
  * cuInit(), since that reads the script.
@@ -42,5 +43,13 @@ void fake_cuda_forget(void);
  * was done that a caller must not do. Fine if it was never loaded.
  */
 void fake_cuda_check_clean(void);
+
+/* For .fini of a suite. */
+static inline void
+fake_cuda_fini(void)
+{
+    fake_cuda_check_clean();
+    check_clean();
+}
 
 #endif

@@ -16,14 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void
-all_clean(void)
-{
-    fake_cuda_check_clean();
-    check_clean();
-}
-
-TestSuite(gpu_cuda, .fini = all_clean, .timeout = 30);
+TestSuite(gpu_cuda, .fini = fake_cuda_fini, .timeout = 30);
 
 static char why[BELAY__GPU_NOTE];
 

@@ -16,14 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static void
-all_clean(void)
-{
-    fake_cuda_check_clean();
-    check_clean();
-}
-
-TestSuite(gpu_cuda_faults, .fini = all_clean, .timeout = 30);
+TestSuite(gpu_cuda_faults, .fini = fake_cuda_fini, .timeout = 30);
 
 struct bench {
     struct gpu_slot slot;
@@ -252,7 +245,7 @@ Test(gpu_cuda_faults, g12_what_a_lost_device_may_still_use_is_not_freed)
     cr_expect(eq(int, run(&bench), BELAY_GPU_ELOST));
     pthread_join(thread, NULL);
     cr_expect(gt(i64, fake_cuda_value("device_bytes"), 0));
-    close_bench(&bench); /* and nothing is left, says all_clean() */
+    close_bench(&bench); /* and nothing is left, says fake_cuda_fini() */
 }
 
 /* ---- G29 ---- */
@@ -465,7 +458,7 @@ Test(gpu_cuda_faults, g21_what_is_refused_back_is_given_back_at_the_end)
     cr_expect(
         eq(int, gpu_slot_release(&bench.slot, &bench.done), BELAY_GPU_ENOMEM));
     cr_expect(gt(i64, fake_cuda_value("device_bytes"), 256));
-    close_bench(&bench); /* and nothing is left, says all_clean() */
+    close_bench(&bench); /* and nothing is left, says fake_cuda_fini() */
 }
 
 Test(gpu_cuda_faults, g21_a_wait_that_fails_gives_nothing_back_twice)
