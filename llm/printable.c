@@ -11,6 +11,11 @@
 #include <assert.h>
 #include <string.h>
 
+/* So much of a text is looked at where there are secrets: all but blanks and
+ * secrets that come close to it.
+ */
+#define LOOK_MAX 4096
+
 static const char key_mark[] = "[key]";
 static const char cut_mark[] = "...";
 
@@ -34,19 +39,35 @@ is_control(const unsigned char *at, int len)
     }
 }
 
-/* The next piece of the output, and how much of the text it stands for. */
+struct source {
+    struct belay_slice text;
+    const char *marks; /* of what secrets cover; NULL: there are none */
+    size_t mark_count;
+};
+
+/* The next piece of the output, and how much of the text it stands for; 0: no
+ * more of it is looked at.
+ */
 static size_t
-next_piece(const char *at, const char *end,
-    const struct belay__secrets *secrets, struct belay_slice *ret)
+next_piece(const struct source *source, size_t from, struct belay_slice *ret)
 {
-    const size_t secret_len = belay__secrets_match(secrets, at, end);
+    const char *at = source->text.data + from;
+    size_t to = from;
     int len;
 
-    if (secret_len > 0) {
-        *ret = (struct belay_slice){key_mark, sizeof(key_mark) - 1};
-        return secret_len;
+    if (source->marks != NULL) {
+        if (from >= source->mark_count) {
+            return 0;
+        }
+        while (to < source->mark_count && source->marks[to] != 0) {
+            to++;
+        }
     }
-    len = belay__utf8_length(at, end);
+    if (to > from) {
+        *ret = (struct belay_slice){key_mark, sizeof(key_mark) - 1};
+        return to - from;
+    }
+    len = belay__utf8_length(at, source->text.data + source->text.len);
     if (len < 0) {
         *ret = (struct belay_slice){BELAY__UTF8_REPLACEMENT, 3};
         return (size_t)-len;
@@ -57,24 +78,23 @@ next_piece(const char *at, const char *end,
     return (size_t)len;
 }
 
-size_t
-belay__printable(struct belay_slice text, const struct belay__secrets *secrets,
-    char *out, size_t size)
+static size_t
+print(const struct source *source, char *out, size_t size)
 {
-    const char *at = text.len > 0 ? text.data : "";
-    const char *end = at + text.len;
     const size_t cut_len = sizeof(cut_mark) - 1;
     struct belay_slice piece;
+    size_t step;
     size_t len = 0;
     size_t safe = 0; /* as far as there is room for the mark behind it */
 
     assert(size >= 8);
-    while (at < end) {
-        at += next_piece(at, end, secrets, &piece);
-        if (piece.data[0] == ' ' && (len == 0 || out[len - 1] == ' ')) {
+    for (size_t at = 0; at < source->text.len; at += step) {
+        step = next_piece(source, at, &piece);
+        if (step > 0 && piece.data[0] == ' '
+            && (len == 0 || out[len - 1] == ' ')) {
             continue;
         }
-        if (piece.len > size - 1 - len) {
+        if (step == 0 || piece.len > size - 1 - len) {
             memcpy(out + safe, cut_mark, cut_len);
             len = safe + cut_len;
             break;
@@ -87,6 +107,21 @@ belay__printable(struct belay_slice text, const struct belay__secrets *secrets,
     }
     out[len] = '\0';
     return len;
+}
+
+size_t
+belay__printable(struct belay_slice text, const struct belay__secrets *secrets,
+    char *out, size_t size)
+{
+    struct source source = {text, NULL, 0};
+    char marks[LOOK_MAX];
+
+    if (secrets != NULL && secrets->count > 0) {
+        source.marks = marks;
+        source.mark_count = text.len < LOOK_MAX ? text.len : LOOK_MAX;
+        belay__secrets_find(secrets, text, marks, source.mark_count);
+    }
+    return print(&source, out, size);
 }
 
 /* ---- many lines ---- */

@@ -2,7 +2,9 @@
  *
  * Rows of a recorder pass through here, so texts without a secret have to be
  * fast: one look for each secret as it is, and one for backslashes, of which
- * few can be part of one.
+ * few can be part of one. Only around what these find is the text read letter
+ * by letter, in a time that grows with the text alone: both a secret and the
+ * text may be somebody's who wants it to take long.
  */
 #define _GNU_SOURCE /* memmem() */
 #include "llm/secret.h"
@@ -14,49 +16,94 @@
 
 #include <string.h>
 
-#define DEPTH_MAX 3  /* of JSON in strings of JSON */
-#define ESCAPE_MAX 7 /* backslashes of an escape there */
+#define DEPTH_MAX 3 /* of JSON in strings of JSON */
+/* More bytes than a character takes there: two escapes of six letters each,
+ * all of which are escapes of six letters, and so on.
+ */
+#define CHARACTER_MAX 512
+#define NONE SIZE_MAX
 
 /* ---- the list ---- */
 
-static void
-wipe(struct belay__memory *memory, struct belay_slice item)
+static size_t
+size_of(size_t len)
 {
-    char *text = belay__without_const(item.data);
+    return (len + 1) * sizeof(size_t) + len;
+}
 
-    explicit_bzero(text, item.len);
-    belay__free(memory, text, item.len + 1);
+static void
+wipe(struct belay__memory *memory, struct belay__secret *secret)
+{
+    const size_t size = size_of(secret->text.len);
+
+    explicit_bzero(secret->borders, size);
+    belay__free(memory, secret->borders, size);
+}
+
+static char
+letter_from_end(struct belay_slice text, size_t i)
+{
+    return text.data[text.len - 1 - i];
+}
+
+/* Knuth, Morris and Pratt, from the end to the beginning: where a letter does
+ * not follow on so many, how many fewer may it follow on? With none that the
+ * same letter would fail again, so that there are few of these steps (of the
+ * order of the logarithm) even for a single letter.
+ */
+void
+belay__secret_init(
+    struct belay__secret *secret, struct belay_slice text, size_t *borders)
+{
+    size_t border = NONE;
+
+    *secret = (struct belay__secret){text, borders};
+    borders[0] = NONE;
+    for (size_t i = 0; i < text.len; i++) {
+        while (border != NONE
+               && letter_from_end(text, i) != letter_from_end(text, border)) {
+            border = borders[border];
+        }
+        border++; /* from NONE to 0 */
+        borders[i + 1] = border;
+        if (i + 1 < text.len
+            && letter_from_end(text, i + 1) == letter_from_end(text, border)) {
+            borders[i + 1] = borders[border];
+        }
+    }
 }
 
 int
-belay__secrets_add(struct belay__secrets *secrets, struct belay_slice secret)
+belay__secrets_add(struct belay__secrets *secrets, struct belay_slice text)
 {
     const size_t size = secrets->count * sizeof(*secrets->items);
-    struct belay_slice *items;
-    size_t at = secrets->count;
+    struct belay__secret secret;
+    struct belay__secret *items;
+    size_t *borders;
     char *copy;
 
-    if (secret.len < BELAY__SECRET_LEAST) {
+    if (text.len < BELAY__SECRET_LEAST) {
         return 0;
     }
-    copy = belay__copy_text(secrets->memory, secret.data, secret.len);
-    if (copy == NULL) {
+    if (text.len >= SIZE_MAX / (2 * sizeof(size_t))) {
         return BELAY_ENOMEM;
     }
-    secret.data = copy;
+    borders = belay__alloc(secrets->memory, size_of(text.len));
+    if (borders == NULL) {
+        return BELAY_ENOMEM;
+    }
+    copy = (char *)(borders + text.len + 1);
+    memcpy(copy, text.data, text.len);
+    text.data = copy;
+    belay__secret_init(&secret, text, borders);
     items = belay__realloc(
         secrets->memory, secrets->items, size, size + sizeof(*items));
     if (items == NULL) {
-        wipe(secrets->memory, secret);
+        wipe(secrets->memory, &secret);
         return BELAY_ENOMEM;
     }
-    /* One may be the beginning of another. */
-    for (; at > 0 && items[at - 1].len < secret.len; at--) {
-        items[at] = items[at - 1];
-    }
-    items[at] = secret;
+    items[secrets->count++] = secret;
     secrets->items = items;
-    secrets->count++;
     return 0;
 }
 
@@ -64,7 +111,7 @@ void
 belay__secrets_fini(struct belay__secrets *secrets)
 {
     for (size_t i = 0; i < secrets->count; i++) {
-        wipe(secrets->memory, secrets->items[i]);
+        wipe(secrets->memory, &secrets->items[i]);
     }
     belay__free(secrets->memory, secrets->items,
         secrets->count * sizeof(*secrets->items));
@@ -72,7 +119,7 @@ belay__secrets_fini(struct belay__secrets *secrets)
     secrets->count = 0;
 }
 
-/* ---- finding them ---- */
+/* ---- reading a text ---- */
 
 /* What JSON writes for a control, which no secret has. */
 static bool
@@ -149,88 +196,36 @@ next_character(struct reader *reader, int depth, char room[static 4])
     return belay__utf8_encode((uint32_t)unit, room);
 }
 
-static size_t
-match_json(
-    const char *at, const char *end, struct belay_slice secret, int depth)
-{
-    struct reader reader = {at, end, false};
-    char room[4];
-    size_t len;
-
-    for (size_t i = 0; i < secret.len; i += len) {
-        len = next_character(&reader, depth, room);
-        if (len == 0 || len > secret.len - i
-            || memcmp(room, secret.data + i, len) != 0) {
-            return 0;
-        }
-    }
-    return (size_t)(reader.at - at);
-}
-
-static size_t
-match(const char *at, const char *end, struct belay_slice secret)
-{
-    size_t len = 0;
-
-    if (*at != secret.data[0] && *at != '\\') {
-        return 0;
-    }
-    for (int depth = 0; len == 0 && depth <= DEPTH_MAX; depth++) {
-        len = match_json(at, end, secret, depth);
-    }
-    return len;
-}
-
-size_t
-belay__secrets_match(
-    const struct belay__secrets *secrets, const char *at, const char *end)
-{
-    size_t len = 0;
-
-    for (size_t i = 0; secrets != NULL && len == 0 && i < secrets->count; i++) {
-        len = match(at, end, secrets->items[i]);
-    }
-    return len;
-}
-
-/* ---- hiding them ---- */
-
-/* Does a backslash stand there that belongs to what is behind it? */
-static bool
-is_escaped(const char *start, const char *at)
-{
-    size_t count = 0;
-
-    while (at > start && *--at == '\\') {
-        count++;
-    }
-    return count % 2 == 1;
-}
-
-/* With the backslash before it, if it begins with an escape's letter. */
-static bool
-hide_plain(char *start, const char *end, struct belay_slice secret)
-{
-    char *at = start;
-    bool found = false;
-
-    while ((at = memmem(at, (size_t)(end - at), secret.data, secret.len))
-           != NULL) {
-        if (is_escaped(start, at)) {
-            at[-1] = '*';
-        }
-        memset(at, '*', secret.len);
-        at += secret.len;
-        found = true;
-    }
-    return found;
-}
+/* ---- where a secret may stand ---- */
 
 /* The bytes of a secret: nearly all that is escaped in a text are line ends and
  * quotes, which are none of them.
  */
 struct alphabet {
-    bool has[0x81]; /* the last is for all bytes that are not ASCII */
+    bool has[0x81];    /* the last is for all bytes that are not ASCII */
+    bool can_be[0x81]; /* or a part of another escape */
+};
+
+/* A place of the text that cannot be passed by: the secret as it is, or an
+ * escape that can be in it. begin NULL: there is none.
+ */
+struct spot {
+    const char *begin;
+    const char *end;
+};
+
+struct search {
+    const struct belay__secret *secret;
+    const char *text;
+    const char *end;
+    struct alphabet alphabet;
+    struct spot plain;  /* the next one */
+    struct spot escape; /* the next one */
+    char *marks;        /* for the first bytes of the text */
+    size_t mark_count;
+    char mark;
+    bool found;
+    struct spot run; /* of backslashes, the last that was counted */
 };
 
 static size_t
@@ -242,9 +237,15 @@ letter_of(int32_t unit)
 static void
 alphabet_init(struct alphabet *alphabet, struct belay_slice secret)
 {
+    static const char parts[] = "\\u0123456789abcdefABCDEF";
+
     memset(alphabet, 0, sizeof(*alphabet));
     for (size_t i = 0; i < secret.len; i++) {
         alphabet->has[letter_of((unsigned char)secret.data[i])] = true;
+    }
+    memcpy(alphabet->can_be, alphabet->has, sizeof(alphabet->has));
+    for (size_t i = 0; i < sizeof(parts) - 1; i++) {
+        alphabet->can_be[letter_of((unsigned char)parts[i])] = true;
     }
 }
 
@@ -252,91 +253,265 @@ alphabet_init(struct alphabet *alphabet, struct belay_slice secret)
 static bool
 can_be_in(const struct alphabet *alphabet, const char *at, const char *end)
 {
-    int32_t unit = -1;
+    int32_t unit;
 
     if (at == end || alphabet->has['\\']) {
         return at < end;
     }
     if (*at == 'u' && end - at > 4) {
         unit = belay__json_hex4(at + 1);
-    }
-    if (unit >= 0) {
-        return alphabet->has[letter_of(unit)];
+        return unit < 0 ? alphabet->has['u'] || memchr(at, '\\', 5) != NULL
+                        : alphabet->can_be[letter_of(unit)];
     }
     return !is_control_letter(*at)
            && alphabet->has[letter_of((unsigned char)*at)];
 }
 
-/* At most so many bytes before `at`, but not before `from`. */
-static char *
-later(char *from, char *at, size_t most)
+static struct spot
+next_plain(const struct search *search, const char *from)
 {
-    return (size_t)(at - from) > most ? at - most : from;
+    const struct belay_slice secret = search->secret->text;
+    const char *at =
+        memmem(from, (size_t)(search->end - from), secret.data, secret.len);
+
+    return (struct spot){at, at != NULL ? at + secret.len : NULL};
 }
 
-/* Hides the first one that begins at `at`, or behind it before `stop`. Returns
- * where it ends; NULL: there is none.
- */
-static char *
-hide_first(
-    char *at, const char *stop, const char *end, struct belay_slice secret)
+static struct spot
+next_escape(const struct search *search, const char *from)
 {
-    for (; at < stop; at++) {
-        const size_t len = match(at, end, secret);
+    const char *at;
+    const char *behind = from;
 
-        if (len > 0) {
-            memset(at, '*', len);
-            return at + len;
-        }
-    }
-    return NULL;
-}
-
-/* Those with an escape in them: they begin at the first escape, or in the text
- * right before it, which is as it is in the secret.
- */
-static bool
-hide_escaped(char *from, const char *end, struct belay_slice secret)
-{
-    struct alphabet alphabet;
-    bool found = false;
-    char *at = memchr(from, '\\', (size_t)(end - from));
-
-    if (at == NULL) {
-        return false;
-    }
-    alphabet_init(&alphabet, secret);
-    while (at != NULL) {
-        char *behind = at;
-        char *next = NULL;
-
-        while (behind < end && *behind == '\\') {
+    while (
+        (at = memchr(behind, '\\', (size_t)(search->end - behind))) != NULL) {
+        for (behind = at; behind < search->end && *behind == '\\';) {
             behind++;
         }
-        if (can_be_in(&alphabet, behind, end)) {
-            from = later(from, at, secret.len - 1);
-            next = hide_first(from, at, end, secret);
-            if (next == NULL) {
-                next = hide_first(
-                    later(at, behind, ESCAPE_MAX), behind, end, secret);
-            }
+        if (can_be_in(&search->alphabet, behind, search->end)) {
+            return (struct spot){at, behind};
         }
-        found |= next != NULL;
-        from = next != NULL ? next : behind;
-        at = memchr(from, '\\', (size_t)(end - from));
+    }
+    return (struct spot){NULL, NULL};
+}
+
+/* The first spot that does not begin before `from`. */
+static struct spot
+next_spot(struct search *search, const char *from)
+{
+    struct spot *plain = &search->plain;
+    struct spot *escape = &search->escape;
+
+    if (plain->begin != NULL && plain->begin < from) {
+        *plain = next_plain(search, from);
+    }
+    if (escape->begin != NULL && escape->begin < from) {
+        *escape = next_escape(search, from);
+    }
+    if (plain->begin == NULL || escape->begin == NULL) {
+        return plain->begin != NULL ? *plain : *escape;
+    }
+    return plain->begin < escape->begin ? *plain : *escape;
+}
+
+/* ---- marking all of them ---- */
+
+/* Does a backslash stand there that belongs to what is behind it? */
+static bool
+is_escaped(struct search *search, const char *at)
+{
+    struct spot *run = &search->run;
+
+    if (at == search->text || at[-1] != '\\') {
+        return false;
+    }
+    if (run->begin == NULL || at <= run->begin || at > run->end) {
+        *run = (struct spot){at, at};
+        while (run->begin > search->text && run->begin[-1] == '\\') {
+            run->begin--;
+        }
+    }
+    return (at - run->begin) % 2 == 1;
+}
+
+/* With the backslash before it, if it begins with an escape's letter. */
+static void
+mark(struct search *search, const char *begin, const char *end)
+{
+    size_t from = (size_t)(begin - search->text);
+    size_t to = (size_t)(end - search->text);
+
+    if (is_escaped(search, begin)) {
+        from--;
+    }
+    if (to > search->mark_count) {
+        to = search->mark_count;
+    }
+    if (from < to) {
+        memset(search->marks + from, search->mark, to - from);
+        search->found = true;
+    }
+}
+
+/* What is known of the text from a place on, read at some depth. */
+struct place {
+    size_t state;    /* so many of the secret's last bytes begin here */
+    const char *hit; /* the next that was found on this way, or NULL */
+    size_t distance; /* of its beginning, in bytes of what is read */
+};
+
+static size_t
+advance(const struct belay__secret *secret, size_t state, char letter)
+{
+    while (state != NONE
+           && (state == secret->text.len
+               || letter_from_end(secret->text, state) != letter)) {
+        state = secret->borders[state];
+    }
+    return state + 1; /* from NONE to 0 */
+}
+
+/* Where the secret ends that begins at `at`. */
+static const char *
+end_of_hit(
+    const struct search *search, const char *at, const char *end, int depth)
+{
+    struct reader reader = {at, end, false};
+    char room[4];
+
+    for (size_t i = 0; i < search->secret->text.len;) {
+        i += next_character(&reader, depth, room);
+    }
+    return reader.at;
+}
+
+/* Wherever one begins to read, some way on it is read as from elsewhere, and
+ * the ways do not part again. So from the end to the beginning each place needs
+ * no more than what is known of the place behind its character.
+ */
+static void
+mark_depth(struct search *search, const char *begin, const char *end, int depth)
+{
+    struct place places[CHARACTER_MAX];
+    const size_t secret_len = search->secret->text.len;
+    char room[4];
+
+    places[(size_t)(end - begin) % CHARACTER_MAX] = (struct place){0};
+    for (const char *at = end; at-- > begin;) {
+        struct reader reader = {at, end, false};
+        struct place place = {0};
+        size_t len = next_character(&reader, depth, room);
+
+        if (len > 0) {
+            place = places[(size_t)(reader.at - begin) % CHARACTER_MAX];
+            place.distance += len;
+        }
+        while (len > 0) {
+            place.state = advance(search->secret, place.state, room[--len]);
+        }
+        if (place.state == secret_len) {
+            /* What is marked from the next one on is not marked again. */
+            mark(search, at,
+                place.hit != NULL && place.distance <= secret_len
+                    ? place.hit
+                    : end_of_hit(search, at, end, depth));
+            place.hit = at;
+            place.distance = 0;
+        }
+        places[(size_t)(at - begin) % CHARACTER_MAX] = place;
+    }
+}
+
+static void
+mark_between(struct search *search, const char *begin, const char *end)
+{
+    const bool is_plain = memchr(begin, '\\', (size_t)(end - begin)) == NULL;
+
+    for (int depth = 0; depth <= (is_plain ? 0 : DEPTH_MAX); depth++) {
+        mark_depth(search, begin, end, depth);
+    }
+}
+
+/* What a secret with that spot in it can reach over: what is written with its
+ * letters, and those of escapes.
+ */
+static struct spot
+stretch_of(const struct search *search, struct spot spot)
+{
+    const struct alphabet *alphabet = &search->alphabet;
+
+    while (spot.begin > search->text
+           && alphabet->has[letter_of((unsigned char)spot.begin[-1])]) {
+        spot.begin--;
+    }
+    while (spot.end < search->end
+           && alphabet->can_be[letter_of((unsigned char)*spot.end)]) {
+        spot.end++;
+    }
+    return spot;
+}
+
+/* Every secret has a spot in it, before the first of which it is as it is. */
+static void
+mark_secret(struct search *search)
+{
+    const char *from = search->text;
+    struct spot spot;
+
+    alphabet_init(&search->alphabet, search->secret->text);
+    search->plain = next_plain(search, from);
+    search->escape = next_escape(search, from);
+    while ((spot = next_spot(search, from)).begin != NULL) {
+        spot = stretch_of(search, spot);
+        if ((size_t)(spot.begin - search->text) >= search->mark_count) {
+            return;
+        }
+        if ((size_t)(spot.end - spot.begin) >= search->secret->text.len) {
+            mark_between(search, spot.begin, spot.end);
+        }
+        from = spot.end;
+    }
+}
+
+static bool
+mark_all(const struct belay__secrets *secrets, struct belay_slice text,
+    char *marks, size_t mark_count, char mark)
+{
+    bool found = false;
+
+    if (text.len == 0) {
+        return false;
+    }
+    for (size_t i = 0; secrets != NULL && i < secrets->count; i++) {
+        struct search search = {
+            .secret = &secrets->items[i],
+            .text = text.data,
+            .end = text.data + text.len,
+            .marks = marks,
+            .mark_count = mark_count,
+            .mark = mark,
+        };
+
+        mark_secret(&search);
+        found |= search.found;
     }
     return found;
+}
+
+void
+belay__secrets_find(const struct belay__secrets *secrets,
+    struct belay_slice text, char *marks, size_t count)
+{
+    memset(marks, 0, count);
+    (void)mark_all(secrets, text, marks, count, 1);
 }
 
 bool
 belay__secrets_hide(
-    const struct belay__secrets *secrets, char *text, size_t len)
+    const struct belay__secrets *secrets, struct belay_slice text, char *out)
 {
-    bool found = false;
-
-    for (size_t i = 0; secrets != NULL && len > 0 && i < secrets->count; i++) {
-        found |= hide_plain(text, text + len, secrets->items[i]);
-        found |= hide_escaped(text, text + len, secrets->items[i]);
+    if (text.len > 0) {
+        memcpy(out, text.data, text.len);
     }
-    return found;
+    return mark_all(secrets, text, out, text.len, '*');
 }

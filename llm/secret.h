@@ -16,31 +16,47 @@
 
 struct belay__memory;
 
+struct belay__secret {
+    struct belay_slice text;
+    size_t *borders; /* what a search for it needs; see secret.c */
+};
+
+/* Of a text of any length but 0, which stays where it is, as do `borders`, room
+ * for one more than its bytes.
+ */
+void belay__secret_init(
+    struct belay__secret *secret, struct belay_slice text, size_t *borders);
+
 /* Empty as long as only its memory is set. */
 struct belay__secrets {
     struct belay__memory *memory;
-    struct belay_slice *items; /* copies; the longest first */
+    struct belay__secret *items;
     size_t count;
 };
 
 /* Copies a text into the list; one that is too short is left out. Errors:
  * BELAY_ENOMEM; nothing has changed.
  */
-int belay__secrets_add(
-    struct belay__secrets *secrets, struct belay_slice secret);
+int belay__secrets_add(struct belay__secrets *secrets, struct belay_slice text);
 /* Wipes and frees; the list is then empty. */
 void belay__secrets_fini(struct belay__secrets *secrets);
 
-/* How many bytes at `at` are a secret, as it is or as JSON, and JSON in JSON,
- * may write it ("\/", "\u002b"); 0: none begins here. NULL is an empty list.
+/* A secret is found as it is, and as JSON, and JSON in JSON, may write it ("\/",
+ * "\u002b"); where several overlap, all of each. It takes a time that grows with
+ * the length of the text, whatever stands in it and in the secrets, and with
+ * their number. NULL is an empty list.
  */
-size_t belay__secrets_match(
-    const struct belay__secrets *secrets, const char *at, const char *end);
 
-/* Overwrites all of them with as many '*', so that JSON strings stay such.
- * Were there any? NULL is an empty list.
+/* Copies a text to `out`, of its length, with all of them overwritten by as
+ * many '*', so that JSON strings stay such. Were there any?
  */
 bool belay__secrets_hide(
-    const struct belay__secrets *secrets, char *text, size_t len);
+    const struct belay__secrets *secrets, struct belay_slice text, char *out);
+
+/* Which of the first `count` bytes, of at least one text's, belong to one? These
+ * marks become 1, the others 0.
+ */
+void belay__secrets_find(const struct belay__secrets *secrets,
+    struct belay_slice text, char *marks, size_t count);
 
 #endif

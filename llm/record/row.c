@@ -172,12 +172,10 @@ row_new(belay_recorder *recorder, const struct belay__row *model,
     for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
         const size_t len = model->texts[i].len;
 
-        if (len > 0) {
-            memcpy(to, model->texts[i].data, len);
-        }
         row->texts[i].data = len > 0 ? to : NULL;
         /* What was a number may be none any more. */
-        if (belay__secrets_hide(secrets, to, len) && i == BELAY__TEXT_BODY) {
+        if (belay__secrets_hide(secrets, model->texts[i], to)
+            && i == BELAY__TEXT_BODY) {
             row->checked = false;
         }
         to += len;

@@ -253,10 +253,12 @@ Test(recorder, l76_secrets_are_taken_out_before_anything_is_queued)
 
 Test(recorder, l76_s2_what_a_secret_breaks_is_no_json_any_more)
 {
-    struct belay_slice item = slice("20250101");
+    size_t borders[9];
+    struct belay__secret item;
     const struct belay__secrets secrets = {.items = &item, .count = 1};
     const char *text;
 
+    belay__secret_init(&item, slice("20250101"), borders);
     (void)in_folder("a.jsonl");
     cr_assert(zero(int, RUN(session, .opts = OPTS(.max_rows = 0),
                             .attempts = {{.body = "{\"n\":20250101}",
