@@ -60,6 +60,7 @@ end_well(belay_task *task, struct call *call)
     belay_llm_reply *reply = call->tries.reply;
 
     call->tries.reply = NULL;
+    reply->request = (struct belay_slice){NULL, 0};
     *call->ret = reply;
     release(call);
     return belay_return(task, reply);
@@ -189,6 +190,9 @@ call_perform(belay_task *task, struct call *call)
     request.path = call->path;
     request.body = call->body;
     call->tries.reply->provider = call->provider;
+    if (call->kind == KIND_CHAT) {
+        call->tries.reply->request = call->body;
+    }
     return belay_then(task, call_judge,
         belay__http_perform(task,
             &call->tries.account.access->endpoints[call->provider->auth],

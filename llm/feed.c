@@ -50,6 +50,7 @@ belay__llm_feed_begin(struct belay__llm_feed *feed,
     feed->provider = provider;
     feed->request = request;
     feed->answer = answer;
+    answer->request = request;
     feed->body = body;
     feed->form = BELAY__FEED_UNKNOWN;
     feed->paused = false;

@@ -43,7 +43,9 @@ void belay__llm_feed_init(struct belay__llm_feed *feed,
 /* Zeroed is fine. */
 void belay__llm_feed_fini(struct belay__llm_feed *feed);
 
-/* As new, for another attempt at this request, which is borrowed too. */
+/* As new, for another attempt at this request, which is borrowed too, as the
+ * answer's.
+ */
 void belay__llm_feed_begin(struct belay__llm_feed *feed,
     const struct belay__provider *provider, struct belay_slice request,
     struct belay__answer *answer, struct belay__buffer *body);

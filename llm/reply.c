@@ -95,6 +95,7 @@ belay_llm_reply_parse(belay_llm_reply *reply)
         return reply->parse_code;
     }
     belay__answer_init(&reply->answer, reply->memory, false);
+    reply->answer.request = reply->request;
     code = belay__provider_read(
         reply->provider, &reply->answer, belay_llm_reply_body(reply));
     belay__answer_get_usage(&reply->answer, &reply->usage);

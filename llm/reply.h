@@ -12,6 +12,7 @@ struct belay_llm_reply {
     struct belay__http_reply http;
     struct belay_llm_attempt attempt;
     const struct belay__provider *provider; /* whose format it has */
+    struct belay_slice request; /* of a chat: its JSON, while its call runs */
     bool parsed;
     int parse_code; /* once parsed */
     struct belay__answer answer;

@@ -11,7 +11,6 @@
 #include "llm/provider/error.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #define DELTAS_MAX ((size_t)1 << 20) /* of one event of a stream */
@@ -492,53 +491,6 @@ belay__answer_error(struct belay__answer *answer, struct belay_slice body)
     fail(answer, BELAY_EHTTP);
 }
 
-/* Has one of the first `count` calls that id? */
-static bool
-is_taken(
-    const struct belay__choice *choice, size_t count, struct belay_slice id)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct belay_slice other =
-            belay__llm_text_slice(choice->tools[i].id);
-
-        if (other.len > 0 && other.len == id.len
-            && memcmp(other.data, id.data, id.len) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* A call without an id of its own could not be answered. It gets the first of
- * "call_0", "call_1", ... that no other call of the choice has.
- */
-static void
-name_calls(struct belay__answer *answer, struct belay__choice *choice)
-{
-    char text[32];
-    struct belay_slice ours = {text, 0};
-    size_t number = 0;
-
-    for (size_t i = 0; i < choice->tool_count && answer->code == 0; i++) {
-        struct belay__tool *tool = &choice->tools[i];
-        const struct belay_slice id = belay__llm_text_slice(tool->id);
-
-        if (id.len > 0 && !is_taken(choice, i, id)) {
-            continue;
-        }
-        do {
-            ours.len =
-                (size_t)snprintf(text, sizeof(text), "call_%zu", number++);
-        } while (is_taken(choice, choice->tool_count, ours));
-        if (tool->id != NULL) {
-            tool->id->len = 0;
-        }
-        if (belay__llm_text_append(&tool->id, answer->memory, ours, 0) < 0) {
-            fail(answer, BELAY_ENOMEM);
-        }
-    }
-}
-
 void
 belay__answer_close(struct belay__answer *answer)
 {
@@ -550,6 +502,9 @@ belay__answer_close(struct belay__answer *answer)
             && belay__stretch_slice(choice, BELAY__REFUSAL).len > 0) {
             choice->end = BELAY_LLM_END_REFUSAL;
         }
-        name_calls(answer, choice);
+        if (answer->code == 0 && belay__answer_name_calls(answer, choice) < 0) {
+            fail(answer, BELAY_ENOMEM);
+        }
     }
+    answer->request = (struct belay_slice){NULL, 0};
 }

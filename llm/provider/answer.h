@@ -76,6 +76,7 @@ struct belay__delta {
 
 struct belay__answer {
     struct belay__memory *memory; /* borrowed */
+    struct belay_slice request;   /* its JSON, until it is closed; or empty */
     bool live;
     int code;      /* 0; BELAY_ENOMEM; BELAY_EREPLY: not of the format's form;
                  BELAY_EHTTP: an error in the place of an answer */
@@ -162,6 +163,12 @@ void belay__answer_error(struct belay__answer *answer, struct belay_slice body);
  * or that of another one, get one of ours.
  */
 void belay__answer_close(struct belay__answer *answer);
+/* For that: a call without an id of its own could not be answered. It gets the
+ * first of "call_0", "call_1", ... that no other call of the choice has, and
+ * that is behind all of the request's. Errors: BELAY_ENOMEM.
+ */
+int belay__answer_name_calls(
+    const struct belay__answer *answer, struct belay__choice *choice);
 
 /* ---- for those who read ---- */
 

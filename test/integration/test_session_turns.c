@@ -378,14 +378,20 @@ PLAY(answers_both)
         BELAY_AWAIT(belay_llm_turn_ask(task, self->turn, &self->reply));
         drop_reply(self);
     }
-    cr_expect(eq(sz, stats_of(self->session).messages, 5));
     BELAY_END;
 }
 
 #define RESULT_OF(id_) \
     "{\"role\":\"tool\",\"content\":\"here\",\"tool_call_id\":\"" id_ "\"}"
-#define TWO_CALLS CALL_OF("call_0") "," CALL_OF("call_1")
-#define TWO_RESULTS RESULT_OF("call_0") "," RESULT_OF("call_1")
+#define ASKED(first_, second_)                                            \
+    U("where?")                                                           \
+    ",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[" CALL_OF( \
+        first_) "," CALL_OF(second_) "]}," RESULT_OF(first_) "," RESULT_OF(second_)
+#define ASKS_NAMELESS                                                        \
+    CLOSED("200 OK", "application/json",                                     \
+        MESSAGE("\"content\":null,\"tool_calls\":[" CALL_OF("") "," CALL_OF( \
+                    "") "]",                                                 \
+            "tool_calls"))
 
 PLAY(answers_nameless)
 {
@@ -393,22 +399,65 @@ PLAY(answers_nameless)
     answered[0] = "call_0";
     answered[1] = "call_1";
     BELAY_AWAIT(belay_call(task, &answers_both, self));
-    expect_asked(self->server, 1,
-        "[" U("where?") ",{\"role\":\"assistant\",\"content\":null,"
-                        "\"tool_calls\":[" TWO_CALLS "]}," TWO_RESULTS "]");
+    cr_expect(eq(sz, stats_of(self->session).messages, 5));
+    expect_asked(self->server, 1, "[" ASKED("call_0", "call_1") "]");
     BELAY_END;
 }
 
 Test(session_turns, l68_calls_without_ids_can_be_answered)
 {
     static const struct fault_route routes[] = {
-        FAULT_ON(PATH, CLOSED("200 OK", "application/json",
-                           MESSAGE("\"content\":null,\"tool_calls\":[" CALL_OF(
-                                       "") "," CALL_OF("") "]",
-                               "tool_calls"))),
-        FAULT_ON(PATH, SAYS("there"))};
+        FAULT_ON(PATH, ASKS_NAMELESS), FAULT_ON(PATH, SAYS("there"))};
 
     SCENE(routes, answers_nameless, .size = 0);
+}
+
+/* To the end of an answer that asks for one tool. */
+PLAY(streams_a_call)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_turn_open(task, NULL, &self->turn)) {
+        BELAY_CHECK(add(self->turn, belay_llm_message("user", "and now?")));
+        BELAY_WITH (
+            belay_llm_turn_stream(task, self->turn, NULL, &self->stream)) {
+            do {
+                BELAY_AWAIT(
+                    belay_llm_stream_next(task, self->stream, &self->event));
+            } while (self->event.type != BELAY_LLM_EVENT_DONE);
+        }
+        BELAY_CHECK(add(self->turn,
+            belay_llm_tool_result(slice_of("call_4"), "here", false)));
+        BELAY_AWAIT(belay_llm_turn_ask(task, self->turn, &self->reply));
+        drop_reply(self);
+    }
+    BELAY_END;
+}
+
+PLAY(answers_nameless_again)
+{
+    BELAY_BEGIN;
+    answered[0] = "call_0";
+    answered[1] = "call_1";
+    BELAY_AWAIT(belay_call(task, &answers_both, self));
+    answered[0] = "call_2";
+    answered[1] = "call_3";
+    BELAY_AWAIT(belay_call(task, &answers_both, self));
+    expect_asked(self->server, 3,
+        "[" ASKED("call_0", "call_1") "," A("there") "," ASKED(
+            "call_2", "call_3") "]");
+    BELAY_AWAIT(belay_call(task, &streams_a_call, self));
+    BELAY_END;
+}
+
+Test(session_turns, l1_no_two_calls_of_a_session_have_an_id_of_ours)
+{
+    static const struct fault_route routes[] = {FAULT_ON(PATH, ASKS_NAMELESS),
+        FAULT_ON(PATH, SAYS("there")), FAULT_ON(PATH, ASKS_NAMELESS),
+        FAULT_ON(PATH, SAYS("there")),
+        FAULT_ON(PATH, STREAMS(CHUNK("\"tool_calls\":[" CALL_OF("") "]") STOP)),
+        FAULT_ON(PATH, SAYS("there"))};
+
+    SCENE(routes, answers_nameless_again, .size = 0);
 }
 
 #define USES(id_, input_)                                          \
@@ -424,6 +473,7 @@ PLAY(answers_broken)
     answered[0] = "a";
     answered[1] = "b";
     BELAY_AWAIT(belay_call(task, &answers_both, self));
+    cr_expect(eq(sz, stats_of(self->session).messages, 5));
     expect_asked(self->server, 1,
         "[" U("where?") ",{\"role\":\"assistant\",\"content\":[" USES(
             "a", "{\"INVALID_JSON\":\"[1]\"}") "," USES("b",

@@ -108,6 +108,35 @@ Test(llm_answer_calls, l1_an_id_of_ours_is_nobody_elses)
         " C( 'call_3' 'f' '4' ) C( 'call_4' 'f' '5' )\n");
 }
 
+/* Those of a request, and what only looks like one. */
+static void
+expect_first_id(const char *request, const char *expected)
+{
+    struct belay__answer answer;
+
+    belay__answer_init(&answer, memory, false);
+    answer.request = slice(request);
+    (void)belay__provider_read(
+        &belay__chat_provider, &answer, slice(WHOLE("{}")));
+    cr_assert(eq(sz, answer.choice_count, 1));
+    cr_assert(eq(sz, answer.choices[0].tool_count, 1));
+    cr_expect(zero(int, strcmp(answer.choices[0].tools[0].id->data, expected)),
+        "%s: %s", request, answer.choices[0].tools[0].id->data);
+    belay__answer_fini(&answer);
+}
+
+Test(llm_answer_calls, l1_ids_of_ours_go_on_from_those_in_the_request)
+{
+    expect_first_id("", "call_0");
+    expect_first_id("{\"id\":\"call_0\"}", "call_1");
+    expect_first_id("[\"call_11\",\"call_2\"]", "call_12");
+    expect_first_id("[\"call_\",\"call_x\",\"call_7", "call_0");
+    expect_first_id("[\"call_7\\\"\",\"call_7x\",\"a call_7\"]", "call_0");
+    expect_first_id("[\"call_1234567890123456789\"]", "call_0");
+    expect_first_id(
+        "[\"call_999999999999999999\"]", "call_1000000000000000000");
+}
+
 /* It may still come, as long as the stream goes on. */
 Test(llm_answer_calls, l1_an_id_that_comes_late_counts)
 {

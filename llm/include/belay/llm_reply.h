@@ -210,7 +210,8 @@ BELAY_API const struct belay_llm_usage *belay_llm_reply_usage(
 struct belay_llm_tool_call {
     struct belay_slice id; /* for the message with the result; where the server
                               gave it none, or another call's: one of ours, as
-                              "call_0" */
+                              "call_0", of a chat one that no call in its
+                              request has */
     struct belay_slice name;
     struct belay_slice arguments; /* JSON, as the model wrote it: to be checked
                                      before it is used */
