@@ -34,6 +34,10 @@ struct belay__sink_opts {
 /* The first member of every sink. */
 struct belay__sink {
     const struct belay__sink_kind *kind;
+    /* Rows of the last commit that are not in the file all the same: ends of
+     * attempts that it does not have.
+     */
+    uint32_t homeless;
 };
 
 /* Codes are 0 or BELAY_EIO, with `why` in words, or BELAY_ENOMEM. */

@@ -352,6 +352,7 @@ sqlite_begin(struct belay__sink *sink, char *why)
 {
     int code;
 
+    sink->homeless = 0;
     if (!sqlite3_get_autocommit(of(sink)->db)) {
         sqlite_rollback(sink); /* the last one could not be */
     }

@@ -366,6 +366,10 @@ write_ends(struct belay__sqlite *sqlite, char *why)
 {
     const int code = belay__sqlite_run(sqlite, BELAY__END_ATTEMPTS, why);
 
+    if (code == 0) {
+        sqlite->sink.homeless += (uint32_t)sqlite->call_table.count
+                                 - (uint32_t)sqlite3_changes(sqlite->db);
+    }
     return code == 0 && sqlite->any_reply
                ? belay__sqlite_run(sqlite, BELAY__END_REPLIES, why)
                : code;

@@ -80,14 +80,63 @@ write_batch(struct belay__writer *writer, struct belay__sink *sink,
     return code;
 }
 
+static void
+note_lost_starts(struct belay__writer *writer, const struct batch *batch)
+{
+    for (const struct belay__row *row = batch->first; row != NULL;
+         row = row->next) {
+        if (row->kind != BELAY__ROW_START) {
+            continue;
+        }
+        if (writer->lost_first[0] == '\0') {
+            memcpy(writer->lost_first, row->attempt, sizeof(row->attempt));
+        }
+        memcpy(writer->lost_last, row->attempt, sizeof(row->attempt));
+    }
+}
+
+/* How many ends are of attempts whose start was lost? One of a commit between
+ * two that failed may count too: that matters only if it was forgotten.
+ */
+static uint32_t
+count_late_ends(const struct belay__writer *writer, const struct batch *batch)
+{
+    uint32_t count = 0;
+
+    for (const struct belay__row *row = batch->first; row != NULL;
+         row = row->next) {
+        count += row->kind == BELAY__ROW_END
+                 && strcmp(row->attempt, writer->lost_first) >= 0
+                 && strcmp(row->attempt, writer->lost_last) <= 0;
+    }
+    return count;
+}
+
+/* A commit that went well leaves out ends without an attempt in the file: it
+ * was lost before, and so are they, or it was forgotten meanwhile.
+ */
+static void
+count_written(
+    struct belay__writer *writer, const struct batch *batch, uint32_t homeless)
+{
+    uint32_t late;
+
+    writer->written += batch->count - homeless;
+    if (homeless > 0 && writer->lost_first[0] != '\0') {
+        late = count_late_ends(writer, batch);
+        writer->lost += late < homeless ? late : homeless;
+    }
+}
+
 /* With the lock: the rows go back, with what became of them. */
 static void
 give_back(struct belay__writer *writer, const struct batch *batch, int code,
-    const char *why)
+    uint32_t homeless, const char *why)
 {
     if (code == 0) {
-        writer->written += batch->count;
+        count_written(writer, batch, homeless);
     } else {
+        note_lost_starts(writer, batch);
         writer->lost += batch->count;
         writer->error = code;
         memcpy(writer->why, why, sizeof(writer->why));
@@ -110,7 +159,7 @@ serve(struct belay__writer *writer, struct belay__sink *sink)
         uv_mutex_unlock(&writer->lock);
         code = write_batch(writer, sink, &batch, why);
         uv_mutex_lock(&writer->lock);
-        give_back(writer, &batch, code, why);
+        give_back(writer, &batch, code, sink->homeless, why);
     }
     uv_mutex_unlock(&writer->lock);
 }

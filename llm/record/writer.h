@@ -27,6 +27,11 @@ struct belay__writer {
     struct belay__row *done; /* on their way back, newest first */
     uint64_t written;
     uint64_t lost;
+    /* The first and the last attempt whose start was lost; ids sort as they
+     * were made. Empty: there is none.
+     */
+    char lost_first[BELAY__ULID_BYTES];
+    char lost_last[BELAY__ULID_BYTES];
     int error;
     char why[BELAY__SINK_WHY_BYTES];
     bool opened; /* or not: see error */

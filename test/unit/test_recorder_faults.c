@@ -137,6 +137,71 @@ Test(recorder_faults, l77_a_disk_that_is_full_fails_no_call_unless_strict)
     belay_error_unref(result.error);
 }
 
+/* An attempt that is recorded, in two commits, with a query between them. */
+struct parted {
+    const char *name;
+    const char *between;
+    struct belay_recorder_stats *ret;
+    belay_recorder *recorder;
+    struct belay__record_ticket ticket;
+};
+
+BELAY_ASYNC(parted)
+{
+    static const struct belay__record_start start = {
+        .number = 1, .endpoint = "e", .provider = "p", .body = {"{}", 2}};
+    static const struct belay__record_end end = {
+        .status = BELAY__RECORD_OK, .body = {"{}", 2}};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_recorder_open(task,
+        BELAY_RECORDER_OPTS(.path = in_folder(self->name),
+            .batch_time = belay_nanoseconds(1)),
+        &self->recorder)) {
+        (void)belay__recorder_ref(self->recorder);
+        BELAY_AWAIT(
+            belay__record_begin(task, self->recorder, &start, &self->ticket));
+        do {
+            BELAY_AWAIT(belay_checkpoint(task));
+            belay_recorder_get_stats(self->recorder, self->ret);
+        } while (self->ret->written + self->ret->lost == 0);
+        (void)query(self->name, self->between);
+        belay__record_finish(&self->ticket, &end);
+    }
+    belay_recorder_get_stats(self->recorder, self->ret);
+    belay__recorder_unref(self->recorder);
+    BELAY_END;
+}
+
+static void
+expect_counts(const char *name, const char *before, const char *between,
+    uint64_t written, uint64_t lost)
+{
+    struct belay_recorder_stats now = {.written = 0};
+
+    (void)in_folder(name);
+    cr_assert(zero(int, RUN(session, .opts = OPTS(.max_rows = 0))));
+    (void)query(name, before);
+    cr_assert(
+        zero(int, RUN(parted, .name = name, .between = between, .ret = &now)));
+    cr_expect(eq(u64, now.written, written), "%s", between);
+    cr_expect(eq(u64, now.lost, lost), "%s", between);
+}
+
+Test(recorder_faults, l73_what_counts_as_written_is_in_the_file)
+{
+    program_unswept = true; /* the query between is for one run */
+    expect_counts("a.db", "SELECT 1", "SELECT 1", 2, 0);
+    expect_query("a.db", "SELECT count(*) FROM attempt", "1");
+    expect_counts("b.db",
+        "CREATE TRIGGER full BEFORE INSERT ON attempt_row BEGIN"
+        " SELECT RAISE(ABORT, 'full'); END",
+        "DROP TRIGGER full", 0, 2);
+    expect_query("b.db", "SELECT count(*) FROM attempt", "0");
+    /* What is forgotten on purpose is not lost. */
+    expect_counts("c.db", "SELECT 1", "DELETE FROM attempt_row", 1, 0);
+}
+
 /* What is in a file before a recorder writes to it. */
 static void
 write_before(const char *name, const char *text)

@@ -104,9 +104,11 @@ BELAY_API belay_recorder *belay_recorder_current(const belay_task *task);
 /* How a recorder fares. */
 struct belay_recorder_stats {
     const char *run;   /* its id, a ULID; lives as long as the recorder */
-    uint64_t written;  /* rows, in the file */
+    uint64_t written;  /* rows, in the file; of an attempt that was forgotten
+                          (belay log --forget) while it ran, not the end */
     uint64_t dropped;  /* attempts that found no room */
-    uint64_t lost;     /* rows that could not be written or allocated */
+    uint64_t lost;     /* rows that could not be written or allocated; in
+                          SQLite the end too where the start was lost */
     uint32_t rows;     /* on their way now, room held for ends included */
     size_t bytes;      /* of them */
     int error;         /* of the last row that was lost, or 0 */
