@@ -6,6 +6,8 @@
  */
 #include "llm/client.h"
 
+#include "llm/budget/budget.h"
+#include "llm/money/prices.h"
 #include "llm/record/recorder.h"
 #include "llm/stream.h"
 #include "runtime/internal.h"
@@ -18,6 +20,12 @@
 struct client_scope {
     belay_llm_client client; /* first: the scope is the client's memory */
     struct belay_llm_client_opts opts;
+    /* Of what there is in opts; prices may be another runtime's, whose lives
+     * are not known here: {0, 0} then.
+     */
+    struct belay__life prices;
+    struct belay__life budget;
+    struct belay__life recorder;
     belay_llm_client **ret;
 };
 
@@ -220,13 +228,43 @@ client_left(belay_task *task, void *self)
     return wait_for_calls(task, self);
 }
 
+/* What is not there any more, or was left, since it was given or before; or
+ * NULL. Then no pointer to it is followed; else references are taken now.
+ */
+static const char *
+find_gone(const belay_task *task, const struct client_scope *scope)
+{
+    const struct belay_llm_client_opts *opts = &scope->opts;
+
+    if (opts->prices != NULL && scope->prices.place != 0
+        && !belay__is_there(task, scope->prices)) {
+        return "the prices are gone";
+    }
+    if (opts->budget != NULL
+        && (!belay__is_there(task, scope->budget)
+            || belay__budget_is_over(opts->budget))) {
+        return "the budget was left";
+    }
+    return opts->recorder != NULL
+                   && (!belay__is_there(task, scope->recorder)
+                       || belay__recorder_is_over(opts->recorder))
+               ? "the recorder was left"
+               : NULL;
+}
+
 static belay_next
 client_opened(belay_task *task, void *self)
 {
     struct client_scope *scope = self;
+    const char *gone = find_gone(task, scope);
     const char *why = "an option is not valid";
-    int code = open_client(&scope->client, &scope->opts, &why);
+    int code;
 
+    if (gone != NULL) {
+        return belay_fail(
+            task, BELAY_ECLOSED, "client cannot be opened: %s", gone);
+    }
+    code = open_client(&scope->client, &scope->opts, &why);
     if (code < 0) {
         return belay_fail(task, code, "client cannot be opened: %s",
             code == BELAY_EINVAL ? why : belay_code_text(code));
@@ -273,5 +311,14 @@ belay_llm_client_open(belay_task *task,
         return belay__refuse(task, BELAY_EINVAL);
     }
     scope.opts = *opts;
+    if (opts->prices != NULL && opts->prices->memory == task->runtime->memory) {
+        scope.prices = opts->prices->life;
+    }
+    if (opts->budget != NULL) {
+        scope.budget = belay__budget_life(opts->budget);
+    }
+    if (opts->recorder != NULL) {
+        scope.recorder = belay__recorder_life(opts->recorder);
+    }
     return belay_enter(task, &manager, &scope);
 }

@@ -136,6 +136,18 @@ belay_budget_unref(belay_budget *budget)
     }
 }
 
+struct belay__life
+belay__budget_life(const belay_budget *budget)
+{
+    return budget->life;
+}
+
+bool
+belay__budget_is_over(const belay_budget *budget)
+{
+    return budget->over;
+}
+
 static void
 destroy_value(void *value)
 {

@@ -4,11 +4,18 @@
 
 #include <belay/budget.h>
 
+#include "runtime/life.h"
+
 /* What a call has to know for the budgets that it is in. */
 struct belay__caps {
     bool cost;   /* what it costs: money is limited */
     bool output; /* how long its answer may get: room is held for that */
 };
+
+/* It ends with the last reference. */
+struct belay__life belay__budget_life(const belay_budget *budget);
+/* Has its block been left? */
+bool belay__budget_is_over(const belay_budget *budget);
 
 /* What a call goes by where `given` was said: the task's current budget if
  * that is it or inside of it, so that each of them counts; else the given one.

@@ -241,7 +241,10 @@ belay_prices_new(belay_runtime *runtime, struct belay_slice json,
         reader.problem.reason = "out of memory";
     } else {
         read_file(&reader, json);
-        if (reader.code == 0 && index_names(reader.prices) < 0) {
+        if (reader.code == 0
+            && (index_names(reader.prices) < 0
+                || belay__life_begin(runtime->memory, &reader.prices->life)
+                       < 0)) {
             fail_short(&reader, BELAY_ENOMEM);
         }
     }
@@ -274,6 +277,7 @@ belay_prices_unref(belay_prices *prices)
         return;
     }
     memory = prices->memory;
+    belay__life_end(memory, &prices->life);
     for (size_t i = 0; i < prices->aliases.room; i++) {
         const struct belay_slice text = prices->aliases.slots[i].text;
 

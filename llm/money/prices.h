@@ -6,6 +6,7 @@
 
 #include "llm/money/names.h"
 #include "runtime/buffer.h"
+#include "runtime/life.h"
 
 /* What a price is for. */
 enum belay__price_kind {
@@ -53,6 +54,7 @@ struct belay__model {
 struct belay_prices {
     struct belay__memory *memory;
     uint32_t refs;
+    struct belay__life life; /* as long as there are references */
     struct belay__buffer texts;
     struct belay__buffer models; /* of struct belay__model */
     struct belay__buffer prices; /* of struct belay__price */

@@ -24,10 +24,23 @@ belay__recorder_unref(belay_recorder *recorder)
         return;
     }
     memory = recorder->memory;
+    belay__life_end(memory, &recorder->life);
     belay__row_free_blocks(recorder);
     belay__free(memory, recorder->path, strlen(recorder->path) + 1);
     belay__free(memory, recorder, sizeof(*recorder));
     belay__memory_unref(memory);
+}
+
+struct belay__life
+belay__recorder_life(const belay_recorder *recorder)
+{
+    return recorder->life;
+}
+
+bool
+belay__recorder_is_over(const belay_recorder *recorder)
+{
+    return recorder->over;
 }
 
 void

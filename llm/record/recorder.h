@@ -15,6 +15,7 @@
 #include <belay/uv.h>
 
 #include "llm/record/ulid.h"
+#include "runtime/life.h"
 
 struct belay__secrets;
 
@@ -72,6 +73,11 @@ struct belay__record_end {
 /* One more reference, one less; NULL is fine. */
 belay_recorder *belay__recorder_ref(belay_recorder *recorder);
 void belay__recorder_unref(belay_recorder *recorder);
+
+/* It ends with the last reference. */
+struct belay__life belay__recorder_life(const belay_recorder *recorder);
+/* Has its block been left? */
+bool belay__recorder_is_over(const belay_recorder *recorder);
 
 /* An await. `recorder` NULL: nothing is done, at once. The ticket is {0}.
  * Errors: of a strict recorder BELAY_EIO, BELAY_ENOMEM; BELAY_ECANCELED,

@@ -185,7 +185,11 @@ recorder_new(
         return NULL;
     }
     recorder->path = belay__copy_text(memory, opts->path, strlen(opts->path));
-    if (recorder->path == NULL) {
+    if (recorder->path == NULL
+        || belay__life_begin(memory, &recorder->life) < 0) {
+        if (recorder->path != NULL) {
+            belay__free(memory, recorder->path, strlen(opts->path) + 1);
+        }
         belay__free(memory, recorder, sizeof(*recorder));
         return NULL;
     }

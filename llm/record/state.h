@@ -9,6 +9,7 @@
 
 #include "llm/record/recorder.h"
 #include "llm/record/writer.h"
+#include "runtime/life.h"
 
 /* Where rows lie, one behind the other: they come and go in order, and a
  * malloc for each took longer than to fill it. Used again once the last of its
@@ -24,6 +25,7 @@ struct belay__row_block {
 struct belay_recorder {
     struct belay__memory *memory;
     uint32_t refs;
+    struct belay__life life; /* as long as there are references */
     bool over; /* its block has been left: nothing more is taken */
     struct belay_recorder_opts opts;
     char *path;

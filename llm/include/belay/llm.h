@@ -156,7 +156,9 @@ struct belay_llm_request {
 /**
  * belay_llm_client_open - enter a client; use it in BELAY_WITH
  *
- *   opts  not NULL; the struct is copied, its texts must live until entered
+ *   opts  not NULL; the struct is copied, its texts must live until entered;
+ *         prices, budget and recorder too, of which the client then has
+ *         references of its own
  *   ret   receives the client once entered; untouched on failure
  *
  * Makes no connection. The exit ends calls that still run, as of tasks in an
@@ -170,6 +172,8 @@ struct belay_llm_request {
  *                        control characters; a key and a source of keys;
  *                        an idempotency_header that can be none; a negative
  *                        number; an opts->size that is unknown
+ *          BELAY_ECLOSED the budget or the recorder was left, or prices are
+ *                        gone, before it is entered
  *          BELAY_ENOSYS  libcurl lacks what opts ask for
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed.
