@@ -46,17 +46,24 @@ belay__entry_free(belay_runtime *runtime, belay_stack_entry *entry)
 /* ---- counts ---- */
 
 static void
-count_pins(belay_stack *stack, int32_t by)
+add_bonds(struct belay__bonds *bonds, struct belay__bonds by, int32_t times)
+{
+    bonds->scopes += times * by.scopes;
+    bonds->others += times * by.others;
+}
+
+static void
+count_bonds(belay_stack *stack, struct belay__bonds by, int32_t times)
 {
     belay_stack_entry *entry;
 
-    for (; by != 0; stack = entry->stack) {
-        stack->pins += by;
+    for (; belay__is_pinned(by); stack = entry->stack) {
+        add_bonds(&stack->bonds, by, times);
         entry = stack->inside;
         if (entry == NULL) {
             return;
         }
-        entry->pins += by;
+        add_bonds(&entry->bonds, by, times);
         if (entry->task != NULL) {
             return;
         }
@@ -125,7 +132,7 @@ belay__kept_push(belay_task *task, struct belay__opened_scope *opened)
 
     if (entry != NULL) {
         opened->keeper = &entry->keeper;
-        entry->scopes++;
+        entry->bonds.scopes++;
     }
     return code;
 }
@@ -134,7 +141,7 @@ void
 belay__kept_pop(belay_task *task, struct belay__opened_scope *opened)
 {
     if (opened->keeper != NULL) {
-        belay__entry_of_keeper(opened->keeper)->scopes--;
+        belay__entry_of_keeper(opened->keeper)->bonds.scopes--;
     }
     belay__scope_pop(task, opened);
 }
@@ -154,7 +161,7 @@ belay__entry_link(belay_stack_entry *entry)
     }
     stack->newest = entry;
     count_entries(stack, 1);
-    count_pins(stack, entry->pins);
+    count_bonds(stack, entry->bonds, 1);
 }
 
 void
@@ -172,14 +179,14 @@ belay__entry_unlink(belay_stack_entry *entry, const belay_task *task)
         entry->older->newer = entry->newer;
     }
     count_entries(stack, SIZE_MAX); /* one less */
-    count_pins(stack, -entry->pins);
+    count_bonds(stack, entry->bonds, -1);
     entry->task = task;
 }
 
 void
 belay__entries_move(belay_stack *from, belay_stack *to)
 {
-    const int32_t pins = from->pins;
+    const struct belay__bonds bonds = from->bonds;
     const size_t count = from->count;
     belay_stack_entry *oldest = from->newest;
 
@@ -194,8 +201,8 @@ belay__entries_move(belay_stack *from, belay_stack *to)
     from->newest = NULL;
     count_entries(from, SIZE_MAX - count + 1); /* none left */
     count_entries(to, count);
-    count_pins(from, -pins);
-    count_pins(to, pins);
+    count_bonds(from, bonds, -1);
+    count_bonds(to, bonds, 1);
 }
 
 const belay_task *

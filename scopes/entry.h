@@ -12,6 +12,18 @@
 
 #include "runtime/internal.h"
 
+/* What binds it to its task: scopes, and entries bound in another way. */
+struct belay__bonds {
+    int32_t scopes;
+    int32_t others;
+};
+
+static inline bool
+belay__is_pinned(struct belay__bonds bonds)
+{
+    return bonds.scopes > 0 || bonds.others > 0;
+}
+
 struct belay_stack_entry {
     struct belay__keeper keeper; /* of the scopes that its enter has opened */
     belay_stack *stack;          /* to compare only once its exit runs */
@@ -31,11 +43,9 @@ struct belay_stack_entry {
         struct belay__arena *frames; /* … the task's, while it runs */
     } u;
     struct belay__arena arena;
-    uint32_t held;   /* entries of the stacks that lie in it directly */
-    uint32_t scopes; /* of its own, that its enter has opened */
-    int32_t pins;    /* what binds it to its task: itself, and entries of stacks
-                     that lie in it */
-    int32_t busy;    /* enters and closes that run on such stacks */
+    uint32_t held; /* entries of the stacks that lie in it directly */
+    int32_t busy;  /* enters and closes that run on such stacks */
+    struct belay__bonds bonds; /* its own, and those of such entries */
 };
 
 struct belay_stack {
@@ -44,7 +54,7 @@ struct belay_stack {
     belay_stack_entry *inside; /* that it lies in, or NULL: in a block … */
     const belay_task *task;    /* … of this task, see belay__stack_owner() */
     int32_t depth;             /* of the scope that it was opened in */
-    int32_t pins;              /* of its entries */
+    struct belay__bonds bonds; /* of its entries */
     int32_t busy;              /* the same */
     bool unwinding;
     bool closed;
@@ -129,13 +139,6 @@ void belay__stack_release(belay_stack *stack);
  */
 bool belay__entry_is_part(const belay_stack_entry *entry,
     const belay_stack *stack, const belay_stack_entry *one);
-/* How many scopes leave with it; UINT32_MAX: unknown, some may be on stacks. */
-static inline uint32_t
-belay__entry_scopes(const belay_stack_entry *entry)
-{
-    return entry->held == 0 ? entry->scopes : UINT32_MAX;
-}
-
 /* May all on the stack, or this one entry of it, exit now in their task? */
 bool belay__stack_can_exit(const belay_task *task, const belay_stack *stack);
 bool belay__entry_can_exit(

@@ -42,7 +42,7 @@ evicted(belay_task *task, void *self)
 static void
 cancel_scopes(belay_task *task, const belay_stack_entry *entry)
 {
-    uint32_t left = belay__entry_scopes(entry);
+    int32_t left = entry->bonds.scopes;
 
     for (struct belay__scope *scope = task->scope;
          left > 0 && scope != &task->base; scope = scope->parent) {

@@ -196,8 +196,8 @@ enter_done(belay_task *task, void *self)
         belay__entry_free(task->runtime, call->entry);
         return belay_pass(task);
     }
-    if (call->entry->scopes > 0 || bound) { /* S87 */
-        call->entry->pins++;
+    if (bound) { /* S87 */
+        call->entry->bonds.others++;
     }
     belay__entry_link(call->entry);
     if (call->ret != NULL) {
@@ -343,7 +343,7 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     if (!belay__entry_is_free(entry)) {
         return BELAY_EBUSY;
     }
-    if (entry->pins > 0) {
+    if (belay__is_pinned(entry->bonds)) {
         return BELAY_EPINNED;
     }
     if (entry->held > 0) {

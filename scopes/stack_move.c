@@ -55,7 +55,7 @@ can_exit(const belay_task *task, const belay_stack *stack,
     const belay_stack_entry *one)
 {
     const belay_stack *on = one != NULL ? one->stack : stack;
-    uint32_t left = one != NULL ? belay__entry_scopes(one) : UINT32_MAX;
+    int32_t left = one != NULL ? one->bonds.scopes : stack->bonds.scopes;
     bool blocked = false;
 
     for (const struct belay__scope *scope = task->scope;
@@ -77,13 +77,13 @@ can_exit(const belay_task *task, const belay_stack *stack,
 bool
 belay__stack_can_exit(const belay_task *task, const belay_stack *stack)
 {
-    return stack->pins == 0 || can_exit(task, stack, NULL);
+    return !belay__is_pinned(stack->bonds) || can_exit(task, stack, NULL);
 }
 
 bool
 belay__entry_can_exit(const belay_task *task, const belay_stack_entry *entry)
 {
-    return entry->pins == 0 || can_exit(task, NULL, entry);
+    return !belay__is_pinned(entry->bonds) || can_exit(task, NULL, entry);
 }
 
 /* ---- may it move? ---- */
@@ -101,8 +101,8 @@ shallower(int32_t a, int32_t b)
 }
 
 /* The depth of what was there when the entry's exit began: its floor. Exits in
- * it have deeper ones, and keep what is outside of them. INT32_MAX: it is over,
- * and what comes next is inside of all.
+ * it have deeper ones, and keep what is outside of them. INT32_MAX: it has not
+ * begun, or is over; what comes next is inside of all.
  */
 static int32_t
 floor_of(const belay_stack_entry *entry)
@@ -134,9 +134,9 @@ depth_in_running(const belay_stack_entry *entry, const belay_stack *stack,
 {
     struct belay__frame *frame =
         belay__entry_frame(belay__without_const(entry));
-    const bool exiting = (frame->resume.flags & BELAY__FRAME_EXITING) != 0;
+    const bool leaving = (frame->resume.flags & BELAY__FRAME_ENTERED) != 0;
 
-    return exiting && keeper != entry ? floor_of(entry) : stack->depth;
+    return leaving && keeper != entry ? floor_of(entry) : stack->depth;
 }
 
 /* Does what the scope is round end behind the stack? That is, does the stack
@@ -182,10 +182,11 @@ static bool
 can_move(const belay_stack *from, const belay_stack *to)
 {
     const belay_task *task = belay__stack_owner(from);
+    int32_t left = from->bonds.scopes;
     bool blocked = false;
 
-    for (const struct belay__scope *scope = task->scope; scope != &task->base;
-         scope = scope->parent) {
+    for (const struct belay__scope *scope = task->scope;
+         left > 0 && scope != &task->base; scope = scope->parent) {
         const belay_stack_entry *entry = belay__entry_of_scope(scope);
 
         if (!belay__entry_is_part(entry, from, NULL)) {
@@ -193,6 +194,8 @@ can_move(const belay_stack *from, const belay_stack *to)
                       || is_around(scope, to);
         } else if (blocked) {
             return false;
+        } else {
+            left--;
         }
     }
     return true;
@@ -215,13 +218,15 @@ belay_stack_move(belay_stack *from, belay_stack *to)
     if (to->closed) {
         return BELAY_ESTATE;
     }
-    if (from->pins > 0 && belay__stack_owner(from) != belay__stack_owner(to)) {
+    if (belay__is_pinned(from->bonds)
+        && belay__stack_owner(from) != belay__stack_owner(to)) {
         return BELAY_EPINNED;
     }
     if (from->newest == NULL || from == to) {
         return 0;
     }
-    if (is_on(to, from) || (from->pins > 0 && !can_move(from, to))) {
+    if (is_on(to, from)
+        || (belay__is_pinned(from->bonds) && !can_move(from, to))) {
         return BELAY_EMISNEST;
     }
     belay__entries_move(from, to);

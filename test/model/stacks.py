@@ -43,11 +43,11 @@ class Stacks:
     def take_off(task, entry):
         entry.stack.entries.remove(entry)
         entry.task = task
+        entry.mask = set(task.scopes())
 
     @staticmethod
     def run_exit(task, entry, outcome):
         task.bound += entry.bound
-        entry.mask = set(task.scopes())
         task.masks.append(entry.mask)
         outcome = yield from entry.leave(task, outcome)
         task.masks.pop()

@@ -174,7 +174,7 @@ class Entry:
         self.task = task  # which runs its enter or exit
         self.stacks = []  # that lie in it
         self.leave = None
-        self.mask = None  # once its exit runs: what was open before it
+        self.mask = None  # once it is left: what was open then
         self.keeps_scopes = False
         self.bound = 0
 

@@ -121,10 +121,63 @@ Test(stack_closing, s86_s89_what_the_exit_has_opened_moves_and_runs_next)
     }
 }
 
+/* Between the call that closes an entry and the beginning of its exit. */
+struct window {
+    belay_stack *from;
+    belay_stack *stack;
+    belay_stack *to;
+    belay_stack_entry *entry;
+};
+
+struct holds_stack {
+    belay_stack **ret;
+};
+
+BELAY_MANAGER(holds_stack)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, self->ret)) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(window)
+{
+    belay_next token;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->from)) {
+        BELAY_WITH (belay_stack_open(task, &self->stack)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                BELAY_ENTER(holds_stack, .ret = &self->to), &self->entry));
+            BELAY_AWAIT(belay_stack_enter(
+                task, self->from, belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+                token = belay_stack_close_entry(
+                    task, self->stack, self->entry, NULL);
+                trace("%s",
+                    belay_code_name(belay_stack_move(self->from, self->to)));
+                BELAY_AWAIT(token);
+            }
+            trace("closed");
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack_closing, s27_s87_nor_into_one_that_is_about_to_begin)
+{
+    cr_expect(eq(int, RUN(window, .from = NULL), 0));
+    expect_trace("EMISNEST; closed");
+}
+
 Test(stack_closing, s75_s136_whatever_is_refused_or_cancelled)
 {
     for (int how = BY_EXIT; how <= FROM_A_BLOCK; how++) {
         sweep(&(const struct program){.function = &closing,
             .arguments = &(const struct closing){.how = (enum how)how}});
     }
+    sweep(&(const struct program){.function = &window,
+        .arguments = &(const struct window){.from = NULL}});
 }

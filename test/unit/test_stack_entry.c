@@ -223,6 +223,22 @@ struct many {
 
 static struct many many;
 
+/* A shield on a stack of its own. */
+struct own_stack {
+    belay_stack *stack;
+};
+
+BELAY_MANAGER(own_stack)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->stack, belay_shield(task, BELAY_FOREVER), NULL));
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
 struct many_scopes {
     struct many *many;
 };
@@ -233,7 +249,8 @@ BELAY_ASYNC(many_scopes)
     BELAY_WITH (belay_stack_open(task, &self->many->stack)) {
         for (self->many->i = 0; self->many->i < MANY; self->many->i++) {
             BELAY_AWAIT(belay_stack_enter(task, self->many->stack,
-                belay_shield(task, BELAY_FOREVER),
+                self->many->i % 2 == 0 ? belay_shield(task, BELAY_FOREVER)
+                                       : BELAY_ENTER(own_stack, .stack = NULL),
                 &self->many->entries[self->many->i]));
         }
         while (self->many->i-- > 0) {
