@@ -121,12 +121,24 @@ belay__secrets_fini(struct belay__secrets *secrets)
 
 /* ---- reading a text ---- */
 
-/* What JSON writes for a control, which no secret has. */
-static bool
-is_control_letter(int32_t letter)
+/* What a letter behind a backslash stands for: few secrets have a control. */
+static int32_t
+unescape(int32_t letter)
 {
-    return letter == 'b' || letter == 'f' || letter == 'n' || letter == 'r'
-           || letter == 't';
+    switch (letter) {
+    case 'b':
+        return '\b';
+    case 'f':
+        return '\f';
+    case 'n':
+        return '\n';
+    case 'r':
+        return '\r';
+    case 't':
+        return '\t';
+    default:
+        return letter;
+    }
 }
 
 struct reader {
@@ -135,8 +147,8 @@ struct reader {
     bool escaped; /* the last unit was one of UTF-16, not a byte */
 };
 
-/* The next unit of a text that is JSON in a string of JSON, so many times; 0
- * for a control, -1 if there is none.
+/* The next unit of a text that is JSON in a string of JSON, so many times; -1
+ * if there is none.
  */
 static int32_t
 next_unit(struct reader *reader, int depth)
@@ -154,7 +166,7 @@ next_unit(struct reader *reader, int depth)
     }
     unit = next_unit(reader, depth - 1);
     if (unit != 'u') {
-        return is_control_letter(unit) ? 0 : unit;
+        return unescape(unit);
     }
     for (int i = 0; i < 4; i++) {
         unit = next_unit(reader, depth - 1);
@@ -238,6 +250,7 @@ static void
 alphabet_init(struct alphabet *alphabet, struct belay_slice secret)
 {
     static const char parts[] = "\\u0123456789abcdefABCDEF";
+    static const char controls[] = "bfnrt";
 
     memset(alphabet, 0, sizeof(*alphabet));
     for (size_t i = 0; i < secret.len; i++) {
@@ -246,6 +259,11 @@ alphabet_init(struct alphabet *alphabet, struct belay_slice secret)
     memcpy(alphabet->can_be, alphabet->has, sizeof(alphabet->has));
     for (size_t i = 0; i < sizeof(parts) - 1; i++) {
         alphabet->can_be[letter_of((unsigned char)parts[i])] = true;
+    }
+    for (size_t i = 0; i < sizeof(controls) - 1; i++) {
+        if (alphabet->has[letter_of(unescape(controls[i]))]) {
+            alphabet->can_be[letter_of(controls[i])] = true;
+        }
     }
 }
 
@@ -263,8 +281,7 @@ can_be_in(const struct alphabet *alphabet, const char *at, const char *end)
         return unit < 0 ? alphabet->has['u'] || memchr(at, '\\', 5) != NULL
                         : alphabet->can_be[letter_of(unit)];
     }
-    return !is_control_letter(*at)
-           && alphabet->has[letter_of((unsigned char)*at)];
+    return alphabet->has[letter_of(unescape((unsigned char)*at))];
 }
 
 static struct spot

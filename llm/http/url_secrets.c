@@ -1,11 +1,13 @@
 /* url_secrets.c - what an address holds that no text may show (S2).
  *
- * Servers quote the address that was asked for, as it was sent or decoded; and
- * the header that libcurl makes of its user.
+ * Servers quote the address that was asked for, as it was sent or decoded, with
+ * what hangs on at its end or without; and the header that libcurl makes of its
+ * user.
  */
 #include "llm/base64.h"
 #include "llm/http/transfer.h"
 #include "llm/secret.h"
+#include "runtime/memory.h"
 
 #include <string.h>
 #include <strings.h>
@@ -29,24 +31,72 @@ free_text(char *text)
     }
 }
 
+/* Also without the blanks and controls at its end, which servers trim. */
+static int
+add_trimmed(struct belay__secrets *secrets, const char *text, size_t len)
+{
+    const size_t whole = len;
+    const int code =
+        belay__secrets_add(secrets, (struct belay_slice){text, len});
+
+    while (len > 0
+           && ((unsigned char)text[len - 1] <= ' ' || text[len - 1] == 0x7f)) {
+        len--;
+    }
+    return code < 0 || len == whole
+               ? code
+               : belay__secrets_add(secrets, (struct belay_slice){text, len});
+}
+
+static int
+add_decoded(struct belay__secrets *secrets, const char *text, size_t len)
+{
+    int decoded_len = 0;
+    char *decoded = curl_easy_unescape(NULL, text, (int)len, &decoded_len);
+    int code;
+
+    if (decoded == NULL) {
+        return BELAY_ENOMEM;
+    }
+    code = add_trimmed(secrets, decoded, (size_t)decoded_len);
+    belay__http_wipe(decoded, (size_t)decoded_len);
+    curl_free(decoded);
+    return code;
+}
+
 /* As it stands there, and decoded. */
 static int
 add_text(struct belay__secrets *secrets, const char *text, size_t len)
 {
-    char *decoded;
-    int decoded_len = 0;
-    int code = belay__secrets_add(secrets, (struct belay_slice){text, len});
+    const int code =
+        belay__secrets_add(secrets, (struct belay_slice){text, len});
 
     if (code < 0 || len == 0 || memchr(text, '%', len) == NULL) {
         return code;
     }
-    decoded = curl_easy_unescape(NULL, text, (int)len, &decoded_len);
-    if (decoded == NULL) {
+    return add_decoded(secrets, text, len);
+}
+
+/* Forms write blanks as '+', so many a server reads one as such. */
+static int
+add_form(struct belay__secrets *secrets, const char *text, size_t len)
+{
+    char *copy;
+    int code;
+
+    if (len == 0 || memchr(text, '+', len) == NULL) {
+        return 0;
+    }
+    copy = belay__copy_text(secrets->memory, text, len);
+    if (copy == NULL) {
         return BELAY_ENOMEM;
     }
-    code = belay__secrets_add(
-        secrets, (struct belay_slice){decoded, (size_t)decoded_len});
-    free_text(decoded);
+    for (size_t i = 0; i < len; i++) {
+        copy[i] = copy[i] == '+' ? ' ' : copy[i];
+    }
+    code = add_decoded(secrets, copy, len);
+    belay__http_wipe(copy, len);
+    belay__free(secrets->memory, copy, len + 1);
     return code;
 }
 
@@ -83,7 +133,12 @@ add_query(struct belay__secrets *secrets, const char *query)
         const char *value = equals != NULL ? equals + 1 : query;
 
         if (is_secret(query, name)) {
-            code = add_text(secrets, value, len - (size_t)(value - query));
+            const size_t value_len = len - (size_t)(value - query);
+
+            code = add_text(secrets, value, value_len);
+            if (code == 0) {
+                code = add_form(secrets, value, value_len);
+            }
         }
         query += len + (query[len] == '&');
     }

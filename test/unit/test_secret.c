@@ -1,4 +1,5 @@
 /* test_secret.c - S2: secrets are found however a server writes them. */
+#include "llm/http/transfer.h"
 #include "llm/json/scan.h"
 #include "llm/printable.h"
 #include "llm/secret.h"
@@ -118,6 +119,65 @@ Test(secret, s2_line_ends_are_no_letters)
     expect_hidden("nested", "ste\\nested", "ste*******");
     expect_hidden("/abcdef1", "\"\\/abcdef1\"", "\"*********\"");
     expect_hidden("tea/bun", "\\tea\\/bun", "*********");
+}
+
+Test(secret, s2_controls_are_found_as_json_writes_them)
+{
+    expect_hidden("one\ntwo", "no one\\ntwo.", "no ********.");
+    expect_hidden("one\ntwo", "no one\ntwo.", "no *******.");
+    expect_hidden("one\ntwo", "no one\\u000atwo.", "no ************.");
+    expect_hidden("one\ntwo", "no one\\\\ntwo.", "no *********.");
+    expect_hidden("one\ntwo", "no one\\u005cntwo.", "no *************.");
+    expect_hidden("one\ntwo", "no one\\\\\\u006etwo.", "no **************.");
+    expect_hidden("one\ntwo", "one\\ttwo", "one\\ttwo");
+    expect_hidden("one\ntwo", "onentwo", "onentwo");
+    expect_hidden("\t\r\n\f\b\v", "\\t\\r\\n\\f\\b\\u000b", "****************");
+    expect_hidden("key\n", "no key\\n", "no *****");
+}
+
+/* ---- of an address ---- */
+
+static void
+expect_url_hidden(const char *address, const char *text, const char *wanted)
+{
+    struct belay__secrets secrets = {
+        .memory = belay__memory_new(&test_allocator)};
+    CURLU *url = curl_url();
+    char out[128] = "";
+
+    cr_assert(zero(int, curl_url_set(url, CURLUPART_URL, address, 0)));
+    cr_assert(zero(int, belay__http_url_secrets(url, &secrets)));
+    (void)belay__secrets_hide(&secrets, slice(text), out);
+    cr_expect(zero(int, strcmp(out, wanted)), "%s: %s", address, out);
+    curl_url_cleanup(url);
+    belay__secrets_fini(&secrets);
+    belay__memory_unref(secrets.memory);
+}
+
+Test(secret, s2_an_address_may_hold_controls)
+{
+    expect_url_hidden("https://h/v1?sig=b25lLW9uZQ%3D%3D%0A",
+        "no b25lLW9uZQ==\\n", "no **************");
+    expect_url_hidden("https://h/v1?sig=b25lLW9uZQ%3D%3D%0D%0A",
+        "no b25lLW9uZQ==.", "no ************.");
+    expect_url_hidden("https://h/v1?token=tab%09key%0a", "no tab\\tkey.",
+        "no tab\\tkey."); /* seven letters are no secret */
+    expect_url_hidden(
+        "https://h/v1?token=tab%09keys%0a", "no tab\\tkeys.", "no *********.");
+    expect_url_hidden(
+        "https://user:pass%0Aword@h/v1", "no pass\\nword.", "no **********.");
+}
+
+Test(secret, s2_a_plus_in_an_address_may_be_a_blank)
+{
+    expect_url_hidden(
+        "https://h/v1?key=one+two+3", "no one two 3.", "no *********.");
+    expect_url_hidden(
+        "https://h/v1?key=one+two+3", "no one+two+3.", "no *********.");
+    expect_url_hidden(
+        "https://h/v1?key=one+two%2B3", "no one two+3.", "no *********.");
+    expect_url_hidden(
+        "https://h/v1?region=one+two+3", "in one two 3.", "in one two 3.");
 }
 
 /* ---- several, and long ones ---- */
