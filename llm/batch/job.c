@@ -12,6 +12,7 @@
 #include <belay/sync.h>
 
 #include "llm/batch/batch.h"
+#include "llm/money/prices.h"
 #include "runtime/internal.h"
 
 struct belay_batch {
@@ -199,6 +200,10 @@ BELAY_ASYNC(job)
 struct batch_scope {
     belay_batch *batch;
     struct belay_batch_opts opts;
+    /* Of those in opts; {0, 0} if they are another runtime's, whose lives are
+     * not known here.
+     */
+    struct belay__life prices;
     belay_batch **ret;
 };
 
@@ -300,6 +305,10 @@ scope_deferred(belay_task *task, void *self)
 {
     struct batch_scope *scope = self;
 
+    if (scope->prices.place != 0 && !belay__is_there(task, scope->prices)) {
+        return belay_fail(
+            task, BELAY_ECLOSED, "batch cannot begin: the prices are gone");
+    }
     scope->batch = batch_new(belay_task_runtime(task)->memory, &scope->opts);
     if (scope->batch == NULL) {
         return belay_fail(task, BELAY_ENOMEM, NULL);
@@ -342,10 +351,14 @@ belay_batch_open(
     static const belay_manager manager = {
         {"batch job", __FILE__, sizeof(struct batch_scope), scope_enter, 0},
         NULL};
+    struct batch_scope scope = {.ret = ret};
 
     if (opts->size != sizeof(*opts)) {
         return belay__refuse(task, BELAY_EINVAL);
     }
-    return belay_enter(
-        task, &manager, &(const struct batch_scope){.opts = *opts, .ret = ret});
+    scope.opts = *opts;
+    if (opts->prices != NULL && opts->prices->memory == task->runtime->memory) {
+        scope.prices = opts->prices->life;
+    }
+    return belay_enter(task, &manager, &scope);
 }

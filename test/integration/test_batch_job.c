@@ -4,6 +4,8 @@
  * what its block does.
  */
 #include <belay/batch.h>
+#include <belay/managers.h>
+#include <belay/price.h>
 
 #include "test/support/fault_server.h"
 #include "test/support/files.h"
@@ -227,6 +229,59 @@ Test(batch_job, options_that_say_too_little_are_refused)
             eq(int, RUN(refused, .opts = &wrong[i]), BELAY_EINVAL), "%zu", i);
     }
 }
+
+/* ---- what a job is given ---- */
+
+struct given {
+    bool drop; /* the last reference, before it is entered */
+    belay_prices *prices;
+    belay_batch *batch;
+};
+
+static void
+drop_given(void *arg)
+{
+    struct given *self = arg;
+
+    belay_prices_unref(self->prices);
+    self->prices = NULL;
+}
+
+static belay_next
+open_given(belay_task *task, struct given *self)
+{
+    const belay_next next = belay_batch_open(task,
+        BELAY_BATCH_OPTS(.input_path = "/nowhere/in",
+            .output_path = output_path, .base_url = "http://127.0.0.1:1/v1",
+            .prices = self->prices),
+        &self->batch);
+
+    if (self->drop) {
+        drop_given(self);
+    }
+    return next;
+}
+
+BELAY_ASYNC(given)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, drop_given, self)) {
+        BELAY_CHECK(belay_prices_new(belay_task_runtime(task),
+            (struct belay_slice){"{}", 2}, &self->prices, NULL));
+        BELAY_WITH (open_given(task, self)) {
+            drop_given(self);
+        }
+    }
+    BELAY_END;
+}
+
+Test(batch_job, prices_are_there_when_it_is_entered)
+{
+    cr_expect(zero(int, RUN(given, .drop = false)));
+    cr_expect(eq(int, RUN(given, .drop = true), BELAY_ECLOSED));
+}
+
+/* ---- sweeps ---- */
 
 static void
 begin_anew(const struct belay_result *ended, bool disturbed)

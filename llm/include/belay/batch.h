@@ -117,7 +117,8 @@ struct belay_batch_opts {
 /**
  * belay_batch_open - enter a job; use it in BELAY_WITH
  *
- *   opts  not NULL; the struct is copied
+ *   opts  not NULL; the struct is copied; prices must live until entered: the
+ *         job then has a reference of its own
  *   ret   receives the job once entered; untouched on failure
  *
  * The job begins at once, beside the block. Falling out of the block waits
@@ -131,6 +132,7 @@ struct belay_batch_opts {
  * Owner:   the block.
  * Errors:  BELAY_EINVAL  an opts->size that is unknown, a path or the URL is
  *                        missing, both overwrite and retry_failed
+ *          BELAY_ECLOSED the prices are gone before it is entered
  *          BELAY_ENOMEM  no memory
  *          In each case nothing has changed. What keeps the job itself from
  *          beginning is told by belay_batch_wait().
