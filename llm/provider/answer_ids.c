@@ -1,8 +1,9 @@
 /* answer_ids.c - ids for calls that the server gave none.
  *
- * They go on from those that the request has, so that no two calls of a
- * conversation have the same: its messages say how far it is, and an attempt
- * that is made again names its calls as the one before it.
+ * They go on from those that the request has, so that none of ours is another
+ * call's of the conversation: its messages say how far it is, and an attempt
+ * that is made again names its calls as the one before it. What ids a server
+ * gives in two answers is its own affair: they are kept.
  */
 #define _GNU_SOURCE /* memmem() */
 #include "llm/provider/answer.h"
@@ -11,7 +12,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DIGITS_MAX 18 /* what has more is none of ours */
+/* What has more is none of ours, but chance or a prank: the numbers do not go on
+ * behind it. So ours have as many as are read again, whatever a request says.
+ */
+#define DIGITS_MAX 9
 
 /* Has one of the first `count` calls that id? */
 static bool
@@ -30,8 +34,10 @@ is_taken(
     return false;
 }
 
-/* One more than the highest number that a string "call_<number>" of the JSON
- * has, whatever it is there: few are not ids. 0: there is none.
+/* One more than the highest number of those of few digits that a string
+ * "call_<number>" of the JSON has, whatever it is there: few are not ids. 0:
+ * there is none. Behind the highest there are some that have too many digits
+ * to be counted, so this is where to begin, and not yet free.
  */
 static uint64_t
 first_number(struct belay_slice request)
@@ -59,6 +65,24 @@ first_number(struct belay_slice request)
     return first;
 }
 
+/* Does that stand there as a string of the JSON? */
+static bool
+is_in_request(struct belay_slice request, struct belay_slice id)
+{
+    const char *at = request.data;
+    const char *end = request.len > 0 ? at + request.len : at;
+
+    while (at < end
+           && (at = memmem(at, (size_t)(end - at), id.data, id.len)) != NULL) {
+        if (at > request.data && at[-1] == '"' && at + id.len < end
+            && at[id.len] == '"') {
+            return true;
+        }
+        at += id.len;
+    }
+    return false;
+}
+
 int
 belay__answer_name_calls(
     const struct belay__answer *answer, struct belay__choice *choice)
@@ -80,7 +104,8 @@ belay__answer_name_calls(
         do {
             ours.len =
                 (size_t)snprintf(text, sizeof(text), "call_%" PRIu64, number++);
-        } while (is_taken(choice, choice->tool_count, ours));
+        } while (is_taken(choice, choice->tool_count, ours)
+                 || is_in_request(answer->request, ours));
         if (tool->id != NULL) {
             tool->id->len = 0;
         }

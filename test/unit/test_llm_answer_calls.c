@@ -133,8 +133,22 @@ Test(llm_answer_calls, l1_ids_of_ours_go_on_from_those_in_the_request)
     expect_first_id("[\"call_\",\"call_x\",\"call_7", "call_0");
     expect_first_id("[\"call_7\\\"\",\"call_7x\",\"a call_7\"]", "call_0");
     expect_first_id("[\"call_1234567890123456789\"]", "call_0");
+    expect_first_id("[\"call_1234567890\",\"call_3\"]", "call_4");
+    expect_first_id("[\"call_999999999999999999\"]", "call_0");
+}
+
+/* Behind the last number that is read, each is looked for. */
+Test(llm_answer_calls, l1_ids_of_ours_are_read_again)
+{
+    expect_first_id("[\"call_999999998\"]", "call_999999999");
+    expect_first_id("[\"call_999999999\"]", "call_1000000000");
     expect_first_id(
-        "[\"call_999999999999999999\"]", "call_1000000000000000000");
+        "[\"call_999999999\",\"call_1000000000\"]", "call_1000000001");
+    expect_first_id("[\"call_999999999\",\"call_1000000001\","
+                    "\"call_1000000000\",\"a call_1000000002\"]",
+        "call_1000000002");
+    expect_first_id(
+        "[\"call_999999999\",\"call_10000000000\"]", "call_1000000000");
 }
 
 /* It may still come, as long as the stream goes on. */
