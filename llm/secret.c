@@ -237,7 +237,8 @@ struct search {
     size_t mark_count;
     char mark;
     bool found;
-    struct spot run; /* of backslashes, the last that was counted */
+    struct spot begins; /* runs of backslashes; see is_escaped() */
+    struct spot ends;
 };
 
 static size_t
@@ -333,12 +334,13 @@ next_spot(struct search *search, const char *from)
 
 /* ---- marking all of them ---- */
 
-/* Does a backslash stand there that belongs to what is behind it? */
+/* Does a backslash stand there that belongs to what is behind it? *run is a run
+ * of backslashes that was counted before: one for all that begins, and one for
+ * all that ends.
+ */
 static bool
-is_escaped(struct search *search, const char *at)
+is_escaped(const struct search *search, struct spot *run, const char *at)
 {
-    struct spot *run = &search->run;
-
     if (at == search->text || at[-1] != '\\') {
         return false;
     }
@@ -347,20 +349,61 @@ is_escaped(struct search *search, const char *at)
         while (run->begin > search->text && run->begin[-1] == '\\') {
             run->begin--;
         }
+        while (run->end < search->end && *run->end == '\\') {
+            run->end++;
+        }
     }
     return (at - run->begin) % 2 == 1;
 }
 
-/* With the backslash before it, if it begins with an escape's letter. */
+/* Are the four digits of an escape there? */
+static bool
+is_hex(const struct search *search, const char *at)
+{
+    return search->end - at >= 4 && belay__json_hex4(at) >= 0;
+}
+
+/* Where the escape begins that `at` is in, or `at`. */
+static const char *
+escape_begin(struct search *search, const char *at)
+{
+    for (const char *u = at; u > search->text && at - u < 4;) {
+        u--;
+        if (*u == 'u') {
+            return is_escaped(search, &search->begins, u)
+                           && is_hex(search, u + 1)
+                       ? u - 1
+                       : at;
+        }
+    }
+    return at;
+}
+
+/* Where the escape ends whose backslash is before `at`, or `at`. */
+static const char *
+escape_end(struct search *search, const char *at)
+{
+    if (at == search->end || (unsigned char)*at >= 0x80
+        || !is_escaped(search, &search->ends, at)) {
+        return at;
+    }
+    return at + (*at == 'u' && is_hex(search, at + 1) ? 5 : 1);
+}
+
+/* With the backslash of an escape that it begins in, and with what the backslash
+ * belongs to that it ends with: what is left of a string of JSON is one.
+ */
 static void
 mark(struct search *search, const char *begin, const char *end)
 {
-    size_t from = (size_t)(begin - search->text);
-    size_t to = (size_t)(end - search->text);
+    size_t from;
+    size_t to = (size_t)(escape_end(search, end) - search->text);
 
-    if (is_escaped(search, begin)) {
-        from--;
-    }
+    begin = is_escaped(search, &search->begins, begin)
+                ? begin - 1
+                : escape_begin(search, begin);
+    from = (size_t)(begin - search->text);
+
     if (to > search->mark_count) {
         to = search->mark_count;
     }

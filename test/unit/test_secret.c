@@ -135,6 +135,26 @@ Test(secret, s2_controls_are_found_as_json_writes_them)
     expect_hidden("key\n", "no key\\n", "no *****");
 }
 
+/* Else what is left of it would be none, or that of a letter behind it. */
+Test(secret, s2_escapes_are_hidden_as_a_whole)
+{
+    expect_hidden("3c0ffee0", "\"\\u003c0ffee0\"", "\"************\"");
+    expect_hidden("c0ffee00", "\"\\u003c0ffee00\"", "\"*************\"");
+    expect_hidden("003c0ffe", "\"\\u003c0ffe\"", "\"**********\"");
+    expect_hidden("u003c0ff", "\"\\u003c0ff\"", "\"*********\"");
+    expect_hidden("3c0ffee0", "\"\\\\u003c0ffee0\"", "\"\\\\u00********\"");
+    expect_hidden("0ffee001", "\"\\u003c0ffee001\"", "\"\\u003c********\"");
+    expect_hidden("3c0ffee0", "u003c0ffee0", "u00********");
+    expect_hidden("3c0ffee0", "3c0ffee0", "********");
+    expect_hidden("\\word\\", "\"\\word\\\\\"", "\"*******\"");
+    expect_hidden("pass\\", "\"pass\\n\"", "\"******\"");
+    expect_hidden("pass\\", "\"pass\\\"\"", "\"******\"");
+    expect_hidden("pass\\", "\"pass\\u00e91\"", "\"**********1\"");
+    expect_hidden("pass\\", "pass\\u0", "******0");
+    expect_hidden("pass\\", "pass\\", "*****");
+    expect_hidden("pass\\", "pass\\\xc3\xa9", "*****\xc3\xa9");
+}
+
 /* ---- of an address ---- */
 
 static void
