@@ -413,11 +413,14 @@ mark(struct search *search, const char *begin, const char *end)
     }
 }
 
-/* What is known of the text from a place on, read at some depth. */
+/* What is known of the text from a place on, read at some depth. Lengths are in
+ * bytes of what is read.
+ */
 struct place {
     size_t state;    /* so many of the secret's last bytes begin here */
-    const char *hit; /* the next that was found on this way, or NULL */
-    size_t distance; /* of its beginning, in bytes of what is read */
+    const char *hit; /* the next place on this way that is marked, or NULL */
+    size_t distance; /* to it */
+    size_t reach;    /* as far as is marked there at least */
 };
 
 static size_t
@@ -431,18 +434,48 @@ advance(const struct belay__secret *secret, size_t state, char letter)
     return state + 1; /* from NONE to 0 */
 }
 
-/* Where the secret ends that begins at `at`. */
-static const char *
-end_of_hit(
-    const struct search *search, const char *at, const char *end, int depth)
+/* Are all of so many bytes marked from `hit` on? */
+static bool
+is_covered(const struct place *place, size_t len)
+{
+    return place->hit != NULL && place->distance <= len
+           && len - place->distance <= place->reach;
+}
+
+/* Marks the secret that begins at `at`, as far as what is marked already, and
+ * says so at all places on its way that others may still come to. Those read
+ * few bytes before they do, so that nearly all of a secret is read once only,
+ * in how many ever it ends that do not begin on one way.
+ */
+static void
+mark_hit(struct search *search, struct place places[static CHARACTER_MAX],
+    const char *begin, const char *at, const char *end, int depth)
 {
     struct reader reader = {at, end, false};
+    const char *to = NULL; /* from there on it is marked */
+    size_t left = search->secret->text.len;
     char room[4];
 
-    for (size_t i = 0; i < search->secret->text.len;) {
-        i += next_character(&reader, depth, room);
+    while (reader.at != to) {
+        const size_t len = next_character(&reader, depth, room);
+        struct place *place =
+            &places[(size_t)(reader.at - begin) % CHARACTER_MAX];
+
+        left -= len < left ? len : left;
+        if (left == 0) {
+            to = reader.at;
+        } else if (reader.at - at < CHARACTER_MAX) {
+            const bool covered = is_covered(place, left);
+
+            to = covered ? place->hit : NULL;
+            place->reach = covered ? place->distance + place->reach : left;
+            place->hit = reader.at;
+            place->distance = 0;
+        } else if (to != NULL) {
+            break;
+        }
     }
-    return reader.at;
+    mark(search, at, to);
 }
 
 /* Wherever one begins to read, some way on it is read as from elsewhere, and
@@ -470,13 +503,10 @@ mark_depth(struct search *search, const char *begin, const char *end, int depth)
             place.state = advance(search->secret, place.state, room[--len]);
         }
         if (place.state == secret_len) {
-            /* What is marked from the next one on is not marked again. */
-            mark(search, at,
-                place.hit != NULL && place.distance <= secret_len
-                    ? place.hit
-                    : end_of_hit(search, at, end, depth));
+            mark_hit(search, places, begin, at, end, depth);
             place.hit = at;
             place.distance = 0;
+            place.reach = secret_len;
         }
         places[(size_t)(at - begin) % CHARACTER_MAX] = place;
     }

@@ -238,7 +238,8 @@ Test(secret, s2_of_those_that_overlap_nothing_is_left)
 
 /* That they end at all, within the suite's time, is what is tested. */
 static void
-expect_long_hidden(const char *unit, char last, bool wanted)
+expect_long_hidden(
+    const char *unit, char first, char middle, char last, bool wanted)
 {
     const size_t unit_len = strlen(unit);
     struct belay__secrets secrets = {
@@ -252,7 +253,8 @@ expect_long_hidden(const char *unit, char last, bool wanted)
     for (size_t i = 0; i < LONG_TEXT; i++) {
         text[i] = unit[i % unit_len];
     }
-    memset(secret, unit[unit_len - 1], sizeof(secret));
+    memset(secret, middle, sizeof(secret));
+    secret[0] = first;
     secret[LONG_SECRET - 1] = last;
     cr_assert(zero(int, belay__secrets_add(&secrets,
                             (struct belay_slice){secret, LONG_SECRET})));
@@ -272,14 +274,20 @@ expect_long_hidden(const char *unit, char last, bool wanted)
 
 Test(secret, s2_no_secret_and_no_text_takes_long)
 {
-    expect_long_hidden("/", '/', true);
-    expect_long_hidden("/", 'x', false);
-    expect_long_hidden("\\/", '/', true);
-    expect_long_hidden("\\/", 'x', false);
-    expect_long_hidden("\\u002f\\/", '/', true);
-    expect_long_hidden("\\\\\\/", 'x', false);
-    expect_long_hidden("\\", '\\', true);
-    expect_long_hidden("\\", 'x', false);
+    expect_long_hidden("/", '/', '/', '/', true);
+    expect_long_hidden("/", '/', '/', 'x', false);
+    expect_long_hidden("\\/", '/', '/', '/', true);
+    expect_long_hidden("\\/", '/', '/', 'x', false);
+    expect_long_hidden("\\u002f\\/", '/', '/', '/', true);
+    expect_long_hidden("\\\\\\/", '/', '/', 'x', false);
+    expect_long_hidden("\\", '\\', '\\', '\\', true);
+    expect_long_hidden("\\", '\\', '\\', 'x', false);
+    /* They begin beside the way that is read on behind them. */
+    expect_long_hidden("\\u006e", 'e', 'n', 'n', true);
+    expect_long_hidden("\\u006e", 'e', 'n', 'x', false);
+    expect_long_hidden("\\\\u006e", 'e', 'n', 'n', true);
+    expect_long_hidden("\\u005cu006e", 'e', 'n', 'n', true);
+    expect_long_hidden("\\u005c\\u0075006e", 'e', 'n', 'n', true);
 }
 
 /* ---- random texts ---- */
