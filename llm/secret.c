@@ -11,8 +11,6 @@
 
 #include "llm/json/text.h"
 #include "llm/json/utf8.h"
-#include "runtime/basics.h"
-#include "runtime/memory.h"
 
 #include <string.h>
 
@@ -23,22 +21,7 @@
 #define CHARACTER_MAX 512
 #define NONE SIZE_MAX
 
-/* ---- the list ---- */
-
-static size_t
-size_of(size_t len)
-{
-    return (len + 1) * sizeof(size_t) + len;
-}
-
-static void
-wipe(struct belay__memory *memory, struct belay__secret *secret)
-{
-    const size_t size = size_of(secret->text.len);
-
-    explicit_bzero(secret->borders, size);
-    belay__free(memory, secret->borders, size);
-}
+/* ---- one of them ---- */
 
 static char
 letter_from_end(struct belay_slice text, size_t i)
@@ -71,52 +54,6 @@ belay__secret_init(
             borders[i + 1] = borders[border];
         }
     }
-}
-
-int
-belay__secrets_add(struct belay__secrets *secrets, struct belay_slice text)
-{
-    const size_t size = secrets->count * sizeof(*secrets->items);
-    struct belay__secret secret;
-    struct belay__secret *items;
-    size_t *borders;
-    char *copy;
-
-    if (text.len < BELAY__SECRET_LEAST) {
-        return 0;
-    }
-    if (text.len >= SIZE_MAX / (2 * sizeof(size_t))) {
-        return BELAY_ENOMEM;
-    }
-    borders = belay__alloc(secrets->memory, size_of(text.len));
-    if (borders == NULL) {
-        return BELAY_ENOMEM;
-    }
-    copy = (char *)(borders + text.len + 1);
-    memcpy(copy, text.data, text.len);
-    text.data = copy;
-    belay__secret_init(&secret, text, borders);
-    items = belay__realloc(
-        secrets->memory, secrets->items, size, size + sizeof(*items));
-    if (items == NULL) {
-        wipe(secrets->memory, &secret);
-        return BELAY_ENOMEM;
-    }
-    items[secrets->count++] = secret;
-    secrets->items = items;
-    return 0;
-}
-
-void
-belay__secrets_fini(struct belay__secrets *secrets)
-{
-    for (size_t i = 0; i < secrets->count; i++) {
-        wipe(secrets->memory, &secrets->items[i]);
-    }
-    belay__free(secrets->memory, secrets->items,
-        secrets->count * sizeof(*secrets->items));
-    secrets->items = NULL;
-    secrets->count = 0;
 }
 
 /* ---- reading a text ---- */
@@ -390,7 +327,7 @@ escape_end(struct search *search, const char *at)
     return at + (*at == 'u' && is_hex(search, at + 1) ? 5 : 1);
 }
 
-/* With the backslash of an escape that it begins in, and with what the backslash
+/* With the backslash of an escape that it begins in, and with what a backslash
  * belongs to that it ends with: what is left of a string of JSON is one.
  */
 static void

@@ -27,7 +27,7 @@ struct belay__secret {
 void belay__secret_init(
     struct belay__secret *secret, struct belay_slice text, size_t *borders);
 
-/* Empty as long as only its memory is set. */
+/* Empty as long as only its memory is set; secret_list.c. */
 struct belay__secrets {
     struct belay__memory *memory;
     struct belay__secret *items;

@@ -12,8 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What has more is none of ours, but chance or a prank: the numbers do not go on
- * behind it. So ours have as many as are read again, whatever a request says.
+/* What has more is chance or a prank: the numbers do not go on behind it, but
+ * stay such as are read again, whatever a request says.
  */
 #define DIGITS_MAX 9
 
@@ -36,8 +36,7 @@ is_taken(
 
 /* One more than the highest number of those of few digits that a string
  * "call_<number>" of the JSON has, whatever it is there: few are not ids. 0:
- * there is none. Behind the highest there are some that have too many digits
- * to be counted, so this is where to begin, and not yet free.
+ * there is none. It may be there all the same, with too many digits to count.
  */
 static uint64_t
 first_number(struct belay_slice request)
