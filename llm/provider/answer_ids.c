@@ -16,6 +16,7 @@
  * stay such as are read again, whatever a request says.
  */
 #define DIGITS_MAX 9
+#define NUMBER_MAX 999999999
 
 /* Has one of the first `count` calls that id? */
 static bool
@@ -34,52 +35,97 @@ is_taken(
     return false;
 }
 
-/* One more than the highest number of those of few digits that a string
- * "call_<number>" of the JSON has, whatever it is there: few are not ids. 0:
- * there is none. It may be there all the same, with too many digits to count.
+/* The numbers of the next calls. */
+struct numbers {
+    struct belay_slice request;
+    uint64_t next;
+    uint64_t window; /* the first that has a bit below */
+    uint8_t taken[4096];
+};
+
+/* Goes on to the next string "call_<number>" of the JSON, whatever it is there:
+ * few are not ids.
  */
-static uint64_t
-first_number(struct belay_slice request)
+static bool
+find_number(
+    const char **at, const char *end, ptrdiff_t digits_max, uint64_t *ret)
 {
     static const char begin[] = "\"call_";
-    const char *at = request.data;
-    const char *end = request.len > 0 ? at + request.len : at;
-    uint64_t first = 0;
 
-    while (at < end
-           && (at = memmem(at, (size_t)(end - at), begin, sizeof(begin) - 1))
+    while (*at < end
+           && (*at = memmem(*at, (size_t)(end - *at), begin, sizeof(begin) - 1))
                   != NULL) {
-        uint64_t number = 0;
-        const char *digits = at + sizeof(begin) - 1;
+        const char *digits = *at + sizeof(begin) - 1;
+        const char *c = digits;
 
-        for (at = digits;
-             at < end && *at >= '0' && *at <= '9' && at - digits < DIGITS_MAX;
-             at++) {
-            number = number * 10 + (uint64_t)(*at - '0');
+        *ret = 0;
+        for (; c < end && *c >= '0' && *c <= '9' && c - digits < digits_max;
+             c++) {
+            *ret = *ret * 10 + (uint64_t)(*c - '0');
         }
-        if (at > digits && at < end && *at == '"' && number >= first) {
-            first = number + 1;
+        *at = c;
+        if (c > digits && c < end && *c == '"') {
+            return true;
         }
     }
-    return first;
+    return false;
 }
 
-/* Does that stand there as a string of the JSON? */
-static bool
-is_in_request(struct belay_slice request, struct belay_slice id)
+/* Behind the highest of few digits; 0 if there is none. */
+static void
+begin_numbers(struct numbers *numbers, struct belay_slice request)
 {
     const char *at = request.data;
     const char *end = request.len > 0 ? at + request.len : at;
+    uint64_t number;
 
-    while (at < end
-           && (at = memmem(at, (size_t)(end - at), id.data, id.len)) != NULL) {
-        if (at > request.data && at[-1] == '"' && at + id.len < end
-            && at[id.len] == '"') {
-            return true;
+    *numbers = (struct numbers){.request = request};
+    while (find_number(&at, end, DIGITS_MAX, &number)) {
+        if (number >= numbers->next) {
+            numbers->next = number + 1;
         }
-        at += id.len;
     }
-    return false;
+}
+
+/* Notes which of the next ones the request has. */
+static void
+move_window(struct numbers *numbers)
+{
+    const char *at = numbers->request.data;
+    const char *end = at + numbers->request.len;
+    uint64_t number;
+
+    numbers->window = numbers->next;
+    memset(numbers->taken, 0, sizeof(numbers->taken));
+    while (find_number(&at, end, 2 * DIGITS_MAX, &number)) {
+        number -= numbers->window; /* a lot if it is before */
+        if (number / 8 < sizeof(numbers->taken)) {
+            numbers->taken[number / 8] |= (uint8_t)(1U << (number % 8));
+        }
+    }
+}
+
+/* The next that the request has not. Those of few digits have been looked at;
+ * behind them there may be more, many if somebody wants this to take long.
+ */
+static uint64_t
+next_number(struct numbers *numbers)
+{
+    for (;; numbers->next++) {
+        uint64_t bit = numbers->next - numbers->window;
+
+        if (numbers->next <= NUMBER_MAX) {
+            break;
+        }
+        if (bit / 8 >= sizeof(numbers->taken)) {
+            move_window(numbers);
+            bit = 0;
+        }
+        if ((numbers->taken[bit / 8] & (1U << (bit % 8))) == 0) {
+            break;
+        }
+    }
+    return numbers->next++;
 }
 
 int
@@ -88,7 +134,8 @@ belay__answer_name_calls(
 {
     char text[32];
     struct belay_slice ours = {text, 0};
-    uint64_t number = UINT64_MAX; /* not known yet */
+    struct numbers numbers;
+    bool known = false;
 
     for (size_t i = 0; i < choice->tool_count; i++) {
         struct belay__tool *tool = &choice->tools[i];
@@ -97,14 +144,14 @@ belay__answer_name_calls(
         if (id.len > 0 && !is_taken(choice, i, id)) {
             continue;
         }
-        if (number == UINT64_MAX) {
-            number = first_number(answer->request);
+        if (!known) {
+            begin_numbers(&numbers, answer->request);
+            known = true;
         }
         do {
-            ours.len =
-                (size_t)snprintf(text, sizeof(text), "call_%" PRIu64, number++);
-        } while (is_taken(choice, choice->tool_count, ours)
-                 || is_in_request(answer->request, ours));
+            ours.len = (size_t)snprintf(
+                text, sizeof(text), "call_%" PRIu64, next_number(&numbers));
+        } while (is_taken(choice, choice->tool_count, ours));
         if (tool->id != NULL) {
             tool->id->len = 0;
         }

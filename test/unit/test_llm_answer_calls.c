@@ -7,6 +7,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,23 @@ Test(llm_answer_calls, l1_ids_of_ours_are_read_again)
         "call_1000000002");
     expect_first_id(
         "[\"call_999999999\",\"call_10000000000\"]", "call_1000000000");
+}
+
+/* That it ends within the suite's time is what is tested. */
+Test(llm_answer_calls, l1_ids_of_ours_take_no_time)
+{
+    enum { LAST = 1000120000 };
+    const size_t size = 20 * (LAST - 999999999 + 1);
+    char *request = malloc(size);
+    size_t len = 0;
+
+    cr_assert(ne(ptr, request, NULL));
+    for (int number = LAST; number >= 999999999; number--) {
+        len +=
+            (size_t)snprintf(request + len, size - len, "\"call_%d\",", number);
+    }
+    expect_first_id(request, "call_1000120001");
+    free(request);
 }
 
 /* It may still come, as long as the stream goes on. */
