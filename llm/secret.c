@@ -12,6 +12,7 @@
 #include "llm/json/text.h"
 #include "llm/json/utf8.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define DEPTH_MAX 3 /* of JSON in strings of JSON */
@@ -334,8 +335,10 @@ static void
 mark(struct search *search, const char *begin, const char *end)
 {
     size_t from;
-    size_t to = (size_t)(escape_end(search, end) - search->text);
+    size_t to;
 
+    assert(begin != NULL && end != NULL);
+    to = (size_t)(escape_end(search, end) - search->text);
     begin = is_escaped(search, &search->begins, begin)
                 ? begin - 1
                 : escape_begin(search, begin);

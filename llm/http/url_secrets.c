@@ -92,7 +92,9 @@ add_form(struct belay__secrets *secrets, const char *text, size_t len)
         return BELAY_ENOMEM;
     }
     for (size_t i = 0; i < len; i++) {
-        copy[i] = copy[i] == '+' ? ' ' : copy[i];
+        if (copy[i] == '+') {
+            copy[i] = ' ';
+        }
     }
     code = add_decoded(secrets, copy, len);
     belay__http_wipe(copy, len);

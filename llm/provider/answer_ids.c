@@ -97,7 +97,7 @@ move_window(struct numbers *numbers)
 
     numbers->window = numbers->next;
     memset(numbers->taken, 0, sizeof(numbers->taken));
-    while (find_number(&at, end, 2 * DIGITS_MAX, &number)) {
+    while (find_number(&at, end, (ptrdiff_t)2 * DIGITS_MAX, &number)) {
         number -= numbers->window; /* a lot if it is before */
         if (number / 8 < sizeof(numbers->taken)) {
             numbers->taken[number / 8] |= (uint8_t)(1U << (number % 8));
