@@ -304,10 +304,15 @@ innermost_keeper(const belay_task *task)
 }
 
 bool
-belay__scope_can_evict(const belay_task *task)
+belay__scope_must_evict(
+    const belay_task *task, const struct belay__scope *scope)
 {
-    struct belay__keeper *keeper = innermost_keeper(task);
+    struct belay__keeper *keeper;
 
+    if (task->scope == scope) {
+        return false;
+    }
+    keeper = innermost_keeper(task);
     return keeper->kind->can_evict(keeper);
 }
 

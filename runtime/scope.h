@@ -252,12 +252,13 @@ void belay__scope_reparent(belay_runtime *runtime, struct belay__scope *scope,
  */
 int belay__scope_push(belay_task *task, struct belay__opened_scope *opened);
 void belay__scope_pop(belay_task *task, struct belay__opened_scope *opened);
-/* The task's innermost scope is still open though one around it ends. Can it be
- * unwound first? Not if its exit, or one in it, runs already: then this end is
- * part of that, and the scope around leaves from outside of it.
+/* The scope ends. Is the task's innermost one another, still open inside of it,
+ * that can be unwound first? Not if its exit, or one in it, runs already: then
+ * this end is part of that, and this scope leaves from outside of the other.
  */
-bool belay__scope_can_evict(const belay_task *task);
-/* Has it unwound, which makes a failure of task->result; the running frame goes
+bool belay__scope_must_evict(
+    const belay_task *task, const struct belay__scope *scope);
+/* Has the innermost one unwound, which makes a failure of task->result; the running frame goes
  * on in the step `then`: an exit, whose outcome that failure is. Allocates
  * nothing but the error.
  */

@@ -251,7 +251,7 @@ group_exit(belay_task *task, void *self)
     belay_group *group = self;
     const struct belay_result *outcome = belay_outcome(task);
 
-    if (task->scope != scope_of(group) && belay__scope_can_evict(task)) {
+    if (belay__scope_must_evict(task, scope_of(group))) {
         return belay__scope_evict(task, group_exit);
     }
     if (is_failure(outcome)) {

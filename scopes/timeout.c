@@ -177,7 +177,7 @@ scope_exit(belay_task *task, void *self)
 {
     belay_cancel_scope *scope = self;
 
-    if (task->scope != tree_scope(scope) && belay__scope_can_evict(task)) {
+    if (belay__scope_must_evict(task, tree_scope(scope))) {
         return belay__scope_evict(task, scope_exit);
     }
     return scope_close(task, scope);
@@ -235,7 +235,7 @@ use_exit(belay_task *task, void *self)
 {
     struct use *use = self;
 
-    if (task->scope != tree_scope(use->scope) && belay__scope_can_evict(task)) {
+    if (belay__scope_must_evict(task, tree_scope(use->scope))) {
         return belay__scope_evict(task, use_exit);
     }
     use->scope->life = LEFT;
