@@ -56,19 +56,16 @@ can_exit(const belay_task *task, const belay_stack *stack,
 {
     const belay_stack *on = one != NULL ? one->stack : stack;
     int32_t left = one != NULL ? one->bonds.scopes : stack->bonds.scopes;
-    bool blocked = false;
 
     for (const struct belay__scope *scope = task->scope;
          left > 0 && scope != &task->base; scope = scope->parent) {
         const belay_stack_entry *entry = belay__entry_of_scope(scope);
 
-        if (!belay__entry_is_part(entry, stack, one)) {
-            blocked = blocked || scope == task->scope || is_fixed(entry)
-                      || is_round(entry, on);
-        } else if (blocked) {
-            return false;
-        } else {
+        if (belay__entry_is_part(entry, stack, one)) {
             left--;
+        } else if (scope == task->scope || is_fixed(entry)
+                   || is_round(entry, on)) {
+            return false; /* what is left lies outside of it */
         }
     }
     return true;
@@ -183,19 +180,16 @@ can_move(const belay_stack *from, const belay_stack *to)
 {
     const belay_task *task = belay__stack_owner(from);
     int32_t left = from->bonds.scopes;
-    bool blocked = false;
 
     for (const struct belay__scope *scope = task->scope;
          left > 0 && scope != &task->base; scope = scope->parent) {
         const belay_stack_entry *entry = belay__entry_of_scope(scope);
 
-        if (!belay__entry_is_part(entry, from, NULL)) {
-            blocked = blocked || belay__entry_is_part(entry, to, NULL)
-                      || is_around(scope, to);
-        } else if (blocked) {
-            return false;
-        } else {
+        if (belay__entry_is_part(entry, from, NULL)) {
             left--;
+        } else if (belay__entry_is_part(entry, to, NULL)
+                   || is_around(scope, to)) {
+            return false; /* what is left lies outside of it */
         }
     }
     return true;
