@@ -94,8 +94,9 @@ BELAY__ASIDE void belay__observe_exited(
 /* An entry of an exit stack that came without an enter, or goes without exit. */
 void belay__observe_pushed(
     belay_runtime *runtime, const struct belay__frame *frame);
+/* With all that is open in it; the frame is left without that. */
 void belay__observe_forgotten(
-    belay_runtime *runtime, const struct belay__frame *frame);
+    belay_runtime *runtime, struct belay__frame *frame);
 
 BELAY__ASIDE void belay__observe_spawn(const belay_task *task);
 /* It has ended, or was given up before it started: then result is NULL. */

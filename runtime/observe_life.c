@@ -211,9 +211,8 @@ belay__observe_pushed(belay_runtime *runtime, const struct belay__frame *frame)
     belay__observe_tell(runtime, &seen, seen.id);
 }
 
-void
-belay__observe_forgotten(
-    belay_runtime *runtime, const struct belay__frame *frame)
+static void
+forgotten(belay_runtime *runtime, const struct belay__frame *frame)
 {
     struct belay__span *span =
         belay__spans_find(&runtime->observers.scopes, frame);
@@ -227,6 +226,38 @@ belay__observe_forgotten(
     seen.open.ns = seen.when.ns - span->entered_ns;
     belay__spans_remove(&runtime->observers.scopes, span);
     belay__observe_tell(runtime, &seen, seen.id);
+}
+
+/* Those of the owner's newest scope come before it on the owner's list. */
+static void
+put_before(struct belay__frame *owner, struct belay__frame *scopes)
+{
+    struct belay__frame *oldest = scopes;
+
+    while (oldest->outer != NULL) {
+        oldest = oldest->outer;
+    }
+    oldest->outer = owner->scopes;
+    owner->scopes = scopes;
+}
+
+void
+belay__observe_forgotten(belay_runtime *runtime, struct belay__frame *frame)
+{
+    struct belay__frame *scope;
+    struct belay__frame *inside;
+
+    while ((scope = frame->scopes) != NULL) {
+        inside = scope->scopes;
+        if (inside != NULL) {
+            scope->scopes = NULL;
+            put_before(frame, inside);
+        } else {
+            frame->scopes = scope->outer;
+            forgotten(runtime, scope);
+        }
+    }
+    forgotten(runtime, frame);
 }
 
 /* ---- tasks ---- */

@@ -155,11 +155,79 @@ Test(observe, what_has_ended_is_followed_no_longer)
 
 /* ---- exit stacks: other orders, other tasks ---- */
 
+/* Blocks round a yield, one of them with such blocks itself. */
+struct inner_blocks {
+    int unused;
+};
+
+BELAY_MANAGER(inner_blocks)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_enter(task, &plain, NULL)) {
+        BELAY_WITH (BELAY_ENTER(slow, .exit_ms = 1)) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct outer_blocks {
+    int unused;
+};
+
+BELAY_MANAGER(outer_blocks)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(slow, .exit_ms = 1)) {
+        BELAY_WITH (BELAY_ENTER(inner_blocks, 0)) {
+            BELAY_WITH (belay_enter(task, &plain, NULL)) {
+                BELAY_YIELD(NULL);
+            }
+        }
+    }
+    BELAY_END;
+}
+
+struct forgets {
+    belay_stack *stack;
+    belay_stack_entry *entry;
+};
+
+BELAY_ASYNC(forgets)
+{
+    BELAY_BEGIN;
+    attach(task, NULL, NULL, NULL);
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->stack, BELAY_ENTER(outer_blocks, 0), &self->entry));
+        trace("forget");
+        BELAY_CHECK(belay_stack_forget(self->stack, self->entry));
+        cr_expect(eq(sz, spans_of(task), 1));
+    }
+    BELAY_END;
+}
+
+Test(observe, a_forgotten_entry_ends_with_the_blocks_round_its_yield)
+{
+    cr_expect(zero(int, RUN(forgets, .stack = NULL)));
+    expect_trace("+exit stack 0; +slow 0; +plain 0; +slow 0; +inner_blocks 0; "
+                 "+plain 0; +outer_blocks 0; forget; -plain ok>gone 0/0; "
+                 "-slow ok>gone 0/0; -plain ok>gone 0/0; "
+                 "-inner_blocks ok>gone 0/0; -slow ok>gone 0/0; "
+                 "-outer_blocks ok>gone 0/0; -exit stack ok>ok 0/0");
+}
+
 struct stacked {
     belay_stack *outer;
     belay_stack *inner;
     belay_stack_entry *entry;
 };
+
+static void
+told_to_nobody(void *arg)
+{
+    (void)arg;
+}
 
 BELAY_ASYNC(stacked)
 {
@@ -171,6 +239,9 @@ BELAY_ASYNC(stacked)
                 task, self->inner, BELAY_ENTER(slow, .exit_ms = 2), NULL));
             BELAY_CHECK(
                 belay_stack_push(self->inner, &plain, NULL, &self->entry));
+            BELAY_CHECK(belay_stack_forget(self->inner, self->entry));
+            BELAY_CHECK(belay_stack_defer(
+                self->inner, told_to_nobody, NULL, &self->entry));
             BELAY_CHECK(belay_stack_forget(self->inner, self->entry));
             BELAY_CHECK(belay_stack_move(self->inner, self->outer));
         }
