@@ -36,6 +36,8 @@ enum {
     /* It exits behind the end of its block, and so has no outcome. */
     BELAY__FRAME_WAS_LEFT = 32768,
     BELAY__FRAME_FIRST = 65536, /* in its chunk, which goes with it */
+    /* A generator being entered: belay__entry_around() has its answer. */
+    BELAY__FRAME_PLACED = 131072,
 
     /* What nearly all scopes are, without any other flag. */
     BELAY__FRAME_OPEN = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED,

@@ -108,20 +108,53 @@ belay__stack_release(belay_stack *stack)
 
 /* ---- what lies in an entry ---- */
 
+/* The first from `frame` on that is not just a manager being entered, in a
+ * block, of which nobody has asked yet.
+ */
+static struct belay__frame *
+first_known(struct belay__frame *frame)
+{
+    const uint32_t flags = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED
+                           | BELAY__FRAME_STACKED | BELAY__FRAME_PLACED;
+
+    while (frame != NULL
+           && (frame->resume.flags & flags) == BELAY__FRAME_MANAGER) {
+        frame = frame->caller;
+    }
+    return frame;
+}
+
+static belay_stack_entry *
+known_entry(struct belay__frame *frame)
+{
+    const uint32_t stages = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED;
+
+    if (frame == NULL
+        || (frame->resume.flags & stages) != BELAY__FRAME_MANAGER) {
+        return NULL; /* what is opened there lies in a block */
+    }
+    return (frame->resume.flags & BELAY__FRAME_STACKED) != 0
+               ? belay__entry_of(frame)
+               : belay__frame_exit(frame)->outcome.value;
+}
+
+/* Generators may be entered in each other in any number. So each notes what was
+ * found from it, in its exit, which has no outcome before it begins.
+ */
 belay_stack_entry *
 belay__entry_around(const belay_task *task)
 {
-    const uint32_t stages = BELAY__FRAME_MANAGER | BELAY__FRAME_ENTERED;
-    struct belay__frame *frame = task->top;
+    struct belay__frame *known = first_known(task->top);
+    belay_stack_entry *entry = known_entry(known);
 
-    while (frame != NULL
-           && (frame->resume.flags & stages) == BELAY__FRAME_MANAGER) {
-        if ((frame->resume.flags & BELAY__FRAME_STACKED) != 0) {
-            return belay__entry_of(frame);
+    for (struct belay__frame *frame = task->top; frame != known;
+         frame = frame->caller) {
+        if ((frame->resume.flags & BELAY__FRAME_GENERATOR) != 0) {
+            frame->resume.flags |= BELAY__FRAME_PLACED;
+            belay__frame_exit(frame)->outcome.value = entry;
         }
-        frame = frame->caller;
     }
-    return NULL;
+    return entry;
 }
 
 int

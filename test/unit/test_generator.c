@@ -467,3 +467,50 @@ Test(generator, s113_a_yield_may_be_the_last_thing_it_does)
     expect_trace("body; on a stack; behind");
     SWEEP(opens_last, .stack = NULL);
 }
+
+/* ---- many in each other ---- */
+
+struct in_each_other {
+    int32_t count;
+};
+
+BELAY_MANAGER_DECLARE(in_each_other);
+
+BELAY_MANAGER(in_each_other)
+{
+    BELAY_BEGIN;
+    if (self->count == 0) {
+        BELAY_YIELD(NULL);
+    } else {
+        BELAY_WITH (belay_timeout(task, belay_seconds(50))) {
+            BELAY_WITH (BELAY_ENTER(in_each_other, .count = self->count - 1)) {
+                BELAY_YIELD(NULL);
+            }
+        }
+    }
+    BELAY_END;
+}
+
+struct opens_many {
+    int32_t count;
+};
+
+BELAY_ASYNC(opens_many)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(in_each_other, .count = self->count)) {
+        trace("body");
+    }
+    BELAY_END;
+}
+
+/* With a look at all that are being entered, for each scope, this would take a
+ * minute.
+ */
+Test(generator, s108_a_scope_in_it_takes_no_look_at_those_around)
+{
+    cr_expect(zero(int, RUN(opens_many, .count = 3)));
+    program_unswept = true; /* so many of the same places to fail at */
+    cr_expect(zero(int, RUN(opens_many, .count = 100000)));
+    expect_trace("body; body");
+}
