@@ -258,9 +258,9 @@ void belay__scope_pop(belay_task *task, struct belay__opened_scope *opened);
  */
 bool belay__scope_must_evict(
     const belay_task *task, const struct belay__scope *scope);
-/* Has the innermost one unwound, which makes a failure of task->result; the running frame goes
- * on in the step `then`: an exit, whose outcome that failure is. Allocates
- * nothing but the error.
+/* Has the innermost one unwound, which makes a failure of task->result; the
+ * running frame goes on in the step `then`: an exit, whose outcome that failure
+ * is. Allocates nothing but the error.
  */
 belay_next belay__scope_evict(belay_task *task, belay_step *then);
 /* An exit has put scopes on a stack that stays: from now on those deeper than

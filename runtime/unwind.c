@@ -115,8 +115,7 @@ entered(belay_task *task)
     if ((scope->resume.flags & BELAY__FRAME_STACKED) == 0) {
         (void)belay__frame_entered(task, scope);
     } else {
-        scope->resume.flags |= BELAY__FRAME_ENTERED;
-        task->top = scope->caller; /* the stack links it */
+        task->top = scope->caller; /* the stack links it, and says ENTERED */
     }
     if (belay__observed(task->runtime, BELAY_OBSERVE_SCOPES)) {
         belay__observe_entered(task, scope);
@@ -274,8 +273,6 @@ belay__unwind(belay_task *task)
         if (frame->scopes != NULL) {
             if (task->result.code >= 0) {
                 frame->resume.flags |= BELAY__FRAME_RETURNING;
-            } else {
-                frame->resume.flags &= ~(uint32_t)BELAY__FRAME_RETURNING;
             }
             belay__exit_begin(task, frame->scopes);
             return true;

@@ -56,6 +56,7 @@ struct belay_stack {
     int32_t depth;             /* of the scope that it was opened in */
     struct belay__bonds bonds; /* of its entries */
     int32_t busy;              /* the same */
+    int32_t entering;          /* enters that run on this stack itself */
     bool unwinding;
     bool closed;
     belay_stack_entry *newest;

@@ -192,6 +192,7 @@ enter_done(belay_task *task, void *self)
     task->frames = call->entry->u.frames;
     belay__context_unref(task->runtime, call->context);
     belay__stack_release(call->entry->stack);
+    call->entry->stack->entering--;
     if (task->result.code < 0) {
         belay__entry_free(task->runtime, call->entry);
         return belay_pass(task);
@@ -199,6 +200,7 @@ enter_done(belay_task *task, void *self)
     if (bound) { /* S87 */
         call->entry->bonds.others++;
     }
+    belay__entry_frame(call->entry)->resume.flags |= BELAY__FRAME_ENTERED;
     belay__entry_link(call->entry);
     if (call->ret != NULL) {
         *call->ret = call->entry;
@@ -278,6 +280,7 @@ belay_stack_enter(belay_task *task, belay_stack *stack, belay_next enter,
     next = belay_call(task, &function, &call);
     if (next.how == BELAY__HOW_CALL) {
         belay__stack_hold(stack); /* others may run before enter_start() */
+        stack->entering++;
     } else {
         belay__entry_free(task->runtime, call.entry);
     }
@@ -343,6 +346,9 @@ belay_stack_forget(belay_stack *stack, belay_stack_entry *entry)
     if (!belay__entry_is_free(entry)) {
         return BELAY_EBUSY;
     }
+    if (entry->stack != stack) {
+        return BELAY_EINVAL;
+    }
     if (belay__is_pinned(entry->bonds)) {
         return BELAY_EPINNED;
     }
@@ -384,7 +390,7 @@ check_close(const belay_task *task, const belay_stack *stack)
     if (belay__stack_owner(stack) != task) {
         return BELAY_EOWNER;
     }
-    if (stack->unwinding || stack->busy > 0) {
+    if (stack->unwinding || stack->busy > 0 || stack->entering > 0) {
         return BELAY_EBUSY;
     }
     return belay__stack_can_exit(task, stack) ? 0 : BELAY_EMISNEST;
@@ -470,6 +476,9 @@ check_close_entry(const belay_task *task, const belay_stack *stack,
 {
     if (!belay__entry_is_free(entry)) {
         return BELAY_EBUSY;
+    }
+    if (entry->stack != stack) {
+        return BELAY_EINVAL;
     }
     if (belay__stack_owner(stack) != task) {
         return BELAY_EOWNER;

@@ -82,11 +82,13 @@ class Stacks:
             result = bare(OWNER)
         else:
             stack.busy += 1
+            stack.entering += 1
             try:
                 yield from self.put(task, stack, s["body"][0])
             except Failure as failure:
                 result = failure
                 yield from self.turn(task)
+            stack.entering -= 1
             stack.busy -= 1
         yield from self.done(task, s, result)
 
@@ -204,7 +206,7 @@ class Stacks:
             return
         if stack.owner() is not task:
             result = bare(OWNER)
-        elif stack.unwinding or stack.is_held():
+        elif stack.unwinding or stack.entering or stack.is_held():
             result = bare(BUSY)
         elif not self.can_exit(task, stack):
             result = bare(MISNEST)

@@ -111,6 +111,7 @@ class Stack:
         self.inside = task.scope
         self.entries = []
         self.busy = 0  # enters and closes that run
+        self.entering = 0  # the enters among them
         self.running = None  # the one whose exit is
         self.unwinding = False
         self.closed = False

@@ -157,6 +157,36 @@ Test(evict_tangled, s28_a_scope_inside_whose_exit_runs_is_not_waited_for)
         .what = GROUPS);
 }
 
+/* Closed by itself, and not at the end of a block. */
+struct closes_tangle {
+    belay_stack *stack;
+    belay_stack *other;
+    belay_stack_entry *entry;
+};
+
+BELAY_ASYNC(closes_tangle)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_WITH (belay_stack_open(task, &self->other)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                BELAY_ENTER(tangle, .what = SCOPES, .other = self->other),
+                &self->entry));
+            BELAY_TRY(
+                belay_stack_close_entry(task, self->stack, self->entry, NULL));
+            trace("%s", trace_result(belay_result(task)));
+            trace("%zu left", belay_stack_count(self->other));
+        }
+    }
+    BELAY_END;
+}
+
+Test(evict_tangled, s28_s91_what_another_stack_has_left_between_is_undone)
+{
+    cr_expect(zero(int, RUN(closes_tangle, .stack = NULL)));
+    expect_trace("tangle goes; inner is left; EMISNEST; 0 left");
+}
+
 /* Not its own scopes alone: on a stack in the entry there is another one. */
 struct with_stack {
     belay_stack *stack;

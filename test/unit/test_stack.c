@@ -213,6 +213,39 @@ BELAY_ASYNC(empty_close)
     BELAY_END;
 }
 
+struct fails_richly {
+    int unused;
+};
+
+BELAY_ASYNC(fails_richly)
+{
+    BELAY_BEGIN;
+    BELAY_FAIL(BELAY_EIO, "with a text");
+    BELAY_END;
+}
+
+struct empty_after_error {
+    belay_stack *stack;
+};
+
+/* It has a result of its own. */
+BELAY_ASYNC(empty_after_error)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_TRY(BELAY_CALL(fails_richly, 0));
+        BELAY_TRY(belay_stack_close(task, self->stack, NULL));
+        trace("close %s", trace_result(belay_result(task)));
+    }
+    BELAY_END;
+}
+
+Test(stack, s93_an_empty_close_forgets_an_error_that_was_looked_at)
+{
+    cr_expect(zero(int, RUN(empty_after_error, .stack = NULL)));
+    expect_trace("close ok");
+}
+
 Test(stack, s93_an_empty_close_allocates_nothing_and_is_no_checkpoint)
 {
     cr_expect(eq(int, RUN(empty_close, .stack = NULL), 0));

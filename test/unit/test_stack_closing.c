@@ -76,6 +76,8 @@ BELAY_ASYNC(closing)
             if (self->how == BY_CALLBACK) {
                 BELAY_CHECK(
                     belay_stack_defer(self->closed, move, &self->moves, NULL));
+                BELAY_AWAIT(belay_stack_enter(/* behind an exit */
+                    task, self->closed, belay_null(task, NULL), NULL));
             } else {
                 BELAY_AWAIT(belay_stack_enter(task, self->closed,
                     BELAY_ENTER(mover, .moves = &self->moves, .how = self->how),
@@ -119,6 +121,42 @@ Test(stack_closing, s86_s89_what_the_exit_has_opened_moves_and_runs_next)
         cr_expect(eq(int, RUN(closing, .how = (enum how)how), 0));
         expect_trace("enter quiet; OK; exit quiet; closed");
     }
+}
+
+struct between {
+    belay_stack *from;
+    belay_stack *other;
+    belay_stack *closed;
+    struct moves moves;
+};
+
+BELAY_ASYNC(between)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->from)) {
+        BELAY_WITH (belay_stack_open(task, &self->other)) {
+            BELAY_AWAIT(belay_stack_enter(
+                task, self->from, belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_AWAIT(belay_stack_enter(task, self->other,
+                belay_timeout(task, belay_seconds(9)), NULL));
+            BELAY_WITH (belay_stack_open(task, &self->closed)) {
+                self->moves = (struct moves){self->from, self->closed};
+                BELAY_AWAIT(belay_stack_enter(task, self->closed,
+                    BELAY_ENTER(mover, .moves = &self->moves, .how = BY_EXIT),
+                    NULL));
+                BELAY_AWAIT(belay_stack_close(task, self->closed, NULL));
+                trace("closed");
+            }
+        }
+    }
+    BELAY_END;
+}
+
+/* It would have to be undone for what has moved, which exits at once. */
+Test(stack_closing, s27_nor_does_one_with_one_of_another_stack_inside_of_it)
+{
+    cr_expect(zero(int, RUN(between, .from = NULL)));
+    expect_trace("EMISNEST; closed");
 }
 
 /* Between the call that closes an entry and the beginning of its exit. */

@@ -108,6 +108,44 @@ Test(stack_enter, entering_what_is_no_enter_aborts, .signal = SIGABRT)
     (void)RUN(no_exit, .stack = NULL);
 }
 
+struct closes {
+    belay_stack *stack;
+};
+
+BELAY_MANAGER(closes)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(belay_stack_close(task, self->stack, NULL));
+    trace("%s", belay_code_name(belay_result(task)->code));
+    BELAY_WITH (BELAY_ENTER(probe, .name = "it")) {
+        BELAY_YIELD(NULL);
+    }
+    BELAY_END;
+}
+
+struct closed_by {
+    belay_stack *stack;
+};
+
+BELAY_ASYNC(closed_by)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->stack, BELAY_ENTER(closes, self->stack), NULL));
+        BELAY_AWAIT(belay_stack_close(task, self->stack, NULL));
+        trace("closed");
+    }
+    BELAY_END;
+}
+
+/* What is entered could not come onto it any more. */
+Test(stack_enter, s90_s96_an_enter_does_not_close_the_stack_that_it_is_for)
+{
+    cr_expect(zero(int, RUN(closed_by, .stack = NULL)));
+    expect_trace("EBUSY; enter it; exit it; closed");
+}
+
 /* ---- size ---- */
 
 struct huge {

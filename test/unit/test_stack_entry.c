@@ -243,6 +243,10 @@ struct many_scopes {
     struct many *many;
 };
 
+struct many_refused {
+    struct many *many;
+};
+
 BELAY_ASYNC(many_scopes)
 {
     BELAY_BEGIN;
@@ -267,6 +271,67 @@ Test(stack_entry, s91_entering_and_closing_a_scope_takes_no_look_at_the_others)
     program_unswept = true; /* so many of the same places to fail at */
     cr_expect(zero(int, RUN(many_scopes, .many = &many)));
     expect_trace("0 left");
+}
+
+/* Nor does it take one to say that a scope cannot leave. */
+BELAY_ASYNC(many_refused)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->many->stack)) {
+        for (self->many->i = 0; self->many->i < MANY; self->many->i++) {
+            BELAY_AWAIT(belay_stack_enter(task, self->many->stack,
+                belay_shield(task, BELAY_FOREVER),
+                &self->many->entries[self->many->i]));
+        }
+        BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
+            for (self->many->i = 0; self->many->i < MANY; self->many->i++) {
+                BELAY_TRY(belay_stack_close_entry(task, self->many->stack,
+                    self->many->entries[self->many->i], NULL));
+                cr_assert(eq(int, belay_result(task)->code, BELAY_EMISNEST));
+            }
+        }
+        trace("%zu left", belay_stack_count(self->many->stack));
+    }
+    BELAY_END;
+}
+
+Test(stack_entry, s91_refusing_to_close_a_scope_takes_no_look_at_the_others)
+{
+    program_unswept = true;
+    cr_expect(zero(int, RUN(many_refused, .many = &many)));
+    expect_trace("100000 left");
+}
+
+struct moved {
+    belay_stack *from;
+    belay_stack *to;
+    belay_stack_entry *entry;
+};
+
+BELAY_ASYNC(moved)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->to)) {
+        BELAY_WITH (belay_stack_open(task, &self->from)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->from,
+                BELAY_ENTER(probe, .name = "it"), &self->entry));
+            BELAY_CHECK(belay_stack_move(self->from, self->to));
+            trace("forget %s",
+                belay_code_name(belay_stack_forget(self->from, self->entry)));
+            BELAY_TRY(
+                belay_stack_close_entry(task, self->from, self->entry, NULL));
+            trace("close %s", belay_code_name(belay_result(task)->code));
+        }
+        BELAY_AWAIT(belay_stack_close_entry(task, self->to, self->entry, NULL));
+        trace("closed");
+    }
+    BELAY_END;
+}
+
+Test(stack_entry, s86_s91_an_entry_that_has_moved_is_the_other_stacks)
+{
+    cr_expect(zero(int, RUN(moved, .from = NULL)));
+    expect_trace("enter it; forget EINVAL; close EINVAL; exit it; closed");
 }
 
 Test(stack_entry, s91_s136_whatever_is_refused_or_cancelled)

@@ -173,6 +173,28 @@ Test(stack_move, s86_entries_may_move_to_another_task)
                  "exit p/ok");
 }
 
+/* A variable of the task that was set before is not the entries'. */
+struct in_colour {
+    int unused;
+};
+
+BELAY_ASYNC(in_colour)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_var_open(task, &colour, self)) {
+        BELAY_AWAIT(BELAY_CALL(across, .pinned = FREE));
+    }
+    BELAY_END;
+}
+
+Test(stack_move, s86_s87_so_they_may_where_a_variable_is_set)
+{
+    program_other_code = BELAY_EPIPE; /* the receiver is gone */
+    cr_expect(zero(int, RUN(in_colour, .unused = 0)));
+    expect_trace("open none; move OK; 0 left; receiver has 3; close none; "
+                 "exit p/ok");
+}
+
 Test(stack_move, s87_pinned_entries_may_not)
 {
     program_other_code = BELAY_EPIPE; /* the receiver is gone */

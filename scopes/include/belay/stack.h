@@ -104,6 +104,7 @@ BELAY_API int belay_stack_defer(belay_stack *stack, void (*fn)(void *arg),
  * Errors:  BELAY_EBUSY    the entry is running; or a stack lies in it that has
  *                         entries, is being closed or on which something is
  *                         being entered
+ *          BELAY_EINVAL   the entry is on another stack; it has moved
  *          BELAY_EPINNED  it holds a cancel scope, a group, a lock, a token or
  *                         a variable of the task, perhaps on a stack in it
  *          In each case nothing has changed.
@@ -125,13 +126,15 @@ BELAY_API int belay_stack_forget(belay_stack *stack, belay_stack_entry *entry);
  * Owner:   outcome stays the caller's.
  * Errors:  BELAY_EBUSY    the entry is running; or a stack lies in it that is
  *                         being closed or on which something is being entered
+ *          BELAY_EINVAL   the entry is on another stack; it has moved
  *          BELAY_EOWNER   the stack is another task's
  *          BELAY_EMISNEST  it holds a cancel scope or group, and none of those
  *                         it holds is the task's innermost, or a block is open
  *                         inside of one
  *          BELAY_ENOMEM   no room for the call
- *          In each of these cases nothing has changed;
- *          else the outcome that is left.
+ *          In each of these cases nothing has changed; else the outcome that
+ *          is left. That may be BELAY_EMISNEST as well, of what another stack
+ *          has left open in between: belay_stack_count() tells.
  * Threads: loop thread. A checkpoint if the exit is one.
  * Since:   0.1. Source: contract S91 (cpython #89347).
  */
@@ -156,8 +159,9 @@ BELAY_API BELAY_TOKEN belay_stack_close_entry(belay_task *task,
  *          BELAY_EMISNEST  a cancel scope or group of `from` is outside one
  *                         that is on `to` already, or outside of one whose
  *                         block `to` lies in; or of one that was open when the
- *                         exit began in which `to` ends; or `to` lies in an
- *                         entry of `from`. Rarely also where it could move: a
+ *                         exit began in which `to` ends, or the enter that
+ *                         `to` was opened in; or `to` lies in an entry of
+ *                         `from`. Rarely also where it could move: a
  *                         scope is told to be there before by its depth
  *          In each case nothing has changed.
  * Threads: loop thread. Not a cancellation point.
@@ -175,15 +179,18 @@ BELAY_API int belay_stack_move(belay_stack *from, belay_stack *to);
  * afterwards; leaving its block runs nothing again.
  *
  * Owner:   outcome stays the caller's.
- * Errors:  BELAY_EBUSY   it is unwinding already; or a stack lies in an entry
- *                        that is being closed or on which something is being
- *                        entered; nothing has changed
+ * Errors:  BELAY_EBUSY   it is unwinding already; or something is being entered
+ *                        on it; or that is so of a stack in an entry, or one
+ *                        of such a stack's entries is being closed; nothing
+ *                        has changed
  *          BELAY_EOWNER  it is another task's; nothing has changed
  *          BELAY_EMISNEST  it holds cancel scopes or groups, and none of them
  *                          is the task's innermost, or a block is open inside
  *                          of one; nothing has changed
  *          BELAY_ENOMEM  nothing has changed
- *          else the outcome that is left.
+ *          else the outcome that is left. That may be BELAY_EMISNEST as well,
+ *          of what another stack has left open in between:
+ *          belay_stack_count() tells.
  * Threads: loop thread. A checkpoint if an exit is one.
  * Since:   0.1. Source: contract S85, S90 (AsyncExitStack.aclose).
  */
