@@ -5,14 +5,20 @@
 
 /* ---- amounts ---- */
 
+static int64_t
+not_negative(int64_t number)
+{
+    return number > 0 ? number : 0;
+}
+
 struct belay__amount
 belay__amount_of(const struct belay_amount *amount)
 {
     if (amount == NULL) {
         return (struct belay__amount){{0, 0, 0}};
     }
-    return (struct belay__amount){
-        {amount->cost.pico, amount->tokens, amount->requests}};
+    return (struct belay__amount){{not_negative(amount->cost.pico),
+        not_negative(amount->tokens), not_negative(amount->requests)}};
 }
 
 struct belay_amount

@@ -42,7 +42,9 @@ struct belay_budget {
 
 /* ---- amounts (room.c) ---- */
 
-/* NULL: nothing. */
+/* NULL: nothing. A negative number, which a caller's sum that did not fit may
+ * be, counts as none: it would make room that the limit does not give.
+ */
 struct belay__amount belay__amount_of(const struct belay_amount *amount);
 struct belay_amount belay__amount_told(const struct belay__amount *amount);
 bool belay__amount_is_negative(const struct belay_amount *amount);

@@ -203,6 +203,41 @@ Test(budget, l58_the_message_names_the_budget_and_what_is_left_in_it)
     belay_error_unref(result.error);
 }
 
+struct less_than_nothing {
+    belay_budget *budget;
+    struct belay_reservation room;
+};
+
+BELAY_ASYNC(less_than_nothing)
+{
+    const struct belay_amount below = amount(-USD, -INT64_MAX, -1);
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_budget_open(
+        task, BELAY_BUDGET_OPTS(.limit = {{0}, 500, 0}), &self->budget)) {
+        self->room = (struct belay_reservation){0};
+        cr_expect(
+            zero(int, belay_budget_try(self->budget,
+                          &(struct belay_amount){{0}, 100, 1}, &self->room)));
+        belay_budget_settle(&self->room, &below);
+        expect_amount(stats(self->budget).spent, amount(0, 0, 0));
+        expect_at_rest(self->budget, 0, 0);
+        belay_budget_charge(self->budget, &below, &below);
+        expect_amount(stats(self->budget).spent, amount(0, 0, 0));
+        expect_amount(stats(self->budget).uncertain, amount(0, 0, 0));
+        cr_expect(eq(int,
+            belay_budget_try(
+                self->budget, &(struct belay_amount){{0}, 501, 1}, &self->room),
+            BELAY_EBUDGET));
+    }
+    BELAY_END;
+}
+
+Test(budget, l54_l55_nothing_used_makes_room_that_the_cap_does_not_give)
+{
+    cr_expect(zero(int, RUN(less_than_nothing, .budget = NULL)));
+}
+
 struct refused_options {
     int kind;
     belay_budget *budget;

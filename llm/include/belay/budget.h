@@ -158,7 +158,7 @@ BELAY_API belay_next belay_budget_reserve(belay_task *task,
  *
  *   reservation  NULL or {0} is legal; holds nothing afterwards
  *   used         NULL: nothing. May be above what was reserved; it counts all
- *                the same
+ *                the same. A negative number counts as none
  *
  * Owner:   the room goes to those who wait for it.
  * Errors:  none.
@@ -186,8 +186,8 @@ BELAY_API void belay_budget_doubt(struct belay_reservation *reservation);
  * belay_budget_charge - enter what was used before, or elsewhere
  *
  *   budget     NULL is legal
- *   spent      NULL: nothing
- *   uncertain  NULL: nothing
+ *   spent      NULL: nothing. A negative number counts as none
+ *   uncertain  the same
  *
  * Counts in the budgets around it too. May pass a cap; nothing is admitted
  * then.
