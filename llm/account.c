@@ -12,6 +12,7 @@
 #include "llm/json/text.h"
 #include "llm/provider/error.h"
 #include "llm/provider/provider.h"
+#include "llm/used.h"
 #include "runtime/internal.h"
 
 #include <strings.h>
@@ -163,15 +164,6 @@ is_exact(const struct belay__llm_account *account,
            && (usage->out_total >= 0 || account->size.no_output);
 }
 
-static int64_t
-tokens_of(const struct belay_llm_usage *usage)
-{
-    const int64_t in = usage->in_total > 0 ? usage->in_total : 0;
-    const int64_t out = usage->out_total > 0 ? usage->out_total : 0;
-
-    return out < INT64_MAX - in ? in + out : INT64_MAX;
-}
-
 /* By the prices of the model that was asked for, which is what room was held
  * for; else of the one that has answered.
  */
@@ -209,8 +201,9 @@ static void
 settle_budget(struct belay__llm_account *account, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage, struct belay_cost cost)
 {
-    const struct belay_amount used = {
-        .cost = cost.amount, .tokens = tokens_of(usage), .requests = 1};
+    const struct belay_amount used = {.cost = cost.amount,
+        .tokens = belay__used_tokens(usage),
+        .requests = 1};
     struct belay__caps caps;
 
     if (account->held.budget == NULL) {
@@ -290,7 +283,7 @@ settle_rates(struct belay__llm_account *account, const belay_llm_reply *reply,
                               : usage->in_total;
     const int64_t used[BELAY__RATE_KINDS] = {
         [BELAY__RATE_REQUESTS] = 1,
-        [BELAY__RATE_TOKENS] = tokens_of(usage),
+        [BELAY__RATE_TOKENS] = belay__used_tokens(usage),
         [BELAY__RATE_IN_TOKENS] = fresh,
         [BELAY__RATE_OUT_TOKENS] = usage->out_total,
     };

@@ -481,6 +481,7 @@ static void
 table(struct page *page)
 {
     const struct belay__batch_stats *stats = page->stats;
+    int64_t uncertain = stats->uncertain;
 
     begin_section(page, "Counts of this run");
     put(page, "<table>\n");
@@ -503,8 +504,8 @@ table(struct page *page)
     row(page, "&hellip; of them reasoning", stats->tokens_reasoning, false);
     money_row(page, "spent", stats->spent);
     money_row(page, "spent by earlier runs", stats->spent_before);
-    money_row(page, "uncertain: sent, and no answer came",
-        stats->uncertain + stats->uncertain_before);
+    belay__stats_add_money(&uncertain, stats->uncertain_before);
+    money_row(page, "uncertain: sent, and no answer came", uncertain);
     row(page, "attempts whose cost is not known",
         stats->priced ? stats->unpriced + stats->unpriced_before : 0, false);
     put(page, "</table>\n");

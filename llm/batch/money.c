@@ -8,14 +8,7 @@
 #include "llm/batch/pipeline.h"
 #include "llm/json/text.h"
 #include "llm/money/prices.h"
-
-static void
-add(int64_t *sum, int64_t more)
-{
-    if (__builtin_add_overflow(*sum, more, sum)) {
-        *sum = INT64_MAX;
-    }
-}
+#include "llm/used.h"
 
 /* Only a dearer tier counts beforehand: a server need not grant a cheaper one.
  */
@@ -117,13 +110,6 @@ cost_of(const struct belay__batch *batch, const struct belay__item *item,
     return !cost.at_least;
 }
 
-static int64_t
-tokens_of(const struct belay_llm_usage *usage)
-{
-    return (usage->in_total > 0 ? usage->in_total : 0)
-           + (usage->out_total > 0 ? usage->out_total : 0);
-}
-
 struct belay__batch_bill
 belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     enum belay_llm_billed billed, belay_llm_reply *reply)
@@ -145,9 +131,9 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     bill.charge = BELAY__BATCH_CHARGED;
     /* A cap on tokens alone knows what is spent although the price does not. */
     if (known
-        || (usage != NULL && tokens_of(usage) > 0
+        || (usage != NULL && belay__used_tokens(usage) > 0
             && batch->opts.budget.cost.pico == 0)) {
-        bill.tokens = tokens_of(usage);
+        bill.tokens = belay__used_tokens(usage);
         belay_budget_settle(&item->reservation,
             &(const struct belay_amount){
                 .cost = {bill.spent}, .tokens = bill.tokens, .requests = 1});
@@ -166,9 +152,9 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         stats->unpriced++;
         batch->stats->unpriced++;
     }
-    add(&stats->spent, bill.spent);
-    add(&stats->uncertain, bill.uncertain);
-    add(&batch->stats->spent, bill.spent);
-    add(&batch->stats->uncertain, bill.uncertain);
+    belay__stats_add_money(&stats->spent, bill.spent);
+    belay__stats_add_money(&stats->uncertain, bill.uncertain);
+    belay__stats_add_money(&batch->stats->spent, bill.spent);
+    belay__stats_add_money(&batch->stats->uncertain, bill.uncertain);
     return bill;
 }

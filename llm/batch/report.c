@@ -68,7 +68,7 @@ add_tokens(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 static int
 add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
 {
-    const int64_t uncertain = stats->uncertain + stats->uncertain_before;
+    int64_t uncertain = stats->uncertain;
     const uint64_t unpriced = stats->unpriced + stats->unpriced_before;
     char text[24];
     int code = 0;
@@ -76,6 +76,7 @@ add_money(struct belay__buffer *buffer, const struct belay__batch_stats *stats)
     if (!stats->priced && stats->cap == 0) {
         return 0;
     }
+    belay__stats_add_money(&uncertain, stats->uncertain_before);
     belay__format_money(stats->spent, text, sizeof(text));
     code = belay__buffer_format(buffer, "  spent                      %12s%s\n",
         text, stats->unpriced > 0 ? "  (at least)" : "");

@@ -10,11 +10,11 @@ add_model(struct belay__named_stats *sum, const struct belay__model_stats *more)
     sum->stats.ok += more->ok;
     sum->stats.failed += more->failed;
     sum->stats.congested += more->congested;
-    sum->stats.tokens_in += more->tokens_in;
-    sum->stats.tokens_out += more->tokens_out;
+    belay__stats_add_tokens(&sum->stats.tokens_in, more->tokens_in);
+    belay__stats_add_tokens(&sum->stats.tokens_out, more->tokens_out);
     sum->stats.unpriced += more->unpriced;
-    sum->stats.spent += more->spent;
-    sum->stats.uncertain += more->uncertain;
+    belay__stats_add_money(&sum->stats.spent, more->spent);
+    belay__stats_add_money(&sum->stats.uncertain, more->uncertain);
 }
 
 /* How many may be in flight, and what each model has done. */

@@ -61,6 +61,25 @@ enum belay__line_error {
 /* The code as it stands in the output files. */
 const char *belay__line_error_code(enum belay__line_error error);
 
+/* Adds counts that servers have told, which may be anything. A sum stays the
+ * largest count rather than begin anew; two such sums fit into a number.
+ */
+static inline void
+belay__stats_add_tokens(uint64_t *sum, uint64_t more)
+{
+    *sum =
+        more < (uint64_t)INT64_MAX - *sum ? *sum + more : (uint64_t)INT64_MAX;
+}
+
+/* The same of amounts. */
+static inline void
+belay__stats_add_money(int64_t *sum, int64_t more)
+{
+    if (__builtin_add_overflow(*sum, more, sum)) {
+        *sum = INT64_MAX;
+    }
+}
+
 /* One model's share. Amounts are picodollars. */
 struct belay__model_stats {
     uint64_t ok;

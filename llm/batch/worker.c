@@ -1,6 +1,7 @@
 /* worker.c - the tasks that send lines, one attempt at a time each. */
 #include "llm/batch/pipeline.h"
 #include "llm/json/scan.h"
+#include "llm/used.h"
 #include "runtime/internal.h"
 
 #include <belay/timeout.h>
@@ -134,6 +135,7 @@ expected_use(struct belay__item *item)
     const struct belay__model_stats *stats = &item->model->stats;
     int64_t out = item->size.no_output ? 0 : OUTPUT_GUESS;
     int64_t in;
+    int64_t sum;
 
     belay__batch_weigh(item);
     in = belay__estimate_mean(&item->model->estimator, item->size.by_bytes);
@@ -142,7 +144,10 @@ expected_use(struct belay__item *item)
     } else if (item->size.output_cap >= 0 && item->size.output_cap < out) {
         out = item->size.output_cap;
     }
-    return (struct belay__rate_use){.count = {1, in + out, in, out}};
+    if (__builtin_add_overflow(in, out, &sum)) {
+        sum = INT64_MAX;
+    }
+    return (struct belay__rate_use){.count = {1, sum, in, out}};
 }
 
 static void
@@ -161,7 +166,7 @@ settle_rate(struct belay__batch_worker *worker)
         used[BELAY__RATE_IN_TOKENS] = usage->in_total;
         used[BELAY__RATE_OUT_TOKENS] = usage->out_total;
         if (usage->in_total >= 0 && usage->out_total >= 0) {
-            used[BELAY__RATE_TOKENS] = usage->in_total + usage->out_total;
+            used[BELAY__RATE_TOKENS] = belay__used_tokens(usage);
         }
     }
     belay__rate_settle(&worker->use, end, used);
@@ -204,6 +209,12 @@ BELAY_ASYNC(send_line)
 /* ---- after ---- */
 
 static void
+add_tokens(uint64_t *sum, int64_t told)
+{
+    belay__stats_add_tokens(sum, told > 0 ? (uint64_t)told : 0);
+}
+
+static void
 count_usage(struct belay__batch_worker *worker)
 {
     struct belay__batch_stats *stats = worker->batch->stats;
@@ -214,14 +225,12 @@ count_usage(struct belay__batch_worker *worker)
         stats->without_usage++;
         return;
     }
-    stats->tokens_in += usage->in_total > 0 ? (uint64_t)usage->in_total : 0;
-    stats->tokens_out += usage->out_total > 0 ? (uint64_t)usage->out_total : 0;
-    model->tokens_in += usage->in_total > 0 ? (uint64_t)usage->in_total : 0;
-    model->tokens_out += usage->out_total > 0 ? (uint64_t)usage->out_total : 0;
-    stats->tokens_cached +=
-        usage->in_cache_read > 0 ? (uint64_t)usage->in_cache_read : 0;
-    stats->tokens_reasoning +=
-        usage->out_reasoning > 0 ? (uint64_t)usage->out_reasoning : 0;
+    add_tokens(&stats->tokens_in, usage->in_total);
+    add_tokens(&stats->tokens_out, usage->out_total);
+    add_tokens(&model->tokens_in, usage->in_total);
+    add_tokens(&model->tokens_out, usage->out_total);
+    add_tokens(&stats->tokens_cached, usage->in_cache_read);
+    add_tokens(&stats->tokens_reasoning, usage->out_reasoning);
 }
 
 static bool

@@ -219,6 +219,48 @@ Test(batch_money, b26_a_cap_on_tokens_holds_over_all_runs)
     cr_expect(eq(sz, fault_server_requests(server, NULL), 5));
 }
 
+/* Nobody has ever counted so many; a sum of such does not become a small one.
+ */
+#define HUGE_COUNT "9223372036854775807"
+#define HUGE_BODY                                               \
+    "{\"usage\":{\"prompt_tokens\":" HUGE_COUNT                 \
+    ",\"completion_tokens\":" HUGE_COUNT                        \
+    ",\"prompt_tokens_details\":{\"cached_tokens\":" HUGE_COUNT \
+    "},\"completion_tokens_details\":{\"reasoning_tokens\":" HUGE_COUNT "}}}"
+
+Test(batch_money, l54_l56_b26_a_count_beyond_all_sums_does_not_lift_the_cap)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REPLY("200 OK", "", HUGE_BODY)),
+        FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.budget.tokens = 500;
+    give_chat(30, BODY);
+    run_until_stopped(2);
+    cr_expect(eq(sz, fault_server_requests(server, NULL), 1));
+}
+
+Test(batch_money, b27_counts_beyond_all_sums_stay_the_largest)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REPLY("200 OK", "", HUGE_BODY))};
+    const struct belay__model_stats *model = &result.stats.models[0].stats;
+
+    serve(routes, COUNT(routes));
+    opts.requests_per_minute = 600;
+    give_chat(5, BODY);
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(eq(u64, result.stats.ok, 5));
+    cr_expect(eq(u64, result.stats.tokens_in, INT64_MAX));
+    cr_expect(eq(u64, result.stats.tokens_cached, INT64_MAX));
+    cr_expect(eq(u64, result.stats.tokens_out, INT64_MAX));
+    cr_expect(eq(u64, result.stats.tokens_reasoning, INT64_MAX));
+    cr_expect(eq(u64, model->tokens_in, INT64_MAX));
+    cr_expect(eq(u64, model->tokens_out, INT64_MAX));
+}
+
 /* Neither what the server had no room for, nor the third that was answered,
  * counts as anything else in the next run.
  */

@@ -232,6 +232,23 @@ Test(batch_report, b27_money_is_told_where_there_are_prices)
     cr_expect(ne(ptr, strstr(buffer.data, "\"budget_usd\":10.00,"), NULL));
 }
 
+Test(batch_report, b27_money_beyond_all_sums_stays_the_largest)
+{
+    static const char wanted[] = "  uncertain                   $9223372.04  (";
+
+    stats.priced = true;
+    stats.spent = stats.spent_before = INT64_MAX;
+    stats.uncertain = stats.uncertain_before = INT64_MAX;
+    cr_assert(eq(int, belay__batch_report_text(&buffer, &stats), 0));
+    (void)text();
+    cr_expect(ne(ptr, strstr(buffer.data, wanted), NULL), "%s", buffer.data);
+    belay__buffer_clear(&buffer);
+    cr_assert(eq(int,
+        belay__batch_report_html(
+            &buffer, &stats, &(const struct belay__html_opts){.input = "in"}),
+        0));
+}
+
 Test(batch_report, b26_b27_an_earlier_run_without_prices_has_cost_something)
 {
     static const char wanted[] =
