@@ -155,27 +155,14 @@ count(const struct belay__llm_account *account, belay_llm_reply *reply,
     };
 }
 
-/* The server's count, of all that counts. */
-static bool
-is_exact(const struct belay__llm_account *account,
-    const struct belay_llm_usage *usage)
-{
-    return usage->state == BELAY_LLM_USAGE_EXACT && usage->in_total >= 0
-           && (usage->out_total >= 0 || account->size.no_output);
-}
-
 /* By the prices of the model that was asked for, which is what room was held
  * for; else of the one that has answered.
  */
 static struct belay_cost
 cost_of(const belay_llm_client *client,
     const struct belay__llm_account *account, const belay_llm_reply *reply,
-    struct belay_llm_usage usage)
+    const struct belay_llm_usage *usage)
 {
-    const struct belay__word *told = &reply->answer.tier;
-    const struct belay_slice tier =
-        told->len > 0 ? (struct belay_slice){told->text, told->len}
-                      : account->size.service_tier;
     struct belay_price_model price;
 
     if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
@@ -189,10 +176,8 @@ cost_of(const belay_llm_client *client,
                < 0) {
         return (struct belay_cost){{0}, true};
     }
-    if (account->size.no_output && usage.out_total < 0) {
-        usage.out_total = 0;
-    }
-    return belay_prices_cost(client->prices, &price, tier, &usage);
+    return belay__used_cost(
+        client->prices, &price, &account->size, reply, usage);
 }
 
 /* ---- the budget ---- */
@@ -212,7 +197,8 @@ settle_budget(struct belay__llm_account *account, const belay_llm_reply *reply,
     belay__budget_caps(account->budget, &caps);
     if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
         belay_budget_settle(&account->held, NULL);
-    } else if (is_exact(account, usage) && !(cost.at_least && caps.cost)) {
+    } else if (belay__used_is_exact(usage, &account->size)
+               && !(cost.at_least && caps.cost)) {
         belay_budget_settle(&account->held, &used);
     } else {
         belay_budget_doubt(&account->held);
@@ -271,32 +257,6 @@ learn_rates(belay_llm_client *client, struct belay__llm_account *account,
     if (told) {
         belay__rate_learn(rate, &headers);
     }
-}
-
-static void
-settle_rates(struct belay__llm_account *account, const belay_llm_reply *reply,
-    const struct belay_llm_usage *usage)
-{
-    const struct belay_llm_attempt *attempt = &reply->attempt;
-    const int64_t fresh = usage->in_cache_read > 0
-                              ? usage->in_total - usage->in_cache_read
-                              : usage->in_total;
-    const int64_t used[BELAY__RATE_KINDS] = {
-        [BELAY__RATE_REQUESTS] = 1,
-        [BELAY__RATE_TOKENS] = belay__used_tokens(usage),
-        [BELAY__RATE_IN_TOKENS] = fresh,
-        [BELAY__RATE_OUT_TOKENS] = usage->out_total,
-    };
-    enum belay__rate_end end = BELAY__RATE_UNKNOWN;
-
-    if (attempt->status == 0 && attempt->billed == BELAY_LLM_BILLED_NO) {
-        end = BELAY__RATE_UNSENT;
-    } else if (attempt->billed == BELAY_LLM_BILLED_NO) {
-        end = BELAY__RATE_REJECTED;
-    } else if (is_exact(account, usage)) {
-        end = BELAY__RATE_COUNTED;
-    }
-    belay__rate_settle(&account->use, end, used);
 }
 
 /* ---- the recorder ---- */
@@ -438,15 +398,17 @@ belay__llm_settle(belay_llm_client *client, struct belay__llm_account *account,
     }
     account->admitted = false;
     count(account, reply, &usage);
-    cost = cost_of(client, account, reply, usage);
+    cost = cost_of(client, account, reply, &usage);
     cost.at_least |= usage.state != BELAY_LLM_USAGE_EXACT; /* it is a guess */
-    if (account->model != NULL && is_exact(account, &usage)) {
+    if (account->model != NULL
+        && belay__used_is_exact(&usage, &account->size)) {
         belay__llm_model_learn(account->model,
             account->estimated ? account->size.by_bytes : 0, usage.in_total,
             usage.out_total);
     }
     settle_budget(account, reply, &usage, cost);
-    settle_rates(account, reply, &usage);
+    belay__used_settle_rate(
+        &account->use, &reply->attempt, &account->size, &usage);
     finish_record(client, account, reply, &usage, cost);
     if (account->ledger != NULL) {
         belay_ledger_add(account->ledger,

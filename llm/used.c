@@ -9,3 +9,52 @@ belay__used_tokens(const struct belay_llm_usage *usage)
 
     return out < INT64_MAX - in ? in + out : INT64_MAX;
 }
+
+bool
+belay__used_is_exact(
+    const struct belay_llm_usage *usage, const struct belay__request_size *size)
+{
+    return usage->state == BELAY_LLM_USAGE_EXACT && usage->in_total >= 0
+           && (usage->out_total >= 0 || size->no_output);
+}
+
+struct belay_cost
+belay__used_cost(const belay_prices *prices,
+    const struct belay_price_model *price,
+    const struct belay__request_size *size, const belay_llm_reply *reply,
+    const struct belay_llm_usage *usage)
+{
+    const struct belay__word *told = &reply->answer.tier;
+    const struct belay_slice tier =
+        told->len > 0 ? (struct belay_slice){told->text, told->len}
+                      : size->service_tier;
+    struct belay_llm_usage all = *usage;
+
+    if (size->no_output && all.out_total < 0) {
+        all.out_total = 0;
+    }
+    return belay_prices_cost(prices, price, tier, &all);
+}
+
+void
+belay__used_settle_rate(struct belay__rate_use *use,
+    const struct belay_llm_attempt *attempt,
+    const struct belay__request_size *size, const struct belay_llm_usage *usage)
+{
+    int64_t used[BELAY__RATE_KINDS] = {1, -1, -1, -1};
+    enum belay__rate_end end = BELAY__RATE_UNKNOWN;
+
+    if (attempt->status == 0 && attempt->billed == BELAY_LLM_BILLED_NO) {
+        end = BELAY__RATE_UNSENT;
+    } else if (attempt->billed == BELAY_LLM_BILLED_NO) {
+        end = BELAY__RATE_REJECTED;
+    } else if (usage != NULL && belay__used_is_exact(usage, size)) {
+        end = BELAY__RATE_COUNTED;
+        used[BELAY__RATE_TOKENS] = belay__used_tokens(usage);
+        used[BELAY__RATE_IN_TOKENS] =
+            usage->in_cache_read > 0 ? usage->in_total - usage->in_cache_read
+                                     : usage->in_total;
+        used[BELAY__RATE_OUT_TOKENS] = usage->out_total;
+    }
+    belay__rate_settle(use, end, used);
+}

@@ -1,15 +1,37 @@
 /* used.h - what an attempt has used, as its reply tells it (private to llm/).
  *
- * For calls and for the lines of batches alike.
+ * For calls and for the lines of batches alike. Rules: L50, L54, L55, L65.
  */
 #ifndef BELAY_LLM_USED_H
 #define BELAY_LLM_USED_H
 
-#include <belay/llm.h>
+#include "llm/budget/rate.h"
+#include "llm/budget/reserve.h"
+#include "llm/reply.h"
 
 /* Input and output together. What is not told counts as none, and a sum that
  * no number holds as the largest: no cap lets it pass (L54).
  */
 int64_t belay__used_tokens(const struct belay_llm_usage *usage);
+
+/* Has the server counted all that it charges for? `size` is the request's. */
+bool belay__used_is_exact(const struct belay_llm_usage *usage,
+    const struct belay__request_size *size);
+
+/* What that costs, in the service tier that the answer tells, else in that
+ * which was asked for. price NULL: nobody knows.
+ */
+struct belay_cost belay__used_cost(const belay_prices *prices,
+    const struct belay_price_model *price,
+    const struct belay__request_size *size, const belay_llm_reply *reply,
+    const struct belay_llm_usage *usage);
+
+/* Gives back to the rates what was taken and not used. usage NULL: nothing is
+ * known of it.
+ */
+void belay__used_settle_rate(struct belay__rate_use *use,
+    const struct belay_llm_attempt *attempt,
+    const struct belay__request_size *size,
+    const struct belay_llm_usage *usage);
 
 #endif

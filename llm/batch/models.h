@@ -38,9 +38,8 @@ struct belay__item {
     struct belay__line_ref ref;
     struct belay_slice body; /* what is sent */
     struct belay__request_size size;
-    bool estimated;              /* size.by_bytes is there */
-    enum belay__price_tier tier; /* that is asked for */
-    int64_t first_ns;            /* when it was first sent; 0: not yet */
+    bool estimated;   /* size.by_bytes is there */
+    int64_t first_ns; /* when it was first sent; 0: not yet */
     struct belay_price_model price;
     bool priced;         /* price is set */
     belay_time deadline; /* of the line */

@@ -6,45 +6,8 @@
  * amounts are only added up.
  */
 #include "llm/batch/pipeline.h"
-#include "llm/json/text.h"
 #include "llm/money/prices.h"
 #include "llm/used.h"
-
-/* Only a dearer tier counts beforehand: a server need not grant a cheaper one.
- */
-static struct belay_slice
-tier_asked(const struct belay__item *item)
-{
-    return item->tier == BELAY__TIER_PRIORITY
-               ? (struct belay_slice){"priority", 8}
-               : (struct belay_slice){NULL, 0};
-}
-
-/* Looked for only where one was asked for. */
-static struct belay_slice
-tier_of(const struct belay__item *item, const belay_llm_reply *reply)
-{
-    struct belay_slice tier = tier_asked(item);
-    struct belay__json json;
-    struct belay__json_value key;
-    struct belay__json_value value;
-
-    if (item->tier == BELAY__TIER_USUAL) {
-        return tier;
-    }
-    belay__json_open(&json, belay_llm_reply_body(reply));
-    if (!belay__json_enter_object(&json)) {
-        return tier;
-    }
-    while (belay__json_next_member(&json, &key)) {
-        if (belay__json_key_is(&key, "service_tier")
-            && belay__json_take(&json, &value)
-            && value.type == BELAY__JSON_STRING) {
-            tier = belay__json_inside(value.raw);
-        }
-    }
-    return tier;
-}
 
 void
 belay__batch_weigh(struct belay__item *item)
@@ -64,7 +27,7 @@ belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
         .estimator = item->model->is_rest ? NULL : &item->model->estimator,
         .mode = batch->opts.reserve_expected ? BELAY__RESERVE_EXPECTED
                                              : BELAY__RESERVE_STRICT,
-        .service_tier = tier_asked(item),
+        .service_tier = item->size.service_tier,
         .default_output_cap = batch->opts.default_output_cap,
     };
     struct belay_amount most = {.requests = 0};
@@ -94,22 +57,6 @@ belay__batch_release(struct belay__batch *batch, struct belay__item *item)
     batch->short_of_money = false;
 }
 
-/* What the answer has cost. False: nobody knows. */
-static bool
-cost_of(const struct belay__batch *batch, const struct belay__item *item,
-    belay_llm_reply *reply, const struct belay_llm_usage *usage, int64_t *ret)
-{
-    struct belay_cost cost;
-
-    if (usage == NULL || (usage->in_total < 0 && usage->out_total < 0)) {
-        return false;
-    }
-    cost = belay_prices_cost(batch->opts.prices,
-        item->priced ? &item->price : NULL, tier_of(item, reply), usage);
-    *ret = cost.amount.pico;
-    return !cost.at_least;
-}
-
 struct belay__batch_bill
 belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     enum belay_llm_billed billed, belay_llm_reply *reply)
@@ -120,7 +67,9 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         billed == BELAY_LLM_BILLED_YES && reply != NULL
             ? belay_llm_reply_usage(reply)
             : NULL;
-    const bool known = cost_of(batch, item, reply, usage, &bill.spent);
+    const bool exact =
+        usage != NULL && belay__used_is_exact(usage, &item->size);
+    struct belay_cost cost = {{0}, true};
 
     item->bill = (struct belay__batch_bill){0};
     batch->short_of_money = false;
@@ -129,25 +78,27 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         return bill;
     }
     bill.charge = BELAY__BATCH_CHARGED;
+    if (exact) {
+        cost = belay__used_cost(batch->opts.prices,
+            item->priced ? &item->price : NULL, &item->size, reply, usage);
+    }
     /* A cap on tokens alone knows what is spent although the price does not. */
-    if (known
-        || (usage != NULL && belay__used_tokens(usage) > 0
-            && batch->opts.budget.cost.pico == 0)) {
+    if (exact && !(cost.at_least && batch->opts.budget.cost.pico > 0)) {
+        bill.spent = cost.amount.pico;
         bill.tokens = belay__used_tokens(usage);
         belay_budget_settle(&item->reservation,
             &(const struct belay_amount){
                 .cost = {bill.spent}, .tokens = bill.tokens, .requests = 1});
     } else {
-        bill.spent = 0;
         bill.uncertain = bill.reserved;
         bill.tokens = bill.most;
         belay_budget_doubt(&item->reservation);
     }
-    if (item->estimated && usage != NULL && usage->in_total > 0) {
+    if (item->estimated && exact) {
         belay__estimate_learn(
             &item->model->estimator, item->size.by_bytes, usage->in_total);
     }
-    if (!known && bill.reserved == 0) { /* else it is uncertain, not unknown */
+    if (cost.at_least && bill.uncertain == 0) { /* else that has the rest */
         bill.charge = BELAY__BATCH_UNPRICED;
         stats->unpriced++;
         batch->stats->unpriced++;

@@ -195,7 +195,6 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
     item->priced = belay_prices_find(batch->opts.prices, NULL,
                        name_of(batch, request), &item->price)
                    == 0;
-    item->tier = belay__price_tier_of(request->service_tier);
     item->charged = belay__line_set_has(&batch->state.in_doubt, ref->number);
     belay__schedule_last(batch, item);
     belay__schedule(batch);

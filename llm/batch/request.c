@@ -26,7 +26,6 @@ struct fields {
     struct belay__json_value method;
     struct belay__json_value url;
     struct belay__json_value model;
-    struct belay__json_value service_tier;
     enum belay__json_type body_type;
     struct belay_slice body;
     bool params; /* the body was called params */
@@ -54,7 +53,6 @@ read_body(struct belay__json *json, struct fields *fields)
     size_t start = belay__json_offset(json);
 
     fields->model = (struct belay__json_value){0};
-    fields->service_tier = (struct belay__json_value){0};
     fields->stream = false;
     fields->body_type = belay__json_type_ahead(json);
     if (!belay__json_enter_object(json)) {
@@ -63,8 +61,6 @@ read_body(struct belay__json *json, struct fields *fields)
     while (belay__json_next_member(json, &key)) {
         if (belay__json_key_is(&key, "model")) {
             (void)belay__json_take(json, &fields->model);
-        } else if (belay__json_key_is(&key, "service_tier")) {
-            (void)belay__json_take(json, &fields->service_tier);
         } else if (belay__json_key_is(&key, "stream")
                    && belay__json_take(json, &stream)) {
             fields->stream |= stream.type == BELAY__JSON_TRUE;
@@ -329,7 +325,6 @@ decode(struct belay__batch_request *request,
         }
     }
     request->model = text_of(&fields->model, scratch);
-    request->service_tier = text_of(&fields->service_tier, scratch);
     request->body = fields->body;
     request->stream = fields->stream;
 }
@@ -344,9 +339,9 @@ belay__batch_read(const struct belay__line *line,
     int code;
 
     belay__buffer_clear(scratch);
-    code = belay__buffer_reserve(scratch,
-        ID_ROOM + decoded_room(&fields.custom_id) + decoded_room(&fields.url)
-            + decoded_room(&fields.model) + decoded_room(&fields.service_tier));
+    code = belay__buffer_reserve(
+        scratch, ID_ROOM + decoded_room(&fields.custom_id)
+                     + decoded_room(&fields.url) + decoded_room(&fields.model));
     if (code != 0) {
         return code;
     }

@@ -53,8 +53,7 @@ struct belay__batch_request {
     struct belay_slice url;
     struct belay_slice body; /* byte for byte; an object if there is no fault */
     struct belay_slice model; /* top level of the body; empty if no string */
-    struct belay_slice service_tier; /* the same */
-    bool stream;                     /* the body has "stream": true */
+    bool stream;              /* the body has "stream": true */
 };
 
 /* Reads a line. custom_id is given whenever it could be read, also of a bad

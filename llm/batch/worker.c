@@ -153,23 +153,13 @@ expected_use(struct belay__item *item)
 static void
 settle_rate(struct belay__batch_worker *worker)
 {
-    int64_t used[BELAY__RATE_KINDS] = {1, -1, -1, -1};
-    enum belay__rate_end end = BELAY__RATE_UNKNOWN;
-    const struct belay_llm_usage *usage;
+    const struct belay_llm_attempt *attempt = &worker->attempt;
+    const struct belay_llm_usage *usage =
+        attempt->billed == BELAY_LLM_BILLED_YES && worker->reply != NULL
+            ? belay_llm_reply_usage(worker->reply)
+            : NULL;
 
-    if (worker->attempt.billed == BELAY_LLM_BILLED_NO) {
-        end = BELAY__RATE_REJECTED;
-    } else if (worker->attempt.billed == BELAY_LLM_BILLED_YES
-               && worker->reply != NULL) {
-        usage = belay_llm_reply_usage(worker->reply);
-        end = BELAY__RATE_COUNTED;
-        used[BELAY__RATE_IN_TOKENS] = usage->in_total;
-        used[BELAY__RATE_OUT_TOKENS] = usage->out_total;
-        if (usage->in_total >= 0 && usage->out_total >= 0) {
-            used[BELAY__RATE_TOKENS] = belay__used_tokens(usage);
-        }
-    }
-    belay__rate_settle(&worker->use, end, used);
+    belay__used_settle_rate(&worker->use, attempt, &worker->item->size, usage);
 }
 
 /* ---- sending ---- */

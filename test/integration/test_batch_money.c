@@ -13,10 +13,18 @@
 TestSuite(
     batch_money, .init = batch_set_up, .fini = batch_tear_down, .timeout = 120);
 
-static const char price_file[] = "{\"m\":{\"input_cost_per_token\":1e-06,"
-                                 "\"output_cost_per_token\":1e-06},"
-                                 "\"dear\":{\"input_cost_per_token\":1e-03,"
-                                 "\"output_cost_per_token\":1e-03}}";
+static const char price_file[] =
+    "{\"m\":{\"input_cost_per_token\":1e-06,"
+    "\"output_cost_per_token\":1e-06},"
+    "\"dear\":{\"input_cost_per_token\":1e-03,"
+    "\"output_cost_per_token\":1e-03},"
+    "\"tiers\":{\"input_cost_per_token\":1e-06,"
+    "\"output_cost_per_token\":1e-06,"
+    "\"input_cost_per_token_flex\":5e-07,"
+    "\"output_cost_per_token_flex\":5e-07,"
+    "\"input_cost_per_token_priority\":1e-05,"
+    "\"output_cost_per_token_priority\":1e-05},"
+    "\"vectors\":{\"input_cost_per_token\":1e-06}}";
 
 struct run_priced {
     belay_prices *prices;
@@ -383,6 +391,67 @@ Test(batch_money, b26_a_line_that_nobody_can_say_the_most_of_is_not_sent)
     cr_expect(eq(u64, result.stats.ok, 1));
     cr_expect(eq(u64, result.stats.again, 2));
     expect_code("b", "no_price");
+}
+
+/* ---- what an answer is charged by ---- */
+
+#define TIERED_BODY(tier_) \
+    "{\"model\":\"tiers\",\"max_tokens\":2,\"service_tier\":" tier_ "}"
+#define TOLD_BODY                                                    \
+    "{\"service_tier\":\"priority\",\"usage\":{\"prompt_tokens\":3," \
+    "\"completion_tokens\":2}}"
+#define TOLD_MESSAGE                                                  \
+    "{\"type\":\"message\",\"content\":[{\"type\":\"text\",\"text\":" \
+    "\"hi\"}],\"usage\":{\"service_tier\":\"priority\","              \
+    "\"input_tokens\":3,\"output_tokens\":2}}"
+
+/* Whoever asked for what, and wherever a format tells it. */
+Test(batch_money, l50_b26_the_service_tier_of_the_answer_sets_the_price)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/messages", REPLY("200 OK", "", TOLD_MESSAGE)),
+        FAULT_ON(CHAT, REPLY("200 OK", "", TOLD_BODY))};
+
+    serve(routes, COUNT(routes));
+    give(REQUEST("a", CHAT, "{\"model\":\"tiers\",\"max_tokens\":2}")
+            REQUEST("b", CHAT, TIERED_BODY("\"auto\""))
+                REQUEST("c", CHAT, TIERED_BODY("\"flex\""))
+                    REQUEST("d", CHAT, TIERED_BODY("\"priority\""))
+                        REQUEST("e", "/v1/messages", TIERED_BODY("\"auto\"")));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 5));
+    cr_expect(eq(i64, result.stats.spent, INT64_C(5) * 5 * 10 * MICRO));
+}
+
+Test(batch_money, l50_b26_the_service_tier_asked_for_sets_the_price_of_others)
+{
+    serve(always_ok, 1);
+    give(REQUEST("a", CHAT, TIERED_BODY("\"flex\""))
+            REQUEST("b", CHAT, TIERED_BODY("\"auto\""))
+                REQUEST("c", CHAT, TIERED_BODY("\"priority\"")));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 3));
+    cr_expect(
+        eq(i64, result.stats.spent, 5 * MICRO / 2 + 5 * MICRO + 50 * MICRO));
+}
+
+/* Many servers tell no total either. */
+Test(batch_money, l55_b26_what_has_no_output_is_counted_whole)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REPLY("200 OK", "",
+                           "{\"data\":[],\"usage\":{"
+                           "\"prompt_tokens\":5}}"))};
+
+    serve(routes, COUNT(routes));
+    opts.budget.cost.pico = 1000 * MICRO;
+    give(REQUEST(
+        "a", "/v1/embeddings", "{\"model\":\"vectors\",\"input\":\"hi\"}"));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(u64, result.stats.ok, 1));
+    cr_expect(eq(i64, result.stats.spent, 5 * MICRO));
+    cr_expect(zero(i64, result.stats.uncertain));
+    cr_expect(zero(u64, result.stats.unpriced));
 }
 
 /* ---- more models than are told apart ---- */
