@@ -359,10 +359,7 @@ finish_record(const belay_llm_client *client,
     if (account->ticket.recorder == NULL) {
         return;
     }
-    if (reply->provider != NULL) {
-        end.request_id =
-            belay__http_reply_header(&reply->http, reply->provider->request_id);
-    }
+    end.request_id = belay__llm_reply_request_id(reply);
     if (reply->parsed) {
         end.model = reply->answer.model.span;
     }

@@ -78,6 +78,15 @@ belay_llm_reply_header(const belay_llm_reply *reply, const char *name)
     return belay__http_reply_header(&reply->http, name);
 }
 
+struct belay_slice
+belay__llm_reply_request_id(const belay_llm_reply *reply)
+{
+    if (reply->provider == NULL) {
+        return (struct belay_slice){NULL, 0};
+    }
+    return belay__http_reply_header(&reply->http, reply->provider->request_id);
+}
+
 const struct belay_llm_attempt *
 belay_llm_reply_attempt(const belay_llm_reply *reply)
 {

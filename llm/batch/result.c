@@ -12,6 +12,7 @@
  */
 #include "llm/batch/pipeline.h"
 #include "llm/json/write.h"
+#include "llm/reply.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -224,7 +225,7 @@ static void
 write_response(
     struct belay__json_writer *writer, const belay_llm_reply *reply, bool json)
 {
-    const struct belay_slice id = belay_llm_reply_header(reply, "x-request-id");
+    const struct belay_slice id = belay__llm_reply_request_id(reply);
 
     belay__json_key(writer, "response");
     belay__json_open_object(writer);

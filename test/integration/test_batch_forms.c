@@ -44,6 +44,32 @@ Test(batch_forms, b1_b4_b7_success_line)
     cr_expect(eq(u64, result.stats.latency_us.count, 2));
 }
 
+/* Each format has a header of its own for it. */
+Test(batch_forms, b4_the_request_id_is_where_the_format_has_it)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        NULL, REPLY("200 OK", "X-Request-Id: x-1\r\nRequest-Id: plain-1\r\n",
+                  OK_BODY))};
+    static const struct {
+        const char *id;
+        const char *told;
+    } lines[] = {{"chat", "x-1"}, {"responses", "x-1"}, {"embeddings", "x-1"},
+        {"messages", "plain-1"}};
+    char wanted[64];
+
+    serve(routes, COUNT(routes));
+    give(REQUEST("chat", CHAT, "{}") REQUEST("responses", "/v1/responses", "{}")
+            REQUEST("embeddings", "/v1/embeddings", "{}")
+                REQUEST("messages", "/v1/messages", "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        (void)snprintf(
+            wanted, sizeof(wanted), "\"request_id\":\"%s\"", lines[i].told);
+        cr_expect(ne(ptr, strstr(line_of(output, lines[i].id), wanted), NULL),
+            "%s", line_of(output, lines[i].id));
+    }
+}
+
 Test(batch_forms, b4_only_line_breaks_between_tokens_are_left_out)
 {
 #define PRETTY(break_)                                              \

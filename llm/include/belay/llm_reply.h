@@ -77,7 +77,8 @@ BELAY_API struct belay_slice belay_llm_reply_body(const belay_llm_reply *reply);
  * belay_llm_reply_header - the value of one header of the answer
  *
  *   reply  not NULL
- *   name   in any case; "x-request-id" is the request's id
+ *   name   in any case; "x-request-id", of Messages "request-id", is the
+ *          request's id
  *
  * Owner:   lives as long as the reply.
  * Errors:  none; {NULL, 0} if there is none. Of several it is the first.
