@@ -1,6 +1,8 @@
 /* used.c - what an attempt has used, as its reply tells it. */
 #include "llm/used.h"
 
+#include "llm/money/prices.h"
+
 int64_t
 belay__used_tokens(const struct belay_llm_usage *usage)
 {
@@ -18,22 +20,34 @@ belay__used_is_exact(
            && (usage->out_total >= 0 || size->no_output);
 }
 
+/* What was asked for counts only if it is dearer: a server need not grant a
+ * cheaper tier, and one that knows of none does not tell.
+ */
+static struct belay_slice
+tier_of(const struct belay__request_size *size, const belay_llm_reply *reply)
+{
+    const struct belay__word *told = &reply->answer.tier;
+
+    if (told->len > 0) {
+        return (struct belay_slice){told->text, told->len};
+    }
+    return belay__price_tier_of(size->service_tier) == BELAY__TIER_PRIORITY
+               ? size->service_tier
+               : (struct belay_slice){NULL, 0};
+}
+
 struct belay_cost
 belay__used_cost(const belay_prices *prices,
     const struct belay_price_model *price,
     const struct belay__request_size *size, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage)
 {
-    const struct belay__word *told = &reply->answer.tier;
-    const struct belay_slice tier =
-        told->len > 0 ? (struct belay_slice){told->text, told->len}
-                      : size->service_tier;
     struct belay_llm_usage all = *usage;
 
     if (size->no_output && all.out_total < 0) {
         all.out_total = 0;
     }
-    return belay_prices_cost(prices, price, tier, &all);
+    return belay_prices_cost(prices, price, tier_of(size, reply), &all);
 }
 
 void

@@ -18,8 +18,9 @@ int64_t belay__used_tokens(const struct belay_llm_usage *usage);
 bool belay__used_is_exact(const struct belay_llm_usage *usage,
     const struct belay__request_size *size);
 
-/* What that costs, in the service tier that the answer tells, else in that
- * which was asked for. price NULL: nobody knows.
+/* What that costs, in the service tier that the answer tells; where it tells
+ * none, as usual, or in a dearer one that was asked for. price NULL: nobody
+ * knows.
  */
 struct belay_cost belay__used_cost(const belay_prices *prices,
     const struct belay_price_model *price,

@@ -291,6 +291,24 @@ Test(llm_account, l50_the_service_tier_of_the_answer_sets_the_price)
     finish();
 }
 
+/* A server that knows no tiers charges as usual, whatever was asked for. */
+Test(llm_account, l50_l56_a_cheaper_tier_counts_where_the_answer_tells_it)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .budget = plenty,
+        .body = "{\"model\":\"m\",\"service_tier\":\"flex\","
+                "\"max_completion_tokens\":10}");
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO));
+    finish();
+    PLAY(routes, .budget = plenty,
+        .body = "{\"model\":\"p\",\"service_tier\":\"priority\","
+                "\"max_completion_tokens\":10}");
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO * 2));
+    finish();
+}
+
 /* The body is written again, and what was read off it is read again. */
 Test(llm_account, l2_l50_a_stream_asked_for_again_is_charged_as_it_is_sent)
 {
@@ -301,11 +319,11 @@ Test(llm_account, l2_l50_a_stream_asked_for_again_is_charged_as_it_is_sent)
             NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
 
     PLAY(routes, .ask = ASK_STREAM, .no_budget = true,
-        .extra = "{\"model\":\"m\",\"service_tier\":\"flex\",\"user\":\""
+        .extra = "{\"model\":\"p\",\"service_tier\":\"priority\",\"user\":\""
                  "somebody with a name that is longer than the option\"}");
     cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
     cr_expect(eq(u64, seen.ledger.attempts, 2));
-    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO / 2));
+    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO * 2));
     finish();
 }
 

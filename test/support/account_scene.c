@@ -19,6 +19,9 @@ static const char file[] =
     "{\"m\": {\"input_cost_per_token\": 1e-06, \"output_cost_per_token\": "
     "4e-06, \"input_cost_per_token_flex\": 5e-07, "
     "\"output_cost_per_token_flex\": 2e-06},"
+    " \"p\": {\"input_cost_per_token\": 1e-06, \"output_cost_per_token\": "
+    "4e-06, \"input_cost_per_token_priority\": 2e-06, "
+    "\"output_cost_per_token_priority\": 8e-06},"
     " \"v\": {\"input_cost_per_token\": 1e-06}}";
 
 int64_t
