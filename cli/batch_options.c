@@ -469,6 +469,22 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     }
 }
 
+/* Takes out of argv the option with this value, in one word or in two. */
+static void
+take_out(int argc, char **argv, const char *value)
+{
+    for (int i = 1; i < argc; i++) {
+        char *word = argv[i];
+
+        if (word != NULL && value >= word && value <= word + strlen(word)) {
+            argv[i] = NULL;
+            if (value == word) {
+                argv[i - 1] = NULL;
+            }
+        }
+    }
+}
+
 enum belay__batch_parsed
 belay__batch_options_parse(
     struct belay__batch_options *ret, int argc, char **argv)
@@ -497,6 +513,10 @@ belay__batch_options_parse(
         if (id == '?') {
             (void)fprintf(stderr, "belay batch: see belay batch --help\n");
             return BELAY__BATCH_PARSED_USAGE;
+        }
+        if (id == OPTION_BASE_URL && ret->batch.base_url != NULL) {
+            /* The later one counts; this one may hold a password. */
+            take_out(argc, argv, ret->batch.base_url);
         }
         if (!set_option(ret, id, optarg)) {
             return BELAY__BATCH_PARSED_USAGE;

@@ -31,7 +31,8 @@ struct belay__batch_options {
     bool dry_run;
     bool status;
     char **argv; /* as given, in the order that getopt has put them; NULL for
-                    what only one run shall do: begin anew, or retry */
+                    what only one run shall do: begin anew, or retry; and for
+                    a server in whose place another was given */
     int argc;
     char *errors_path; /* ours to free */
 };

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 
@@ -140,6 +141,27 @@ def test_x2_the_command_that_goes_on_has_no_secrets(where):
             expect_in("--base-url URL" if len(words) > 1
                       else "--base-url=URL", command)
             expect_not_in("secret", done.err + where.read("page"))
+
+
+def test_x2_s2_a_url_that_another_has_overridden_is_not_in_the_command(where):
+    """Whatever it had in it, nobody needs it to go on."""
+    where.give(3)
+    with Server(lambda body: REFUSED) as server:
+        secret = "http://user:canary@127.0.0.1:1/v1?key=canary"
+        for early in (["--base-url", secret], ["--base-url=" + secret],
+                      ["--base", secret], ["--base=" + secret],
+                      ["--base-url", secret, "--base-u=" + secret]):
+            for late in ["--base-url", server.url], ["--base=" + server.url]:
+                words = ["-o", where / "out.jsonl", "-c", "1", "--overwrite",
+                         "--report", where / "page"]
+                done = run("batch", *early, where / "in", *words, *late)
+                expect_code(done, 4)
+                expect_not_in("canary", done.err + where.read("page"))
+                command = shlex.split(
+                    done.err.rsplit("to go on:  belay ", 1)[1])
+                words.remove("--overwrite")
+                expect(sorted(command), sorted(
+                    ["batch", where / "in", *map(str, words), *late]))
 
 
 # ---- budgets ----
