@@ -93,6 +93,40 @@ answer_most(const struct belay__batch_opts *opts,
     return cap;
 }
 
+/* With what the server adds, as far as that has a bound. */
+static int64_t
+input_most(const struct belay_price_model *price,
+    const struct belay__request_size *size)
+{
+    const int64_t bound = belay__estimate_bound(size->body_bytes);
+
+    return size->kept_input && price != NULL && price->max_input_tokens > bound
+               ? price->max_input_tokens
+               : bound;
+}
+
+/* What a run would hold for it, and whether it would send it under a budget. */
+static int
+reserve(const struct belay__batch_opts *opts,
+    const struct belay_price_model *price,
+    const struct belay__request_size *size, int64_t *ret_pico)
+{
+    struct belay_amount most;
+    const int code = belay__reserve_most(
+        &(const struct belay__reserve_rules){
+            .prices = opts->prices,
+            .model = price,
+            .mode = opts->reserve_expected ? BELAY__RESERVE_EXPECTED
+                                           : BELAY__RESERVE_STRICT,
+            .service_tier = size->service_tier,
+            .default_output_cap = opts->default_output_cap,
+        },
+        size, &most);
+
+    *ret_pico = most.cost.pico;
+    return code;
+}
+
 static void
 add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     const struct belay__batch_request *request)
@@ -106,9 +140,12 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     struct belay_price_model entry;
     const struct belay_price_model *price = NULL;
     int64_t in;
+    int64_t in_most;
     int64_t most;
     int64_t out;
+    int64_t held;
     int64_t pico;
+    int code;
 
     if (belay_prices_find(opts->prices, NULL, name, &entry) == 0) {
         price = &entry;
@@ -116,6 +153,9 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     belay__request_measure(request->body, &size);
     size.no_output = belay__batch_is_without_output(request->url);
     in = belay__estimate_bytes(request->body);
+    size.by_bytes = in;
+    in_most = input_most(price, &size);
+    code = reserve(opts, price, &size, &held);
     most = answer_most(opts, price, &size);
     out = most < 0 || most / 2 > ANSWER_GUESS ? ANSWER_GUESS : (most + 1) / 2;
     if (size.no_output) {
@@ -124,16 +164,19 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     model->lines++;
     model->unlimited += most < 0;
     model->unpriced += price == NULL;
-    dry->no_cap += most < 0;
-    dry->no_price += most >= 0 && price == NULL;
+    model->unbounded +=
+        size.kept_input && (price == NULL || price->max_input_tokens < 0);
+    dry->no_cap += code == BELAY_ENOCAP;
+    dry->no_price += code == BELAY_ENOPRICE;
     most = most < 0 ? out : most;
-    add_range(&model->in_tokens, in - in / 4, in,
-        belay__estimate_bound(request->body.len));
+    add_range(&model->in_tokens, in - in / 4, in, in_most);
     add_range(&model->out_tokens, size.no_output ? 0 : LEAST_ANSWER, out, most);
     if (price != NULL) {
-        pico =
-            cost(opts, price, belay__estimate_bound(request->body.len), most);
-        dry->dearest = pico > dry->dearest ? pico : dry->dearest;
+        pico = cost(opts, price, in_most, most);
+        pico = held > pico ? held : pico; /* of a dearer tier */
+        if (code == 0 && held > dry->dearest) {
+            dry->dearest = held;
+        }
         add_range(&model->pico,
             cost(opts, price, in - in / 4, size.no_output ? 0 : LEAST_ANSWER),
             cost(opts, price, in, out), pico);
@@ -241,6 +284,14 @@ add_model(struct belay__buffer *buffer, const struct belay__dry_model *model,
             " lines (--max-output-tokens)%s\n",
             model->unlimited,
             opts->budget.cost.pico > 0 ? ": these will not be sent" : "");
+    }
+    if (code == 0 && model->unbounded > 0) {
+        code = belay__buffer_format(buffer,
+            "    nothing limits what the server adds to %" PRIu64 " lines%s\n",
+            model->unbounded,
+            opts->budget.cost.pico > 0 && !opts->reserve_expected
+                ? ": these will not be sent"
+                : "");
     }
     return code;
 }

@@ -18,6 +18,7 @@ struct belay__dry_model {
     char name[64]; /* fit for a terminal; cut short if need be */
     uint64_t lines;
     uint64_t unlimited; /* lines whose answer nothing limits */
+    uint64_t unbounded; /* lines to which the server adds nobody knows what */
     uint64_t unpriced;  /* lines whose model has no price */
     struct belay__dry_range in_tokens;
     struct belay__dry_range out_tokens;

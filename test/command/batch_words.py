@@ -226,6 +226,43 @@ def test_b28_a_dry_run_counts_the_lines_that_would_not_be_sent(where):
     expect_not_in("enough", done.out)
 
 
+def test_b28_l54_a_dry_run_says_what_a_run_with_that_budget_does(where):
+    """Of what a server adds to a request, and of the tier that it may choose."""
+    price = {"input_cost_per_token": 0.001, "output_cost_per_token": 0.001,
+             "max_output_tokens": 100}
+    prices = {"known": price | {"max_input_tokens": 100000},
+              "unknown": price,
+              "tiers": price | {"input_cost_per_token_priority": 0.1,
+                                "output_cost_per_token_priority": 0.1}}
+    with open(where / "prices", "w", encoding="utf-8") as file:
+        json.dump(prices, file)
+    kept = {"input": "hi", "previous_response_id": "r"}
+    dear = "the budget of $50.00 is below that: the run will stop there"
+    for body, said in (
+            (kept | {"model": "known"}, ("up to $100.10", dear)),
+            (kept | {"model": "unknown"}, (
+                "what the server adds to 1 lines: these will not be sent",
+                "no_output_cap                             1",
+                "no line would be sent")),
+            ({"model": "tiers", "input": "a" * 500}, (dear,))):
+        where.give(text=request("a", body, "/v1/responses"))
+        words = ("--prices", where / "prices", "--budget", "50.00")
+        done = run("batch", where / "in", "--dry-run", *words)
+        expect_code(done, 0)
+        for part in said:
+            expect_in(part, done.out)
+        with Server() as server:
+            done = batch(where, server.url, "--overwrite", *words)
+            expect(server.bodies, [])
+        assert done.code in (1, 3), done.err
+        # Expected, it is not held for.
+        done = run("batch", where / "in", "--dry-run", "--reserve", "expected",
+                   *words)
+        expect_code(done, 0)
+        expect_not_in("will not be sent", done.out)
+        expect_not_in("is below that", done.out)
+
+
 # ---- lines that have failed ----
 
 
