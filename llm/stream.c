@@ -266,23 +266,16 @@ reading_failed(belay_task *task, struct turn *turn, int code)
     return attempt_failed(task, turn, code);
 }
 
+/* ---- the end of an answer, and of its body ---- */
+
 static belay_next
-answer_complete(belay_task *task, struct turn *turn)
+tell_done(belay_task *task, struct turn *turn)
 {
     static const struct belay_llm_event done = {.type = BELAY_LLM_EVENT_DONE};
-    belay_llm_stream *stream = turn->stream;
-    int over;
+    const int over = tell(turn, &done);
 
-    if (stream->state != BELAY__STREAM_DONE) {
-        stream->state = BELAY__STREAM_DONE;
-        belay__llm_record(&stream->tries, 0);
-        (void)plan(task, stream, BELAY__LLM_NEVER);
-    }
-    over = tell(turn, &done);
     return over < 0 ? fail_turn(task, turn, over, NULL) : end_turn(task, turn);
 }
-
-/* ---- the end of a body ---- */
 
 /* Behind the end of the answer the body mostly ends too, a moment later; then
  * the connection can be used again.
@@ -314,7 +307,25 @@ said_farewell(belay_task *task, void *self)
         return cancel_turn(task, turn);
     }
     belay__http_exchange_stop(&turn->stream->exchange);
-    return answer_complete(task, turn);
+    return tell_done(task, turn);
+}
+
+/* So its attempt is over, whatever becomes of its connection, its client or
+ * its task while they say farewell.
+ */
+static belay_next
+answer_complete(belay_task *task, struct turn *turn)
+{
+    belay_llm_stream *stream = turn->stream;
+    struct belay__http_exchange *exchange = &stream->exchange;
+
+    stream->state = BELAY__STREAM_DONE;
+    belay__http_exchange_note(exchange);
+    belay__llm_record(&stream->tries, 0);
+    (void)plan(task, stream, BELAY__LLM_NEVER);
+    return exchange->ended ? tell_done(task, turn)
+                           : belay_then(task, said_farewell,
+                               BELAY_CALL(farewell, .exchange = exchange));
 }
 
 /* ---- going on ---- */
@@ -432,9 +443,7 @@ wait_or_end(belay_task *task, struct turn *turn)
         if (stream->tries.reply->answer.choice_count == 0) {
             return reading_failed(task, turn, BELAY_EREPLY);
         }
-        return exchange->ended ? answer_complete(task, turn)
-                               : belay_then(task, said_farewell,
-                                   BELAY_CALL(farewell, .exchange = exchange));
+        return answer_complete(task, turn);
     }
     if (exchange->ended && stream->feed.ended) {
         return attempt_failed(task, turn, BELAY_ETRUNCATED);
@@ -465,7 +474,7 @@ turn_on(belay_task *task, void *self)
     case BELAY__STREAM_RUNNING:
         break;
     case BELAY__STREAM_DONE:
-        return answer_complete(task, turn);
+        return tell_done(task, turn);
     case BELAY__STREAM_CANCELLED:
     case BELAY__STREAM_FAILED:
         stream->tries.client->calls--;

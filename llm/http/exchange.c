@@ -41,6 +41,14 @@ on_done(void *arg, const struct belay__http_outcome *outcome)
 }
 
 void
+belay__http_exchange_note(struct belay__http_exchange *exchange)
+{
+    if (exchange->transfer != NULL) {
+        belay__http_transfer_note(exchange->transfer);
+    }
+}
+
+void
 belay__http_exchange_stop(struct belay__http_exchange *exchange)
 {
     if (exchange->transfer != NULL) {

@@ -56,6 +56,11 @@ void belay__http_exchange_wake(struct belay__http_exchange *exchange);
  */
 void belay__http_exchange_resume(struct belay__http_exchange *exchange);
 
+/* The reply is as if it ended now: what was sent so far, and the time. Not in a
+ * sink. Any state is fine, zeroed too.
+ */
+void belay__http_exchange_note(struct belay__http_exchange *exchange);
+
 /* Ends it, if it has not ended: closes the connection. The sink is not called
  * any more. Not in a sink. Any state is fine, zeroed too.
  */

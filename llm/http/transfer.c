@@ -248,9 +248,8 @@ belay__http_transfer_start(struct belay__http_endpoint *endpoint,
 
 /* ---- ending ---- */
 
-/* Everything that only the handle knows, before it is removed. */
-static void
-complete_reply(struct belay__http_transfer *transfer)
+void
+belay__http_transfer_note(struct belay__http_transfer *transfer)
 {
     struct belay__http_reply *reply = transfer->reply;
     curl_off_t sent = 0;
@@ -316,7 +315,7 @@ belay__http_transfer_finish(
     void *done_arg = transfer->done_arg;
     struct belay__http_outcome outcome;
 
-    complete_reply(transfer);
+    belay__http_transfer_note(transfer);
     outcome = outcome_of(transfer, curl_code);
     stop(transfer);
     put_back(transfer, outcome.code == 0);
@@ -329,7 +328,7 @@ belay__http_transfer_abort(
 {
     struct belay__http_shard *shard = transfer->shard;
 
-    complete_reply(transfer);
+    belay__http_transfer_note(transfer);
     transfer->reply->failure = failure;
     stop(transfer);
     put_back(transfer, false);

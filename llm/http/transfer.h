@@ -244,6 +244,10 @@ int belay__http_transfer_start(struct belay__http_endpoint *endpoint,
     const struct belay__http_request *request, struct belay__http_reply *reply,
     belay__http_done_fn *done, void *done_arg,
     struct belay__http_transfer **ret);
+/* Completes the reply, as far as it goes, with all that only libcurl's handle
+ * knows; each end does so too.
+ */
+void belay__http_transfer_note(struct belay__http_transfer *transfer);
 /* Ends it now, without calling done: completes the reply, closes the
  * connection.
  */

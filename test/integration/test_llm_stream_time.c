@@ -62,6 +62,8 @@ struct scene {
     enum belay_llm_usage_state usage;
     int64_t in_total;
     struct belay_ledger ledger;
+    struct belay_llm_attempt attempt; /* the last one */
+    size_t attempts;
     belay_llm_reply *kept;
     int round;
 };
@@ -82,6 +84,15 @@ note_end(struct scene *scene, const struct belay_result *result)
     scene->in_total = usage->in_total;
 }
 
+static void
+on_attempt(const struct belay_llm_attempt *attempt, void *arg)
+{
+    struct scene *scene = arg;
+
+    scene->attempt = *attempt;
+    scene->attempts++;
+}
+
 BELAY_ASYNC(reader)
 {
     static const struct belay_llm_message messages[] = {
@@ -91,7 +102,8 @@ BELAY_ASYNC(reader)
     BELAY_BEGIN;
     BELAY_WITH (belay_llm_stream_open(task, scene->client,
         BELAY_LLM_CHAT(.model = "m", .messages = messages, .message_count = 1,
-            .max_retries = BELAY_LLM_NO_RETRIES, .ledger = &scene->ledger),
+            .max_retries = BELAY_LLM_NO_RETRIES, .on_attempt = on_attempt,
+            .arg = scene, .ledger = &scene->ledger),
         &scene->opts, &scene->stream)) {
         do {
             BELAY_TRY(
@@ -390,6 +402,61 @@ BELAY_ASYNC(leaving)
     BELAY_END;
 }
 
+/* ---- an answer that is complete, and a body that is not ---- */
+
+static bool
+says_farewell(const struct scene *scene)
+{
+    return scene->stream != NULL && !scene->stream->exchange.ended
+           && belay__llm_feed_finished(&scene->stream->feed);
+}
+
+/* Meanwhile the client is left. */
+struct leaving_late {
+    struct scene *scene;
+    int round;
+};
+
+BELAY_ASYNC(leaving_late)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+        BELAY_WITH (open_client(task, scene)) {
+            BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
+            AWAIT_UNTIL(says_farewell(scene));
+        }
+        AWAIT_UNTIL(scene->ended);
+    }
+    BELAY_END;
+}
+
+/* Meanwhile the reader is cancelled. */
+struct cancelling_late {
+    struct scene *scene;
+    int round;
+};
+
+BELAY_ASYNC(cancelling_late)
+{
+    struct scene *scene = self->scene;
+
+    BELAY_BEGIN;
+    BELAY_WITH (open_client(task, scene)) {
+        BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
+            BELAY_CHECK(belay_group_spawn(scene->group, &reader,
+                &(const struct reader){.scene = scene},
+                BELAY_SPAWN_OPTS(.task = &scene->child)));
+            AWAIT_UNTIL(says_farewell(scene));
+            (void)belay_task_cancel(scene->child, "enough");
+            AWAIT_UNTIL(scene->ended);
+            belay_task_unref(scene->child);
+        }
+    }
+    BELAY_END;
+}
+
 #define RUN_SCENE(name_, scene_, route_)                                   \
     do {                                                                   \
         const struct name_ arguments = {.scene = &(scene_)};               \
@@ -452,4 +519,45 @@ Test(llm_stream_time, l43_also_one_that_nobody_waits_for)
     cr_expect(eq(int, (int)scene.usage, BELAY_LLM_USAGE_PARTIAL));
     cr_expect(eq(i64, scene.ledger.usage.in_total, scene.in_total));
     cr_expect(eq(i64, scene.ledger.usage.out_total, 1));
+}
+
+static const struct fault_route kept_open[] = {FAULT_ON(PATH,
+    FAULT_TEXT(SSE_HEAD DELTA(
+        "hi") "data: {\"choices\":[{\"index\":0,\"delta\":{},"
+              "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,"
+              "\"completion_tokens\":2}}\n\ndata: [DONE]\n\n"),
+    FAULT_DO_HANG)};
+
+static void
+expect_whole(const struct scene *scene)
+{
+    cr_expect(eq(sz, scene->attempts, 1));
+    cr_expect(eq(int, scene->attempt.status, 200));
+    cr_expect(zero(int, scene->attempt.code));
+    cr_expect(eq(int, (int)scene->attempt.billed, BELAY_LLM_BILLED_YES));
+    cr_expect(gt(u64, scene->attempt.sent_bytes, 0));
+    cr_expect(ge(i64, scene->attempt.ended.ns, scene->attempt.first_byte.ns));
+    cr_expect(eq(u64, scene->ledger.attempts, 1));
+    cr_expect(eq(i64, scene->ledger.usage.in_total, 9), "as the server counts");
+    cr_expect(eq(i64, scene->ledger.usage.out_total, 2));
+}
+
+Test(
+    llm_stream_time, l29_l55_an_answer_that_was_complete_before_its_client_left)
+{
+    struct scene scene = {.events = 0};
+
+    RUN_SCENE(leaving_late, scene, kept_open);
+    cr_expect(zero(int, scene.code));
+    cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
+    expect_whole(&scene);
+}
+
+Test(llm_stream_time, l29_l55_an_answer_that_was_complete_before_its_cancel)
+{
+    struct scene scene = {.events = 0};
+
+    RUN_SCENE(cancelling_late, scene, kept_open);
+    cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
+    expect_whole(&scene);
 }
