@@ -343,6 +343,7 @@ static belay_next
 exchange_ended(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
+    struct belay_llm_attempt *attempt = &stream->tries.reply->attempt;
     int code = stream->exchange.code;
 
     belay__llm_record(&stream->tries, code);
@@ -356,6 +357,9 @@ exchange_ended(belay_task *task, struct turn *turn)
                         : turn_on(task, turn);
     }
     if (refuses_usage(stream)) {
+        /* At once, and beside the retries: it is another request. */
+        attempt->retryable = true;
+        attempt->will_retry = true;
         (void)plan(task, stream, BELAY__LLM_NEVER);
         stream->refused = true;
         stream->wish.usage = false;

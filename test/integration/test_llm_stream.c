@@ -151,7 +151,10 @@ Test(llm_stream, l2_a_server_that_refuses_stream_options)
     expect_events(&outcome, "T0 'hi'\nE0 'stop'\nDONE0\n", "hi");
     cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_ESTIMATED));
     cr_assert(eq(sz, outcome.attempt_count, 2));
+    cr_expect(outcome.attempts[0].retryable && outcome.attempts[0].will_retry);
+    cr_expect(zero(i64, outcome.attempts[0].delay.ns));
     cr_expect(eq(u32, outcome.attempts[1].number, 2));
+    cr_expect(not(outcome.attempts[1].will_retry));
     cr_assert(fault_server_request(server, 0, &request));
     cr_expect(ne(ptr, strstr(request.bytes, "include_usage"), NULL));
     free(request.bytes);
