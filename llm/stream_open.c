@@ -263,6 +263,15 @@ stream_exit(belay_task *task, void *self)
     return belay_then(task, stream_drained, belay__llm_drain(task, stream));
 }
 
+/* Before anything else of them is read. */
+static bool
+are_known(
+    const struct belay_llm_chat *chat, const struct belay_llm_stream_opts *opts)
+{
+    return chat->size == sizeof(*chat)
+           && (opts == NULL || opts->size == sizeof(*opts));
+}
+
 belay_next
 belay_llm_stream_open(belay_task *task, belay_llm_client *client,
     const struct belay_llm_chat *chat, const struct belay_llm_stream_opts *opts,
@@ -274,8 +283,7 @@ belay_llm_stream_open(belay_task *task, belay_llm_client *client,
     struct scope scope = {.client = client->life, .ret = ret};
     belay_llm_stream *stream = &scope.stream;
 
-    if (chat->size != sizeof(*chat)
-        || (opts != NULL && opts->size != sizeof(*opts))) {
+    if (!are_known(chat, opts)) {
         return belay__refuse(task, BELAY_EINVAL);
     }
     stream->chat = *chat;
@@ -357,12 +365,15 @@ belay_llm_complete_stream(belay_task *task, belay_llm_client *client,
     belay_llm_event_fn *on_event, void *arg, belay_llm_reply **ret)
 {
     struct whole whole_call = {.client = client,
-        .chat = *chat,
         .opts = {.size = sizeof(*opts)},
         .on_event = on_event,
         .arg = arg,
         .ret = ret};
 
+    if (!are_known(chat, opts)) {
+        return belay__refuse(task, BELAY_EINVAL);
+    }
+    whole_call.chat = *chat;
     if (opts != NULL) {
         whole_call.opts = *opts;
     }

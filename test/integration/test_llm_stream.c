@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 TestSuite(llm_stream, .fini = check_clean, .timeout = 60);
 
@@ -245,6 +247,52 @@ Test(llm_stream, a_callback_ends_the_stream)
     expect_events(&outcome, "T0 'h'\n", "h");
     cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_PARTIAL));
     fault_server_stop(server);
+}
+
+/* The shortest structs there can be, with nothing behind them that may be read.
+ */
+struct odd_sizes {
+    const void *small;
+    belay_llm_client *client;
+    belay_llm_stream *stream;
+    belay_llm_reply *reply;
+};
+
+#define EXPECT_REFUSED(call_) \
+    BELAY_TRY(call_);         \
+    cr_expect(eq(int, belay_result(task)->code, BELAY_EINVAL))
+
+BELAY_ASYNC(odd_sizes)
+{
+    const struct belay_llm_chat *chat = self->small;
+    const struct belay_llm_stream_opts *opts = self->small;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_llm_client_open(task,
+        BELAY_LLM_CLIENT_OPTS(.base_url = "http://127.0.0.1:1/v1"),
+        &self->client)) {
+        EXPECT_REFUSED(
+            belay_llm_complete(task, self->client, chat, &self->reply));
+        EXPECT_REFUSED(belay_llm_complete_stream(
+            task, self->client, chat, NULL, NULL, NULL, &self->reply));
+        EXPECT_REFUSED(belay_llm_complete_stream(task, self->client,
+            BELAY_LLM_CHAT(.model = "m"), opts, NULL, NULL, &self->reply));
+    }
+    BELAY_END;
+}
+
+Test(llm_stream, a_struct_of_another_size_is_not_read)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const size_t size = sizeof(size_t);
+    char *pages = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    cr_assert(ne(ptr, pages, MAP_FAILED));
+    memcpy(pages + page - size, &size, size);
+    cr_assert(zero(int, mprotect(pages + page, page, PROT_NONE)));
+    cr_expect(zero(int, RUN(odd_sizes, .small = pages + page - size)));
+    cr_assert(zero(int, munmap(pages, 2 * page)));
 }
 
 Test(llm_stream, l44_leaving_early_closes_the_connection)
