@@ -223,6 +223,8 @@ stream_close(belay_task *task, void *self)
     }
     if (stream->opts.keep != NULL && stream->tries.reply != NULL) {
         belay__llm_stream_count(stream);
+        /* What was asked goes with the stream, read to its end or not. */
+        stream->tries.reply->answer.request = (struct belay_slice){NULL, 0};
         *stream->opts.keep = stream->tries.reply;
         stream->tries.reply = NULL;
     }

@@ -3,6 +3,7 @@
  */
 #include "test/support/stream_scene.h"
 
+#include "llm/reply.h"
 #include "test/support/answer_dump.h"
 #include "test/support/trial_server.h"
 
@@ -49,6 +50,7 @@ note_reply(struct outcome *outcome, belay_llm_reply *reply)
 {
     const struct belay_slice text = belay_llm_reply_text(reply);
 
+    cr_expect(zero(sz, reply->answer.request.len), "it is gone by now");
     (void)snprintf(outcome->text, sizeof(outcome->text), "%.*s", (int)text.len,
         text.data != NULL ? text.data : "");
     outcome->usage = *belay_llm_reply_usage(reply);
