@@ -101,18 +101,18 @@ wait_ns(const struct belay__rate *limiter, const struct belay__bucket *bucket,
     return ns < INT64_MAX ? (int64_t)ns : INT64_MAX;
 }
 
-/* Gives back, or takes more. */
+/* Gives back, or takes more; the level does not fall below `lowest` by that. */
 static void
-correct(struct belay__bucket *bucket, int64_t back)
+correct(struct belay__bucket *bucket, int64_t back, int64_t lowest)
 {
     const wide level = (wide)bucket->level + (wide)back * UNIT;
 
     if (level > bucket->capacity) {
         bucket->level = bucket->capacity;
-    } else if (level < -(wide)COUNT_MAX * UNIT) {
-        bucket->level = -COUNT_MAX * UNIT;
-    } else {
+    } else if (back >= 0 || level >= lowest) {
         bucket->level = (int64_t)level;
+    } else if (bucket->level > lowest) {
+        bucket->level = lowest;
     }
 }
 
@@ -143,7 +143,7 @@ let_go(struct belay__rate *limiter, struct belay__rate_use *use)
     for (int i = 0; i < BELAY__RATE_KINDS; i++) {
         use->charged[i] = limiter->buckets[i].per_minute > 0;
         if (use->charged[i]) {
-            correct(&limiter->buckets[i], -use->count[i]);
+            correct(&limiter->buckets[i], -use->count[i], -COUNT_MAX * UNIT);
         }
     }
     use->limiter = limiter;
@@ -279,6 +279,17 @@ back_of(enum belay__rate_kind kind, enum belay__rate_end end, int64_t taken,
     return end == BELAY__RATE_COUNTED && used >= 0 ? taken - bounded(used) : 0;
 }
 
+/* Below that nobody's use is charged: a count that cannot be true would stop
+ * everybody for days.
+ */
+static int64_t
+lowest_of(const struct belay__bucket *bucket, int64_t taken)
+{
+    const int64_t minute = bounded(bucket->per_minute);
+
+    return -(taken > minute ? taken : minute) * UNIT;
+}
+
 void
 belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
     const int64_t used[BELAY__RATE_KINDS])
@@ -295,9 +306,10 @@ belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
 
         if (use->charged[i]) {
             fill(limiter, bucket, now_ns);
-            correct(
-                bucket, back_of((enum belay__rate_kind)i, end, use->count[i],
-                            end == BELAY__RATE_COUNTED ? used[i] : -1));
+            correct(bucket,
+                back_of((enum belay__rate_kind)i, end, use->count[i],
+                    end == BELAY__RATE_COUNTED ? used[i] : -1),
+                lowest_of(bucket, use->count[i]));
         }
     }
     if (use->probe) {

@@ -34,7 +34,7 @@ struct belay__bucket {
     int64_t per_minute; /* 0: unlimited */
     int64_t configured; /* what per_minute may not rise above; 0: anything */
     int64_t capacity;
-    int64_t level; /* below 0: what was taken ahead */
+    int64_t level; /* below 0: what was taken ahead, or charged afterwards */
     int64_t filled_ns;
 };
 
@@ -94,7 +94,11 @@ enum belay__rate_end {
 };
 
 /* The attempt is over; `use` has then taken nothing. `used` counts only for
- * COUNTED, and a negative number in it is not known. Runs no step itself.
+ * COUNTED, and a negative number in it is not known. What was used beyond what
+ * was taken is charged (L65), but no bucket falls by that below what it fills
+ * with in a minute, or below what the attempt has taken if that is more: a
+ * server that counts wrongly does not stop its client for longer. Runs no step
+ * itself.
  */
 void belay__rate_settle(struct belay__rate_use *use, enum belay__rate_end end,
     const int64_t used[BELAY__RATE_KINDS]);

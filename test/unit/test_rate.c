@@ -1,44 +1,10 @@
-/* test_rate.c - how fast a server is asked: L60-L65. */
-#include "llm/budget/rate.h"
-#include "test/support/headers.h"
-#include "test/support/program.h"
+/* test_rate.c - how fast a server is asked: L60-L62, L64, L65. */
+#include "test/support/rate_scene.h"
 
 TestSuite(rate, .fini = check_clean, .timeout = 60);
 
-#define S INT64_C(1000000000)
 #define MS INT64_C(1000000)
 #define START_NS S /* of the virtual clock */
-
-/* ---- a manager for the tests: a limiter for a block ---- */
-
-struct limiting {
-    struct belay__rate_limits limits;
-    struct belay__rate *limiter; /* where it is */
-};
-
-static belay_next
-limiting_enter(belay_task *task, void *self)
-{
-    struct limiting *limiting = self;
-    int code = belay__rate_init(
-        limiting->limiter, belay_task_runtime(task), &limiting->limits);
-
-    return code < 0 ? belay_fail(task, code, NULL) : belay_return(task, NULL);
-}
-
-static belay_next
-limiting_exit(belay_task *task, void *self)
-{
-    struct limiting *limiting = self;
-
-    belay__rate_close(limiting->limiter);
-    belay__rate_fini(limiting->limiter);
-    return belay_return(task, NULL);
-}
-
-static const belay_manager limiting = {
-    {"limiting", __FILE__, sizeof(struct limiting), limiting_enter, 0},
-    limiting_exit};
 
 /* ---- an attempt ---- */
 
@@ -157,10 +123,6 @@ BELAY_ASYNC(crowd)
     BELAY_END;
 }
 
-#define PER_MINUTE(requests, tokens)          \
-    {                                         \
-        .per_minute = {(requests), (tokens) } \
-    }
 #define ASKS(name_, tokens_)                                            \
     {                                                                   \
         .name = (name_), .requests = 1, .tokens = (tokens_), .used = -1 \
@@ -272,6 +234,43 @@ Test(rate, l65_what_was_really_used_is_charged_or_comes_back)
     cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
                             .attempts = {more, ASKS("b", 1)})));
     expect_trace("a 0; b 1100");
+}
+
+/* A count that cannot be true stops nobody for longer than it takes to fill a
+ * minute's worth, or what the request itself has taken.
+ */
+Test(rate, l65_an_absurd_count_is_charged_up_to_a_minute)
+{
+    struct attempt absurd = ASKS("a", 1);
+    struct attempt large = ASKS("a", 1000);
+
+    absurd.used = INT64_C(9000000000);
+    large.used = INT64_C(9000000000);
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {absurd, ASKS("b", 1)})));
+    expect_trace("a 0; b 60100");
+    trace_clear();
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {large, ASKS("b", 1)})));
+    expect_trace("a 0; b 100100");
+    trace_clear();
+    /* What others have charged before it stays. */
+    cr_expect(zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                            .attempts = {ASKS("a", 1000), ASKS("b", 1)},
+                            .late = absurd, .late_by = belay_seconds(1))));
+    expect_trace("a 0; b 99100; a 99200");
+}
+
+Test(rate, l64_what_comes_back_counts_however_low_the_level_is)
+{
+    struct attempt rejected = ASKS("a", 1);
+
+    rejected.end = BELAY__RATE_REJECTED;
+    rejected.time = belay_seconds(5);
+    cr_expect(
+        zero(int, RUN(crowd, .limits = PER_MINUTE(0, 600), .apart = {1},
+                      .attempts = {rejected, ASKS("b", 2000), ASKS("c", 1)})));
+    expect_trace("a 0; b 100; c 199100");
 }
 
 Test(rate, l64_what_the_server_rejected_gives_its_tokens_back)
@@ -422,78 +421,6 @@ Test(rate, l64_waiters_of_a_pause_go_at_the_rate)
         RUN(crowd, .limits = PER_MINUTE(60, 0), .apart = {1},
             .attempts = {paused, ASKS("b", 0), ASKS("c", 0), ASKS("d", 0)})));
     expect_trace("a 0; b 5000; c 6000; d 7000");
-}
-
-/* ---- L63: headers ---- */
-
-struct learning {
-    int kind;
-    struct belay__rate_limits limits;
-    struct belay__rate limiter;
-    struct belay__bucket *bucket;
-};
-
-/* In whole units. */
-static void
-expect_bucket(
-    const struct belay__bucket *bucket, int64_t per_minute, int64_t level)
-{
-    cr_expect(eq(i64, bucket->per_minute, per_minute));
-    cr_expect(eq(i64, bucket->level, level * S));
-}
-
-BELAY_ASYNC(learning)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (BELAY_ENTER(
-        limiting, .limits = PER_MINUTE(600, 0), .limiter = &self->limiter)) {
-        self->bucket = self->limiter.buckets;
-        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 600, 10);
-        belay__rate_learn(
-            &self->limiter, HEADERS("x-ratelimit-limit-requests", "300",
-                                "x-ratelimit-remaining-requests", "2",
-                                "x-ratelimit-limit-tokens", "6000",
-                                "x-ratelimit-remaining-tokens", "5999"));
-        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 300, 2);
-        expect_bucket(&self->bucket[BELAY__RATE_TOKENS], 6000, 100);
-
-        belay__rate_learn(
-            &self->limiter, HEADERS("x-ratelimit-limit-requests", "100000",
-                                "x-ratelimit-remaining-requests", "100000"));
-        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 600, 2);
-
-        belay__rate_learn(
-            &self->limiter, HEADERS("x-ratelimit-limit-requests", "-1",
-                                "x-ratelimit-remaining-requests", "0",
-                                "x-ratelimit-limit-tokens", "0",
-                                "x-ratelimit-remaining-tokens", "0"));
-        belay__rate_learn(&self->limiter,
-            HEADERS("x-ratelimit-limit-requests", "many",
-                "x-ratelimit-remaining-requests", "0",
-                "x-ratelimit-limit-tokens", "99999999999999999999",
-                "x-ratelimit-remaining-tokens", "-1"));
-        expect_bucket(&self->bucket[BELAY__RATE_REQUESTS], 600, 2);
-        expect_bucket(&self->bucket[BELAY__RATE_TOKENS], 6000, 100);
-
-        belay__rate_learn(&self->limiter,
-            HEADERS("anthropic-ratelimit-input-tokens-limit", "1200",
-                "anthropic-ratelimit-input-tokens-remaining", "0",
-                "anthropic-ratelimit-output-tokens-limit", "60",
-                "anthropic-ratelimit-output-tokens-remaining", "60"));
-        expect_bucket(&self->bucket[BELAY__RATE_IN_TOKENS], 1200, 0);
-        expect_bucket(&self->bucket[BELAY__RATE_OUT_TOKENS], 60, 1);
-        BELAY_AWAIT(belay_sleep(task, belay_milliseconds(500)));
-        belay__rate_learn(&self->limiter,
-            HEADERS("anthropic-ratelimit-input-tokens-limit", "1200",
-                "anthropic-ratelimit-input-tokens-remaining", "1000"));
-        expect_bucket(&self->bucket[BELAY__RATE_IN_TOKENS], 1200, 10);
-    }
-    BELAY_END;
-}
-
-Test(rate, l63_a_limit_sets_the_rate_and_what_remains_only_lowers)
-{
-    cr_expect(zero(int, RUN(learning, .kind = 0)));
 }
 
 /* ---- the end, and sweeps ---- */

@@ -36,6 +36,8 @@ enum belay_llm_profile {
 
 /* How fast a server may be asked, a minute; 0: as its headers tell, if they
  * tell. A limit in them that is lower counts, one that is higher does not.
+ * What an answer has used above what was expected is charged too, but nobody
+ * waits for that longer than it takes to make up for a minute's worth.
  */
 struct belay_llm_rates {
     int64_t requests;
