@@ -120,6 +120,11 @@ recorded(belay_task *task, void *self)
         return belay_fail(task, code,
             "the client was left while a call waited for its recorder");
     }
+    if (code == BELAY_ECLOSED) {
+        give_back(admit->account);
+        return belay_fail(
+            task, code, "the call's recorder was left, which is strict");
+    }
     if (code < 0) {
         give_back(admit->account);
         return belay_pass(task);

@@ -96,9 +96,8 @@ queue_push(belay_recorder *recorder, struct belay__record_ticket *ticket)
     recorder->waiting_last = ticket;
 }
 
-void
-belay__recorder_unqueue(
-    belay_recorder *recorder, struct belay__record_ticket *ticket)
+static void
+queue_remove(belay_recorder *recorder, struct belay__record_ticket *ticket)
 {
     if (ticket->prev != NULL) {
         ticket->prev->next = ticket->next;
@@ -156,7 +155,7 @@ go_on(belay_recorder *recorder)
 {
     struct belay__record_ticket *ticket = recorder->waiting_first;
 
-    belay__recorder_unqueue(recorder, ticket);
+    queue_remove(recorder, ticket);
     belay_op_done(&ticket->op, admit(ticket, &ticket->start), NULL);
 }
 
@@ -178,7 +177,7 @@ leave_queue(struct belay__record_ticket *ticket)
 {
     belay_recorder *recorder = ticket->recorder;
 
-    belay__recorder_unqueue(recorder, ticket);
+    queue_remove(recorder, ticket);
     dispatch(recorder);
     ticket_clear(ticket);
 }
@@ -199,6 +198,24 @@ belay__record_give_up(struct belay__record_ticket *ticket)
     }
 }
 
+void
+belay__recorder_leave_queue(belay_recorder *recorder)
+{
+    const int code = refusal(recorder, BELAY_ECLOSED);
+    struct belay__record_ticket *ticket;
+
+    while ((ticket = recorder->waiting_first) != NULL) {
+        queue_remove(recorder, ticket);
+        if (code < 0) {
+            ticket_clear(ticket);
+        } else {
+            recorder->rows++; /* for its end, which its finish takes back */
+            belay__recorder_lose(recorder, BELAY_ECLOSED);
+        }
+        belay_op_done(&ticket->op, code, NULL);
+    }
+}
+
 /* It waits for room; its row is made then, since nobody bounds the bytes of
  * rows that wait.
  */
@@ -211,7 +228,9 @@ wait_for_room(belay_recorder *recorder, const struct belay__record_start *start,
     belay__recorder_update_loop(recorder);
 }
 
-/* 0: on its way, or not recorded; BELAY_EAGAIN: it has to wait. */
+/* 0: on its way, or not recorded; BELAY_EAGAIN: it has to wait; else what the
+ * call gets, of a strict one.
+ */
 static int
 begin_now(belay_recorder *recorder, const struct belay__record_start *start,
     struct belay__record_ticket *ticket)
@@ -220,7 +239,7 @@ begin_now(belay_recorder *recorder, const struct belay__record_start *start,
     int code;
 
     if (recorder->over) {
-        return 0;
+        return refusal(recorder, BELAY_ECLOSED);
     }
     if (recorder->opts.strict && recorder->news.error < 0) {
         return BELAY_EIO;

@@ -80,8 +80,8 @@ struct belay__life belay__recorder_life(const belay_recorder *recorder);
 bool belay__recorder_is_over(const belay_recorder *recorder);
 
 /* An await. `recorder` NULL: nothing is done, at once. The ticket is {0}.
- * Errors: of a strict recorder BELAY_EIO, BELAY_ENOMEM; BELAY_ECANCELED,
- * flagged. On failure the ticket is {0}.
+ * Errors: of a strict recorder BELAY_EIO, BELAY_ENOMEM, and BELAY_ECLOSED: it
+ * was left; BELAY_ECANCELED, flagged. On failure the ticket is {0}.
  */
 belay_next belay__record_begin(belay_task *task, belay_recorder *recorder,
     const struct belay__record_start *start,

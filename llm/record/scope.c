@@ -315,15 +315,7 @@ recording_exit(belay_task *task, void *self)
     belay_recorder *recorder = recording->recorder;
 
     recording->code = belay_var_reset(task, &current, &recording->token);
-    /* Calls of tasks outside: they go on without a record. */
-    while (recorder->waiting_first != NULL) {
-        struct belay__record_ticket *ticket = recorder->waiting_first;
-
-        belay__recorder_unqueue(recorder, ticket);
-        recorder->rows++; /* for its end, which its finish takes back */
-        belay__recorder_lose(recorder, BELAY_ECLOSED);
-        belay_op_done(&ticket->op, 0, NULL);
-    }
+    belay__recorder_leave_queue(recorder); /* calls of tasks outside */
     recorder->over = true;
     recorder->op.name = "recorder drain";
     if (belay_op_begin(task, &recorder->op, abort_drain) < 0) {

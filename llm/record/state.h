@@ -68,9 +68,10 @@ void belay__row_free_blocks(belay_recorder *recorder);
 void belay__recorder_lose(belay_recorder *recorder, int code);
 /* While something is on its way, or waited for, the loop has to live. */
 void belay__recorder_update_loop(belay_recorder *recorder);
-/* Takes a ticket that waits for room out of the queue. */
-void belay__recorder_unqueue(
-    belay_recorder *recorder, struct belay__record_ticket *ticket);
+/* Nobody waits for room any more: who did goes on without a record, or, with a
+ * strict one, not at all.
+ */
+void belay__recorder_leave_queue(belay_recorder *recorder);
 /* Takes back what the writer is done with. */
 void belay__recorder_on_news(uv_async_t *async);
 

@@ -168,3 +168,82 @@ Test(recorder_waits, l73_what_waits_for_room_is_not_copied)
                     {.body = body}, {.body = body}, {.body = body}}})));
     cr_expect(eq(sz, count_in(read_whole("a.jsonl"), "\"row\":\"end\""), 6));
 }
+
+/* ---- for a recorder that is left meanwhile, or was before ---- */
+
+struct outsider {
+    belay_recorder *recorder;
+    int *code;
+    struct belay__record_ticket ticket;
+};
+
+BELAY_ASYNC(outsider)
+{
+    static const struct belay__record_start start = {
+        .number = 1, .endpoint = "e", .provider = "p", .body = {"{}", 2}};
+    static const struct belay__record_end end = {.status = BELAY__RECORD_OK};
+
+    BELAY_BEGIN;
+    BELAY_TRY(belay__record_begin(task, self->recorder, &start, &self->ticket));
+    *self->code = belay_result(task)->code;
+    if (belay_result(task)->cancelled) {
+        return belay_pass(task);
+    }
+    BELAY_AWAIT(belay_checkpoint(task));
+    belay__record_finish(&self->ticket, &end);
+    BELAY_END;
+}
+
+/* The first attempt holds all the room there is; the second waits for it. */
+struct left {
+    bool strict;
+    int *codes;
+    belay_group *group;
+    belay_recorder *recorder;
+    struct belay__record_ticket ticket;
+    int i;
+};
+
+BELAY_ASYNC(left)
+{
+    static const struct belay__record_start start = {
+        .number = 1, .endpoint = "e", .provider = "p", .body = {"{}", 2}};
+    static const struct belay__record_end end = {.status = BELAY__RECORD_OK};
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_WITH (belay_recorder_open(task,
+            BELAY_RECORDER_OPTS(.path = path_of_run(recorder_path),
+                .strict = self->strict, .max_rows = 2),
+            &self->recorder)) {
+            (void)belay__recorder_ref(self->recorder);
+            BELAY_TRY(belay__record_begin(
+                task, self->recorder, &start, &self->ticket));
+            (void)belay_spawn(self->group, outsider, .recorder = self->recorder,
+                .code = &self->codes[0]);
+            for (; self->i < 4 && belay_result(task)->code == 0; self->i++) {
+                BELAY_TRY(belay_checkpoint(task));
+            }
+        }
+        belay__record_finish(&self->ticket, &end);
+        BELAY_TRY(BELAY_CALL(
+            outsider, .recorder = self->recorder, .code = &self->codes[1]));
+        belay__recorder_unref(self->recorder);
+    }
+    BELAY_END;
+}
+
+Test(recorder_waits, l77_a_strict_recorder_that_was_left_lets_no_call_through)
+{
+    int codes[2] = {1, 1};
+
+    program_unswept = true; /* what it holds by hand, a cancel would leave */
+    (void)in_folder("strict.jsonl");
+    cr_expect(zero(int, RUN(left, .strict = true, .codes = codes)));
+    cr_expect(eq(int, codes[0], BELAY_ECLOSED));
+    cr_expect(eq(int, codes[1], BELAY_ECLOSED));
+    (void)in_folder("lenient.jsonl");
+    cr_expect(zero(int, RUN(left, .strict = false, .codes = codes)));
+    cr_expect(zero(int, codes[0]));
+    cr_expect(zero(int, codes[1]));
+}

@@ -215,7 +215,8 @@ BELAY_API BELAY_TOKEN belay_llm_client_open(belay_task *task,
  *                           price; nothing sent
  *          BELAY_EIO        its recorder is strict and cannot write
  *          BELAY_EAUTH      the source of keys has none; not sent
- *          BELAY_ECLOSED    the client, or the budget, was left
+ *          BELAY_ECLOSED    the client, the budget, or a recorder that is
+ *                           strict, was left
  *          BELAY_ENOMEM     no memory; the request may have been sent
  *          BELAY_ECANCELED  flagged: cancelled; the connection is closed
  * Threads: loop thread. Cancellation point.

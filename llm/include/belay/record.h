@@ -53,7 +53,8 @@ struct belay_recorder_opts {
     belay_duration batch_time; /* … or what came in so long; default 50 ms */
     belay_redact_fn *redact;   /* NULL, or what takes secrets out */
     void *arg;                 /* for redact */
-    bool strict;               /* a call whose record cannot be written fails */
+    bool strict;               /* a call whose record cannot be written fails,
+                                  also one that outlives the block */
 };
 #define BELAY_RECORDER_OPTS(...)          \
     (&(const struct belay_recorder_opts){ \
