@@ -38,12 +38,15 @@ struct belay__llm_account {
     bool checked;                       /* … which is JSON */
     struct belay_slice name; /* of the model, or {NULL, 0}: it is in the body */
     /* Of the call. */
-    belay_budget *budget;     /* a reference, or NULL */
-    belay_recorder *recorder; /* a reference, or NULL */
+    struct belay__memory *memory; /* the client's */
+    belay_budget *budget;         /* a reference, or NULL */
+    belay_recorder *recorder;     /* a reference, or NULL */
     bool measured;  /* size is what the body says, else the model only */
     bool estimated; /* size.by_bytes is there */
     struct belay__request_size size;
-    struct belay__llm_model *model; /* NULL until it is asked for */
+    struct belay__llm_text *model_text; /* its names, if the body has them … */
+    struct belay__llm_text *tier_text;  /* … in other words, with escapes */
+    struct belay__llm_model *model;     /* NULL until it is asked for */
     /* Of the attempt. */
     struct belay__llm_access *access; /* with which it is made; kept until the
                                          next one, or the end of the call */

@@ -19,7 +19,8 @@ struct belay__request_size {
     size_t body_bytes;
     int64_t by_bytes; /* belay__estimate_bytes() of the body, once it is needed;
                          not for STRICT */
-    struct belay_slice model; /* as it stands in the JSON, without quotes */
+    /* As they stand in the JSON, within their quotes; there may be escapes. */
+    struct belay_slice model;
     struct belay_slice service_tier;
     int64_t output_cap; /* of one answer; -1: it says none */
     int64_t answers;    /* n; at least 1 */

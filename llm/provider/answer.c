@@ -442,8 +442,14 @@ void
 belay__answer_model(
     struct belay__answer *answer, const struct belay__json_value *model)
 {
-    if (answer->model.span.data == NULL && model->type == BELAY__JSON_STRING
-        && answer->code == 0) {
+    if (answer->model.span.data != NULL || model->type != BELAY__JSON_STRING
+        || answer->code != 0) {
+        return;
+    }
+    if (model->escaped) {
+        set_text(answer, &answer->model.copy, model);
+        answer->model.span = belay__llm_text_slice(answer->model.copy);
+    } else {
         keep(answer, &answer->model, belay__json_inside(model->raw));
     }
 }

@@ -87,7 +87,7 @@ struct belay__answer {
     struct belay__choice first; /* room for the usual one */
     struct belay__usage_counts counts;
     struct belay__kept usage;
-    struct belay__kept model;    /* without the quotes */
+    struct belay__kept model;    /* decoded: if need be, a copy in any case */
     struct belay__word tier;     /* of service, by which it is charged */
     struct belay__buffer deltas; /* of struct belay__delta */
     size_t deltas_taken;

@@ -309,6 +309,41 @@ Test(llm_account, l50_l56_a_cheaper_tier_counts_where_the_answer_tells_it)
     finish();
 }
 
+/* "p" and "priority", as JSON may write them too. */
+#define ESCAPED_BODY                          \
+    "{\"model\":\"\\u0070\",\"messages\":[]," \
+    "\"service_tier\":\"pr\\u0069ority\",\"max_tokens\":10}"
+
+Test(llm_account, l49_a_model_is_known_however_its_name_is_written)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+    static const struct fault_route answers[] = {FAULT_ON(
+        NULL, CLOSED("200 OK", "",
+                  "{\"model\":\"\\u006d\",\"choices\":[{\"message\":"
+                  "{\"content\":\"hi\"}}],\"usage\":{\"prompt_tokens\":9,"
+                  "\"completion_tokens\":2}}"))};
+    static const struct fault_route streams[] = {FAULT_ON(NULL,
+        FAULT_TEXT(SSE_HEAD
+            "data: {\"model\":\"\\u006d\",\"choices\":[]}\n\n" DELTA STOP USAGE
+                DONE),
+        FAULT_DO_CLOSE)};
+
+    PLAY(routes, .body = ESCAPED_BODY, .budget = plenty, .ask = ASK_SEND);
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO * 2));
+    cr_expect(not(seen.ledger.cost.at_least));
+    finish();
+    PLAY(answers, .body = "{\"model\":\"x\"}", .no_budget = true);
+    cr_expect(not(seen.ledger.cost.at_least));
+    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO));
+    finish();
+    PLAY(streams, .body = "{\"model\":\"x\",\"stream\":true}",
+        .ask = ASK_STREAM, .no_budget = true);
+    cr_expect(not(seen.ledger.cost.at_least));
+    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO));
+    finish();
+}
+
 /* The body is written again, and what was read off it is read again. */
 Test(llm_account, l2_l50_a_stream_asked_for_again_is_charged_as_it_is_sent)
 {
