@@ -47,6 +47,8 @@ choice_fini(struct belay__memory *memory, struct belay__choice *choice)
     }
     belay__free(
         memory, choice->tools, choice->tool_room * sizeof(*choice->tools));
+    belay__order_fini(memory, &choice->by_index, NULL);
+    belay__order_fini(memory, &choice->by_id, NULL);
 }
 
 void
@@ -59,6 +61,8 @@ belay__answer_fini(struct belay__answer *answer)
         belay__free(answer->memory, answer->choices,
             answer->choice_room * sizeof(*answer->choices));
     }
+    belay__order_fini(answer->memory, &answer->by_index, &answer->first_place);
+    belay__llm_text_free(answer->scratch);
     belay__llm_text_free(answer->usage.copy);
     belay__llm_text_free(answer->model.copy);
     belay__llm_text_free(answer->error_message);
@@ -188,10 +192,9 @@ belay__answer_choice(struct belay__answer *answer, int64_t index)
     if (answer->code != 0) {
         return NULL;
     }
-    for (size_t i = 0; i < answer->choice_count; i++) {
-        if (answer->choices[i].index == index) {
-            return &answer->choices[i];
-        }
+    choices = belay__choice_find(answer, index);
+    if (choices != NULL) {
+        return choices;
     }
     if (answer->choice_count == BELAY__CHOICES_MAX) {
         fail(answer, BELAY_EREPLY);
@@ -199,11 +202,11 @@ belay__answer_choice(struct belay__answer *answer, int64_t index)
     }
     choices = grow(answer->memory, answer->choices, answer->choice_count,
         &answer->choice_room, sizeof(*choices), &answer->first);
-    if (choices == NULL) {
+    answer->choices = choices != NULL ? choices : answer->choices;
+    if (choices == NULL || !belay__choice_enter(answer, index)) {
         fail(answer, BELAY_ENOMEM);
         return NULL;
     }
-    answer->choices = choices;
     choices[answer->choice_count].index = index;
     return &choices[answer->choice_count++];
 }
@@ -260,32 +263,30 @@ belay__answer_end(struct belay__answer *answer, struct belay__choice *choice,
 /* ---- tools ---- */
 
 static bool
-has_id(const struct belay__tool *tool, const struct belay__json_value *id)
+is_same(struct belay_slice a, struct belay_slice b)
 {
-    const struct belay_slice text = belay__llm_text_slice(tool->id);
-
-    return text.len > 0 && belay__json_equals(id, text.data, text.len);
+    return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
 }
 
 /* The call that a delta belongs to, or NULL: it begins one (L7). */
 static struct belay__tool *
-find_tool(struct belay__choice *choice, int64_t index,
-    const struct belay__json_value *id)
+find_tool(
+    const struct belay__choice *choice, int64_t index, struct belay_slice id)
 {
-    for (size_t i = choice->tool_count; i-- > 0;) {
-        struct belay__tool *tool = &choice->tools[i];
+    struct belay__tool *tool;
 
-        if (index >= 0) {
-            if (tool->index == index) {
-                return id == NULL || tool->id == NULL || has_id(tool, id)
-                           ? tool
-                           : NULL;
-            }
-        } else if (id == NULL || has_id(tool, id)) {
-            return tool;
-        }
+    if (index < 0 && id.len > 0) {
+        return belay__tool_of_id(choice, id);
     }
-    return NULL;
+    if (index < 0) {
+        return choice->tool_count > 0 ? &choice->tools[choice->tool_count - 1]
+                                      : NULL;
+    }
+    tool = belay__tool_of_index(choice, index);
+    return tool == NULL || id.len == 0 || tool->id == NULL
+                   || is_same(belay__llm_text_slice(tool->id), id)
+               ? tool
+               : NULL;
 }
 
 static struct belay__tool *
@@ -300,11 +301,11 @@ new_tool(
     }
     tools = grow(answer->memory, choice->tools, choice->tool_count,
         &choice->tool_room, sizeof(*tools), NULL);
-    if (tools == NULL) {
+    choice->tools = tools != NULL ? tools : choice->tools;
+    if (tools == NULL || !belay__tool_enter(answer->memory, choice, index)) {
         fail(answer, BELAY_ENOMEM);
         return NULL;
     }
-    choice->tools = tools;
     tools[choice->tool_count].index = index;
     return &tools[choice->tool_count++];
 }
@@ -330,25 +331,55 @@ belay__answer_says(const struct belay__json_value *value)
     return value->type == BELAY__JSON_STRING && value->raw.len > 2;
 }
 
+/* Its text, good until the next one is read; empty: it was not told. */
+static struct belay_slice
+read_id(struct belay__answer *answer, const struct belay__json_value *id)
+{
+    if (id == NULL || !belay__answer_says(id)) {
+        return (struct belay_slice){NULL, 0};
+    }
+    if (!id->escaped) {
+        return belay__json_inside(id->raw);
+    }
+    if (answer->scratch != NULL) {
+        answer->scratch->len = 0;
+    }
+    set_text(answer, &answer->scratch, id);
+    return belay__llm_text_slice(answer->scratch);
+}
+
+static void
+give_id(struct belay__answer *answer, struct belay__choice *choice,
+    struct belay__tool *tool, struct belay_slice id)
+{
+    if (tool == NULL || tool->id != NULL || id.len == 0) {
+        return;
+    }
+    if (belay__llm_text_append(&tool->id, answer->memory, id, 0) < 0
+        || !belay__tool_enter_id(answer->memory, choice, tool)) {
+        fail(answer, BELAY_ENOMEM);
+    }
+}
+
 struct belay__tool *
 belay__answer_tool(struct belay__answer *answer, struct belay__choice *choice,
     int64_t index, const struct belay__json_value *id)
 {
+    struct belay_slice text;
     struct belay__tool *tool;
 
     if (answer->code != 0 || choice == NULL) {
         return NULL;
     }
-    if (id != NULL && !belay__answer_says(id)) {
-        id = NULL;
+    text = read_id(answer, id);
+    if (answer->code != 0) {
+        return NULL;
     }
-    tool = find_tool(choice, index, id);
+    tool = find_tool(choice, index, text);
     if (tool == NULL) {
         tool = new_tool(answer, choice, index);
     }
-    if (tool != NULL && tool->id == NULL && id != NULL) {
-        set_text(answer, &tool->id, id);
-    }
+    give_id(answer, choice, tool, text);
     return tool;
 }
 
@@ -357,15 +388,15 @@ belay__answer_new_tool(struct belay__answer *answer,
     struct belay__choice *choice, int64_t index,
     const struct belay__json_value *id)
 {
+    struct belay_slice text;
     struct belay__tool *tool;
 
     if (answer->code != 0 || choice == NULL) {
         return NULL;
     }
-    tool = new_tool(answer, choice, index);
-    if (tool != NULL && belay__answer_says(id)) {
-        set_text(answer, &tool->id, id);
-    }
+    text = read_id(answer, id);
+    tool = answer->code == 0 ? new_tool(answer, choice, index) : NULL;
+    give_id(answer, choice, tool, text);
     return tool;
 }
 

@@ -47,6 +47,13 @@ enum belay__stretch_kind {
 };
 #define BELAY__STRETCHES 3
 
+/* Places of an array's elements, sorted by one of their keys. */
+struct belay__order {
+    uint16_t *at;
+    size_t count;
+    size_t room;
+};
+
 struct belay__tool {
     int64_t index; /* the server's; -1: not told */
     struct belay__llm_text *id;
@@ -60,6 +67,8 @@ struct belay__choice {
     struct belay__tool *tools;
     size_t tool_count;
     size_t tool_room;
+    struct belay__order by_index; /* those calls that have one */
+    struct belay__order by_id;    /* … that have one */
     enum belay_llm_end end;
     struct belay__word end_word;
     bool ended;
@@ -84,7 +93,10 @@ struct belay__answer {
     struct belay__choice *choices; /* in the order of their arrival */
     size_t choice_count;
     size_t choice_room;
-    struct belay__choice first; /* room for the usual one */
+    struct belay__choice first; /* room for the usual one … */
+    struct belay__order by_index;
+    uint16_t first_place;            /* … and its place */
+    struct belay__llm_text *scratch; /* for an id that has escapes */
     struct belay__usage_counts counts;
     struct belay__kept usage;
     struct belay__kept model;    /* decoded: if need be, a copy in any case */
@@ -170,6 +182,29 @@ void belay__answer_close(struct belay__answer *answer);
  */
 int belay__answer_name_calls(
     const struct belay__answer *answer, struct belay__choice *choice);
+
+/* ---- which choice, which call (answer_order.c) ---- */
+
+/* `first`: NULL, or where an order of one place may lie. */
+void belay__order_fini(struct belay__memory *memory, struct belay__order *order,
+    const uint16_t *first);
+
+/* Of what is found NULL: there is none; of what enters false: no memory. */
+struct belay__choice *belay__choice_find(
+    const struct belay__answer *answer, int64_t index);
+/* The next one, which is not there yet. */
+bool belay__choice_enter(struct belay__answer *answer, int64_t index);
+
+/* The newest one that has the index, at least 0, or the id. */
+struct belay__tool *belay__tool_of_index(
+    const struct belay__choice *choice, int64_t index);
+struct belay__tool *belay__tool_of_id(
+    const struct belay__choice *choice, struct belay_slice id);
+/* The next one, which is not there yet; then its id, once it has one. */
+bool belay__tool_enter(
+    struct belay__memory *memory, struct belay__choice *choice, int64_t index);
+bool belay__tool_enter_id(struct belay__memory *memory,
+    struct belay__choice *choice, const struct belay__tool *tool);
 
 /* ---- for those who read ---- */
 

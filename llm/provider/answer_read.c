@@ -6,17 +6,8 @@
 struct belay__choice *
 belay__answer_nth(struct belay__answer *answer, size_t n)
 {
-    for (size_t i = 0; i < answer->choice_count; i++) {
-        size_t before = 0;
-
-        for (size_t k = 0; k < answer->choice_count; k++) {
-            before += answer->choices[k].index < answer->choices[i].index;
-        }
-        if (before == n) {
-            return &answer->choices[i];
-        }
-    }
-    return NULL;
+    return n < answer->by_index.count ? &answer->choices[answer->by_index.at[n]]
+                                      : NULL;
 }
 
 struct belay_slice

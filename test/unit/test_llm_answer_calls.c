@@ -97,6 +97,195 @@ Test(llm_answer_calls, l7_a_name_may_come_late)
         "0 C( 'a' 'f' '12' )\n");
 }
 
+/* ---- which call, among many ---- */
+
+static struct belay__json_value
+string_of(const char *json)
+{
+    return (struct belay__json_value){.type = BELAY__JSON_STRING,
+        .escaped = strchr(json, '\\') != NULL,
+        .raw = {json, strlen(json)}};
+}
+
+/* What has no id cannot be another call than one of the same index. */
+static size_t
+find_slowly(const int64_t *indexes, const char *const *ids, size_t count,
+    int64_t index, const char *id)
+{
+    for (size_t i = count; i-- > 0;) {
+        if (index >= 0 && indexes[i] == index) {
+            return id == NULL || ids[i] == NULL || strcmp(id, ids[i]) == 0
+                       ? i
+                       : count;
+        }
+        if (index < 0
+            && (id == NULL || (ids[i] != NULL && strcmp(id, ids[i]) == 0))) {
+            return i;
+        }
+    }
+    return count;
+}
+
+/* Deltas of a few indexes and ids, in all orders; one in eight begins a call
+ * in any case.
+ */
+Test(llm_answer_calls, l7_a_delta_belongs_to_the_newest_call_of_its_kind)
+{
+    enum { TRIALS = 200, DELTAS = 40, IDS = 4 };
+    static const char *const json[IDS] = {
+        "\"a\"", "\"b\"", "\"\\u0061\"", "\"ab\""};
+    static const char *const texts[IDS] = {"a", "b", "a", "ab"};
+    uint32_t random = 1;
+
+    for (int trial = 0; trial < TRIALS; trial++) {
+        int64_t indexes[DELTAS];
+        const char *ids[DELTAS];
+        struct belay__answer answer;
+        size_t count = 0;
+
+        belay__answer_init(&answer, memory, false);
+        for (int i = 0; i < DELTAS; i++) {
+            struct belay__choice *choice = belay__answer_choice(&answer, 0);
+            const struct belay__tool *tool;
+            int64_t index;
+            size_t which;
+            size_t wanted;
+
+            random = random * 1103515245 + 12345;
+            index = (int64_t)(random >> 8 & 3) - 1;
+            which = random >> 12 & 7;
+            const struct belay__json_value id =
+                string_of(which < IDS ? json[which] : "\"\"");
+            const char *text = which < IDS ? texts[which] : NULL;
+            if ((random >> 16 & 7) == 0) {
+                wanted = count;
+                tool = belay__answer_new_tool(&answer, choice, index, &id);
+            } else {
+                wanted = find_slowly(indexes, ids, count, index, text);
+                tool = belay__answer_tool(&answer, choice, index, &id);
+            }
+            cr_assert(ne(ptr, (void *)(uintptr_t)tool, NULL));
+            cr_assert(eq(sz, (size_t)(tool - choice->tools), wanted));
+            if (wanted == count) {
+                indexes[count] = index;
+                ids[count++] = NULL;
+            }
+            ids[wanted] = ids[wanted] != NULL ? ids[wanted] : text;
+        }
+        belay__answer_fini(&answer);
+    }
+}
+
+/* A text that is made piece by piece. */
+struct growing {
+    char *data;
+    size_t len;
+    size_t size;
+};
+
+static void
+put(struct growing *text, const char *bytes)
+{
+    const size_t len = strlen(bytes);
+
+    if (text->size - text->len < len) {
+        text->size = text->size * 2 + len;
+        text->data = realloc(text->data, text->size);
+        cr_assert(ne(ptr, text->data, NULL));
+    }
+    memcpy(text->data + text->len, bytes, len);
+    text->len += len;
+}
+
+static void
+put_number(
+    struct growing *text, const char *before, int number, const char *behind)
+{
+    char digits[16];
+
+    (void)snprintf(digits, sizeof(digits), "%04d", number);
+    put(text, before);
+    put(text, digits);
+    put(text, behind);
+}
+
+static void
+read_event(struct belay__answer *answer, struct growing *text)
+{
+    const struct belay__sse_event event = {.data = {text->data, text->len}};
+    struct belay_llm_event told;
+
+    cr_assert(ge(
+        int, belay__provider_event(&belay__chat_provider, answer, &event), 0));
+    while (belay__answer_take(answer, &told)) {
+    }
+    text->len = 0;
+}
+
+#define MANY 1024 /* as many as there may be */
+#define CALLS_BEGIN "{\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":["
+#define CALLS_END "{}]}}]}"
+
+/* Written another way in each delta, ids are compared letter by letter. That it
+ * ends within the suite's time is what is tested: it took minutes.
+ */
+Test(llm_answer_calls, l28_deltas_of_many_calls_cost_what_they_are_long)
+{
+    enum { BYTES = 8 << 20, EVENTS = 3 };
+    struct growing text = {NULL, 0, 0};
+    struct belay__answer answer;
+
+    belay__answer_init(&answer, memory, true);
+    put(&text, CALLS_BEGIN);
+    for (int i = 0; i < MANY; i++) {
+        put_number(&text, "{\"id\":\"call-", i, "\"},");
+    }
+    put(&text, CALLS_END);
+    read_event(&answer, &text);
+    for (int i = 0; i < EVENTS; i++) {
+        put(&text, CALLS_BEGIN);
+        while (text.len < BYTES) {
+            put(&text, "{\"id\":\"call-\\u0030000\"},");
+        }
+        put(&text, CALLS_END);
+        read_event(&answer, &text);
+    }
+    cr_expect(eq(sz, answer.choices[0].tool_count, MANY));
+    belay__answer_fini(&answer);
+    free(text.data);
+}
+
+/* The same, of choices that are written down. */
+Test(llm_answer_calls, l28_many_choices_are_written_once)
+{
+    enum { TIMES = 200 };
+    struct growing text = {NULL, 0, 0};
+    struct belay__answer answer;
+    struct belay__buffer buffer;
+
+    belay__answer_init(&answer, memory, true);
+    belay__buffer_init(&buffer, memory, 1 << 24);
+    put(&text, "{\"choices\":[");
+    for (int i = MANY - 1; i >= 0; i--) {
+        put_number(
+            &text, "{\"index\":1", i, ",\"delta\":{\"content\":\"x\"}},");
+    }
+    put(&text, "{\"index\":10000}]}");
+    read_event(&answer, &text);
+    for (int i = 0; i < TIMES; i++) {
+        belay__buffer_clear(&buffer);
+        cr_assert(zero(int, belay__answer_write(&answer, &buffer)));
+    }
+    for (int i = 0; i < MANY; i++) {
+        cr_assert(
+            eq(i64, belay__answer_nth(&answer, (size_t)i)->index, 10000 + i));
+    }
+    cr_expect(eq(ptr, belay__answer_nth(&answer, MANY), NULL));
+    belay__buffer_fini(&buffer);
+    belay__answer_fini(&answer);
+    free(text.data);
+}
+
 /* ---- ids ---- */
 
 Test(llm_answer_calls, l1_an_id_of_ours_is_nobody_elses)
