@@ -539,9 +539,9 @@ belay__answer_close(struct belay__answer *answer)
             && belay__stretch_slice(choice, BELAY__REFUSAL).len > 0) {
             choice->end = BELAY_LLM_END_REFUSAL;
         }
-        if (answer->code == 0 && belay__answer_name_calls(answer, choice) < 0) {
-            fail(answer, BELAY_ENOMEM);
-        }
+    }
+    if (answer->code == 0 && belay__answer_name_calls(answer) < 0) {
+        fail(answer, BELAY_ENOMEM);
     }
     answer->request = (struct belay_slice){NULL, 0};
 }

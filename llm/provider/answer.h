@@ -172,7 +172,7 @@ void belay__answer_tier(
 void belay__answer_error(struct belay__answer *answer, struct belay_slice body);
 
 /* Nothing more will come: what is open is closed, and calls that have no id,
- * or that of another one, get one of ours.
+ * or that of another one, get one of ours. Once more does nothing.
  */
 void belay__answer_close(struct belay__answer *answer);
 /* For that: a call without an id of its own could not be answered. It gets the
@@ -180,8 +180,7 @@ void belay__answer_close(struct belay__answer *answer);
  * request, and that is behind all of the request's that have at most nine
  * digits. Errors: BELAY_ENOMEM.
  */
-int belay__answer_name_calls(
-    const struct belay__answer *answer, struct belay__choice *choice);
+int belay__answer_name_calls(struct belay__answer *answer);
 
 /* ---- which choice, which call (answer_order.c) ---- */
 
@@ -200,10 +199,16 @@ struct belay__tool *belay__tool_of_index(
     const struct belay__choice *choice, int64_t index);
 struct belay__tool *belay__tool_of_id(
     const struct belay__choice *choice, struct belay_slice id);
+/* Has no older one its id, with which it has entered? */
+bool belay__tool_is_first(
+    const struct belay__choice *choice, const struct belay__tool *tool);
 /* The next one, which is not there yet; then its id, once it has one. */
 bool belay__tool_enter(
     struct belay__memory *memory, struct belay__choice *choice, int64_t index);
 bool belay__tool_enter_id(struct belay__memory *memory,
+    struct belay__choice *choice, const struct belay__tool *tool);
+/* Before that changes. */
+void belay__tool_leave_id(
     struct belay__choice *choice, const struct belay__tool *tool);
 
 /* ---- for those who read ---- */

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE /* memmem() */
 #include "llm/provider/answer.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -18,26 +19,12 @@
 #define DIGITS_MAX 9
 #define NUMBER_MAX 999999999
 
-/* Has one of the first `count` calls that id? */
-static bool
-is_taken(
-    const struct belay__choice *choice, size_t count, struct belay_slice id)
-{
-    for (size_t i = 0; i < count; i++) {
-        const struct belay_slice other =
-            belay__llm_text_slice(choice->tools[i].id);
-
-        if (other.len > 0 && other.len == id.len
-            && memcmp(other.data, id.data, id.len) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* The numbers of the next calls. */
+/* The numbers that the request has not. */
 struct numbers {
     struct belay_slice request;
+    bool begun;
+    size_t count;
+    uint64_t found[BELAY__TOOLS_MAX]; /* in ascending order */
     uint64_t next;
     uint64_t window; /* the first that has a bit below */
     uint8_t taken[4096];
@@ -79,7 +66,7 @@ begin_numbers(struct numbers *numbers, struct belay_slice request)
     const char *end = request.len > 0 ? at + request.len : at;
     uint64_t number;
 
-    *numbers = (struct numbers){.request = request};
+    *numbers = (struct numbers){.request = request, .begun = true};
     while (find_number(&at, end, DIGITS_MAX, &number)) {
         if (number >= numbers->next) {
             numbers->next = number + 1;
@@ -128,36 +115,60 @@ next_number(struct numbers *numbers)
     return numbers->next++;
 }
 
-int
-belay__answer_name_calls(
-    const struct belay__answer *answer, struct belay__choice *choice)
+/* Those of an answer's choices are the same: looked for once. */
+static uint64_t
+nth_number(struct numbers *numbers, struct belay_slice request, size_t n)
+{
+    if (!numbers->begun) {
+        begin_numbers(numbers, request);
+    }
+    assert(n < BELAY__TOOLS_MAX); /* each is a call's, its id or our name */
+    while (numbers->count <= n) {
+        numbers->found[numbers->count++] = next_number(numbers);
+    }
+    return numbers->found[n];
+}
+
+static int
+name_calls(const struct belay__answer *answer, struct belay__choice *choice,
+    struct numbers *numbers)
 {
     char text[32];
     struct belay_slice ours = {text, 0};
-    struct numbers numbers;
-    bool known = false;
+    size_t n = 0;
 
     for (size_t i = 0; i < choice->tool_count; i++) {
         struct belay__tool *tool = &choice->tools[i];
-        const struct belay_slice id = belay__llm_text_slice(tool->id);
+        const bool told = belay__llm_text_slice(tool->id).len > 0;
 
-        if (id.len > 0 && !is_taken(choice, i, id)) {
+        if (told && belay__tool_is_first(choice, tool)) {
             continue;
         }
-        if (!known) {
-            begin_numbers(&numbers, answer->request);
-            known = true;
-        }
         do {
-            ours.len = (size_t)snprintf(
-                text, sizeof(text), "call_%" PRIu64, next_number(&numbers));
-        } while (is_taken(choice, choice->tool_count, ours));
-        if (tool->id != NULL) {
+            ours.len = (size_t)snprintf(text, sizeof(text), "call_%" PRIu64,
+                nth_number(numbers, answer->request, n++));
+        } while (belay__tool_of_id(choice, ours) != NULL);
+        if (told) {
+            belay__tool_leave_id(choice, tool);
             tool->id->len = 0;
         }
-        if (belay__llm_text_append(&tool->id, answer->memory, ours, 0) < 0) {
+        if (belay__llm_text_append(&tool->id, answer->memory, ours, 0) < 0
+            || !belay__tool_enter_id(answer->memory, choice, tool)) {
             return BELAY_ENOMEM;
         }
     }
     return 0;
+}
+
+int
+belay__answer_name_calls(struct belay__answer *answer)
+{
+    struct numbers numbers;
+    int code = 0;
+
+    numbers.begun = false;
+    for (size_t i = 0; code == 0 && i < answer->choice_count; i++) {
+        code = name_calls(answer, &answer->choices[i], &numbers);
+    }
+    return code;
 }

@@ -6,6 +6,7 @@
  */
 #include "llm/provider/answer.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define NO_PLACE SIZE_MAX /* behind all places */
@@ -208,6 +209,18 @@ belay__tool_of_id(const struct belay__choice *choice, struct belay_slice id)
 }
 
 bool
+belay__tool_is_first(
+    const struct belay__choice *choice, const struct belay__tool *tool)
+{
+    const struct belay__order *order = &choice->by_id;
+    const struct key key = {.id = belay__llm_text_slice(tool->id), .place = 0};
+    const size_t at = count_before(order, compare_id, choice->tools, &key);
+
+    assert(at < order->count);
+    return &choice->tools[order->at[at]] == tool;
+}
+
+bool
 belay__tool_enter(
     struct belay__memory *memory, struct belay__choice *choice, int64_t index)
 {
@@ -235,4 +248,19 @@ belay__tool_enter_id(struct belay__memory *memory, struct belay__choice *choice,
     }
     insert(&choice->by_id, compare_id, choice->tools, &key);
     return true;
+}
+
+void
+belay__tool_leave_id(
+    struct belay__choice *choice, const struct belay__tool *tool)
+{
+    struct belay__order *order = &choice->by_id;
+    const struct key key = {.id = belay__llm_text_slice(tool->id),
+        .place = (size_t)(tool - choice->tools)};
+    const size_t at = count_before(order, compare_id, choice->tools, &key);
+
+    assert(at < order->count && order->at[at] == key.place);
+    order->count--;
+    memmove(order->at + at, order->at + at + 1,
+        (order->count - at) * sizeof(*order->at));
 }

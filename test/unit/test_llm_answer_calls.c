@@ -358,6 +358,55 @@ Test(llm_answer_calls, l1_ids_of_ours_take_no_time)
     free(request);
 }
 
+static void
+expect_ids_of_many(const struct growing *request, const struct growing *body)
+{
+    struct belay__answer answer;
+
+    belay__answer_init(&answer, memory, false);
+    answer.request = (struct belay_slice){request->data, request->len};
+    (void)belay__provider_read(&belay__chat_provider, &answer,
+        (struct belay_slice){body->data, body->len});
+    cr_assert(eq(sz, answer.choice_count, MANY));
+    belay__answer_close(&answer); /* as a stream does that was not one (L25) */
+    for (size_t i = 0; i < MANY; i++) {
+        const struct belay__tool *tools = answer.choices[i].tools;
+
+        cr_assert(zero(int, strcmp(tools[0].id->data, "call_7")));
+        cr_assert(zero(int, strcmp(tools[1].id->data, "call_8")));
+        cr_assert(zero(int, strcmp(tools[2].id->data, "call_9")));
+        cr_assert(zero(int, strcmp(tools[3].id->data, "call_10")));
+    }
+    belay__answer_fini(&answer);
+}
+
+/* The same: a request is read once an answer, however many of its choices want
+ * ids.
+ */
+Test(llm_answer_calls, l1_ids_of_ours_take_no_time_in_many_choices)
+{
+    enum { BYTES = 16 << 20, ANSWERS = 20 };
+    struct growing request = {NULL, 0, 0};
+    struct growing body = {NULL, 0, 0};
+
+    put(&request, "\"call_6\",\"");
+    while (request.len < BYTES) {
+        put(&request, "\\\"call me\\\", she said. ");
+    }
+    put(&body, "{\"choices\":[");
+    for (int i = 0; i < MANY; i++) {
+        put_number(&body, "{\"index\":1", i,
+            ",\"message\":{\"tool_calls\":[{},{\"id\":\"call_8\"},{},"
+            "{\"id\":\"call_8\"}]}},");
+    }
+    put(&body, "{\"index\":10000}]}");
+    for (int i = 0; i < ANSWERS; i++) {
+        expect_ids_of_many(&request, &body);
+    }
+    free(request.data);
+    free(body.data);
+}
+
 /* It may still come, as long as the stream goes on. */
 Test(llm_answer_calls, l1_an_id_that_comes_late_counts)
 {
