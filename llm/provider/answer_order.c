@@ -132,7 +132,8 @@ compare_index(const void *array, size_t place, const struct key *key)
 static int
 compare_ids(struct belay_slice a, struct belay_slice b)
 {
-    const int order = memcmp(a.data, b.data, a.len < b.len ? a.len : b.len);
+    const size_t len = a.len < b.len ? a.len : b.len;
+    const int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
 
     return order != 0 ? order : compare_places(a.len, b.len);
 }
