@@ -310,17 +310,32 @@ program_count_fds(void)
 
 struct root {
     const struct program *program;
-    const struct fault *fault;
+    const struct fault *fault; /* NULL: nor are waits counted */
     uint64_t *ret_left;
+    bool *ret_stalled;
 };
+
+/* Before its end belay_run() closes nothing: that was a deadlock. */
+static bool
+has_stalled(const belay_runtime *runtime)
+{
+    const struct belay__scope *all = &runtime->root.scope;
+
+    return (all->flags & BELAY__SCOPE_CANCELLED) != 0
+           && belay__scope_reason(runtime, all).source == BELAY_CANCEL_SHUTDOWN;
+}
 
 static belay_next
 root_end(belay_task *task, void *arg)
 {
     struct root *self = arg;
+    belay_runtime *runtime = belay_task_runtime(task);
 
-    *self->ret_left = belay_task_runtime(task)->cancel_in;
-    belay_task_runtime(task)->counts_waits = false;
+    *self->ret_stalled = has_stalled(runtime);
+    if (self->fault != NULL) {
+        *self->ret_left = runtime->cancel_in;
+        runtime->counts_waits = false;
+    }
     return belay_pass(task);
 }
 
@@ -330,32 +345,54 @@ root_step(belay_task *task, void *arg)
     struct root *self = arg;
     belay_runtime *runtime = belay_task_runtime(task);
 
-    runtime->cancel_in = self->fault->cancel_in;
-    runtime->cancel_late = self->fault->cancel_late;
-    runtime->counts_waits = true;
-    runtime->root.scope.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
-    task->base.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
+    if (self->fault != NULL) {
+        runtime->cancel_in = self->fault->cancel_in;
+        runtime->cancel_late = self->fault->cancel_late;
+        runtime->counts_waits = true;
+        runtime->root.scope.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
+        task->base.flags |= (uint32_t)BELAY__SCOPE_COUNTED;
+    }
     return belay_then(task, root_end,
         belay_call(task, self->program->function, self->program->arguments));
+}
+
+static bool
+may_stall(void)
+{
+    return program_may_stall
+           || (program_disturbed && program_other_code == BELAY_EDEADLK);
+}
+
+static int
+run_root(const struct program *program, const struct fault *fault,
+    belay_clock *clock, uint64_t *ret_left, struct belay_result *ret)
+{
+    static const belay_function function = {
+        "program", NULL, sizeof(struct root), root_step, 0};
+    bool stalled = false;
+    const struct root root = {program, fault, ret_left, &stalled};
+    int code = belay_run(&function, &root,
+        BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock,
+            .grace = program->grace,
+            .step_budget = fault != NULL && fault->pace == PACE_LATE ? 1 : 0),
+        ret);
+
+    MUST(!stalled || may_stall(),
+        "%s has stalled: all that was left waited for nothing; trace: %s",
+        program->function->name, trace_text());
+    return code;
 }
 
 int
 program_try(const struct program *program, const struct fault *fault,
     uint64_t *ret_left, struct belay_result *ret)
 {
-    static const belay_function function = {
-        "program", NULL, sizeof(struct root), root_step, 0};
-    const struct root root = {program, fault, ret_left};
     belay_clock *clock = belay_clock_new(true);
     int code;
 
     cr_assert(ne(ptr, clock, NULL));
     *ret_left = fault->cancel_in;
-    code = belay_run(&function, &root,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator, .clock = clock,
-            .grace = program->grace,
-            .step_budget = fault->pace == PACE_LATE ? 1 : 0),
-        ret);
+    code = run_root(program, fault, clock, ret_left, ret);
     belay_clock_free(clock);
     return code;
 }
@@ -409,8 +446,10 @@ int
 program_run_plain(const belay_function *function, const void *arguments,
     struct belay_result *ret)
 {
-    return belay_run(function, arguments,
-        BELAY_RUNTIME_OPTS(.allocator = &test_allocator), ret);
+    const struct program program = {
+        .function = function, .arguments = arguments};
+
+    return run_root(&program, NULL, NULL, NULL, ret);
 }
 
 int

@@ -31,6 +31,12 @@ extern bool program_disturbed;
 extern int program_other_code;
 /* Not in a sweep; the test says why. */
 extern bool program_unswept;
+/* It may stall, all that is left waiting for nothing; the test says why. Else
+ * that fails the test: belay_run() then cancels everything, which looks like
+ * the cancel, or the wake, that was lost. Trials must not stall either, except
+ * where the other code is BELAY_EDEADLK.
+ */
+extern bool program_may_stall;
 /* NULL, or runs in the process of each trial before it: what trials would
  * share, as files and servers that count, is then one of its own.
  */

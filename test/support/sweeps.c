@@ -28,6 +28,7 @@
 bool program_disturbed;
 int program_other_code;
 bool program_unswept;
+bool program_may_stall;
 void (*program_before_trial)(void);
 
 /* ---- sleeps as operations, through the public bridge ---- */
