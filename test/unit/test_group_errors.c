@@ -3,6 +3,8 @@
  */
 #include "test/support/group_scene.h"
 
+#include "runtime/internal.h"
+
 #include <string.h>
 
 TestSuite(group_errors, .fini = check_clean, .timeout = 30);
@@ -55,6 +57,64 @@ Test(group_errors, s48_s49_s50_a_childs_failure_cancels_siblings_and_body)
     cr_assert(ne(ptr, result.error, NULL));
     cr_expect(eq(sz, belay_error_failures(result.error), 1));
     belay_error_unref(result.error);
+}
+
+/* Sleeps until it is cancelled, and traces why it was. */
+struct asks_why {
+    const char *name;
+};
+
+BELAY_ASYNC(asks_why)
+{
+    struct belay_cancel_reason reason;
+
+    BELAY_BEGIN;
+    BELAY_TRY(belay_sleep(task, BELAY_FOREVER));
+    if (belay_cancel_pending(task, &reason)) {
+        trace("%s: %s by %s", self->name,
+            belay__cancel_source_name(reason.source), reason.task_name);
+    }
+    return belay_pass(task);
+    BELAY_END;
+}
+
+struct why {
+    int child_code;
+    int body_code;
+    belay_group *group;
+};
+
+BELAY_ASYNC(why)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, asks_why, .name = "sibling"));
+        BELAY_CHECK(belay_group_spawn(self->group, &child,
+            &(const struct child){.name = "b",
+                .sleep =
+                    self->child_code < 0 ? belay_seconds(1) : BELAY_FOREVER,
+                .code = self->child_code},
+            BELAY_SPAWN_OPTS(.name = "the culprit")));
+        if (self->body_code < 0) {
+            BELAY_AWAIT(belay_checkpoint(task));
+            BELAY_FAIL(self->body_code, "body");
+        }
+        BELAY_AWAIT(BELAY_CALL(asks_why, .name = "body"));
+    }
+    BELAY_END;
+}
+
+Test(group_errors, s23_s48_the_cancel_says_sibling_and_names_the_task)
+{
+    cr_expect(eq(int, RUN(why, .child_code = BELAY_EIO), BELAY_EGROUP));
+    expect_trace("enter b; exit b/EIO; body: sibling by the culprit; "
+                 "sibling: sibling by the culprit");
+}
+
+Test(group_errors, s23_s47_the_cancel_says_parent_and_names_the_host)
+{
+    cr_expect(eq(int, RUN(why, .body_code = BELAY_EIO), BELAY_EGROUP));
+    expect_trace("enter b; exit b/cancel; sibling: parent by program");
 }
 
 Test(group_errors, s49_all_failures_in_the_order_of_their_ends)

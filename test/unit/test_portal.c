@@ -201,6 +201,57 @@ Test(portal, s130_a_close_inside_a_post_goes_on_where_the_posts_were)
     belay_portal_unref(closer.portal);
 }
 
+/* Outside of its task, which a sweep may end before the posts run. */
+struct relay {
+    belay_portal *portal;
+    struct belay_event arrived;
+};
+
+static void
+set_arrived(belay_runtime *runtime, void *arg)
+{
+    struct relay *relay = arg;
+
+    (void)runtime;
+    belay_event_set(&relay->arrived);
+}
+
+/* The last that has the portal lets go of it, its post not yet run. */
+static void
+post_and_go(belay_runtime *runtime, void *arg)
+{
+    struct relay *relay = arg;
+
+    (void)runtime;
+    cr_expect(zero(int, belay_portal_post(relay->portal, set_arrived, relay)));
+    belay_portal_unref(relay->portal);
+}
+
+struct relayed {
+    struct relay *relay;
+};
+
+BELAY_ASYNC(relayed)
+{
+    belay_runtime *runtime = belay_task_runtime(task);
+    belay_portal **portal = &self->relay->portal;
+
+    BELAY_BEGIN;
+    cr_assert(zero(int, belay_portal_open(runtime, portal)));
+    cr_expect(zero(int, belay_portal_post(*portal, post_and_go, self->relay)));
+    BELAY_AWAIT(belay_event_wait(task, &self->relay->arrived));
+    trace("arrived");
+    BELAY_END;
+}
+
+Test(portal, s130_a_post_keeps_the_loop_alive_when_its_poster_has_gone)
+{
+    struct relay relay = {.portal = NULL};
+
+    cr_expect(zero(int, RUN(relayed, .relay = &relay)));
+    expect_trace("arrived");
+}
+
 struct again {
     belay_portal *portal;
     int left;

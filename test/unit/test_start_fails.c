@@ -152,6 +152,58 @@ Test(start_fails, s21_s66_a_child_cancelled_alone_is_an_error_no_cancel)
     expect_trace("start ECANCELED");
 }
 
+struct shielded {
+    belay_group *host;
+    belay_cancel_scope *outer;
+    belay_cancel_scope *inner;
+};
+
+struct raiser {
+    struct shielded *of;
+};
+
+/* Cancels the starter; the child is at its end when the shield comes. */
+BELAY_ASYNC(raiser)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
+    if (self->of->inner != NULL) { /* else a sweep has ended it */
+        belay_cancel_scope_cancel(self->of->outer, "the outer");
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    if (self->of->inner != NULL) {
+        belay_cancel_scope_set_shield(self->of->inner, true);
+        trace("shield");
+    }
+    BELAY_END;
+}
+
+BELAY_ASYNC(shielded)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->host)) {
+        BELAY_CHECK(belay_spawn(self->host, raiser, .of = self));
+        BELAY_WITH (keeping(task, NULL, &self->outer)) {
+            BELAY_WITH (keeping(task, NULL, &self->inner)) {
+                BELAY_TRY(belay_start(task, self->host, NULL, service,
+                    .name = "s", .before = BELAY_FOREVER));
+                trace("start %s", trace_result(belay_result(task)));
+                return belay_pass(task);
+            }
+        }
+        trace("behind");
+    }
+    BELAY_END;
+}
+
+/* The child was not cancelled alone, whatever the starter can see by then. */
+Test(start_fails, s26_s67_a_shield_that_comes_late_does_not_hide_the_cancel)
+{
+    cr_expect(zero(int, RUN(shielded, .host = NULL)));
+    expect_trace(
+        "enter s; s cancel; exit s/cancel; shield; start cancel; behind");
+}
+
 struct late {
     belay_task *target;
     belay_group *group;

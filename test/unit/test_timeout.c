@@ -110,8 +110,8 @@ struct foreign {
     struct belay_cancel_status status;
 };
 
-/* Cancelled by hand in the first second, due in the second, seen in the
- * third: it is still "cancelled".
+/* Cancelled by hand after a second, due after two, looked at again when its
+ * grace is over after six, seen after ten: it is still "cancelled".
  */
 BELAY_ASYNC(foreign)
 {
@@ -123,7 +123,7 @@ BELAY_ASYNC(foreign)
         BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
         belay_cancel_scope_cancel(self->scope, NULL);
         BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
-            BELAY_AWAIT(belay_sleep(task, belay_seconds(2)));
+            BELAY_AWAIT(belay_sleep(task, belay_seconds(9)));
         }
         BELAY_AWAIT(belay_checkpoint(task));
     }
@@ -178,6 +178,54 @@ Test(timeout, s36_after_an_inner_timeout_the_outer_still_fires)
             .inner_span = belay_seconds(1)),
         0));
     expect_trace("between after 1000 ms; inner 11 outer 11 after 2000 ms");
+}
+
+struct sleeper {
+    bool *awake;
+};
+
+BELAY_ASYNC(sleeper)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1500)));
+    *self->awake = true;
+    BELAY_END;
+}
+
+struct overslept {
+    belay_group *group;
+    struct belay_cancel_status outer;
+    bool awake;
+    int late; /* checkpoints since the loop has seen what is due */
+    int i;
+};
+
+/* A second is over before the loop can look; then it is kept busy. */
+BELAY_ASYNC(overslept)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_CHECK(belay_spawn(self->group, sleeper, .awake = &self->awake));
+        BELAY_WITH (belay_move_on(task, belay_seconds(2), &self->outer)) {
+            BELAY_WITH (belay_move_on(task, belay_seconds(1), NULL)) {
+                BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+            }
+            belay_clock_advance(
+                belay_task_runtime(task)->clock, belay_seconds(1));
+            for (self->i = 0; self->i < 1000; self->i++) {
+                BELAY_AWAIT(belay_checkpoint(task));
+                self->late += self->awake ? 1 : 0;
+            }
+        }
+        trace("outer %d, %d late", self->outer.caught, self->late);
+    }
+    BELAY_END;
+}
+
+Test(timeout, s36_on_a_busy_loop_the_outer_fires_with_what_is_due)
+{
+    cr_expect(zero(int, RUN(overslept, .group = NULL)));
+    expect_trace("outer 1, 0 late");
 }
 
 Test(timeout, s37_a_past_deadline_lets_the_body_start)
