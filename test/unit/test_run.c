@@ -1,6 +1,8 @@
 /* test_run.c - belay_run(), a loop of its own: S133-S137. */
 #include "test/support/host.h"
 
+#include <signal.h>
+
 TestSuite(run, .fini = check_clean, .timeout = 30);
 
 struct nested_run {
@@ -194,6 +196,17 @@ Test(run, a_deadlock_is_found_and_everything_unwinds)
     trace_clear();
     cr_expect(eq(int, RUN(stuck, .in_child = true), BELAY_EDEADLK));
     expect_trace("enter a; exit a/cancel");
+}
+
+/* Of the harness: where assertions do not count, what must hold aborts. */
+Test(run, a_program_that_stalls_unasked_fails_its_test, .signal = SIGABRT)
+{
+    const struct stuck arguments = {.in_child = true};
+
+    program_disturbed = true;
+    (void)program_run_once(
+        &(const struct program){.function = &stuck, .arguments = &arguments},
+        NULL);
 }
 
 struct slow_to_leave {
