@@ -183,6 +183,8 @@ BELAY_ASYNC(announcer)
             self->group, listener, .event = &self->event, .name = "a"));
         BELAY_CHECK(belay_spawn(
             self->group, listener, .event = &self->event, .name = "b"));
+        BELAY_CHECK(belay_spawn(
+            self->group, listener, .event = &self->event, .name = "c"));
         BELAY_AWAIT(belay_checkpoint(task));
         belay_event_set(&self->event);
         belay_event_set(&self->event);
@@ -202,5 +204,5 @@ BELAY_ASYNC(announcer)
 Test(sync, an_event_wakes_those_who_wait_and_stays_set)
 {
     cr_expect(eq(int, RUN(announcer, .group = NULL), 0));
-    expect_trace("set and cleared; a; b; set; late");
+    expect_trace("set and cleared; a; b; c; set; late");
 }
