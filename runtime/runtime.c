@@ -496,6 +496,18 @@ run_closed(void *arg)
     run->closed = true;
 }
 
+/* The loop has come back with nothing alive on it; a cancel could not help, or
+ * has not. To run it again would be to spin.
+ */
+static void
+require_hope(bool hope)
+{
+    if (!hope) {
+        belay__broken("belay_run", "a task waits for nothing and cannot be "
+                                   "cancelled; see belay_runtime_dump()");
+    }
+}
+
 /* Runs until the root has ended. If nothing can happen any more and it has
  * not, everything waits for nothing: cancel it, once.
  */
@@ -508,8 +520,7 @@ run_root(struct run *run, belay_runtime *runtime)
         if (uv_run(&run->loop, UV_RUN_DEFAULT) != 0 || run->done) {
             continue;
         }
-        BELAY__REQUIRE(!stuck, "a task waits for nothing and cannot be "
-                               "cancelled; see belay_runtime_dump()");
+        require_hope(!stuck);
         stuck = true;
         belay__scope_cancel(runtime, &runtime->root.scope,
             BELAY_CANCEL_SHUTDOWN,
@@ -561,7 +572,7 @@ belay_run(const belay_function *function, const void *arguments,
     }
     belay_runtime_close(runtime, run_closed, &run);
     while (!run.closed) {
-        (void)uv_run(&run.loop, UV_RUN_DEFAULT);
+        require_hope(uv_run(&run.loop, UV_RUN_DEFAULT) != 0 || run.closed);
     }
     BELAY__REQUIRE(uv_loop_close(&run.loop) == 0,
         "handles of libuv are still open on the loop");

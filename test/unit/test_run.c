@@ -209,6 +209,51 @@ Test(run, a_program_that_stalls_unasked_fails_its_test, .signal = SIGABRT)
         NULL);
 }
 
+/* Waits where no cancel comes in, for what never happens. */
+struct unreached {
+    struct belay_event *never;
+};
+
+BELAY_ASYNC(unreached)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_shield(task, BELAY_FOREVER)) {
+        BELAY_AWAIT(belay_event_wait(task, self->never));
+    }
+    BELAY_END;
+}
+
+Test(run, s137_a_root_that_no_cancel_reaches_aborts, .signal = SIGABRT)
+{
+    struct belay_event never = {.set = false};
+
+    program_unswept = program_may_stall = true; /* it is about the abort */
+    (void)RUN(unreached, .never = &never);
+}
+
+struct leaves_one {
+    struct belay_event *never;
+};
+
+/* It has ended well; what it leaves is a root task of its own. */
+BELAY_ASYNC(leaves_one)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_runtime_spawn(belay_task_runtime(task), &unreached,
+        &(const struct unreached){self->never}, NULL, NULL, NULL));
+    BELAY_AWAIT(belay_checkpoint(task));
+    BELAY_END;
+}
+
+Test(run, s135_s137_so_does_another_root_that_the_close_does_not_reach,
+    .signal = SIGABRT, .timeout = 10)
+{
+    struct belay_event never = {.set = false};
+
+    program_unswept = program_may_stall = true; /* it is about the abort */
+    (void)RUN(leaves_one, .never = &never);
+}
+
 struct slow_to_leave {
     struct belay_event never;
 };

@@ -80,6 +80,11 @@ typedef void belay_ended_fn(const struct belay_result *result, void *arg);
  *          other codes of libuv for a loop that cannot be made.
  *          BELAY_EDEADLK the root and all others wait for nothing that could
  *          still happen; they were cancelled and have unwound.
+ *          A task that waits so and does not end by a cancel, behind a shield
+ *          without end or in an operation that refuses, would be waited for
+ *          for ever: the process is aborted. So it is for another root task,
+ *          belay_runtime_spawn(), when the first has ended and the grace is
+ *          over.
  * Threads: any thread that is not running a runtime; blocks until done.
  * Since:   0.1. Source: asyncio.run; contract S134.
  */
