@@ -107,11 +107,23 @@ sift_down(struct belay__heap *heap, uint32_t index)
     put(heap, index, due);
 }
 
+/* Where the first one was: when the loop is to come back is another time. At
+ * the end of a pass that is seen to anyway.
+ */
+static inline void
+first_changed(belay_runtime *runtime)
+{
+    if (!runtime->in_pass) {
+        belay__runtime_kick(runtime);
+    }
+}
+
 void
 belay__deadline_arm(
     belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns)
 {
     struct belay__heap *heap = &runtime->deadlines;
+    const bool was_first = deadline->index == 1;
 
     if (due_ns == INT64_MAX) {
         belay__deadline_disarm(runtime, deadline);
@@ -124,29 +136,38 @@ belay__deadline_arm(
     heap->slots[deadline->index] = (struct belay__due){due_ns, deadline};
     sift_up(heap, deadline->index);
     sift_down(heap, deadline->index);
-    if (deadline->index == 1) {
-        belay__runtime_kick(runtime);
+    if (was_first || deadline->index == 1) {
+        first_changed(runtime);
     }
 }
 
-void
-belay__deadline_disarm(belay_runtime *runtime, struct belay__deadline *deadline)
+static inline void
+take_out(struct belay__heap *heap, struct belay__deadline *deadline)
 {
-    struct belay__heap *heap = &runtime->deadlines;
     const uint32_t index = deadline->index;
-    struct belay__due last;
+    const struct belay__due last = heap->slots[heap->count--];
 
-    if (index == 0) {
-        return;
-    }
     deadline->index = 0;
-    last = heap->slots[heap->count--];
     if (last.deadline == deadline) {
         return;
     }
     put(heap, index, last);
     sift_up(heap, index);
     sift_down(heap, last.deadline->index);
+}
+
+void
+belay__deadline_disarm(belay_runtime *runtime, struct belay__deadline *deadline)
+{
+    const bool was_first = deadline->index == 1;
+
+    if (deadline->index == 0) {
+        return;
+    }
+    take_out(&runtime->deadlines, deadline);
+    if (was_first) {
+        first_changed(runtime);
+    }
 }
 
 int64_t
@@ -213,7 +234,7 @@ belay__deadline_expire(belay_runtime *runtime)
             break;
         }
         deadline = heap->slots[1].deadline;
-        belay__deadline_disarm(runtime, deadline);
+        take_out(heap, deadline); /* who calls sets the uv timer afterwards */
         fire(runtime, deadline);
     }
 }

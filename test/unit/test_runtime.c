@@ -1,6 +1,8 @@
 /* test_runtime.c - on a host's loop: S45, S125, S132-S137. */
 #include "test/support/host.h"
 
+#include "runtime/internal.h"
+
 #include <signal.h>
 
 TestSuite(runtime, .fini = check_clean, .timeout = 30);
@@ -216,6 +218,162 @@ Test(runtime, s136_a_spawn_without_memory_leaves_nothing)
     (void)uv_run(&host.loop, UV_RUN_DEFAULT);
     expect_trace("first step; ended ok");
     host_close(&host);
+}
+
+/* ---- S38, S132: libuv's timer, once deadlines go or come later ---- */
+
+struct site {
+    struct host host;
+    struct belay_event first; /* ends the wait with a deadline */
+    struct belay_event second;
+    belay_cancel_scope *scope;
+};
+
+struct waits_twice {
+    struct site *site;
+    belay_duration span;
+};
+
+/* With a deadline, then without one. */
+BELAY_ASYNC(waits_twice)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (keeping(task, BELAY_CANCEL_SCOPE_OPTS(.timeout = self->span),
+        &self->site->scope)) {
+        BELAY_AWAIT(belay_event_wait(task, &self->site->first));
+    }
+    BELAY_AWAIT(belay_event_wait(task, &self->site->second));
+    BELAY_END;
+}
+
+/* Runs what is ready; whether the loop would go on is looked at afterwards. */
+static void
+run_ready(struct host *host)
+{
+    (void)uv_run(&host->loop, UV_RUN_NOWAIT);
+    (void)uv_run(&host->loop, UV_RUN_NOWAIT);
+}
+
+/* The task waits in a scope that has an hour; nothing else is there. */
+static void
+open_site(struct site *site)
+{
+    *site = (struct site){.scope = NULL};
+    host_open(&site->host, false);
+    cr_assert(zero(int, belay_runtime_spawn(site->host.runtime, &waits_twice,
+                            &(const struct waits_twice){
+                                .site = site, .span = belay_seconds(3600)},
+                            host_ended, &site->host, NULL)));
+    run_ready(&site->host);
+    cr_assert(ne(ptr, site->scope, NULL));
+    cr_expect(eq(int, uv_loop_alive(&site->host.loop), 1));
+}
+
+static void
+move_to_never(struct site *site)
+{
+    cr_expect(zero(int,
+        belay_cancel_scope_move(site->scope, (belay_time){.ns = INT64_MAX})));
+}
+
+Test(runtime, s132_a_deadline_that_is_left_does_not_keep_the_loop_alive)
+{
+    struct site site;
+
+    open_site(&site);
+    belay_event_set(&site.first);
+    run_ready(&site.host);
+    cr_expect(zero(int, uv_loop_alive(&site.host.loop)));
+    host_close(&site.host);
+}
+
+Test(runtime, s38_s132_a_deadline_moved_to_never_leaves_no_timer)
+{
+    struct site site;
+
+    open_site(&site);
+    move_to_never(&site);
+    cr_expect(zero(int, uv_loop_alive(&site.host.loop)));
+    host_close(&site.host);
+}
+
+static void
+on_own_closed(uv_handle_t *handle)
+{
+    move_to_never(handle->data);
+}
+
+/* Behind it nothing of the runtime runs any more before libuv looks. */
+Test(runtime, s38_s132_so_it_is_in_a_close_callback_of_the_hosts)
+{
+    struct site site;
+
+    open_site(&site);
+    host_keep(&site.host);
+    site.host.own.data = &site;
+    uv_close((uv_handle_t *)&site.host.own, on_own_closed);
+    (void)uv_run(&site.host.loop, UV_RUN_NOWAIT);
+    cr_expect(zero(int, uv_loop_alive(&site.host.loop)));
+    host_close(&site.host);
+}
+
+static int
+wait_hours(struct site *site)
+{
+    return uv_backend_timeout(&site->host.loop) / (3600 * 1000);
+}
+
+Test(runtime, s38_a_deadline_moved_later_sets_the_timer_later)
+{
+    struct site site;
+    struct site other = {.scope = NULL};
+    int64_t hour;
+
+    open_site(&site);
+    hour = belay__deadline_next(site.host.runtime);
+    cr_assert(zero(int, belay_runtime_spawn(site.host.runtime, &waits_twice,
+                            &(const struct waits_twice){
+                                .site = &other, .span = belay_seconds(36000)},
+                            NULL, NULL, NULL)));
+    run_ready(&site.host);
+    cr_expect(le(int, wait_hours(&site), 1));
+    cr_expect(zero(int, belay_cancel_scope_move(site.scope,
+                            (belay_time){hour + belay_seconds(72000).ns})));
+    cr_expect(ge(int, wait_hours(&site), 8)); /* now the other one is first */
+    cr_expect(le(int, wait_hours(&site), 10));
+    move_to_never(&other);
+    cr_expect(ge(int, wait_hours(&site), 19));
+    cr_expect(eq(int, uv_loop_alive(&site.host.loop), 1));
+    host_close(&site.host);
+}
+
+static void
+not_due(struct belay__timer *timer)
+{
+    (void)timer;
+    trace("due");
+}
+
+Test(runtime, s132_a_timer_of_the_library_that_is_stopped_keeps_nothing_alive)
+{
+    struct host host;
+    struct belay__timer timer;
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay__timer_init(host.runtime, &timer, not_due)));
+    for (int i = 0; i < 2; i++) {
+        belay__timer_start(host.runtime, &timer,
+            belay__due(host.runtime, belay_seconds(3600)));
+        cr_expect(eq(int, uv_loop_alive(&host.loop), 1));
+        if (i == 0) {
+            belay__timer_stop(host.runtime, &timer);
+        } else {
+            belay__timer_fini(host.runtime, &timer);
+        }
+        cr_expect(zero(int, uv_loop_alive(&host.loop)));
+    }
+    host_close(&host);
+    expect_trace("closed");
 }
 
 /* ---- the clock ---- */
