@@ -2,7 +2,8 @@
  *
  * A context is a pointer to its newest binding; bindings never change and are
  * counted, so a snapshot is one reference. A set adds a binding, a reset goes
- * back to the one before it. Look-ups walk the list: contexts are shallow.
+ * back to the one before it. Look-ups walk the list: contexts are shallow. A
+ * token has numbers, not addresses: it may outlive what it is of.
  */
 #include <belay/context.h>
 
@@ -80,10 +81,16 @@ belay_var_set(belay_task *task, const struct belay_var *var, void *value,
         return BELAY_ENOMEM;
     }
     /* The task's reference on the old newest one moves into `below`. */
-    *binding = (struct belay__binding){task->context, var, value, 1};
+    *binding = (struct belay__binding){
+        .below = task->context,
+        .var = var,
+        .value = value,
+        .serial = ++task->runtime->last_binding,
+        .refs = 1,
+    };
     task->context = binding;
     if (ret_token != NULL) {
-        *ret_token = (struct belay_var_token){binding, task};
+        *ret_token = (struct belay_var_token){binding->serial, task->id};
     }
     return 0;
 }
@@ -92,15 +99,15 @@ int
 belay_var_reset(belay_task *task, const struct belay_var *var,
     struct belay_var_token *token)
 {
-    struct belay__binding *binding = token->binding;
+    struct belay__binding *binding = task->context;
 
-    if (binding == NULL) {
+    if (token->serial == 0) {
         return BELAY_ESTATE;
     }
-    if (token->task != task) {
+    if (token->task_id != task->id) {
         return BELAY_EOWNER;
     }
-    if (task->context != binding) {
+    if (binding == NULL || binding->serial != token->serial) {
         return BELAY_ESTATE;
     }
     if (binding->var != var) {
@@ -108,6 +115,6 @@ belay_var_reset(belay_task *task, const struct belay_var *var,
     }
     task->context = belay__context_ref(binding->below);
     belay__context_unref(task->runtime, binding);
-    token->binding = NULL;
+    token->serial = 0;
     return 0;
 }

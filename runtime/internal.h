@@ -194,6 +194,7 @@ struct belay__binding {
     struct belay__binding *below;
     const struct belay_var *var;
     void *value;
+    uint64_t serial; /* of the set; none of this process has it again */
     uint32_t refs;
 };
 
@@ -275,6 +276,7 @@ struct belay_runtime {
     uint64_t tasks_discarded; /* before they were started */
     uint64_t handles;         /* of tasks that have ended, so many tasks */
     uint64_t last_id;         /* of a task; all that were made have one */
+    uint64_t last_binding;    /* serial */
     struct belay__end_watch *watches; /* of the ends of tasks */
     uint64_t holds;     /* reasons to stay open beside the tasks */
     uint64_t cancel_in; /* for tests: cancel all as the n-th wait begins … */

@@ -262,10 +262,14 @@ attach_observer(belay_runtime *runtime, const struct belay_runtime_opts *opts)
         runtime, opts->observe, opts->observe_arg, &which, NULL);
 }
 
+/* Each has 2^32 serials of its own before those of another begin. */
 static void
 list_runtime(belay_runtime *runtime)
 {
+    static uint32_t listed;
+
     (void)pthread_mutex_lock(&runtimes_lock);
+    runtime->last_binding = (uint64_t)++listed << 32;
     runtime->next_runtime = belay__runtimes;
     belay__runtimes = runtime;
     (void)pthread_mutex_unlock(&runtimes_lock);

@@ -22,8 +22,8 @@ struct belay_var {
 
 /* Restores what a set has replaced. The caller keeps it; {0} is no token. */
 struct belay_var_token {
-    struct belay__binding *binding;
-    const belay_task *task;
+    uint64_t serial;  /* private */
+    uint64_t task_id; /* private */
 };
 
 /* The values of all variables at a moment; opaque. */
@@ -80,6 +80,11 @@ BELAY_API void *belay_var_get(
  *   ret_token  NULL, or receives what belay_var_reset() needs; untouched on
  *              failure
  *
+ * Each set adds to the task's context, some 40 bytes, until it is reset or the
+ * last snapshot with it goes, also one of the same variable: a task that lives
+ * long and sets again and again resets before. belay_var_get() looks at the
+ * newest first and goes through them in turn.
+ *
  * Owner:   the context owns the value (see belay_var.destroy).
  * Errors:  BELAY_ENOMEM  nothing has changed, the value stays the caller's
  * Threads: loop thread.
@@ -95,10 +100,12 @@ BELAY_API int belay_var_set(belay_task *task, const struct belay_var *var,
  *   token  of that set; used up on success
  *
  * Owner:   the value of the set is released.
- * Errors:  BELAY_ESTATE  the token was used before, or a later set of this
- *                        task has not been reset yet
+ * Errors:  BELAY_ESTATE  the token, or that of which it is a copy, was used
+ *                        before, or a later set of this task has not been
+ *                        reset yet
  *          BELAY_EINVAL  the token is of another variable
- *          BELAY_EOWNER  the token is of another task
+ *          BELAY_EOWNER  the token is of another task, also one that has
+ *                        ended
  *          In each case nothing has changed.
  * Threads: loop thread.
  * Since:   0.1. Source: contract S118, S119.
