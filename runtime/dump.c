@@ -21,22 +21,6 @@ belay__scope_next(const struct belay__scope *scope, int *depth)
     return scope->next;
 }
 
-belay_task *
-belay__task_find(const belay_runtime *runtime, uint64_t id)
-{
-    int depth = 0;
-
-    for (const struct belay__scope *scope = &runtime->root.scope; scope != NULL;
-         scope = belay__scope_next(scope, &depth)) {
-        belay_task *task = belay__scope_base_of(scope);
-
-        if (task != NULL && task->id == id) {
-            return task;
-        }
-    }
-    return NULL;
-}
-
 static const char *
 state_name(const belay_task *task)
 {

@@ -349,8 +349,6 @@ void belay__stuck_report(belay_runtime *runtime, struct belay__scope *root);
 const char *belay__task_awaits(const belay_task *task);
 const char *belay__cancel_source_name(enum belay_cancel_source source);
 
-/* The task with this id, or NULL; O(tasks). */
-belay_task *belay__task_find(const belay_runtime *runtime, uint64_t id);
 /* Next scope in the tree, parents before children; adds to *depth. */
 const struct belay__scope *belay__scope_next(
     const struct belay__scope *scope, int *depth);

@@ -7,12 +7,23 @@
  */
 #include "runtime/internal.h"
 
+#include <assert.h>
 #include <stdlib.h>
+
+#define BUCKETS 1024
 
 struct post {
     struct post *next;
     belay_post_fn *fn;
     void *arg;
+};
+
+struct cancel {
+    struct post post; /* the first member: it is freed by that */
+    uint64_t task_id;
+    const char *text;
+    belay_task *task;         /* NULL: it is not there, or was not looked for */
+    struct cancel *next_like; /* with such an id */
 };
 
 struct belay_portal {
@@ -84,16 +95,12 @@ belay_portal_unref(belay_portal *portal)
     unref_locked(portal);
 }
 
-int
-belay_portal_post(belay_portal *portal, belay_post_fn *fn, void *arg)
+/* Takes the post over. */
+static int
+add_post(belay_portal *portal, struct post *post)
 {
-    struct post *post = malloc(sizeof(*post));
     int code = 0;
 
-    if (post == NULL) {
-        return BELAY_ENOMEM;
-    }
-    *post = (struct post){NULL, fn, arg};
     uv_mutex_lock(&portal->lock);
     if (portal->runtime == NULL) {
         code = BELAY_ESTATE;
@@ -113,38 +120,94 @@ belay_portal_post(belay_portal *portal, belay_post_fn *fn, void *arg)
     return code;
 }
 
-struct cancel {
-    uint64_t task_id;
-    const char *text;
-};
+int
+belay_portal_post(belay_portal *portal, belay_post_fn *fn, void *arg)
+{
+    struct post *post = malloc(sizeof(*post));
+
+    if (post == NULL) {
+        return BELAY_ENOMEM;
+    }
+    *post = (struct post){NULL, fn, arg};
+    return add_post(portal, post);
+}
 
 static void
 cancel_task(belay_runtime *runtime, void *arg)
 {
-    struct cancel *cancel = arg;
-    belay_task *task = belay__task_find(runtime, cancel->task_id);
+    const struct cancel *cancel = arg;
 
-    if (task != NULL) {
-        (void)belay_task_cancel(task, cancel->text);
+    (void)runtime;
+    if (cancel->task != NULL) {
+        (void)belay_task_cancel(cancel->task, cancel->text);
     }
-    free(cancel);
 }
 
 int
 belay_portal_cancel(belay_portal *portal, uint64_t task_id, const char *text)
 {
     struct cancel *cancel = malloc(sizeof(*cancel));
-    int code;
 
     if (cancel == NULL) {
         return BELAY_ENOMEM;
     }
-    *cancel = (struct cancel){task_id, text};
-    code = belay_portal_post(portal, cancel_task, cancel);
-    if (code < 0) {
-        free(cancel);
+    *cancel = (struct cancel){
+        .post = {NULL, cancel_task, cancel},
+        .task_id = task_id,
+        .text = text,
+    };
+    return add_post(portal, &cancel->post);
+}
+
+/* NULL: it is a post of another kind. */
+static struct cancel *
+cancel_of(struct post *post)
+{
+    return post->fn == cancel_task ? BELAY__CONTAINER(post, struct cancel, post)
+                                   : NULL;
+}
+
+static void
+find_task(belay_task *task, struct cancel *like)
+{
+    for (; like != NULL; like = like->next_like) {
+        if (like->task_id == task->id) {
+            like->task = task;
+        }
     }
-    return code;
+}
+
+/* Whom the cancels among the posts are for: one look at the tasks for all. Ids
+ * are given in turn, so they spread over the buckets.
+ */
+static void
+find_tasks(
+    const belay_runtime *runtime, struct post *first, const struct post *last)
+{
+    struct cancel *buckets[BUCKETS] = {NULL};
+    struct cancel *cancel;
+    bool any = false;
+    int depth = 0;
+
+    for (struct post *post = first;; post = post->next) {
+        cancel = cancel_of(post);
+        if (cancel != NULL) {
+            cancel->next_like = buckets[cancel->task_id % BUCKETS];
+            buckets[cancel->task_id % BUCKETS] = cancel;
+            any = true;
+        }
+        if (post == last) {
+            break;
+        }
+    }
+    for (const struct belay__scope *scope = any ? &runtime->root.scope : NULL;
+         scope != NULL; scope = belay__scope_next(scope, &depth)) {
+        belay_task *task = belay__scope_base_of(scope);
+
+        if (task != NULL) {
+            find_task(task, buckets[task->id % BUCKETS]);
+        }
+    }
 }
 
 /* The one that has waited longest; NULL: there is none. */
@@ -172,27 +235,26 @@ run_post(belay_runtime *runtime, struct post *post)
     free(post);
 }
 
-static const struct post *
-last_post(belay_portal *portal)
-{
-    const struct post *last;
-
-    uv_mutex_lock(&portal->lock);
-    last = portal->last;
-    uv_mutex_unlock(&portal->lock);
-    return last;
-}
-
 /* Those that are there now: what they post waits for the loop's next turn. One
- * of them may shut the portal, which runs the rest.
+ * of them may shut the portal, which runs the rest. No task ends in here, since
+ * none runs: so the cancels' tasks may be looked for before.
  */
 void
 belay__portal_drain(belay_runtime *runtime)
 {
     belay_portal *portal = runtime->portal;
-    const struct post *last = portal != NULL ? last_post(portal) : NULL;
-    struct post *post;
+    const struct post *last = NULL;
+    struct post *post = NULL;
 
+    if (portal != NULL) {
+        uv_mutex_lock(&portal->lock);
+        post = portal->first;
+        last = portal->last;
+        uv_mutex_unlock(&portal->lock);
+    }
+    if (last != NULL) {
+        find_tasks(runtime, post, last);
+    }
     while (last != NULL && runtime->portal != NULL
            && (post = take_post(portal)) != NULL) {
         if (post == last) {
@@ -212,6 +274,7 @@ belay__portal_shut(belay_runtime *runtime)
     if (portal == NULL) {
         return;
     }
+    assert(runtime->tasks_alive == 0); /* so there is none to be cancelled */
     runtime->portal = NULL;
     uv_mutex_lock(&portal->lock);
     portal->runtime = NULL; /* from here on none is accepted, and lost */

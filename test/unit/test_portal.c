@@ -287,3 +287,129 @@ Test(portal, a_post_that_posts_again_waits_for_the_loops_next_turn)
     host_close(&host);
     belay_portal_unref(again.portal);
 }
+
+/* ---- cancels of many ---- */
+
+struct crowd {
+    struct host host;
+    struct belay_event never;
+    belay_portal *portal;
+    uint64_t first_id; /* of the tasks, which were made one after another */
+    int cancelled;
+    int last; /* of those cancelled, by its place */
+    bool in_order;
+};
+
+struct one_of_crowd {
+    struct crowd *crowd;
+    int place;
+};
+
+BELAY_ASYNC(one_of_crowd)
+{
+    struct crowd *crowd = self->crowd;
+
+    BELAY_BEGIN;
+    BELAY_TRY(belay_event_wait(task, &crowd->never));
+    if (belay_result(task)->cancelled) {
+        crowd->cancelled++;
+        crowd->in_order = crowd->in_order && self->place < crowd->last;
+        crowd->last = self->place;
+    }
+    BELAY_END;
+}
+
+static void
+open_crowd(struct crowd *crowd, int count)
+{
+    belay_task *first;
+
+    *crowd = (struct crowd){.last = count, .in_order = true};
+    host_open(&crowd->host, false);
+    cr_assert(
+        zero(int, belay_portal_open(crowd->host.runtime, &crowd->portal)));
+    for (int i = 0; i < count; i++) {
+        cr_assert(
+            zero(int, belay_runtime_spawn(crowd->host.runtime, &one_of_crowd,
+                          &(const struct one_of_crowd){crowd, i}, NULL, NULL,
+                          i == 0 ? &first : NULL)));
+    }
+    crowd->first_id = belay_task_id(first);
+    belay_task_unref(first);
+    while (uv_backend_timeout(&crowd->host.loop) == 0) {
+        (void)uv_run(&crowd->host.loop, UV_RUN_NOWAIT);
+    }
+}
+
+static void
+cancel_place(struct crowd *crowd, int place)
+{
+    cr_expect(zero(int, belay_portal_cancel(crowd->portal,
+                            crowd->first_id + (uint64_t)place, "told to")));
+}
+
+static void
+close_crowd(struct crowd *crowd)
+{
+    belay_portal_unref(crowd->portal);
+    host_close(&crowd->host);
+}
+
+/* With a look at all tasks for each of them it would take a minute. */
+Test(portal, s29_100000_cancels_are_found_by_one_look_at_the_tasks)
+{
+    const int count = 100000;
+    struct crowd crowd;
+
+    open_crowd(&crowd, count);
+    for (int i = count; i-- > 0;) {
+        cancel_place(&crowd, i);
+    }
+    (void)uv_run(&crowd.host.loop, UV_RUN_DEFAULT);
+    cr_expect(eq(int, crowd.cancelled, count));
+    cr_expect(crowd.in_order); /* that of the posts */
+    close_crowd(&crowd);
+}
+
+static void
+count_cancelled(belay_runtime *runtime, void *arg)
+{
+    const struct crowd *crowd = arg;
+
+    (void)runtime;
+    trace("%d", crowd->cancelled);
+}
+
+static void
+spawn_more(belay_runtime *runtime, void *arg)
+{
+    cr_expect(zero(
+        int, belay_runtime_spawn(runtime, &one_of_crowd,
+                 &(const struct one_of_crowd){arg, -1}, NULL, NULL, NULL)));
+}
+
+Test(portal, s130_cancels_among_posts_twice_and_of_nobody)
+{
+    struct crowd crowd;
+
+    open_crowd(&crowd, 3000);
+    cancel_place(&crowd, 2999);
+    cancel_place(&crowd, 1500);
+    cr_expect(zero(int, belay_portal_post(crowd.portal, spawn_more, &crowd)));
+    cancel_place(&crowd, 2999);
+    cr_expect(zero(int, belay_portal_cancel(crowd.portal, 0, NULL)));
+    cr_expect(zero(int, belay_portal_cancel(crowd.portal, UINT64_MAX, NULL)));
+    cancel_place(&crowd, 476); /* 1024 less than the other one */
+    cr_expect(
+        zero(int, belay_portal_post(crowd.portal, count_cancelled, &crowd)));
+    while (crowd.cancelled < 3) {
+        (void)uv_run(&crowd.host.loop, UV_RUN_NOWAIT);
+    }
+    expect_trace("0"); /* no step runs inside a post */
+    cr_expect(crowd.in_order);
+    cancel_place(&crowd, 476); /* which has ended */
+    (void)uv_run(&crowd.host.loop, UV_RUN_NOWAIT);
+    cr_expect(eq(int, crowd.cancelled, 3));
+    close_crowd(&crowd);
+    cr_expect(eq(int, crowd.cancelled, 3001));
+}

@@ -80,11 +80,9 @@ typedef void belay_ended_fn(const struct belay_result *result, void *arg);
  *          other codes of libuv for a loop that cannot be made.
  *          BELAY_EDEADLK the root and all others wait for nothing that could
  *          still happen; they were cancelled and have unwound.
- *          A task that waits so and does not end by a cancel, behind a shield
- *          without end or in an operation that refuses, would be waited for
- *          for ever: the process is aborted. So it is for another root task,
- *          belay_runtime_spawn(), when the first has ended and the grace is
- *          over.
+ *          If one of them does not end by that, being behind a shield without
+ *          end or in an operation that refuses, the process is aborted; so it
+ *          is if the root has ended and another root task waits like this.
  * Threads: any thread that is not running a runtime; blocks until done.
  * Since:   0.1. Source: asyncio.run; contract S134.
  */
@@ -245,8 +243,9 @@ BELAY_API int belay_portal_open(belay_runtime *runtime, belay_portal **ret);
  *   fn      not NULL; posts of one thread run in their order
  *   arg     for fn
  *
- * The queue has no limit: a post takes 24 bytes of the C library's memory until
- * it has run. A thread that may be ahead of the loop has to hold back itself.
+ * The queue has no limit: a post takes 24 bytes of the C library's memory, a
+ * cancel 56, until it has run. A thread that may be ahead of the loop has to
+ * hold back itself.
  *
  * Owner:   arg must live until fn has run.
  * Errors:  BELAY_ESTATE  the runtime is closed; fn will not run
@@ -263,6 +262,8 @@ BELAY_API int belay_portal_post(
  *   portal   on which the caller has a reference
  *   task_id  see belay_task_id(); a task that has ended is no error
  *   text     why; static text or NULL
+ *
+ * The loop looks at all its tasks, once for all cancels that it finds waiting.
  *
  * Owner:   nothing changes hands.
  * Errors:  as belay_portal_post().
