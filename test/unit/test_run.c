@@ -154,6 +154,26 @@ Test(run, s134_so_is_one_from_a_timer_or_a_closed_on_a_hosts_loop)
     cr_expect(zero(int, uv_loop_close(&host.loop)));
 }
 
+static void
+run_in_own(uv_handle_t *handle)
+{
+    (void)handle;
+    run_in_ended(NULL, NULL);
+}
+
+/* Nothing of the runtime's is around it, so it cannot be seen. */
+Test(run, s134_one_from_a_callback_of_a_hosts_own_is_not_noticed)
+{
+    struct host host;
+
+    host_open(&host, false);
+    host_keep(&host);
+    uv_close((uv_handle_t *)&host.own, run_in_own);
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("first step; OK");
+    host_close(&host);
+}
+
 struct stuck {
     bool in_child;
     bool cleans_up;
@@ -207,6 +227,39 @@ Test(run, a_program_that_stalls_unasked_fails_its_test, .signal = SIGABRT)
     (void)program_run_once(
         &(const struct program){.function = &stuck, .arguments = &arguments},
         NULL);
+}
+
+struct bare_op {
+    struct belay_op op;
+    bool refuses;
+};
+
+static enum belay_abort
+abort_bare(struct belay_op *op)
+{
+    (void)op;
+    return BELAY_ABORT_DONE;
+}
+
+/* No handle, no request: libuv knows of nothing that will come. */
+BELAY_ASYNC(bare_op)
+{
+    BELAY_BEGIN;
+    (void)belay_op_begin(task, &self->op, self->refuses ? NULL : abort_bare);
+    BELAY_AWAIT(belay_op_wait(&self->op));
+    BELAY_END;
+}
+
+Test(run, an_operation_that_nothing_on_the_loop_can_end_is_a_deadlock)
+{
+    program_may_stall = true; /* it is about that */
+    cr_expect(eq(int, RUN(bare_op, .refuses = false), BELAY_EDEADLK));
+}
+
+Test(run, one_that_refuses_to_be_aborted_as_well_aborts, .signal = SIGABRT)
+{
+    program_unswept = program_may_stall = true; /* it is about the abort */
+    (void)RUN(bare_op, .refuses = true);
 }
 
 /* Waits where no cancel comes in, for what never happens. */

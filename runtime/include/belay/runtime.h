@@ -76,14 +76,17 @@ typedef void belay_ended_fn(const struct belay_result *result, void *arg);
  * Errors:  the root's code (0 or negative), or, with nothing run,
  *          BELAY_EINVAL  opts->size is one this library does not know
  *          BELAY_ENOMEM  no memory
- *          BELAY_EBUSY   called from inside a step or a loop callback
+ *          BELAY_EBUSY   called from inside a step, by what a runtime calls,
+ *                        or by any callback on the loop of a belay_run()
  *          other codes of libuv for a loop that cannot be made.
  *          BELAY_EDEADLK the root and all others wait for nothing that could
  *          still happen; they were cancelled and have unwound.
  *          If one of them does not end by that, being behind a shield without
  *          end or in an operation that refuses, the process is aborted; so it
  *          is if the root has ended and another root task waits like this.
- * Threads: any thread that is not running a runtime; blocks until done.
+ * Threads: any thread that is not running a runtime; blocks until done. In a
+ *          callback of a host's own, on its own loop, it is not refused but
+ *          runs: that loop stands still until then.
  * Since:   0.1. Source: asyncio.run; contract S134.
  */
 BELAY_API int belay_run(const belay_function *function, const void *arguments,

@@ -94,6 +94,11 @@ struct belay_op {
  *   op     the caller's memory, zeroed or used before; must live until done
  *   abort  what stops it; NULL means that it always refuses
  *
+ * What will end the wait has to keep the loop alive until then: a request, a
+ * handle that is active and not taken out by uv_unref(), or for another thread
+ * a portal. Else belay_run() takes the wait for one that nothing could end
+ * (BELAY_EDEADLK), and a host's uv_run() returns.
+ *
  * Owner:   op stays the caller's.
  * Errors:  BELAY_ECANCELED  the task is cancelled: start nothing, return
  *                           belay_op_wait(op), which delivers the cancel
