@@ -140,6 +140,13 @@ hold_from_staged(belay_task *task)
     return hold;
 }
 
+/* A checkpoint too: who tries again sees the cancel. */
+static belay_next
+refuse(belay_task *task, int code)
+{
+    return belay__done_now(task, code, NULL);
+}
+
 belay_next
 belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
     const char *name, belay_hold **ret)
@@ -155,11 +162,11 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
             enter.how == BELAY__HOW_WAIT && task->waiting == NULL
                 && task->result.code < 0,
             "a hold needs an enter operation");
-        return enter; /* it has failed already */
+        return refuse(task, task->result.code); /* it has failed already */
     }
     call.hold = hold_from_staged(task);
     if (call.hold == NULL) {
-        return belay__refuse(task, BELAY_ENOMEM);
+        return refuse(task, BELAY_ENOMEM);
     }
     if (call.name == NULL) {
         call.name = call.hold->manager->enter.name;
@@ -167,12 +174,13 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
     code = belay__group_hold(group); /* others may run before open_begin() */
     if (code < 0) {
         belay_hold_unref(call.hold);
-        return belay__refuse(task, code);
+        return refuse(task, code);
     }
     next = belay_call(task, &function, &call);
     if (next.how != BELAY__HOW_CALL) {
         belay__group_drop(group);
         belay_hold_unref(call.hold);
+        return refuse(task, task->result.code);
     }
     return next;
 }

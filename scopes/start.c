@@ -99,7 +99,7 @@ start_begin(belay_task *task, void *self)
     code = belay__scope_push(task, &start->owner.opened);
     if (code < 0) {
         discard(start->group, start->child);
-        return belay_fail(task, code, NULL);
+        return belay_end_with(task, belay__done_now(task, code, NULL));
     }
     if (!belay__wait_begin(task, &start_wait)) {
         belay__scope_pop(task, &start->owner.opened);
@@ -151,12 +151,14 @@ belay_group_start(belay_task *task, belay_group *group,
     int code = make_child(&start, function, arguments, opts);
     belay_next next;
 
+    /* Refused it is a checkpoint too: who tries again sees the cancel. */
     if (code < 0) {
-        return belay__refuse(task, code);
+        return belay__done_now(task, code, NULL);
     }
     next = belay_call(task, &starter, &start);
     if (next.how != BELAY__HOW_CALL) {
         discard(group, start.child);
+        return belay__done_now(task, task->result.code, NULL);
     }
     return next;
 }

@@ -448,3 +448,79 @@ Test(hold, holder_a_group_waits_for_one_that_is_about_to_open)
         0));
     expect_trace("opens; leaves; enter late; opened; exit late; left");
 }
+
+struct soon {
+    int unused;
+};
+
+BELAY_ASYNC(soon)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_checkpoint(task));
+    BELAY_END;
+}
+
+struct too_late {
+    belay_task *target;
+    belay_group *group;
+    bool cancelled;
+    belay_cancel_scope *scope;
+    belay_hold *hold;
+};
+
+BELAY_ASYNC(too_late)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_task_join(task, self->target));
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        if (self->cancelled) {
+            belay_cancel_scope_cancel(self->scope, NULL);
+        }
+        BELAY_TRY(belay_hold_open(task, self->group,
+            BELAY_ENTER(probe, .name = "late"), NULL, &self->hold));
+        trace("late %s", trace_result(belay_result(task)));
+        BELAY_TRY(belay_hold_open(task, self->group,
+            belay_suppressing(task, NULL, SIZE_MAX), NULL, &self->hold));
+        trace("odd %s", trace_result(belay_result(task)));
+        cr_expect(zero(ptr, self->hold));
+    }
+    BELAY_END;
+}
+
+/* `too_late` wakes when the group has ended, before its host goes on. */
+struct ended {
+    bool cancelled; /* `too_late`'s scope */
+    belay_group *host;
+    belay_group *group;
+    belay_task *child;
+};
+
+BELAY_ASYNC(ended)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->host)) {
+            BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+                BELAY_CHECK(belay_group_spawn(self->group, &soon,
+                    &(const struct soon){0},
+                    BELAY_SPAWN_OPTS(.task = &self->child)));
+                BELAY_CHECK(
+                    belay_spawn(self->host, too_late, .target = self->child,
+                        .group = self->group, .cancelled = self->cancelled));
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(hold, s58_opening_one_in_a_finished_group_is_refused)
+{
+    cr_expect(zero(int, RUN(ended, .cancelled = false)));
+    expect_trace("late ESTATE; odd EINVAL");
+}
+
+Test(hold, s1_s13_an_open_that_is_refused_is_a_checkpoint_too)
+{
+    cr_expect(zero(int, RUN(ended, .cancelled = true)));
+    expect_trace("late cancel; odd cancel");
+}

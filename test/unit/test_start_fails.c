@@ -207,6 +207,8 @@ Test(start_fails, s26_s67_a_shield_that_comes_late_does_not_hide_the_cancel)
 struct late {
     belay_task *target;
     belay_group *group;
+    bool cancelled;
+    belay_cancel_scope *scope;
     void *value;
 };
 
@@ -214,18 +216,24 @@ BELAY_ASYNC(late)
 {
     BELAY_BEGIN;
     BELAY_AWAIT(belay_task_join(task, self->target));
-    BELAY_TRY(
-        belay_start(task, self->group, &self->value, not_started, .unused = 0));
-    trace("late %s", trace_result(belay_result(task)));
-    BELAY_TRY(belay_group_start(task, self->group, &not_started,
-        &(const struct not_started){0},
-        &(const struct belay_spawn_opts){.size = 1}, NULL));
-    trace("odd %s", trace_result(belay_result(task)));
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        if (self->cancelled) {
+            belay_cancel_scope_cancel(self->scope, NULL);
+        }
+        BELAY_TRY(belay_start(
+            task, self->group, &self->value, not_started, .unused = 0));
+        trace("late %s", trace_result(belay_result(task)));
+        BELAY_TRY(belay_group_start(task, self->group, &not_started,
+            &(const struct not_started){0},
+            &(const struct belay_spawn_opts){.size = 1}, NULL));
+        trace("odd %s", trace_result(belay_result(task)));
+    }
     BELAY_END;
 }
 
 /* `late` wakes when the group has ended, before its host goes on. */
 struct last_child {
+    bool cancelled; /* `late`'s scope */
     belay_group *host;
     belay_group *group;
     belay_task *child;
@@ -242,7 +250,7 @@ BELAY_ASYNC(last_child)
                         .name = "s", .never = true, .after = belay_seconds(1)},
                     BELAY_SPAWN_OPTS(.task = &self->child)));
                 BELAY_CHECK(belay_spawn(self->host, late, .target = self->child,
-                    .group = self->group));
+                    .group = self->group, .cancelled = self->cancelled));
             }
         }
     }
@@ -253,6 +261,47 @@ Test(start_fails, s58_starting_in_a_finished_group_is_refused)
 {
     cr_expect(eq(int, RUN(last_child, .group = NULL), 0));
     expect_trace("enter s; exit s; late ESTATE; odd EINVAL");
+}
+
+Test(start_fails, s1_s13_a_start_that_is_refused_is_a_checkpoint_too)
+{
+    cr_expect(zero(int, RUN(last_child, .cancelled = true)));
+    expect_trace("enter s; exit s; late cancel; odd cancel");
+}
+
+struct short_start {
+    belay_group *group;
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(short_start)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+            belay_cancel_scope_cancel(self->scope, NULL);
+            do {
+                BELAY_TRY(
+                    belay_start(task, self->group, NULL, service, .name = "s"));
+            } while (belay_result(task)->code == BELAY_ENOMEM);
+            trace("start %s", trace_result(belay_result(task)));
+        }
+    }
+    BELAY_END;
+}
+
+/* A loop that tries again must see its cancel. */
+Test(start_fails, s1_s13_so_is_one_without_memory)
+{
+    program_unswept = true; /* this is a sweep of its own */
+    for (size_t k = 0; k < 40; k++) {
+        trace_clear();
+        test_alloc_fail_after(k);
+        if (RUN(short_start, .group = NULL) == 0) {
+            expect_trace("start cancel");
+        }
+    }
+    test_alloc_never_fail();
 }
 
 struct in_cancelled {
