@@ -222,11 +222,12 @@ use_enter(belay_task *task, void *self)
         return belay_fail(
             task, BELAY_ESTATE, "the cancel scope was entered before");
     }
+    scope->life = ENTERED; /* also for those whom scope_open() tells of it */
     code = scope_open(task, scope);
     if (code < 0) {
+        scope->life = PREPARED;
         return belay_fail(task, code, NULL);
     }
-    scope->life = ENTERED;
     return belay_return(task, scope);
 }
 

@@ -1,4 +1,6 @@
-/* test_prepared.c - cancel scopes that are there before their block is: S17, S18. */
+/* test_prepared.c - cancel scopes that are there before their block is: S17,
+ * S18, S34, S39.
+ */
 #include "test/support/program.h"
 
 #include <signal.h>
@@ -103,6 +105,16 @@ Test(prepared, s17_cancelled_before_entry_the_first_checkpoint_fails)
 {
     cr_expect(
         eq(int, RUN(prepared, .opts = PREPARED_OPTS(0), .cancel = true), 0));
+    expect_trace("body; cancelled: early by program; behind; caught 1");
+}
+
+Test(prepared, s34_a_cancel_before_entry_comes_before_a_deadline_that_is_past)
+{
+    cr_expect(
+        zero(int, RUN(prepared,
+                      .opts = PREPARED_OPTS(.timeout = belay_nanoseconds(-1),
+                          .fail_on_timeout = true),
+                      .cancel = true)));
     expect_trace("body; cancelled: early by program; behind; caught 1");
 }
 
@@ -270,6 +282,64 @@ Test(prepared, s4_once_it_is_left_nothing_reaches_it)
     cr_expect(eq(int, RUN(after_it, .scope = NULL), 0));
 }
 
+/* ---- what an observer may do while it is being entered ---- */
+
+struct expiring {
+    belay_observer *observer;
+    belay_cancel_scope *outer;
+    belay_cancel_scope *scope;
+};
+
+static void
+free_expiring(void *arg)
+{
+    struct expiring *self = arg;
+
+    belay_observer_detach(self->observer);
+    belay_cancel_scope_free(self->scope);
+}
+
+static void
+use_expired(
+    belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    struct expiring *self = arg;
+
+    (void)runtime;
+    if (seen->event == BELAY_OBSERVED_DEADLINE_EXPIRE) {
+        trace("move %s", belay_code_name(belay_cancel_scope_move(
+                             self->scope, (belay_time){INT64_MAX})));
+        belay_cancel_scope_set_shield(self->scope, true);
+    }
+}
+
+BELAY_ASYNC(expiring)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_defer(task, free_expiring, self)) {
+        BELAY_CHECK(belay_cancel_scope_new(belay_task_runtime(task),
+            BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_nanoseconds(-1)),
+            &self->scope));
+        BELAY_CHECK(belay_observer_attach(belay_task_runtime(task), use_expired,
+            self, BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_CANCELS),
+            &self->observer));
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+            BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+                belay_cancel_scope_cancel(self->outer, NULL);
+                BELAY_AWAIT(belay_checkpoint(task));
+            }
+            trace("shielded"); /* so its own cancel was its to absorb */
+        }
+    }
+    BELAY_END;
+}
+
+Test(prepared, s39_one_that_expires_while_it_is_entered_is_not_moved)
+{
+    cr_expect(zero(int, RUN(expiring, .scope = NULL)));
+    expect_trace("move ESTATE; shielded");
+}
+
 struct freed_early {
     belay_cancel_scope *scope;
 };
@@ -295,4 +365,5 @@ Test(prepared, s17_s136_whatever_happens_a_prepared_scope_is_left)
     SWEEP(prepared, .opts = PREPARED_OPTS(.timeout = belay_seconds(1)));
     SWEEP(prepared, .opts = PREPARED_OPTS(0), .cancel = true);
     SWEEP(two_tasks, .group = NULL);
+    SWEEP(expiring, .scope = NULL);
 }
