@@ -18,6 +18,7 @@ struct belay_cancel_scope {
     belay_cancel_scope **ret;
     belay_runtime *runtime;
     struct belay_cancel_reason early; /* of a cancel before it was entered */
+    bool shield;                      /* whether the entry raises one */
     enum {
         OF_A_BLOCK, /* not prepared */
         PREPARED,
@@ -70,8 +71,12 @@ scope_open(belay_task *task, belay_cancel_scope *scope)
     belay__opened_init(&scope->limits.opened,
         scope->opts.name != NULL ? scope->opts.name : "cancel scope");
     tree_scope(scope)->flags = BELAY__SCOPE_LIMITED;
-    if (scope->opts.shield) {
+    if (scope->shield) {
         tree_scope(scope)->flags |= BELAY__SCOPE_SHIELD;
+    }
+    /* What the grace is for stays as it was asked for, whatever becomes of the
+     * shield. */
+    if (scope->opts.shield) {
         scope->limits.shield_ns = grace_or(&scope->opts, INT64_MAX);
     } else {
         scope->limits.grace_ns =
@@ -197,6 +202,7 @@ belay_cancel_scope_open(belay_task *task,
     }
     if (opts != NULL) {
         scope.opts = *opts;
+        scope.shield = opts->shield;
     }
     return belay_enter(task, &manager, &scope);
 }
@@ -258,6 +264,7 @@ belay_cancel_scope_new(belay_runtime *runtime,
     }
     if (opts != NULL) {
         scope->opts = *opts;
+        scope->shield = opts->shield;
     }
     scope->runtime = runtime;
     scope->life = PREPARED;
@@ -384,7 +391,7 @@ void
 belay_cancel_scope_set_shield(belay_cancel_scope *scope, bool shield)
 {
     if (scope->life == PREPARED) {
-        scope->opts.shield = shield;
+        scope->shield = shield;
         return;
     }
     if (scope->life == LEFT) {

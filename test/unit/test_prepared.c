@@ -1,5 +1,5 @@
 /* test_prepared.c - cancel scopes that are there before their block is: S17,
- * S18, S34, S39.
+ * S18, S34, S39, S102.
  */
 #include "test/support/program.h"
 
@@ -340,6 +340,79 @@ Test(prepared, s39_one_that_expires_while_it_is_entered_is_not_moved)
     expect_trace("move ESTATE; shielded");
 }
 
+/* ---- a shield that is raised or dropped ---- */
+
+struct reshielded {
+    struct belay_cancel_scope_opts opts;
+    bool raise; /* else it is dropped */
+    bool early; /* … before the entry */
+    belay_cancel_scope *scope;
+    int64_t from_ns;
+};
+
+static void
+free_reshielded(void *arg)
+{
+    struct reshielded *self = arg;
+
+    belay_cancel_scope_free(self->scope);
+}
+
+BELAY_ASYNC(reshielded)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_defer(task, free_reshielded, self)) {
+        BELAY_CHECK(belay_cancel_scope_new(
+            belay_task_runtime(task), &self->opts, &self->scope));
+        if (self->early) {
+            belay_cancel_scope_set_shield(self->scope, self->raise);
+        }
+        BELAY_WITH (belay_move_on(task, belay_seconds(10), NULL)) {
+            BELAY_WITH (belay_cancel_scope_enter(task, self->scope)) {
+                if (!self->early) {
+                    belay_cancel_scope_set_shield(self->scope, self->raise);
+                }
+                BELAY_WITH (BELAY_ENTER(
+                    probe, .name = "a", .exit_sleep = BELAY_FOREVER)) {
+                    BELAY_TRY(belay_sleep(task, belay_seconds(100)));
+                    trace("%s after %lld ms", trace_result(belay_result(task)),
+                        elapsed_ms(task, self->from_ns));
+                    belay_cancel_scope_cancel(self->scope, NULL);
+                }
+            }
+        }
+        trace("after %lld ms", elapsed_ms(task, self->from_ns));
+    }
+    BELAY_END;
+}
+
+/* What its grace is for was said with it. */
+Test(prepared, s25_s102_a_shield_raised_later_leaves_the_grace_to_the_exits)
+{
+    for (int early = 0; early < 2; early++) {
+        trace_clear();
+        cr_expect(zero(int,
+            RUN(reshielded, .opts = PREPARED_OPTS(.grace = belay_seconds(1)),
+                .raise = true, .early = early)));
+        expect_trace("enter a; ok after 100000 ms; exit a; cut a; "
+                     "after 101000 ms");
+    }
+}
+
+Test(prepared, s25_s102_the_time_of_a_shield_that_is_dropped_is_no_exits)
+{
+    for (int early = 0; early < 2; early++) {
+        trace_clear();
+        cr_expect(zero(int, RUN(reshielded,
+                                .opts = PREPARED_OPTS(.shield = true,
+                                    .grace = belay_seconds(1)),
+                                .early = early)));
+        expect_trace("enter a; cancel after 10000 ms; exit a; cut a; "
+                     "after 15000 ms");
+    }
+}
+
 struct freed_early {
     belay_cancel_scope *scope;
 };
@@ -366,4 +439,6 @@ Test(prepared, s17_s136_whatever_happens_a_prepared_scope_is_left)
     SWEEP(prepared, .opts = PREPARED_OPTS(0), .cancel = true);
     SWEEP(two_tasks, .group = NULL);
     SWEEP(expiring, .scope = NULL);
+    SWEEP(reshielded, .opts = PREPARED_OPTS(.grace = belay_seconds(1)),
+        .raise = true, .early = true);
 }

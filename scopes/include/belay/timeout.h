@@ -198,6 +198,9 @@ BELAY_API int belay_cancel_scope_move(
  *   scope   not NULL; if it was left nothing changes
  *   shield  false lets a cancel that waits outside in at once
  *
+ * What the grace in the options is for stays: without a shield among them, what
+ * exits get. A shield that is raised then has no end of its own.
+ *
  * Owner:   nothing changes hands.
  * Errors:  none.
  * Threads: loop thread; legal in every callback.
