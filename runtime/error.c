@@ -409,22 +409,22 @@ belay_error_more(const belay_error *error, size_t index, size_t *ret_count)
     if (error == NULL || error->more == NULL || index >= error->more->used) {
         return 0;
     }
-    *ret_count = error->more->of[index].count;
-    return error->more->of[index].code;
+    *ret_count = error->more->counts[index];
+    return error->more->codes[index];
 }
 
 void
 belay__tally_add(struct belay__tally *tally, int code)
 {
     for (size_t i = 0; i < tally->used; i++) {
-        if (tally->of[i].code == code) {
-            tally->of[i].count++;
+        if (tally->codes[i] == code) {
+            tally->counts[i]++;
             return;
         }
     }
     if (tally->used < BELAY__TALLY_CODES) {
-        tally->of[tally->used].code = code;
-        tally->of[tally->used++].count = 1;
+        tally->codes[tally->used] = code;
+        tally->counts[tally->used++] = 1;
     }
 }
 

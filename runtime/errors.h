@@ -8,6 +8,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <belay/error.h>
 
@@ -37,11 +38,9 @@ void belay__error_set_foreign(
  */
 #define BELAY__TALLY_CODES 8
 struct belay__tally {
-    size_t used;
-    struct {
-        size_t count;
-        int code;
-    } of[BELAY__TALLY_CODES];
+    uint32_t used;
+    int codes[BELAY__TALLY_CODES];
+    size_t counts[BELAY__TALLY_CODES];
 };
 void belay__tally_add(struct belay__tally *tally, int code);
 

@@ -13,12 +13,7 @@
 #include "scopes/place.h"
 
 #define MAX_ERRORS 64
-
-/* The failures: the first ones whole, the codes of the others. */
-struct errors {
-    struct belay__tally more;
-    belay_error *kept[]; /* opts.max_errors places */
-};
+#define ROOM_MIN 4
 
 struct belay_group {
     struct belay__owner owner; /* with its scope */
@@ -31,8 +26,11 @@ struct belay_group {
     size_t alive;
     size_t running;
     size_t failures;
-    struct errors *errors; /* from the first failure */
-    size_t error_count;
+    belay_error **kept;       /* the first ones whole … */
+    struct belay__tally more; /* … and the codes of the others: in here, so
+                                 that no memory is needed to keep them */
+    size_t kept_count;
+    size_t kept_room;
     bool child_cut; /* a child has ended with a cancel while one from outside
                        was there to be seen */
     bool joining;
@@ -49,10 +47,9 @@ static const struct belay__wait_kind join_wait = {
     "group join", belay__abort_never};
 
 static size_t
-errors_bytes(const belay_group *group)
+kept_bytes(size_t room)
 {
-    return sizeof(*group->errors)
-           + group->opts.max_errors * sizeof(belay_error *);
+    return room * sizeof(belay_error *);
 }
 
 static void
@@ -65,29 +62,46 @@ tell(const belay_group *group, enum belay_observed_event event, size_t count,
     }
 }
 
+/* Is there room, perhaps since now, for one more that is kept whole? */
+static bool
+may_keep(belay_group *group)
+{
+    const size_t room = group->kept_room > 0 ? group->kept_room * 2 : ROOM_MIN;
+    belay_error **kept;
+
+    if (group->kept_count == group->opts.max_errors) {
+        return false;
+    }
+    if (group->kept_count < group->kept_room) {
+        return true;
+    }
+    kept = belay__realloc(group->runtime->memory, group->kept,
+        kept_bytes(group->kept_room), kept_bytes(room));
+    if (kept == NULL) {
+        return false;
+    }
+    group->kept = kept;
+    group->kept_room = room;
+    return true;
+}
+
 /* Counts a failure; keeps it whole if there is room and memory. */
 static void
 add_failure(belay_group *group, const struct belay_result *result,
     const belay_task *child)
 {
-    struct belay__memory *memory = group->runtime->memory;
     belay_error *error = NULL;
 
     group->failures++;
     tell(group, BELAY_OBSERVED_GROUP_FAIL, group->failures, child, result);
-    if (group->errors == NULL) {
-        group->errors = belay__alloc_zero(memory, errors_bytes(group));
-        if (group->errors == NULL) {
-            return;
-        }
-    }
-    if (group->error_count < group->opts.max_errors) {
-        error = belay__error_of(memory, result, belay_task_name(child));
+    if (may_keep(group)) {
+        error = belay__error_of(
+            group->runtime->memory, result, belay_task_name(child));
     }
     if (error != NULL) {
-        group->errors->kept[group->error_count++] = error;
+        group->kept[group->kept_count++] = error;
     } else {
-        belay__tally_add(&group->errors->more, result->code);
+        belay__tally_add(&group->more, result->code);
     }
 }
 
@@ -198,24 +212,41 @@ group_enter(belay_task *task, void *self)
     return belay_return(task, group);
 }
 
-/* The group's failures as one error, which takes the kept ones over. */
+/* The group's failures as one error, which takes the kept ones over; NULL
+ * without memory.
+ */
+static belay_error *
+failures_error(const belay_task *task, const belay_group *group)
+{
+    const struct belay__error_site site = {belay_task_name(task), NULL, 0};
+
+    return belay__error_new_group(group->runtime->memory, &site,
+        group->opts.name, group->failures, group->kept, group->kept_count,
+        group->more.used > 0 ? &group->more : NULL);
+}
+
+/* Of all the codes are left. */
+static void
+keep_codes(belay_group *group)
+{
+    for (size_t i = 0; i < group->kept_count; i++) {
+        belay__tally_add(&group->more, belay_error_code(group->kept[i]));
+        belay_error_unref(group->kept[i]);
+    }
+    group->kept_count = 0;
+}
+
 static belay_next
 group_fail(belay_task *task, belay_group *group)
 {
-    const struct belay__error_site site = {belay_task_name(task), NULL, 0};
-    struct belay__memory *memory = group->runtime->memory;
-    struct errors *errors = group->errors;
-    belay_error *error =
-        belay__error_new_group(memory, &site, group->opts.name, group->failures,
-            errors != NULL ? errors->kept : NULL, group->error_count,
-            errors != NULL && errors->more.used > 0 ? &errors->more : NULL);
+    belay_error *error = failures_error(task, group);
 
     if (error == NULL) {
-        for (size_t i = 0; errors != NULL && i < group->error_count; i++) {
-            belay_error_unref(errors->kept[i]);
-        }
+        keep_codes(group);
+        error = failures_error(task, group);
     }
-    belay__free(memory, errors, errors_bytes(group));
+    belay__free(
+        group->runtime->memory, group->kept, kept_bytes(group->kept_room));
     /* The body's failure is among them: it is not also their context. */
     belay__exit_replaces(task);
     belay__result_set(task, BELAY_EGROUP, NULL, error);

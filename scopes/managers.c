@@ -115,8 +115,8 @@ tally_left(const struct suppressing *list, const belay_error *group)
 
     for (size_t i = 0; (code = belay_error_more(group, i, &count)) != 0; i++) {
         if (!is_listed(list, code)) {
-            left.of[left.used].code = code;
-            left.of[left.used++].count = count;
+            left.codes[left.used] = code;
+            left.counts[left.used++] = count;
         }
     }
     return left;
@@ -128,7 +128,7 @@ tally_sum(const struct belay__tally *tally)
     size_t sum = 0;
 
     for (size_t i = 0; tally != NULL && i < tally->used; i++) {
-        sum += tally->of[i].count;
+        sum += tally->counts[i];
     }
     return sum;
 }

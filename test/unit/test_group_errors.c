@@ -1,5 +1,5 @@
 /* test_group_errors.c - what a group makes of failures: contract S47-S50, S52,
- * S54, S63, S64, S70.
+ * S54, S63, S64, S69, S70.
  */
 #include "test/support/group_scene.h"
 
@@ -307,6 +307,10 @@ Test(group_errors, s70_under_supervision_siblings_go_on)
 }
 
 struct many_errors {
+    int count;
+    uint32_t max_errors;
+    belay_child_fn *on_child; /* with these arguments as its own … */
+    belay_group **ret_group;  /* … and the group here */
     belay_group *group;
     int i;
 };
@@ -314,33 +318,152 @@ struct many_errors {
 BELAY_ASYNC(many_errors)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(
-        task, BELAY_GROUP_OPTS(.max_errors = 3), &self->group)) {
-        for (self->i = 0; self->i < 10; self->i++) {
+    BELAY_WITH (belay_group_open(task,
+        BELAY_GROUP_OPTS(.max_errors = self->max_errors,
+            .on_child = self->on_child, .arg = self),
+        &self->group)) {
+        if (self->ret_group != NULL) {
+            *self->ret_group = self->group;
+        }
+        for (self->i = 0; self->i < self->count; self->i++) {
             BELAY_CHECK(belay_spawn(self->group, child, .name = "x",
-                .code = self->i < 5 ? BELAY_EIO : BELAY_EPIPE));
+                .code = self->i < self->count / 2 ? BELAY_EIO : BELAY_EPIPE));
         }
     }
     BELAY_END;
 }
 
+static void
+expect_more(const struct belay_result *result, const char *line)
+{
+    char text[2048];
+
+    (void)belay_result_format(result, text, sizeof(text));
+    cr_expect(ne(ptr, strstr(text, line), NULL), "%s", text);
+}
+
 Test(group_errors, all_failures_are_counted_the_first_ones_kept)
 {
     struct belay_result result;
-    char text[2048];
 
-    cr_expect(eq(int, RUN_RESULT(&result, many_errors, .i = 0), BELAY_EGROUP));
+    cr_expect(
+        eq(int, RUN_RESULT(&result, many_errors, .count = 10, .max_errors = 3),
+            BELAY_EGROUP));
     cr_assert(ne(ptr, result.error, NULL));
     cr_expect(eq(str, children_text(&result), (char *)"EIO EIO EIO "));
     cr_expect(eq(sz, belay_error_failures(result.error), 10));
-    (void)belay_result_format(&result, text, sizeof(text));
-    cr_expect(ne(ptr, strstr(text, "  - and 7 more: EIO 2, EPIPE 5\n"), NULL),
-        "%s", text);
+    expect_more(&result, "  - and 7 more: EIO 2, EPIPE 5\n");
+    belay_error_unref(result.error);
+}
+
+Test(group_errors, s69_room_is_made_for_as_many_as_fail)
+{
+    struct belay_result result;
+    size_t count = 0;
+
+    cr_expect(eq(int,
+        RUN_RESULT(&result, many_errors, .count = 200, .max_errors = 70),
+        BELAY_EGROUP));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(ne(ptr, belay_error_child(result.error, 69), NULL));
+    cr_expect(zero(ptr, belay_error_child(result.error, 70)));
+    cr_expect(eq(sz, belay_error_failures(result.error), 200));
+    cr_expect(eq(int, belay_error_more(result.error, 0, &count), BELAY_EIO));
+    cr_expect(eq(sz, count, 30));
+    cr_expect(eq(int, belay_error_more(result.error, 1, &count), BELAY_EPIPE));
+    cr_expect(eq(sz, count, 100));
+    belay_error_unref(result.error);
+}
+
+struct generous {
+    struct many_errors errors;
+    uint64_t before;
+};
+
+BELAY_ASYNC(generous)
+{
+    BELAY_BEGIN;
+    self->before = runtime_stats(task).memory_peak_bytes;
+    BELAY_TRY(belay_call(task, &many_errors, &self->errors));
+    cr_expect(lt(u64, runtime_stats(task).memory_peak_bytes,
+        self->before + (UINT64_C(1) << 20)));
+    return belay_pass(task);
+    BELAY_END;
+}
+
+Test(group_errors, s69_a_limit_that_is_not_reached_costs_no_memory)
+{
+    cr_expect(
+        eq(int, RUN(generous, .errors = {.count = 10, .max_errors = 1 << 24}),
+            BELAY_EGROUP));
+}
+
+/* Memory is short from the first failure until the last one. */
+static void
+run_short(belay_task *task, const struct belay_result *result, void *arg)
+{
+    const struct many_errors *self = arg;
+    const size_t left = belay_group_count(*self->ret_group);
+
+    (void)task;
+    (void)result;
+    if (left == (size_t)self->count) {
+        test_alloc_fail_after(0);
+    } else if (left == 1) {
+        test_alloc_never_fail();
+    }
+}
+
+Test(group_errors, s69_without_memory_for_an_error_its_code_is_kept)
+{
+    static belay_group *group;
+    struct belay_result result;
+
+    program_unswept = true; /* it refuses memory itself */
+    cr_expect(eq(int,
+        RUN_RESULT(&result, many_errors, .count = 10, .on_child = run_short,
+            .ret_group = &group),
+        BELAY_EGROUP));
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(eq(str, children_text(&result), (char *)"EPIPE "));
+    expect_more(&result, "  - and 9 more: EIO 5, EPIPE 4\n");
+    belay_error_unref(result.error);
+}
+
+/* No memory for what comes when the last child has ended: the group's own
+ * error. */
+static void
+run_out(belay_task *task, const struct belay_result *result, void *arg)
+{
+    const struct many_errors *self = arg;
+
+    (void)task;
+    (void)result;
+    if (belay_group_count(*self->ret_group) == 1) {
+        test_alloc_fail_at(0);
+    }
+}
+
+Test(group_errors, s69_without_memory_for_all_errors_their_codes_are_kept)
+{
+    static belay_group *group;
+    struct belay_result result;
+
+    program_unswept = true; /* it refuses memory itself */
+    cr_expect(eq(int,
+        RUN_RESULT(&result, many_errors, .count = 3, .on_child = run_out,
+            .ret_group = &group),
+        BELAY_EGROUP));
+    test_alloc_never_fail();
+    cr_assert(ne(ptr, result.error, NULL));
+    cr_expect(eq(str, children_text(&result), (char *)""));
+    cr_expect(eq(sz, belay_error_failures(result.error), 3));
+    expect_more(&result, "  - of these: EIO 1, EPIPE 2\n");
     belay_error_unref(result.error);
 }
 
 Test(group_errors, s46_whatever_fails_no_child_is_left_behind)
 {
     SWEEP(outer_host, .inner_code = BELAY_EIO);
-    SWEEP(many_errors, .i = 0);
+    SWEEP(many_errors, .count = 10, .max_errors = 7);
 }
