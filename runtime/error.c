@@ -1,8 +1,9 @@
 /* error.c - error objects; error_text.c prints them.
  *
  * An object is changed only while its maker holds the one reference; from
- * then on it is shared and stays as it is. Everything here may run out of
- * memory without harm: the code in the result is the complete error.
+ * then on it is shared and stays as it is, but for the count of references and
+ * a note that it was in a chain. Everything here may run out of memory without
+ * harm: the code in the result is the complete error.
  */
 #include <belay/error.h>
 
@@ -23,6 +24,7 @@ struct belay_error {
     int line;
     bool alone;   /* it never has a context */
     bool is_code; /* made for a bare code: all of that code are one error */
+    bool hung;    /* it, or a copy of it, is or was a context of another */
     const char *domain;
     const char *file;
     belay_error *original; /* of a copy: what it is a copy of, kept */
@@ -162,6 +164,14 @@ original_of(const belay_error *error)
     return error->original != NULL ? error->original : error;
 }
 
+/* As the end of a chain. */
+static void
+hang(belay_error **slot, belay_error *context)
+{
+    (context->original != NULL ? context->original : context)->hung = true;
+    *slot = context;
+}
+
 static bool
 is_code(const belay_error *error)
 {
@@ -215,9 +225,15 @@ chain_holds(const belay_error *chain, const belay_error *error)
     return false;
 }
 
+/* What was never hung can be its head only: no search for one that somebody
+ * just keeps, or a long chain of such errors would take quadratic time.
+ */
 static bool
 chain_has_object(const belay_error *chain, const belay_error *error)
 {
+    if (!original_of(error)->hung) {
+        return original_of(chain) == original_of(error);
+    }
     while (chain != NULL && original_of(chain) != original_of(error)) {
         chain = chain->context;
     }
@@ -263,7 +279,7 @@ belay__error_with_context(
         }
         slot = &(*slot)->context;
     }
-    *slot = context;
+    hang(slot, context);
     return error;
 }
 

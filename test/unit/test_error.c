@@ -3,6 +3,7 @@
 #include "test/support/memory.h"
 #include "test/support/program.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 TestSuite(error, .init = open_memory, .fini = close_memory, .timeout = 30);
@@ -131,6 +132,49 @@ Test(error, s77_the_old_error_goes_to_the_end_and_shared_ones_stay_as_they_are)
     cr_expect(zero(ptr, belay_error_context(shared)));
     belay_error_unref(top);
     belay_error_unref(shared);
+}
+
+/* A copy of an error is still that error, wherever it has got to. */
+Test(error, s79_what_has_come_into_a_chain_as_a_copy_is_found_there)
+{
+    belay_error *kept = new_error(BELAY_EIO, "kept");
+    belay_error *chain = belay__error_with_context(
+        memory, belay_error_ref(kept), new_error(BELAY_EPIPE, "old"));
+
+    cr_expect(ne(ptr, chain, kept));
+    chain = belay__error_with_context(
+        memory, new_error(BELAY_EBUSY, "later"), chain);
+    chain = belay__error_with_context(memory, belay_error_ref(kept), chain);
+    cr_expect(eq(ptr, chain, kept));
+    cr_expect(zero(ptr, belay_error_context(chain)));
+    belay_error_unref(chain);
+    belay_error_unref(kept);
+}
+
+/* If each looked for itself all along the chain, this would take minutes. */
+Test(error, s79_a_chain_of_errors_that_others_have_too_takes_linear_time)
+{
+    enum { MANY = 200000 };
+    belay_error **all = calloc(MANY, sizeof(belay_error *));
+    belay_error *chain = new_error(BELAY_EIO, "end");
+    const belay_error *error;
+    size_t count = 0;
+
+    cr_assert(ne(ptr, all, NULL));
+    for (size_t i = 0; i < MANY; i++) {
+        all[i] = new_error(BELAY_EIO, "x");
+        chain =
+            belay__error_with_context(memory, belay_error_ref(all[i]), chain);
+    }
+    for (error = chain; error != NULL; error = belay_error_context(error)) {
+        count++;
+    }
+    cr_expect(eq(sz, count, MANY + 1));
+    for (size_t i = 0; i < MANY; i++) {
+        belay_error_unref(all[i]);
+    }
+    belay_error_unref(chain);
+    free(all);
 }
 
 Test(error, a_deep_chain_is_freed_in_constant_stack)
