@@ -15,22 +15,6 @@
 
 #define MARKS (uint32_t) BELAY__SCOPE_MARKS
 
-static const struct belay__limits *
-limits_of(const struct belay__scope *scope)
-{
-    assert((scope->flags & BELAY__SCOPE_LIMITED) != 0);
-    return (const struct belay__limits *)(const void *)scope;
-}
-
-/* INT64_MAX: it has none. */
-static int64_t
-deadline_of(const struct belay__scope *scope)
-{
-    return (scope->flags & BELAY__SCOPE_LIMITED) != 0
-               ? limits_of(scope)->deadline_ns
-               : INT64_MAX;
-}
-
 static uint32_t
 own_marks(const struct belay__scope *scope)
 {
@@ -39,13 +23,6 @@ own_marks(const struct belay__scope *scope)
     }
     return (scope->flags & BELAY__SCOPE_CANCELLED) != 0 ? BELAY__SCOPE_VISIBLE
                                                         : 0;
-}
-
-static bool
-shields(const struct belay__scope *scope)
-{
-    return (scope->flags & (BELAY__SCOPE_SHIELD | BELAY__SCOPE_PIERCED))
-           == BELAY__SCOPE_SHIELD;
 }
 
 /* What would come in if the scope had no shield. */
@@ -64,7 +41,7 @@ marks_outside(const struct belay__scope *scope)
 static uint32_t
 inherited_marks(const struct belay__scope *scope)
 {
-    return shields(scope) ? 0 : marks_outside(scope);
+    return belay__scope_shields(scope) ? 0 : marks_outside(scope);
 }
 
 void
@@ -98,16 +75,16 @@ rearm(belay_runtime *runtime, struct belay__scope *scope)
     int64_t due = INT64_MAX;
 
     if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0) {
-        due = deadline_of(scope);
+        due = belay__scope_deadline(scope);
     }
     if ((scope->flags & BELAY__SCOPE_GRACE) != 0
         && (scope->flags & BELAY__SCOPE_OVER) == 0
         && belay__cancel_of(runtime, scope)->grace_ns < due) {
         due = belay__cancel_of(runtime, scope)->grace_ns;
     }
-    if ((scope->flags & BELAY__SCOPE_HELD) != 0 && shields(scope)
-        && limits_of(scope)->pierced_ns < due) {
-        due = limits_of(scope)->pierced_ns;
+    if ((scope->flags & BELAY__SCOPE_HELD) != 0 && belay__scope_shields(scope)
+        && belay__limits_of(scope)->pierced_ns < due) {
+        due = belay__limits_of(scope)->pierced_ns;
     }
     if (stuck_due(runtime, scope) < due) {
         due = stuck_due(runtime, scope);
@@ -123,7 +100,7 @@ start_grace(belay_runtime *runtime, struct belay__scope *scope)
 
     if ((scope->flags & BELAY__SCOPE_GRACE) == 0) {
         span = (scope->flags & BELAY__SCOPE_LIMITED) != 0
-                   ? limits_of(scope)->grace_ns
+                   ? belay__limits_of(scope)->grace_ns
                    : runtime->grace_ns;
         scope->flags |= BELAY__SCOPE_GRACE;
         if (span == 0) {
@@ -138,7 +115,7 @@ start_grace(belay_runtime *runtime, struct belay__scope *scope)
 static bool
 waits_behind_shield(const struct belay__scope *scope)
 {
-    return shields(scope) && marks_outside(scope) != 0
+    return belay__scope_shields(scope) && marks_outside(scope) != 0
            && (scope->flags & BELAY__SCOPE_HELD) == 0;
 }
 
@@ -215,7 +192,7 @@ mark(belay_runtime *runtime, struct belay__scope *root)
 void
 belay__scope_linked(belay_runtime *runtime, struct belay__scope *scope)
 {
-    if (deadline_of(scope) != INT64_MAX) {
+    if (belay__scope_deadline(scope) != INT64_MAX) {
         rearm(runtime, scope);
     }
     scope->flags |= scope->parent->flags & (uint32_t)BELAY__SCOPE_COUNTED;
@@ -377,7 +354,7 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
     const int64_t now = belay__clock_now(runtime);
 
     if ((scope->flags & BELAY__SCOPE_CANCELLED) == 0
-        && deadline_of(scope) <= now) {
+        && belay__scope_deadline(scope) <= now) {
         scope->flags |= BELAY__SCOPE_EXPIRED;
         happened(runtime, BELAY_OBSERVED_DEADLINE_EXPIRE, scope);
         belay__scope_cancel(
@@ -393,7 +370,7 @@ belay__scope_due(belay_runtime *runtime, struct belay__scope *scope)
         happened(runtime, BELAY_OBSERVED_DEADLINE_GRACE, scope);
     }
     if ((scope->flags & BELAY__SCOPE_HELD) != 0
-        && limits_of(scope)->pierced_ns <= now) {
+        && belay__limits_of(scope)->pierced_ns <= now) {
         scope->flags |= BELAY__SCOPE_PIERCED;
         mark(runtime, scope);
     }
@@ -523,41 +500,6 @@ belay__cancel_masked(
     }
     *ret_reason = belay__scope_reason(task->runtime, scope);
     return true;
-}
-
-static int64_t
-earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-belay_time
-belay_effective_deadline(const belay_task *task)
-{
-    int64_t due = INT64_MAX;
-    bool in_exit = false; /* from here on only the end of the grace counts */
-
-    if (belay__cancel_visible(task)) {
-        return (belay_time){INT64_MIN};
-    }
-    for (const struct belay__scope *scope = task->scope; scope != NULL;
-         scope = scope->parent) {
-        in_exit |= scope->depth <= task->floor;
-        if (!in_exit && (scope->flags & BELAY__SCOPE_CANCELLED) == 0) {
-            due = earlier(due, deadline_of(scope));
-        }
-        if (in_exit && (scope->flags & BELAY__SCOPE_GRACE) != 0) {
-            due =
-                earlier(due, belay__cancel_of(task->runtime, scope)->grace_ns);
-        }
-        if (shields(scope)) {
-            return (belay_time){(scope->flags & BELAY__SCOPE_HELD) != 0
-                                    ? earlier(due, limits_of(scope)->pierced_ns)
-                                    : due};
-        }
-        in_exit |= (scope->flags & BELAY__SCOPE_IN_EXIT) != 0;
-    }
-    return (belay_time){due};
 }
 
 int

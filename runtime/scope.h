@@ -146,6 +146,29 @@ struct belay__limits {
     int64_t pierced_ns; /* once HELD is set: until when */
 };
 
+static inline const struct belay__limits *
+belay__limits_of(const struct belay__scope *scope)
+{
+    assert((scope->flags & BELAY__SCOPE_LIMITED) != 0);
+    return (const struct belay__limits *)(const void *)scope;
+}
+
+/* INT64_MAX: it has none. */
+static inline int64_t
+belay__scope_deadline(const struct belay__scope *scope)
+{
+    return (scope->flags & BELAY__SCOPE_LIMITED) != 0
+               ? belay__limits_of(scope)->deadline_ns
+               : INT64_MAX;
+}
+
+static inline bool
+belay__scope_shields(const struct belay__scope *scope)
+{
+    return (scope->flags & (BELAY__SCOPE_SHIELD | BELAY__SCOPE_PIERCED))
+           == BELAY__SCOPE_SHIELD;
+}
+
 /* What is told of the cancel of a scope. */
 struct belay__cancel {
     struct belay_cancel_reason reason; /* its texts may be NULL */

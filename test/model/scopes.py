@@ -127,13 +127,26 @@ def reason(scope, soft, now):
 
 
 def effective_deadline(scope, soft, now):
-    """S44: behind the border of an exit a cancelled scope's grace counts."""
+    """S44: the first that arrives, of the cancels of each scope around."""
     due = INFINITY
-    for outer, behind in reached(scope, soft, now):
-        if behind and outer.cancelled_at is not None:
-            due = min(due, outer.cancelled_at + outer.grace)
-        elif not behind:
-            due = min(due, outer.deadline)
-        if outer.shields(now) and outer.held_at is not None:
-            due = min(due, outer.held_at + outer.shield_grace)
+    inside = []
+    for outer in scope.outward():
+        due = min(due, arrival(outer, inside, soft, now))
+        inside.insert(0, outer)
     return due
+
+
+def arrival(outer, inside, soft, now):
+    """When a scope's cancel will be seen, if nothing else happens: what is
+    inside, outermost first, may keep it off.
+    """
+    seen = outer.deadline if outer.cancelled_at is None else outer.cancelled_at
+    cut = seen + outer.grace
+    for scope in inside:
+        if scope.soft():
+            seen = cut
+        if scope.shields(now):
+            held_at = seen if scope.held_at is None else scope.held_at
+            seen = max(seen, held_at + scope.shield_grace)
+            cut = max(seen, cut)
+    return cut if soft else seen

@@ -181,6 +181,146 @@ Test(grace, s101_s23_the_cut_comes_into_scopes_of_an_exit_with_its_reason)
     expect_trace("deadline in 5000 ms; cancel; source 6");
 }
 
+/* ---- S44: how long is left ---- */
+
+struct looks {
+    int64_t from_ns;
+};
+
+/* What it is told, and what then happens. */
+BELAY_ASYNC(looks)
+{
+    BELAY_BEGIN;
+    if (belay_effective_deadline(task).ns == INT64_MAX) {
+        trace("never");
+    } else {
+        trace("at %lld ms",
+            (long long)((belay_effective_deadline(task).ns - self->from_ns)
+                        / 1000000));
+    }
+    BELAY_TRY(belay_sleep(task, belay_seconds(1000)));
+    trace("%s at %lld ms", trace_result(belay_result(task)),
+        elapsed_ms(task, self->from_ns));
+    BELAY_END;
+}
+
+struct looking {
+    belay_duration shield;
+    int64_t from_ns;
+};
+
+static belay_next
+looking_exit(belay_task *task, void *arg)
+{
+    struct looking *self = arg;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.shield = self->shield.ns > 0,
+            .grace = self->shield),
+        NULL)) {
+        BELAY_AWAIT(BELAY_CALL(looks, .from_ns = self->from_ns));
+    }
+    BELAY_END;
+}
+
+static const belay_manager looking = {
+    {"looking", NULL, sizeof(struct looking), enter_nothing, 0}, looking_exit};
+
+/* A scope of ten seconds, and five for its exits; perhaps a shield in it, or
+ * two; in these, or in the exit of a block in these, it looks.
+ */
+struct how_long {
+    belay_duration shield;
+    belay_duration second;
+    bool in_exit;
+    belay_duration shield_in_exit;
+    bool cancel;
+    belay_cancel_scope *scope;
+    int64_t from_ns;
+};
+
+BELAY_ASYNC(how_long)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_seconds(10),
+            .grace = belay_seconds(5)),
+        &self->scope)) {
+        BELAY_WITH (belay_cancel_scope_open(task,
+            BELAY_CANCEL_SCOPE_OPTS(.shield = self->shield.ns > 0,
+                .grace = self->shield),
+            NULL)) {
+            BELAY_WITH (belay_cancel_scope_open(task,
+                BELAY_CANCEL_SCOPE_OPTS(.shield = self->second.ns > 0,
+                    .grace = self->second),
+                NULL)) {
+                if (self->cancel) {
+                    belay_cancel_scope_cancel(self->scope, NULL);
+                }
+                if (self->in_exit) {
+                    BELAY_WITH (
+                        BELAY_ENTER(looking, .shield = self->shield_in_exit,
+                            .from_ns = self->from_ns)) {
+                    }
+                } else {
+                    BELAY_AWAIT(BELAY_CALL(looks, .from_ns = self->from_ns));
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+#define EXPECT_LEFT(ms, ...)                                 \
+    do {                                                     \
+        trace_clear();                                       \
+        cr_expect(zero(int, RUN(how_long, __VA_ARGS__)));    \
+        expect_trace("at " #ms " ms; cancel at " #ms " ms"); \
+    } while (0)
+
+Test(grace, s44_in_an_exit_and_behind_a_shield_there_is_more_time)
+{
+    EXPECT_LEFT(10000, .cancel = false);
+    EXPECT_LEFT(11000, .shield = belay_seconds(1));
+    EXPECT_LEFT(13000, .shield = belay_seconds(1), .second = belay_seconds(2));
+    EXPECT_LEFT(15000, .in_exit = true);
+    EXPECT_LEFT(15000, .in_exit = true, .shield = belay_seconds(1));
+    EXPECT_LEFT(17000, .in_exit = true, .shield = belay_seconds(7));
+    EXPECT_LEFT(18000, .in_exit = true, .shield = belay_seconds(7),
+        .second = belay_seconds(1));
+    EXPECT_LEFT(18000, .in_exit = true, .shield_in_exit = belay_seconds(3));
+    EXPECT_LEFT(20000, .in_exit = true, .shield_in_exit = belay_seconds(3),
+        .shield = belay_seconds(7));
+}
+
+Test(grace, s44_and_once_it_is_cancelled)
+{
+    EXPECT_LEFT(2000, .cancel = true, .shield = belay_seconds(2));
+    EXPECT_LEFT(5000, .cancel = true, .shield = belay_seconds(2),
+        .second = belay_seconds(3));
+    EXPECT_LEFT(5000, .cancel = true, .in_exit = true);
+    EXPECT_LEFT(
+        5000, .cancel = true, .in_exit = true, .shield = belay_seconds(2));
+    EXPECT_LEFT(
+        7000, .cancel = true, .in_exit = true, .shield = belay_seconds(7));
+    EXPECT_LEFT(8000, .cancel = true, .in_exit = true,
+        .shield_in_exit = belay_seconds(3));
+    EXPECT_LEFT(10000, .cancel = true, .in_exit = true,
+        .shield = belay_seconds(7), .shield_in_exit = belay_seconds(3));
+}
+
+Test(grace, s44_behind_a_shield_without_end_it_is_never)
+{
+    cr_expect(zero(int, RUN(how_long, .shield = BELAY_FOREVER)));
+    expect_trace("never; ok at 1000000 ms");
+    trace_clear();
+    cr_expect(zero(int, RUN(how_long, .cancel = true, .in_exit = true,
+                            .shield_in_exit = BELAY_FOREVER)));
+    expect_trace("never; ok at 1000000 ms");
+}
+
 struct pending {
     belay_cancel_scope *scope;
 };

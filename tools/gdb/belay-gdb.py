@@ -92,6 +92,14 @@ class Scope:
         return int(self.limits()["deadline_ns"]) if self.has("LIMITED") \
             else INT64_MAX
 
+    def cut(self, runtime):
+        """When its grace ends, if nothing else happens."""
+        if self.has("GRACE"):
+            return int(runtime.cancel(self)["grace_ns"])
+        if not self.has("LIMITED"):
+            return INT64_MAX
+        return self.deadline() + int(self.limits()["grace_ns"])
+
     def shields(self):
         return self.has("SHIELD") and not self.has("PIERCED")
 
@@ -118,18 +126,25 @@ def cancelled_by(task, start):
 
 
 def effective_deadline(task):
-    due, in_exit = INT64_MAX, False
+    """As belay_effective_deadline(), of a task that sees no cancel now."""
+    due, not_before = INT64_MAX, -INT64_MAX - 1
+    visible, cut = (None, 0) if task.scope.depth <= task.floor else (0, None)
     for scope in task.scope.chain():
-        in_exit = in_exit or scope.depth <= task.floor
-        if not in_exit and not scope.has("CANCELLED"):
-            due = min(due, scope.deadline())
-        if in_exit and scope.has("GRACE"):
-            due = min(due, int(task.runtime.cancel(scope)["grace_ns"]))
-        if scope.shields():
-            if scope.has("HELD"):
-                due = min(due, int(scope.limits()["shield_ns"]))
-            break
-        in_exit = in_exit or scope.has("IN_EXIT")
+        marks = [not_before]
+        if visible is not None and not scope.has("CANCELLED"):
+            marks.append(scope.deadline() + visible)
+        if cut is not None:
+            marks.append(scope.cut(task.runtime) + cut)
+        due = min(due, max(marks))
+        both = max(0 if span is None else span for span in (visible, cut))
+        if scope.shields() and scope.has("HELD"):
+            not_before = max(
+                not_before, int(scope.limits()["pierced_ns"]) + both)
+        elif scope.shields():
+            visible = int(scope.limits()["shield_ns"]) + both
+        if scope.has("IN_EXIT"):
+            spans = [span for span in (visible, cut) if span is not None]
+            visible, cut = None, max(spans)
     return due
 
 

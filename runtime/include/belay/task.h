@@ -477,6 +477,9 @@ BELAY_API bool belay_cancel_pending(
 /**
  * belay_effective_deadline - when the task will be cancelled at the latest
  *
+ * In an exit that is when the grace would end, and behind a shield when its
+ * time would be over.
+ *
  * Owner:   nothing changes hands.
  * Errors:  none; INT64_MAX ns if never, INT64_MIN ns if it is cancelled now.
  * Threads: loop thread.
