@@ -3,6 +3,8 @@
 
 #include "runtime/internal.h"
 
+#include <stdlib.h>
+
 TestSuite(cancel, .fini = check_clean, .timeout = 30);
 
 struct empty {
@@ -90,6 +92,38 @@ Test(cancel, s3_a_later_deadline_does_not_uncancel)
     cr_expect(eq(int, RUN(moved, 0), 0));
 }
 
+struct two_reasons {
+    bool outer_first;
+    belay_cancel_scope *outer;
+    belay_cancel_scope *inner;
+    struct belay_cancel_reason reason;
+};
+
+BELAY_ASYNC(two_reasons)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->inner)) {
+            if (self->outer_first) {
+                belay_cancel_scope_cancel(self->outer, "outer");
+            }
+            belay_cancel_scope_cancel(self->inner, "inner");
+            belay_cancel_scope_cancel(self->outer, "outer");
+            cr_expect(belay_cancel_pending(task, &self->reason));
+            trace("%s", self->reason.text);
+        }
+    }
+    BELAY_END;
+}
+
+/* It is the one that will absorb it. */
+Test(cancel, s23_the_reason_is_that_of_the_outermost_cancelled_scope)
+{
+    cr_expect(zero(int, RUN(two_reasons, .outer_first = false)));
+    cr_expect(zero(int, RUN(two_reasons, .outer_first = true)));
+    expect_trace("outer; outer");
+}
+
 /* ---- S6: deep nesting ---- */
 
 struct deep {
@@ -128,6 +162,47 @@ Test(cancel, s6_100000_nested_scopes_cancel_in_constant_stack)
     program_unswept = true; /* no other places to fail at, but a million */
     cr_expect(eq(int, RUN(deep, .left = 100000, .outermost = &outermost), 0));
     expect_trace("");
+}
+
+struct outwards {
+    int left;
+    belay_cancel_scope *scope;
+    belay_cancel_scope **all;
+};
+
+BELAY_ASYNC_DECLARE(outwards);
+
+/* Cancelled innermost first: below each is only what is cancelled already. */
+BELAY_ASYNC(outwards)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+        self->all[self->left] = self->scope;
+        if (self->left > 0) {
+            BELAY_AWAIT(
+                BELAY_CALL(outwards, .left = self->left - 1, .all = self->all));
+        }
+        for (int i = 0; self->left == 0 && self->all[i] != NULL; i++) {
+            belay_cancel_scope_cancel(self->all[i], NULL);
+        }
+        BELAY_AWAIT(belay_checkpoint(task));
+        trace("not reached");
+    }
+    BELAY_END;
+}
+
+/* If each cancel looked at all that is below, this would take minutes. */
+Test(cancel, s29_cancelling_nested_scopes_outwards_is_linear)
+{
+    enum { FEW = 9, MANY = 300000 };
+    belay_cancel_scope **all = calloc(MANY + 2, sizeof(belay_cancel_scope *));
+
+    cr_assert(ne(ptr, all, NULL));
+    cr_expect(zero(int, RUN(outwards, .left = FEW, .all = all)));
+    program_unswept = true; /* no other places to fail at, but a million */
+    cr_expect(zero(int, RUN(outwards, .left = MANY, .all = all)));
+    expect_trace("");
+    free(all);
 }
 
 /* ---- S12-S18 ---- */

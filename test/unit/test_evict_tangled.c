@@ -304,6 +304,105 @@ Test(evict_tangled, s24_s28_a_shields_time_is_not_that_of_what_has_left)
     expect_trace("4 of 5 s; 6 of 5 s cancel");
 }
 
+/* ---- in an exit: a scope at its border leaves from between ---- */
+
+struct sleeper {
+    int unused;
+};
+
+BELAY_ASYNC(sleeper)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(belay_sleep(task, belay_seconds(10)));
+    trace("sleeper %s", trace_result(belay_result(task)));
+    BELAY_END;
+}
+
+struct with_sleeper {
+    belay_group *group;
+};
+
+BELAY_MANAGER(with_sleeper)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_shield(task, belay_seconds(5))) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(belay_spawn(self->group, sleeper, .unused = 0));
+            BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EMISNEST))) {
+                BELAY_WITH (belay_cancel_scope_open(task, NULL, NULL)) {
+                    BELAY_YIELD(NULL);
+                }
+            }
+        }
+    }
+    BELAY_END;
+}
+
+struct round_sleeper {
+    belay_stack *other;
+};
+
+BELAY_MANAGER(round_sleeper)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+        BELAY_AWAIT(belay_stack_enter(
+            task, self->other, BELAY_ENTER(with_sleeper, .group = NULL), NULL));
+        BELAY_WITH (belay_timeout(task, belay_seconds(60))) {
+            BELAY_YIELD(NULL);
+        }
+    }
+    BELAY_END;
+}
+
+struct tangled_exit {
+    belay_stack *stack;
+    belay_stack *other;
+};
+
+static belay_next
+tangled_exit_exit(belay_task *task, void *arg)
+{
+    struct tangled_exit *self = arg;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->stack)) {
+        BELAY_WITH (belay_stack_open(task, &self->other)) {
+            BELAY_AWAIT(belay_stack_enter(task, self->stack,
+                BELAY_ENTER(round_sleeper, .other = self->other), NULL));
+        }
+    }
+    BELAY_END;
+}
+
+static const belay_manager tangled_exit = {
+    {"tangled exit", NULL, sizeof(struct tangled_exit), enter_nothing, 0},
+    tangled_exit_exit};
+
+struct in_exit {
+    belay_cancel_scope *around;
+};
+
+BELAY_ASYNC(in_exit)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.grace = belay_seconds(60)), &self->around)) {
+        belay_cancel_scope_cancel(self->around, NULL);
+        BELAY_WITH (BELAY_ENTER(tangled_exit, .stack = NULL)) {
+        }
+    }
+    BELAY_END;
+}
+
+/* What was inside of it is behind the border now. */
+Test(evict_tangled, s28_s99_the_scope_inside_of_it_is_in_the_exit_as_it_was)
+{
+    program_other_code = BELAY_EMISNEST; /* where the enter fails half-way */
+    cr_expect(zero(int, RUN(in_exit, .around = NULL)));
+    expect_trace("sleeper ok");
+}
+
 Test(evict_tangled, s28_s136_however_it_ends_and_whatever_is_refused)
 {
     static const enum how hows[] = {FALL, FAIL, CANCELLED};

@@ -30,6 +30,52 @@ Test(group, s53_a_cancel_from_outside_is_the_result)
                  "caught 1");
 }
 
+struct hidden {
+    belay_group *group;
+    belay_cancel_scope *outer;
+    belay_cancel_scope *shield;
+};
+
+/* The last child ends: from now on there is no cancel to be seen. */
+static void
+hide_cancel(belay_task *ended, const struct belay_result *result, void *arg)
+{
+    struct hidden *self = arg;
+
+    (void)ended;
+    trace("child %s", trace_result(result));
+    if (belay_group_count(self->group) == 1) {
+        belay_cancel_scope_set_shield(self->shield, true);
+    }
+}
+
+BELAY_ASYNC(hidden)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->shield)) {
+            BELAY_WITH (belay_group_open(task,
+                BELAY_GROUP_OPTS(.on_child = hide_cancel, .arg = self),
+                &self->group)) {
+                BELAY_CHECK(belay_spawn(
+                    self->group, child, .name = "a", .sleep = BELAY_FOREVER));
+                BELAY_CHECK(belay_spawn(
+                    self->group, child, .name = "b", .sleep = BELAY_FOREVER));
+                belay_cancel_scope_cancel(self->outer, NULL);
+            }
+            trace("behind");
+        }
+    }
+    BELAY_END;
+}
+
+Test(group, s55_what_its_children_have_seen_is_not_its_own_to_give)
+{
+    cr_expect(zero(int, RUN(hidden, .group = NULL)));
+    expect_trace("enter a; exit a/cancel; child cancel; "
+                 "enter b; exit b/cancel; child cancel; behind");
+}
+
 struct unseen {
     belay_group *group;
     belay_cancel_scope *outer;

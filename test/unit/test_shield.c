@@ -1,4 +1,4 @@
-/* test_shield.c - shields: contract S24-S26, S100. */
+/* test_shield.c - shields: contract S1, S24-S26, S44, S100, S102. */
 #include "test/support/program.h"
 
 TestSuite(shield, .fini = check_clean, .timeout = 30);
@@ -111,6 +111,108 @@ Test(shield, s25_dropping_a_shield_aborts_parked_tasks_at_once)
 {
     cr_expect(eq(int, RUN(dropper, .group = NULL), 0));
     expect_trace("drop; got cancel; end");
+}
+
+struct raised_again {
+    belay_cancel_scope *outer;
+    belay_cancel_scope *shield;
+    int64_t from_ns;
+};
+
+/* While it is down, its time arms no timer. */
+BELAY_ASYNC(raised_again)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_cancel_scope_open(task,
+            BELAY_CANCEL_SCOPE_OPTS(.shield = true, .grace = belay_seconds(2)),
+            &self->shield)) {
+            belay_cancel_scope_cancel(self->outer, NULL);
+            belay_cancel_scope_set_shield(self->shield, false);
+            BELAY_CHECK(belay_cancel_scope_move(self->shield,
+                (belay_time){self->from_ns + belay_seconds(100).ns}));
+            belay_cancel_scope_set_shield(self->shield, true);
+            BELAY_TRY(belay_sleep(task, belay_seconds(50)));
+            trace("%s after %lld ms", trace_result(belay_result(task)),
+                elapsed_ms(task, self->from_ns));
+        }
+    }
+    BELAY_END;
+}
+
+Test(shield, s25_a_shield_that_is_raised_again_has_its_end)
+{
+    cr_expect(zero(int, RUN(raised_again, .outer = NULL)));
+    expect_trace("cancel after 2000 ms");
+}
+
+struct two_shields {
+    belay_cancel_scope *outer;
+    belay_cancel_scope *middle;
+    int64_t from_ns;
+};
+
+static void
+note_wait(const belay_task *task, const struct two_shields *self)
+{
+    trace("%s after %lld ms", trace_result(belay_result(task)),
+        elapsed_ms(task, self->from_ns));
+}
+
+/* The time of the inner one is over; then the one around it is raised, and
+ * nothing waits any more. */
+BELAY_ASYNC(two_shields)
+{
+    BELAY_BEGIN;
+    self->from_ns = belay_now(task).ns;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->middle)) {
+            BELAY_WITH (belay_shield(task, belay_seconds(1))) {
+                belay_cancel_scope_cancel(self->outer, NULL);
+                BELAY_TRY(belay_sleep(task, belay_seconds(50)));
+                note_wait(task, self);
+                belay_cancel_scope_set_shield(self->middle, true);
+                BELAY_TRY(belay_sleep(task, belay_seconds(4)));
+                note_wait(task, self);
+                belay_cancel_scope_set_shield(self->middle, false);
+                BELAY_TRY(belay_sleep(task, belay_seconds(50)));
+                note_wait(task, self);
+            }
+        }
+    }
+    BELAY_END;
+}
+
+Test(shield, s24_each_cancel_that_waits_waits_for_the_whole_time)
+{
+    cr_expect(zero(int, RUN(two_shields, .outer = NULL)));
+    expect_trace("cancel after 1000 ms; ok after 5000 ms; "
+                 "cancel after 6000 ms");
+}
+
+struct no_time {
+    belay_cancel_scope *outer;
+};
+
+BELAY_ASYNC(no_time)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->outer)) {
+        BELAY_WITH (belay_shield(task, belay_seconds(0))) {
+            belay_cancel_scope_cancel(self->outer, NULL);
+            trace("pending %d", belay_cancel_pending(task, NULL));
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("not reached");
+        }
+    }
+    BELAY_END;
+}
+
+Test(shield, s1_a_shield_without_time_keeps_off_no_checkpoint)
+{
+    cr_expect(zero(int, RUN(no_time, .outer = NULL)));
+    expect_trace("pending 1");
 }
 
 struct toggled {
@@ -256,16 +358,18 @@ Test(shield, s24_s99_a_shield_in_an_exit_counts_from_the_end_of_the_grace)
 }
 
 struct own_deadline {
+    belay_duration grace; /* of the shield */
     int64_t from_ns;
 };
 
-/* A shield does not take the end away from its own exits. */
+/* A shield does not take the end away from its own exits, nor give it. */
 BELAY_ASYNC(own_deadline)
 {
     BELAY_BEGIN;
     self->from_ns = belay_now(task).ns;
     BELAY_WITH (belay_cancel_scope_open(task,
-        BELAY_CANCEL_SCOPE_OPTS(.shield = true, .timeout = belay_seconds(1)),
+        BELAY_CANCEL_SCOPE_OPTS(.shield = true, .grace = self->grace,
+            .timeout = belay_seconds(1)),
         NULL)) {
         BELAY_WITH (
             BELAY_ENTER(probe, .name = "a", .exit_sleep = BELAY_FOREVER)) {
@@ -279,5 +383,8 @@ BELAY_ASYNC(own_deadline)
 Test(shield, s102_exits_in_a_cancelled_shield_have_the_usual_grace)
 {
     cr_expect(eq(int, RUN(own_deadline, .from_ns = 0), 0));
+    expect_trace("enter a; exit a/cancel; cut a; after 6000 ms");
+    trace_clear();
+    cr_expect(eq(int, RUN(own_deadline, .grace = belay_seconds(2)), 0));
     expect_trace("enter a; exit a/cancel; cut a; after 6000 ms");
 }

@@ -276,6 +276,52 @@ Test(start, s65_a_full_group_takes_it_and_then_waits_for_it)
                  "enter b; exit b");
 }
 
+struct readies {
+    belay_cancel_scope **scope; /* of its starter */
+    int value;
+};
+
+BELAY_ASYNC(readies)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_started(task, &self->value));
+    belay_cancel_scope_cancel(*self->scope, NULL);
+    BELAY_TRY(belay_sleep(task, belay_seconds(1)));
+    trace("child %s", trace_result(belay_result(task)));
+    BELAY_END;
+}
+
+struct late_cancel {
+    belay_group *group;
+    belay_cancel_scope *scope;
+    void *value;
+};
+
+/* It is cancelled when it has got the child, before its turn. */
+BELAY_ASYNC(late_cancel)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
+            BELAY_TRY(belay_start(task, self->group, &self->value, readies,
+                .scope = &self->scope, .value = 7));
+            trace("start %s", trace_result(belay_result(task)));
+            if (self->value != NULL) {
+                trace("value %d", *(int *)self->value);
+            }
+            BELAY_AWAIT(belay_checkpoint(task));
+            trace("not reached");
+        }
+    }
+    BELAY_END;
+}
+
+Test(start, s10_s65_what_was_handed_over_before_the_cancel_counts)
+{
+    cr_expect(zero(int, RUN(late_cancel, .group = NULL)));
+    expect_trace("start ok; value 7; child ok");
+}
+
 /* What hangs below a child moves with it: a group of its own in it. */
 struct tree {
     belay_group *group;
@@ -334,4 +380,5 @@ Test(start, s65_s68_whatever_happens_no_child_is_left_behind)
     SWEEP(cleans, .group = NULL);
     SWEEP(full, .group = NULL);
     SWEEP(moves_tree, .group = NULL);
+    SWEEP(late_cancel, .group = NULL);
 }
