@@ -42,6 +42,27 @@ belay__deadline_grow(belay_runtime *runtime, uint32_t count)
     return 0;
 }
 
+void
+belay__deadline_shrink(belay_runtime *runtime)
+{
+    struct belay__heap *heap = &runtime->deadlines;
+    const uint32_t room =
+        belay__room_wanted(heap->room, heap->room - heap->left, ROOM_MIN);
+    struct belay__due *slots;
+
+    if (room == heap->room) {
+        return;
+    }
+    slots = belay__realloc(runtime->memory, heap->slots,
+        heap->room * sizeof(*slots), room * sizeof(*slots));
+    if (slots == NULL) {
+        return;
+    }
+    heap->slots = slots;
+    heap->left -= heap->room - room;
+    heap->room = room;
+}
+
 static void
 put(struct belay__heap *heap, uint32_t index, struct belay__due due)
 {
@@ -107,28 +128,11 @@ sift_down(struct belay__heap *heap, uint32_t index)
     put(heap, index, due);
 }
 
-/* Where the first one was: when the loop is to come back is another time. At
- * the end of a pass that is seen to anyway.
- */
+/* With room for it, at any time but "never". */
 static inline void
-first_changed(belay_runtime *runtime)
+put_in(
+    struct belay__heap *heap, struct belay__deadline *deadline, int64_t due_ns)
 {
-    if (!runtime->in_pass) {
-        belay__runtime_kick(runtime);
-    }
-}
-
-void
-belay__deadline_arm(
-    belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns)
-{
-    struct belay__heap *heap = &runtime->deadlines;
-    const bool was_first = deadline->index == 1;
-
-    if (due_ns == INT64_MAX) {
-        belay__deadline_disarm(runtime, deadline);
-        return;
-    }
     if (deadline->index == 0) {
         assert(heap->count + 1 < heap->room - heap->left);
         deadline->index = ++heap->count & BELAY__DEADLINES_MAX;
@@ -136,9 +140,6 @@ belay__deadline_arm(
     heap->slots[deadline->index] = (struct belay__due){due_ns, deadline};
     sift_up(heap, deadline->index);
     sift_down(heap, deadline->index);
-    if (was_first || deadline->index == 1) {
-        first_changed(runtime);
-    }
 }
 
 static inline void
@@ -156,18 +157,50 @@ take_out(struct belay__heap *heap, struct belay__deadline *deadline)
     sift_down(heap, last.deadline->index);
 }
 
+/* The first one goes, or moves, while no pass runs, at the end of which that
+ * would be seen to: when the loop is to come back is another time.
+ */
+__attribute__((noinline, cold)) static void
+set_first(
+    belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns)
+{
+    if (due_ns == INT64_MAX) {
+        take_out(&runtime->deadlines, deadline);
+    } else {
+        put_in(&runtime->deadlines, deadline, due_ns);
+    }
+    belay__runtime_kick(runtime);
+}
+
+void
+belay__deadline_arm(
+    belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns)
+{
+    if (due_ns == INT64_MAX) {
+        belay__deadline_disarm(runtime, deadline);
+        return;
+    }
+    if (deadline->index == 1 && !runtime->in_pass) {
+        set_first(runtime, deadline, due_ns);
+        return;
+    }
+    put_in(&runtime->deadlines, deadline, due_ns);
+    if (deadline->index == 1) {
+        belay__runtime_kick(runtime);
+    }
+}
+
 void
 belay__deadline_disarm(belay_runtime *runtime, struct belay__deadline *deadline)
 {
-    const bool was_first = deadline->index == 1;
-
     if (deadline->index == 0) {
         return;
     }
-    take_out(&runtime->deadlines, deadline);
-    if (was_first) {
-        first_changed(runtime);
+    if (deadline->index == 1 && !runtime->in_pass) {
+        set_first(runtime, deadline, INT64_MAX);
+        return;
     }
+    take_out(&runtime->deadlines, deadline);
 }
 
 int64_t

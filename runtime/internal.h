@@ -231,6 +231,19 @@ struct belay__room_hint {
 
 #define BELAY__ROOM_HINTS 64
 
+/* What room is to become of which `used` is in use or reserved: the same, or
+ * twice that if it is a quarter or less. So between growing and shrinking there
+ * is as much to do as they cost.
+ */
+static inline uint32_t
+belay__room_wanted(uint32_t room, uint32_t used, uint32_t room_min)
+{
+    if (room <= room_min || used > room / 4) {
+        return room;
+    }
+    return used * 2 > room_min ? used * 2 : room_min;
+}
+
 /* Set anew for each task that runs, in one store. */
 struct belay__turn {
     int32_t steps_left; /* behind the one that runs: signed, so that counting

@@ -39,6 +39,31 @@ belay__cancels_grow(belay_runtime *runtime)
     return 0;
 }
 
+void
+belay__cancels_shrink(belay_runtime *runtime)
+{
+    struct belay__cancels *cancels = &runtime->cancels;
+    const uint32_t room = belay__room_wanted(
+        cancels->room, cancels->room - cancels->left, ROOM_MIN);
+    struct belay__cancel *slots;
+
+    assert(cancels->taken == 0);
+    if (room == cancels->room) {
+        return;
+    }
+    slots = belay__realloc(runtime->memory, cancels->slots,
+        cancels->room * sizeof(*slots), room * sizeof(*slots));
+    if (slots == NULL) {
+        return;
+    }
+    belay__deadline_release(runtime, 2 * (cancels->room - room));
+    cancels->slots = slots;
+    cancels->left -= cancels->room - room;
+    cancels->room = room;
+    cancels->fresh = 0;
+    cancels->free = 0;
+}
+
 struct belay__cancel *
 belay__cancel_of(const belay_runtime *runtime, const struct belay__scope *scope)
 {
@@ -52,6 +77,7 @@ belay__cancel_take(belay_runtime *runtime, struct belay__scope *scope,
 {
     struct belay__cancels *cancels = &runtime->cancels;
 
+    cancels->taken++;
     scope->cancel = cancels->free;
     if (scope->cancel != 0) {
         cancels->free = cancels->slots[scope->cancel].free;
@@ -71,6 +97,7 @@ belay__scope_clear(belay_runtime *runtime, struct belay__scope *scope)
     if (scope->cancel != 0) {
         cancels->slots[scope->cancel].free = cancels->free;
         cancels->free = scope->cancel;
+        cancels->taken--;
         scope->cancel = 0;
     }
 }

@@ -114,6 +114,18 @@ jump(belay_runtime *runtime)
     }
 }
 
+/* It is about to wait: what many tasks took and few need goes back, but not
+ * between a cancel and the join, where the allocator is not called.
+ */
+static void
+give_back(belay_runtime *runtime)
+{
+    if (runtime->ready_first == NULL && runtime->cancels.taken == 0) {
+        belay__cancels_shrink(runtime);
+        belay__deadline_shrink(runtime);
+    }
+}
+
 static void
 pass(belay_runtime *runtime)
 {
@@ -131,6 +143,7 @@ pass(belay_runtime *runtime)
     if (__builtin_expect(runtime->trace != NULL, 0)) {
         belay__trace_flush(runtime->trace);
     }
+    give_back(runtime);
     runtime->in_pass = false;
     inside_run = was_inside;
     update(runtime);

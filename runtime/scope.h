@@ -47,6 +47,8 @@ struct belay__timer {
 };
 
 int belay__deadline_grow(belay_runtime *runtime, uint32_t count);
+/* Gives room back if it is far too much; without memory it stays. */
+void belay__deadline_shrink(belay_runtime *runtime);
 /* Arms, or moves, a deadline for which room is reserved. */
 void belay__deadline_arm(
     belay_runtime *runtime, struct belay__deadline *deadline, int64_t due_ns);
@@ -184,7 +186,8 @@ struct belay__cancel {
 struct belay__cancels {
     struct belay__cancel *slots; /* slots[1..fresh] have been in use */
     uint32_t room;
-    uint32_t left; /* may still be reserved */
+    uint32_t left;  /* may still be reserved */
+    uint32_t taken; /* by scopes that are cancelled now */
     uint32_t fresh;
     uint32_t free; /* first; 0: none */
 };
@@ -245,6 +248,10 @@ belay__scope_link(belay_runtime *runtime, struct belay__scope *scope,
 
 /* The way of belay__scope_reserve() when there is no room. */
 int belay__cancels_grow(belay_runtime *runtime);
+/* Gives room back, with that for deadlines, if it is far too much; while none
+ * is taken.
+ */
+void belay__cancels_shrink(belay_runtime *runtime);
 /* Of a scope that is CANCELLED. */
 struct belay__cancel *belay__cancel_of(
     const belay_runtime *runtime, const struct belay__scope *scope);

@@ -1,0 +1,120 @@
+/* test_room.c - room for scopes and deadlines is given back: S69, S136. */
+#include "test/support/program.h"
+
+#include "runtime/internal.h"
+
+TestSuite(room, .fini = check_clean, .timeout = 30);
+
+/* More than a runtime has for its first 60 scopes. */
+#define FEW_BYTES 8192
+
+static uint64_t
+room_bytes(const belay_task *task)
+{
+    const belay_runtime *runtime = belay_task_runtime(task);
+
+    return runtime->deadlines.room * sizeof(*runtime->deadlines.slots)
+           + runtime->cancels.room * sizeof(*runtime->cancels.slots);
+}
+
+struct sleeper {
+    belay_duration span;
+};
+
+BELAY_ASYNC(sleeper)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_sleep(task, self->span));
+    BELAY_END;
+}
+
+struct leaver {
+    belay_duration span;
+};
+
+/* The one that stays when the others have ended: it takes two seconds to. */
+BELAY_ASYNC(leaver)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (
+        BELAY_ENTER(probe, .name = "a", .exit_sleep = belay_seconds(2))) {
+        BELAY_AWAIT(belay_sleep(task, self->span));
+    }
+    BELAY_END;
+}
+
+struct crowd {
+    int count;
+    bool shortage; /* no memory while room could be given back */
+    bool cancel;   /* the children do not end by themselves */
+    belay_group *group;
+    size_t calls;
+    int rounds;
+};
+
+static int
+spawn_all(const struct crowd *self)
+{
+    int code = belay_spawn(self->group, leaver, .span = belay_seconds(9));
+
+    for (int i = 0; code == 0 && i < self->count; i++) {
+        code = belay_spawn(self->group, sleeper,
+            .span = self->cancel ? BELAY_FOREVER : belay_seconds(1 + i % 3));
+    }
+    return code;
+}
+
+/* They are there twice, so that room given back is taken again. */
+BELAY_ASYNC(crowd)
+{
+    BELAY_BEGIN;
+    cr_expect(le(u64, room_bytes(task), FEW_BYTES));
+    for (self->rounds = 2; self->rounds > 0; self->rounds--) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(spawn_all(self));
+            BELAY_AWAIT(belay_checkpoint(task));
+            cr_expect(gt(u64, room_bytes(task), FEW_BYTES));
+            if (self->cancel) {
+                belay_group_cancel(self->group, NULL);
+            } else {
+                if (self->shortage) {
+                    test_alloc_fail_after(0);
+                }
+                BELAY_AWAIT(belay_sleep(task, belay_seconds(5)));
+                if (self->shortage) {
+                    cr_expect(gt(sz, test_alloc_failures(), 0));
+                    test_alloc_never_fail();
+                    cr_expect(gt(u64, room_bytes(task), FEW_BYTES));
+                } else {
+                    cr_expect(le(u64, room_bytes(task), FEW_BYTES));
+                }
+            }
+            self->calls = test_alloc_calls();
+        }
+        if (self->cancel) {
+            cr_expect(eq(sz, test_alloc_calls(), self->calls));
+            cr_expect(gt(u64, room_bytes(task), FEW_BYTES));
+        }
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+        cr_expect(le(u64, room_bytes(task), FEW_BYTES));
+    }
+    BELAY_END;
+}
+
+Test(room, s69_what_children_took_is_given_back_while_one_goes_on)
+{
+    program_unswept = true; /* thousands of places that are all alike */
+    cr_expect(zero(int, RUN(crowd, .count = 5000)));
+}
+
+Test(room, s136_without_memory_it_is_kept)
+{
+    program_unswept = true; /* it refuses allocations itself */
+    cr_expect(zero(int, RUN(crowd, .count = 5000, .shortage = true)));
+}
+
+Test(room, s136_nothing_is_given_back_between_a_cancel_and_the_join)
+{
+    program_unswept = true; /* thousands of places that are all alike */
+    cr_expect(zero(int, RUN(crowd, .count = 5000, .cancel = true)));
+}
