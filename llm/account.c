@@ -67,8 +67,8 @@ belay__llm_account_is_free(
            && !client->rated;
 }
 
-/* A name from the body is looked up, and written down, as what it means. Without
- * memory it stays as it stands there, and is nobody's.
+/* A name from the body is looked up, and written down, as what it means.
+ * Without memory it stays as it stands there, and is nobody's.
  */
 static void
 unescape(const struct belay__llm_account *account,

@@ -77,7 +77,8 @@ bool belay__llm_account_is_free(
 /* An await: the next attempt of the call may be sent; number, from 1. Holds
  * nothing on failure. Errors: BELAY_EBUDGET, BELAY_ENOCAP, BELAY_ENOPRICE the
  * budget does not let it; BELAY_ECLOSED it, the client, or a strict recorder
- * was left; BELAY_EIO of a strict recorder; BELAY_ENOMEM; BELAY_ECANCELED, flagged.
+ * was left; BELAY_EIO of a strict recorder; BELAY_ENOMEM; BELAY_ECANCELED,
+ * flagged.
  */
 belay_next belay__llm_admit(belay_task *task, belay_llm_client *client,
     struct belay__llm_account *account, const struct belay__provider *provider,

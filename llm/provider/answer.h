@@ -176,8 +176,8 @@ void belay__answer_error(struct belay__answer *answer, struct belay_slice body);
  */
 void belay__answer_close(struct belay__answer *answer);
 /* For that: a call without an id of its own could not be answered. It gets the
- * first of "call_0", "call_1", ... that no other call of the choice has, nor the
- * request, and that is behind all of the request's that have at most nine
+ * first of "call_0", "call_1", ... that no other call of the choice has, nor
+ * the request, and that is behind all of the request's that have at most nine
  * digits. Errors: BELAY_ENOMEM.
  */
 int belay__answer_name_calls(struct belay__answer *answer);
