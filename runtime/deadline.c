@@ -157,8 +157,8 @@ take_out(struct belay__heap *heap, struct belay__deadline *deadline)
     sift_down(heap, last.deadline->index);
 }
 
-/* The first one goes, or moves, while no pass runs, at the end of which that
- * would be seen to: when the loop is to come back is another time.
+/* The first one goes, or moves, outside of a pass. Nobody looks at the heap
+ * afterwards, as the end of a pass does, so libuv's timer is set here.
  */
 __attribute__((noinline, cold)) static void
 set_first(

@@ -4,6 +4,8 @@
  * cancel, or its deadline, marks it VISIBLE, and when the grace is over CUT
  * (cancel.c). Shields keep both off for a time, the border of a running exit
  * keeps off the first one. So going outwards it adds up what is in between.
+ * Where one scope's cancel starts the time of a shield, and another's grace is
+ * over before it, the truth may be earlier than what is said.
  */
 #include "runtime/internal.h"
 
@@ -76,6 +78,7 @@ go_outwards(struct way *way, const struct belay__scope *scope)
 {
     const int64_t both = later(way->visible_ns, way->cut_ns);
 
+    assert(both != NOT_BY); /* one of them gets to the task */
     if (belay__scope_shields(scope)
         && (scope->flags & BELAY__SCOPE_HELD) != 0) {
         way->not_before_ns = later(way->not_before_ns,

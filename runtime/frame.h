@@ -36,7 +36,7 @@ enum {
     /* It exits behind the end of its block, and so has no outcome. */
     BELAY__FRAME_WAS_LEFT = 32768,
     BELAY__FRAME_FIRST = 65536, /* in its chunk, which goes with it */
-    /* A generator being entered: belay__entry_around() has its answer. */
+    /* A generator being entered: belay__entry_around() has left its answer. */
     BELAY__FRAME_PLACED = 131072,
 
     /* What nearly all scopes are, without any other flag. */
@@ -51,9 +51,11 @@ enum {
  * it when its exit begins.
  */
 struct belay__exit {
-    struct belay_result outcome; /* see belay__outcome_of() */
-    int32_t floor;               /* task->floor outside this exit */
-    int32_t line; /* a generator manager's: the owner's line in the body */
+    /* See belay__outcome_of(). Before the exit begins, `value` is the entry of a
+     * generator that is PLACED. */
+    struct belay_result outcome;
+    int32_t floor; /* task->floor outside this exit */
+    int32_t line;  /* a generator manager's: the owner's line in the body */
 };
 
 struct belay__frame {

@@ -194,7 +194,7 @@ struct belay__binding {
     struct belay__binding *below;
     const struct belay_var *var;
     void *value;
-    uint64_t serial; /* of the set; none of this process has it again */
+    uint64_t serial; /* of the set, for its token */
     uint32_t refs;
 };
 
@@ -231,9 +231,9 @@ struct belay__room_hint {
 
 #define BELAY__ROOM_HINTS 64
 
-/* What room is to become of which `used` is in use or reserved: the same, or
- * twice that if it is a quarter or less. So between growing and shrinking there
- * is as much to do as they cost.
+/* How much room to have. It stays unless no more than a quarter is used or
+ * reserved; then it becomes twice what is. So to grow and to shrink again costs
+ * no more than what was done in between.
  */
 static inline uint32_t
 belay__room_wanted(uint32_t room, uint32_t used, uint32_t room_min)

@@ -177,31 +177,38 @@ find_task(belay_task *task, struct cancel *like)
     }
 }
 
-/* Whom the cancels among the posts are for: one look at the tasks for all. Ids
- * are given in turn, so they spread over the buckets.
+/* The first cancel from this post on; NULL: there is none up to the last. */
+static struct cancel *
+next_cancel(struct post *post, const struct post *last)
+{
+    while (cancel_of(post) == NULL) {
+        if (post == last) {
+            return NULL;
+        }
+        post = post->next;
+    }
+    return cancel_of(post);
+}
+
+/* Whom the cancels from the first one on are for: one look at the tasks for
+ * all. Ids are given in turn, so they spread over the buckets.
  */
 static void
 find_tasks(
-    const belay_runtime *runtime, struct post *first, const struct post *last)
+    const belay_runtime *runtime, struct cancel *first, const struct post *last)
 {
     struct cancel *buckets[BUCKETS] = {NULL};
-    struct cancel *cancel;
-    bool any = false;
+    struct cancel *cancel = first;
     int depth = 0;
 
-    for (struct post *post = first;; post = post->next) {
-        cancel = cancel_of(post);
-        if (cancel != NULL) {
-            cancel->next_like = buckets[cancel->task_id % BUCKETS];
-            buckets[cancel->task_id % BUCKETS] = cancel;
-            any = true;
-        }
-        if (post == last) {
-            break;
-        }
+    while (cancel != NULL) {
+        cancel->next_like = buckets[cancel->task_id % BUCKETS];
+        buckets[cancel->task_id % BUCKETS] = cancel;
+        cancel =
+            &cancel->post != last ? next_cancel(cancel->post.next, last) : NULL;
     }
-    for (const struct belay__scope *scope = any ? &runtime->root.scope : NULL;
-         scope != NULL; scope = belay__scope_next(scope, &depth)) {
+    for (const struct belay__scope *scope = &runtime->root.scope; scope != NULL;
+         scope = belay__scope_next(scope, &depth)) {
         belay_task *task = belay__scope_base_of(scope);
 
         if (task != NULL) {
@@ -245,6 +252,7 @@ belay__portal_drain(belay_runtime *runtime)
     belay_portal *portal = runtime->portal;
     const struct post *last = NULL;
     struct post *post = NULL;
+    struct cancel *cancel;
 
     if (portal != NULL) {
         uv_mutex_lock(&portal->lock);
@@ -252,8 +260,9 @@ belay__portal_drain(belay_runtime *runtime)
         last = portal->last;
         uv_mutex_unlock(&portal->lock);
     }
-    if (last != NULL) {
-        find_tasks(runtime, post, last);
+    cancel = last != NULL ? next_cancel(post, last) : NULL;
+    if (cancel != NULL) {
+        find_tasks(runtime, cancel, last);
     }
     while (last != NULL && runtime->portal != NULL
            && (post = take_post(portal)) != NULL) {

@@ -139,7 +139,8 @@ known_entry(struct belay__frame *frame)
 }
 
 /* Generators may be entered in each other in any number. So each notes what was
- * found from it, in its exit, which has no outcome before it begins.
+ * found from it, in its exit, which has no outcome before it begins. In class
+ * style there is no such place, and an enter has to call itself for that.
  */
 belay_stack_entry *
 belay__entry_around(const belay_task *task)

@@ -225,7 +225,7 @@ failures_error(const belay_task *task, const belay_group *group)
         group->more.used > 0 ? &group->more : NULL);
 }
 
-/* Of all the codes are left. */
+/* Of those that were kept whole, too, only the codes. */
 static void
 keep_codes(belay_group *group)
 {

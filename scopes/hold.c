@@ -162,7 +162,9 @@ belay_hold_open(belay_task *task, belay_group *group, belay_next enter,
             enter.how == BELAY__HOW_WAIT && task->waiting == NULL
                 && task->result.code < 0,
             "a hold needs an enter operation");
-        return refuse(task, task->result.code); /* it has failed already */
+        return belay__cancel_visible(task) /* it has failed already */
+                   ? refuse(task, task->result.code)
+                   : enter;
     }
     call.hold = hold_from_staged(task);
     if (call.hold == NULL) {

@@ -2,8 +2,8 @@
  *
  * One manager serves all four openers; they differ in their options only. The
  * exit decides, from the marks on the scopes alone, whether a cancel that
- * arrives ends here. A prepared scope lies on the heap instead of in a frame;
- * what is asked of it before its block is open is kept in its options:
+ * arrives ends here. A prepared scope lies on the heap instead of in a frame,
+ * and keeps what is asked of it before its block is open:
  *
  *   prepared -> entered -> left
  */

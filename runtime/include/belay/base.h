@@ -184,7 +184,8 @@ struct belay_slice {
 struct belay_allocator {
     /* realloc-shaped: ptr NULL allocates, new_size 0 frees and returns NULL.
      * Returned memory is aligned for any type. old_size is what was asked
-     * for before. Called on the runtime's thread only.
+     * for before; new_size may be smaller. NULL for another new_size than 0:
+     * there is no memory, and ptr stays. Called on the runtime's thread only.
      */
     void *(*realloc_fn)(void *ptr, size_t old_size, size_t new_size, void *arg);
     void *arg;

@@ -81,9 +81,10 @@ typedef void belay_ended_fn(const struct belay_result *result, void *arg);
  *          other codes of libuv for a loop that cannot be made.
  *          BELAY_EDEADLK the root and all others wait for nothing that could
  *          still happen; they were cancelled and have unwound.
- *          If one of them does not end by that, being behind a shield without
- *          end or in an operation that refuses, the process is aborted; so it
- *          is if the root has ended and another root task waits like this.
+ *          If one of them does not end by that, being behind a shield or in
+ *          the grace of an exit without end, or in an operation that refuses,
+ *          the process is aborted. So it is for a root task that is left when
+ *          the root has ended, waits for nothing and cannot be cancelled.
  * Threads: any thread that is not running a runtime; blocks until done. In a
  *          callback of a host's own, on its own loop, it is not refused but
  *          runs: that loop stands still until then.

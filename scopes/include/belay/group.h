@@ -125,7 +125,8 @@ BELAY_API int belay_group_spawn(belay_group *group,
  *          In each case nothing has changed.
  *          BELAY_EPROTO     the child has ended well, but was never ready
  *          BELAY_ECANCELED  flagged: the caller was cancelled first, and the
- *                           child has ended; unflagged: only the child was
+ *                           child, if there was one, has ended; unflagged:
+ *                           only the child was
  *          else what the child has failed with.
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract S65-S68 (trio.Nursery.start).

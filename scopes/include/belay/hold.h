@@ -30,8 +30,9 @@ typedef struct belay_hold belay_hold; /* opaque, counted */
  *          is asked for.
  * Errors:  BELAY_ENOMEM     nothing has run
  *          BELAY_ESTATE     the group has ended; nothing has run
- *          BELAY_ECANCELED  flagged: the caller was cancelled first; the exit
- *                           has run if the manager was open, also if a shield
+ *          BELAY_ECANCELED  flagged: the caller was cancelled first, which
+ *                           may hide the others; the exit has run if the
+ *                           manager was open, also if a shield
  *                           in it kept that cancel off
  *          else what the enter fails with.
  * Threads: loop thread. Cancellation point.

@@ -14,7 +14,8 @@ BELAY_BEGIN_DECLS
 typedef struct belay_stack belay_stack; /* opaque; its block's */
 
 /* One entry, for belay_stack_forget() and belay_stack_close_entry(). Valid
- * until the entry has run, was forgotten or was moved.
+ * until the entry has run or was forgotten, also on another stack that it has
+ * moved to.
  */
 typedef struct belay_stack_entry belay_stack_entry;
 
@@ -43,6 +44,9 @@ BELAY_API BELAY_TOKEN belay_stack_open(belay_task *task, belay_stack **ret);
  * group must be left before what was open around it. If the block in which it
  * was put on a stack ends before, it is cancelled and left there and then, and
  * the block fails with BELAY_EMISNEST, which names it.
+ *
+ * What an enter puts on the very stack that it is for comes before itself, and
+ * leaves after it: a scope that it has opened before would still be around.
  *
  * An exit stack may be put on another one. It is then the task's whose the
  * outermost one is.
