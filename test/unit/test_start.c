@@ -278,13 +278,13 @@ Test(start, s65_a_full_group_takes_it_and_then_waits_for_it)
 
 struct readies {
     belay_cancel_scope **scope; /* of its starter */
-    int value;
+    int *value;                 /* which may look at it when this has ended */
 };
 
 BELAY_ASYNC(readies)
 {
     BELAY_BEGIN;
-    BELAY_CHECK(belay_started(task, &self->value));
+    BELAY_CHECK(belay_started(task, self->value));
     belay_cancel_scope_cancel(*self->scope, NULL);
     BELAY_TRY(belay_sleep(task, belay_seconds(1)));
     trace("child %s", trace_result(belay_result(task)));
@@ -300,11 +300,13 @@ struct late_cancel {
 /* It is cancelled when it has got the child, before its turn. */
 BELAY_ASYNC(late_cancel)
 {
+    static int seven = 7;
+
     BELAY_BEGIN;
     BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
         BELAY_WITH (belay_cancel_scope_open(task, NULL, &self->scope)) {
             BELAY_TRY(belay_start(task, self->group, &self->value, readies,
-                .scope = &self->scope, .value = 7));
+                .scope = &self->scope, .value = &seven));
             trace("start %s", trace_result(belay_result(task)));
             if (self->value != NULL) {
                 trace("value %d", *(int *)self->value);
