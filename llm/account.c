@@ -51,11 +51,9 @@ belay__llm_account_end(struct belay__llm_account *account)
     belay_budget_unref(account->budget);
     belay__recorder_unref(account->recorder);
     belay__llm_text_free(account->model_text);
-    belay__llm_text_free(account->tier_text);
     account->budget = NULL;
     account->recorder = NULL;
     account->model_text = NULL;
-    account->tier_text = NULL;
 }
 
 bool
@@ -67,25 +65,25 @@ belay__llm_account_is_free(
            && !client->rated;
 }
 
-/* A name from the body is looked up, and written down, as what it means.
+/* The name from the body is looked up, and written down, as what it means.
  * Without memory it stays as it stands there, and is nobody's.
  */
 static void
-unescape(const struct belay__llm_account *account,
-    struct belay__llm_text **text, struct belay_slice *name)
+unescape(struct belay__llm_account *account)
 {
+    struct belay_slice *name = &account->size.model;
     uint32_t high = 0;
 
     if (name->len == 0 || memchr(name->data, '\\', name->len) == NULL) {
         return;
     }
-    if (*text != NULL) {
-        (*text)->len = 0;
+    if (account->model_text != NULL) {
+        account->model_text->len = 0;
     }
-    if (belay__llm_text_append_string(text, account->memory,
+    if (belay__llm_text_append_string(&account->model_text, account->memory,
             (struct belay_slice){name->data - 1, name->len + 2}, &high, 0)
         == 0) {
-        *name = belay__llm_text_slice(*text);
+        *name = belay__llm_text_slice(account->model_text);
     }
 }
 
@@ -98,8 +96,7 @@ belay__llm_account_measure(struct belay__llm_account *account)
         account->estimated = false;
         belay__request_measure(account->body, &account->size);
         account->size.no_output = no_output;
-        unescape(account, &account->model_text, &account->size.model);
-        unescape(account, &account->tier_text, &account->size.service_tier);
+        unescape(account);
         account->measured = true;
     }
 }

@@ -44,8 +44,8 @@ struct belay__llm_account {
     bool measured;  /* size is what the body says, else the model only */
     bool estimated; /* size.by_bytes is there */
     struct belay__request_size size;
-    struct belay__llm_text *model_text; /* its names, if the body has them … */
-    struct belay__llm_text *tier_text;  /* … in other words, with escapes */
+    struct belay__llm_text *model_text; /* its name, if the body has it with
+                                           escapes */
     struct belay__llm_model *model;     /* NULL until it is asked for */
     /* Of the attempt. */
     struct belay__llm_access *access; /* with which it is made; kept until the

@@ -306,7 +306,7 @@ find_most(const struct admit *admit, struct belay_amount *ret)
         .estimator = account->model != NULL ? &account->model->estimator : NULL,
         .mode = client->expect_input ? BELAY__RESERVE_EXPECTED
                                      : BELAY__RESERVE_STRICT,
-        .service_tier = account->size.service_tier,
+        .tier = account->size.tier,
         .default_output_cap = client->output_cap,
     };
     int code = belay__reserve_most(&rules, &account->size, ret);

@@ -23,17 +23,17 @@ belay__used_is_exact(
 /* What was asked for counts only if it is dearer: a server need not grant a
  * cheaper tier, and one that knows of none does not tell.
  */
-static struct belay_slice
+static enum belay__price_tier
 tier_of(const struct belay__request_size *size, const belay_llm_reply *reply)
 {
     const struct belay__word *told = &reply->answer.tier;
 
     if (told->len > 0) {
-        return (struct belay_slice){told->text, told->len};
+        return belay__price_tier_of(
+            (struct belay_slice){told->text, told->len});
     }
-    return belay__price_tier_of(size->service_tier) == BELAY__TIER_PRIORITY
-               ? size->service_tier
-               : (struct belay_slice){NULL, 0};
+    return size->tier.is == BELAY__TIER_PRIORITY ? BELAY__TIER_PRIORITY
+                                                 : BELAY__TIER_USUAL;
 }
 
 struct belay_cost
@@ -47,7 +47,7 @@ belay__used_cost(const belay_prices *prices,
     if (size->no_output && all.out_total < 0) {
         all.out_total = 0;
     }
-    return belay_prices_cost(prices, price, tier_of(size, reply), &all);
+    return belay__prices_cost(prices, price, tier_of(size, reply), &all);
 }
 
 void

@@ -118,7 +118,7 @@ reserve(const struct belay__batch_opts *opts,
             .model = price,
             .mode = opts->reserve_expected ? BELAY__RESERVE_EXPECTED
                                            : BELAY__RESERVE_STRICT,
-            .service_tier = size->service_tier,
+            .tier = size->tier,
             .default_output_cap = opts->default_output_cap,
         },
         size, &most);

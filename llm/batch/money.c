@@ -27,7 +27,7 @@ belay__batch_reserve(struct belay__batch *batch, struct belay__item *item)
         .estimator = item->model->is_rest ? NULL : &item->model->estimator,
         .mode = batch->opts.reserve_expected ? BELAY__RESERVE_EXPECTED
                                              : BELAY__RESERVE_STRICT,
-        .service_tier = item->size.service_tier,
+        .tier = item->size.tier,
         .default_output_cap = batch->opts.default_output_cap,
     };
     struct belay_amount most = {.requests = 0};

@@ -4,8 +4,6 @@
 #include "llm/json/text.h"
 #include "llm/money/prices.h"
 
-#include <string.h>
-
 __extension__ typedef __int128 wide;
 
 /* ---- reading a body ---- */
@@ -29,6 +27,16 @@ take_word(struct belay__json *json, struct belay_slice *ret)
 
     if (belay__json_take(json, &value) && value.type == BELAY__JSON_STRING) {
         *ret = belay__json_inside(value.raw);
+    }
+}
+
+static void
+take_tier(struct belay__json *json, struct belay__tier *ret)
+{
+    struct belay__json_value value;
+
+    if (belay__json_take(json, &value)) {
+        *ret = belay__tier_read(&value);
     }
 }
 
@@ -83,7 +91,7 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
         } else if (belay__json_key_is(&key, "model")) {
             take_word(&json, &ret->model);
         } else if (belay__json_key_is(&key, "service_tier")) {
-            take_word(&json, &ret->service_tier);
+            take_tier(&json, &ret->tier);
         } else if (belay__json_key_is(&key, "previous_response_id")
                    || belay__json_key_is(&key, "conversation")) {
             ret->kept_input |= take_kept(&json, true);
@@ -148,13 +156,7 @@ output_high(const struct belay__reserve_rules *rules,
 static bool
 may_get_priority(const struct belay__reserve_rules *rules)
 {
-    static const char word[] = "auto";
-    const struct belay_slice tier = rules->service_tier;
-
-    return rules->mode == BELAY__RESERVE_STRICT
-           && (tier.len == 0
-               || (tier.len == sizeof(word) - 1
-                   && memcmp(tier.data, word, tier.len) == 0));
+    return rules->mode == BELAY__RESERVE_STRICT && !rules->tier.named;
 }
 
 /* The dearest that one of a kind can be; 0 if there is no price. False: it
@@ -168,14 +170,12 @@ find_dearest(const struct belay__reserve_rules *rules,
 {
     const struct belay__model *model =
         belay__prices_model(rules->prices, rules->model->index);
-    const enum belay__price_tier asked =
-        belay__price_tier_of(rules->service_tier);
     const int64_t sizes[] = {in_tokens, 0};
-    enum belay__price_tier tiers[3] = {asked};
+    enum belay__price_tier tiers[3] = {rules->tier.is};
     size_t count = 1;
     bool known = true;
 
-    if (asked != BELAY__TIER_USUAL) {
+    if (rules->tier.is != BELAY__TIER_USUAL) {
         tiers[count++] = BELAY__TIER_USUAL;
     }
     if (may_get_priority(rules)) {

@@ -8,6 +8,7 @@
 #include <belay/budget.h>
 
 #include "llm/budget/estimate.h"
+#include "llm/money/tier.h"
 
 enum belay__reserve_mode {
     BELAY__RESERVE_STRICT,   /* the input is bounded by its bytes */
@@ -19,9 +20,9 @@ struct belay__request_size {
     size_t body_bytes;
     int64_t by_bytes; /* belay__estimate_bytes() of the body, once it is needed;
                          not for STRICT */
-    /* As they stand in the JSON, within their quotes; there may be escapes. */
-    struct belay_slice model;
-    struct belay_slice service_tier;
+    struct belay_slice model; /* as it stands in the JSON, within its quotes,
+                                 maybe with escapes; an account's is decoded */
+    struct belay__tier tier;
     int64_t output_cap; /* of one answer; -1: it says none */
     int64_t answers;    /* n; at least 1 */
     bool no_output;     /* embeddings and the like */
@@ -29,8 +30,9 @@ struct belay__request_size {
                            a conversation, a prompt */
 };
 
-/* Reads it off a body, which ret points into; `by_bytes` and `no_output` are
- * the caller's to set. What is missing or of another type is not said.
+/* Reads it off a body, which ret->model points into; `by_bytes` and
+ * `no_output` are the caller's to set. What is missing or of another type is
+ * not said.
  */
 void belay__request_measure(
     struct belay_slice body, struct belay__request_size *ret);
@@ -40,8 +42,8 @@ struct belay__reserve_rules {
     const struct belay_price_model *model;    /* its entry, or NULL */
     const struct belay__estimator *estimator; /* or NULL */
     enum belay__reserve_mode mode;
-    struct belay_slice service_tier; /* that is asked for, or {NULL, 0} */
-    int64_t default_output_cap;      /* 0: none */
+    struct belay__tier tier;    /* that is asked for */
+    int64_t default_output_cap; /* 0: none */
 };
 
 /* *ret is complete even where it is of no use. BELAY_ENOCAP: nothing limits

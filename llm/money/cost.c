@@ -6,32 +6,9 @@
  */
 #include "llm/money/prices.h"
 
-#include <string.h>
-
 __extension__ typedef __int128 wide;
 
 /* ---- prices ---- */
-
-enum belay__price_tier
-belay__price_tier_of(struct belay_slice tier)
-{
-    static const struct {
-        const char *text;
-        enum belay__price_tier tier;
-    } words[] = {
-        {"flex", BELAY__TIER_FLEX},
-        {"priority", BELAY__TIER_PRIORITY},
-        {"batch", BELAY__TIER_BATCHES},
-    };
-
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-        if (tier.len == strlen(words[i].text)
-            && memcmp(tier.data, words[i].text, tier.len) == 0) {
-            return words[i].tier;
-        }
-    }
-    return BELAY__TIER_USUAL;
-}
 
 /* The one with the highest threshold that the request is above, or NULL. Of
  * two alike the last one counts.
@@ -180,13 +157,13 @@ charge_output(struct bill *bill, const struct belay_llm_usage *usage)
 }
 
 struct belay_cost
-belay_prices_cost(const belay_prices *prices,
-    const struct belay_price_model *model, struct belay_slice service_tier,
+belay__prices_cost(const belay_prices *prices,
+    const struct belay_price_model *model, enum belay__price_tier tier,
     const struct belay_llm_usage *usage)
 {
     struct bill bill = {
         .prices = prices,
-        .tier = belay__price_tier_of(service_tier),
+        .tier = tier,
         .in_tokens = known(usage->in_total),
         .at_least = usage->in_total < 0 || usage->out_total < 0,
     };
@@ -202,6 +179,15 @@ belay_prices_cost(const belay_prices *prices,
         return (struct belay_cost){{INT64_MAX}, true};
     }
     return (struct belay_cost){{(int64_t)bill.pico}, bill.at_least};
+}
+
+struct belay_cost
+belay_prices_cost(const belay_prices *prices,
+    const struct belay_price_model *model, struct belay_slice service_tier,
+    const struct belay_llm_usage *usage)
+{
+    return belay__prices_cost(
+        prices, model, belay__price_tier_of(service_tier), usage);
 }
 
 /* ---- sums ---- */

@@ -5,6 +5,7 @@
 #include <belay/price.h>
 
 #include "llm/money/names.h"
+#include "llm/money/tier.h"
 #include "runtime/buffer.h"
 #include "runtime/life.h"
 
@@ -19,13 +20,6 @@ enum belay__price_kind {
     BELAY__PRICE_REASONING,
     BELAY__PRICE_OUT_AUDIO,
     BELAY__PRICE_REQUEST, /* a price each, not a token's */
-};
-
-enum belay__price_tier {
-    BELAY__TIER_USUAL,
-    BELAY__TIER_BATCHES,
-    BELAY__TIER_FLEX,
-    BELAY__TIER_PRIORITY,
 };
 
 struct belay__price {
@@ -79,9 +73,6 @@ belay__prices_of(const belay_prices *prices, const struct belay__model *model)
            + model->first_price;
 }
 
-/* Which prices a reply of this service tier has. */
-enum belay__price_tier belay__price_tier_of(struct belay_slice service_tier);
-
 /* The price of one token (or request) of this kind in a request with so much
  * input; falls back from special kinds to plain input and output. False: the
  * file has none. *ret_at_least is set if the true price may be higher, else
@@ -91,5 +82,10 @@ bool belay__price_find(const belay_prices *prices,
     const struct belay__model *model, enum belay__price_kind kind,
     enum belay__price_tier tier, int64_t in_tokens, int64_t *ret_pico,
     bool *ret_at_least);
+
+/* belay_prices_cost() of a tier that has been read. */
+struct belay_cost belay__prices_cost(const belay_prices *prices,
+    const struct belay_price_model *model, enum belay__price_tier tier,
+    const struct belay_llm_usage *usage);
 
 #endif

@@ -435,6 +435,29 @@ Test(batch_money, l50_l56_b26_a_cheaper_tier_counts_where_the_answer_tells_it)
     cr_expect(eq(i64, result.stats.spent, (5 + 5 + 50) * MICRO));
 }
 
+/* JSON has many ways to write a word. */
+Test(batch_money, l50_l54_b26_a_tier_counts_however_it_is_written)
+{
+    static const char *const bodies[] = {
+        TIERED_BODY("\"p\\u0072iority\""), TIERED_BODY("\"aut\\u006f\"")};
+
+    serve(always_ok, 1);
+    for (size_t i = 0; i < COUNT(bodies); i++) {
+        const int64_t tokens = belay__estimate_bound(strlen(bodies[i])) + 2;
+
+        opts.overwrite = true;
+        opts.budget.cost.pico = tokens * 10 * MICRO - 1;
+        give_chat(1, bodies[i]);
+        cr_expect(eq(int, run_with_prices(), 0));
+        cr_expect(eq(int, result.stop, BELAY__BATCH_BUDGET), "%zu", i);
+        cr_expect(zero(u64, result.stats.sent), "%zu", i);
+    }
+    opts.budget.cost.pico = 0;
+    give_chat(1, bodies[0]);
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(i64, result.stats.spent, 50 * MICRO));
+}
+
 /* Many servers tell no total either. */
 Test(batch_money, l55_b26_what_has_no_output_is_counted_whole)
 {

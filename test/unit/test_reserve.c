@@ -217,12 +217,14 @@ Test(reserve, l54_above_a_threshold_the_dearer_price_counts)
         128001 * INT64_C(3000000) + 5000000, 128002);
 }
 
+#define ASKED(tier_) measure("{\"service_tier\":" tier_ "}").tier
+
 /* What a request for 1000 tokens and 10 back may cost at most. */
 static int64_t
-most_in_tier(const char *tier, enum belay__reserve_mode mode)
+most_in_tier(struct belay__tier tier, enum belay__reserve_mode mode)
 {
-    const struct outcome got = most("tiers",
-        RULES(.service_tier = slice(tier), .mode = mode), SIZE(936, 10, 1));
+    const struct outcome got =
+        most("tiers", RULES(.tier = tier, .mode = mode), SIZE(936, 10, 1));
 
     cr_expect(zero(int, got.code));
     return got.most.cost.pico;
@@ -233,16 +235,38 @@ Test(reserve, l56_a_server_may_charge_for_another_tier_than_was_asked_for)
     const int64_t usual = 1000 * INT64_C(2000000) + 10 * INT64_C(4000000);
     const int64_t priority = 1000 * INT64_C(3000000) + 10 * INT64_C(7000000);
 
-    cr_expect(eq(i64, most_in_tier("flex", BELAY__RESERVE_STRICT), usual));
-    cr_expect(eq(i64, most_in_tier("default", BELAY__RESERVE_STRICT), usual));
     cr_expect(
-        eq(i64, most_in_tier("priority", BELAY__RESERVE_STRICT), priority));
-    cr_expect(eq(i64, most_in_tier(NULL, BELAY__RESERVE_STRICT), priority));
-    cr_expect(eq(i64, most_in_tier("auto", BELAY__RESERVE_STRICT), priority));
+        eq(i64, most_in_tier(ASKED("\"flex\""), BELAY__RESERVE_STRICT), usual));
+    cr_expect(eq(
+        i64, most_in_tier(ASKED("\"default\""), BELAY__RESERVE_STRICT), usual));
+    cr_expect(eq(i64,
+        most_in_tier(ASKED("\"priority\""), BELAY__RESERVE_STRICT), priority));
+    cr_expect(
+        eq(i64, most_in_tier(ASKED("null"), BELAY__RESERVE_STRICT), priority));
+    cr_expect(eq(
+        i64, most_in_tier(ASKED("\"auto\""), BELAY__RESERVE_STRICT), priority));
     /* Expected is what it mostly is. */
-    cr_expect(lt(i64, most_in_tier(NULL, BELAY__RESERVE_EXPECTED), usual));
-    cr_expect(eq(i64, most_in_tier("flex", BELAY__RESERVE_EXPECTED),
-        most_in_tier("default", BELAY__RESERVE_EXPECTED)));
+    cr_expect(
+        lt(i64, most_in_tier(ASKED("null"), BELAY__RESERVE_EXPECTED), usual));
+    cr_expect(eq(i64, most_in_tier(ASKED("\"flex\""), BELAY__RESERVE_EXPECTED),
+        most_in_tier(ASKED("\"default\""), BELAY__RESERVE_EXPECTED)));
+}
+
+Test(reserve, l54_l96_a_tier_is_known_however_it_is_written)
+{
+    static const char every_letter[] =
+        "{\"service_tier\":\"\\u0070\\u0072\\u0069\\u006f\\u0072\\u0069"
+        "\\u0074\\u0079\"}";
+
+    cr_expect(eq(int, measure(every_letter).tier.is, BELAY__TIER_PRIORITY));
+    cr_expect(eq(int, ASKED("\"\\u0066lex\"").is, BELAY__TIER_FLEX));
+    cr_expect(eq(int, ASKED("\"batc\\u0068\"").is, BELAY__TIER_BATCHES));
+    cr_expect(not(ASKED("\"aut\\u006f\"").named));
+    cr_expect(not(ASKED("\"\"").named));
+    cr_expect(not(measure("{}").tier.named));
+    cr_expect(ASKED("\"default\"").named);
+    cr_expect(ASKED("\"priority, or else one that no server knows, or it all\"")
+                  .named);
 }
 
 Test(reserve, l54_without_a_cap_or_a_price_it_says_so)
@@ -256,7 +280,7 @@ Test(reserve, l54_without_a_cap_or_a_price_it_says_so)
     cr_expect(eq(i64, got.most.tokens, 1001));
     got = most(NULL, STRICT, SIZE(936, 1, 1));
     cr_expect(eq(int, got.code, BELAY_ENOPRICE));
-    got = most("m", RULES(.service_tier = slice("priority")), SIZE(936, 1, 1));
+    got = most("m", RULES(.tier = ASKED("\"priority\"")), SIZE(936, 1, 1));
     cr_expect(eq(int, got.code, BELAY_ENOPRICE),
         "the usual price is no upper bound for it");
 }
