@@ -26,11 +26,8 @@ belay__used_is_exact(
 static enum belay__price_tier
 tier_of(const struct belay__request_size *size, const belay_llm_reply *reply)
 {
-    const struct belay__word *told = &reply->answer.tier;
-
-    if (told->len > 0) {
-        return belay__price_tier_of(
-            (struct belay_slice){told->text, told->len});
+    if (reply->answer.tier.named) {
+        return reply->answer.tier.is;
     }
     return size->tier.is == BELAY__TIER_PRIORITY ? BELAY__TIER_PRIORITY
                                                  : BELAY__TIER_USUAL;

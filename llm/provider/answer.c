@@ -489,8 +489,10 @@ void
 belay__answer_tier(
     struct belay__answer *answer, const struct belay__json_value *tier)
 {
-    if (tier->type == BELAY__JSON_STRING) {
-        set_word(&answer->tier, belay__json_inside(tier->raw));
+    const struct belay__tier told = belay__tier_read(tier);
+
+    if (told.named) {
+        answer->tier = told;
     }
 }
 

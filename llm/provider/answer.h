@@ -12,6 +12,7 @@
 #include <belay/llm_stream.h>
 
 #include "llm/json/scan.h"
+#include "llm/money/tier.h"
 #include "llm/provider/usage.h"
 #include "llm/text.h"
 #include "runtime/buffer.h"
@@ -100,7 +101,7 @@ struct belay__answer {
     struct belay__usage_counts counts;
     struct belay__kept usage;
     struct belay__kept model;    /* decoded: if need be, a copy in any case */
-    struct belay__word tier;     /* of service, by which it is charged */
+    struct belay__tier tier;     /* by which it is charged */
     struct belay__buffer deltas; /* of struct belay__delta */
     size_t deltas_taken;
     /* With BELAY_EHTTP: what is wrong. */
@@ -164,7 +165,7 @@ void belay__answer_usage(struct belay__answer *answer, struct belay_slice raw);
 void belay__answer_model(
     struct belay__answer *answer, const struct belay__json_value *model);
 
-/* The service tier; anything but a string is none. */
+/* The service tier; what names none changes nothing. */
 void belay__answer_tier(
     struct belay__answer *answer, const struct belay__json_value *tier);
 

@@ -458,6 +458,20 @@ Test(batch_money, l50_l54_b26_a_tier_counts_however_it_is_written)
     cr_expect(eq(i64, result.stats.spent, 50 * MICRO));
 }
 
+Test(batch_money, l49_l50_b26_an_answer_s_tier_and_a_model_count_so_too)
+{
+    static const struct fault_route told[] = {
+        FAULT_ON(NULL, REPLY("200 OK", "",
+                           "{\"service_tier\":\"p\\u0072iority\",\"usage\":{"
+                           "\"prompt_tokens\":3,\"completion_tokens\":2}}"))};
+
+    serve(told, 1);
+    give_chat(1, "{\"model\":\"\\u0074iers\",\"max_tokens\":2}");
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(i64, result.stats.spent, 50 * MICRO));
+    cr_expect(zero(u64, result.stats.unpriced));
+}
+
 /* Many servers tell no total either. */
 Test(batch_money, l55_b26_what_has_no_output_is_counted_whole)
 {

@@ -284,10 +284,18 @@ Test(llm_account, l50_the_service_tier_of_the_answer_sets_the_price)
                   "{\"service_tier\":\"flex\",\"choices\":[{\"message\":"
                   "{\"content\":\"hi\"}}],\"usage\":{\"prompt_tokens\":9,"
                   "\"completion_tokens\":2}}"))};
+    static const struct fault_route escaped[] = {FAULT_ON(NULL,
+        FAULT_TEXT(SSE_HEAD
+            "data: {\"service_tier\":\"fle\\u0078\",\"choices\":[]}\n\n" DELTA
+                STOP USAGE DONE),
+        FAULT_DO_CLOSE)};
 
     PLAY(routes, .budget = plenty);
     cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO / 2));
     cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO / 2));
+    finish();
+    PLAY(escaped, .budget = plenty, .ask = ASK_STREAM, .body = STREAM_BODY);
+    cr_expect(eq(i64, seen.budget.spent.cost.pico, HI_PICO / 2));
     finish();
 }
 
