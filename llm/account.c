@@ -185,14 +185,16 @@ count(const struct belay__llm_account *account, belay_llm_reply *reply,
  * for; else of the one that has answered.
  */
 static struct belay_cost
-cost_of(const belay_llm_client *client,
-    const struct belay__llm_account *account, const belay_llm_reply *reply,
-    const struct belay_llm_usage *usage)
+cost_of(const belay_llm_client *client, struct belay__llm_account *account,
+    const belay_llm_reply *reply, const struct belay_llm_usage *usage)
 {
     struct belay_price_model price;
 
     if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
         return (struct belay_cost){{0}, false};
+    }
+    if (client->prices != NULL) {
+        belay__llm_account_measure(account); /* for the tier */
     }
     if (belay_prices_find(
             client->prices, client->price_provider, account->size.model, &price)

@@ -352,6 +352,19 @@ Test(llm_account, l49_a_model_is_known_however_its_name_is_written)
     finish();
 }
 
+/* Whose model need not be read off the body has a tier there all the same. */
+Test(llm_account, l46_l50_a_tier_is_charged_for_without_a_budget_too)
+{
+    static const struct fault_route routes[] = {FAULT_ON(
+        NULL, FAULT_TEXT(SSE_HEAD DELTA STOP USAGE DONE), FAULT_DO_CLOSE)};
+
+    PLAY(routes, .ask = ASK_STREAM, .no_budget = true, .model = "p",
+        .extra = "{\"service_tier\":\"priority\"}");
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(i64, seen.ledger.cost.amount.pico, HI_PICO * 2));
+    finish();
+}
+
 /* The body is written again, and what was read off it is read again. */
 Test(llm_account, l2_l50_a_stream_asked_for_again_is_charged_as_it_is_sent)
 {

@@ -123,9 +123,10 @@ BELAY_ASYNC(stream_call)
     BELAY_BEGIN;
     BELAY_WITH (belay_llm_stream_open(task, play->client,
         BELAY_LLM_CHAT(.body = slice(play->extra == NULL ? body : NULL),
-            .extra = slice(play->extra), .messages = messages,
-            .message_count = 1, .max_retries = play->max_retries,
-            .on_attempt = note_attempt, .arg = play, .ledger = &seen.ledger),
+            .extra = slice(play->extra), .model = play->model,
+            .messages = messages, .message_count = 1,
+            .max_retries = play->max_retries, .on_attempt = note_attempt,
+            .arg = play, .ledger = &seen.ledger),
         BELAY_LLM_STREAM_OPTS(.keep = self->ret, .drain = play->drain),
         &self->stream)) {
         do {

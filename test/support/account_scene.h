@@ -80,7 +80,8 @@ struct play {
     const char *base_url;
     enum ask ask;
     const char *body;       /* NULL: BODY */
-    const char *extra;      /* of a stream: in place of the body */
+    const char *extra;      /* of a stream: in place of the body … */
+    const char *model;      /* … and with that, or NULL */
     const char *other_body; /* of every second call */
     const char *path;       /* of ASK_SEND */
     size_t count;           /* calls; 0: one */
