@@ -9,13 +9,14 @@
 #include "llm/account.h"
 #include "llm/budget/budget.h"
 #include "llm/error.h"
+#include "llm/printable.h"
 #include "llm/provider/provider.h"
 #include "runtime/internal.h"
 
 #include <belay/async.h>
 #include <belay/timeout.h>
 
-#define NAME_MAX_BYTES 100 /* of a model, in messages */
+#define NAME_BYTES 104 /* room for that of a model, in messages */
 
 struct admit {
     belay_llm_client *client;
@@ -38,28 +39,29 @@ give_back(struct belay__llm_account *account)
 static belay_next
 refuse(belay_task *task, const struct admit *admit, int code)
 {
-    const struct belay_slice model = admit->account->size.model;
-    const int len =
-        model.len < NAME_MAX_BYTES ? (int)model.len : NAME_MAX_BYTES;
+    const struct belay__llm_account *account = admit->account;
+    char model[NAME_BYTES];
 
-    if (code == BELAY_ENOCAP && admit->account->size.kept_input) {
+    (void)belay__printable(account->size.model,
+        belay__llm_account_secrets(account), model, sizeof(model));
+    if (code == BELAY_ENOCAP && account->size.kept_input) {
         return belay_fail(task, code,
             "request cannot be sent: neither it nor a price file limits the "
-            "answer of model '%.*s', or what it is to read besides, and its "
+            "answer of model '%s', or what it is to read besides, and its "
             "budget has a cap",
-            len, len > 0 ? model.data : "");
+            model);
     }
     if (code == BELAY_ENOCAP) {
         return belay_fail(task, code,
             "request cannot be sent: neither it nor a price file limits the "
-            "answer of model '%.*s', whose budget has a cap",
-            len, len > 0 ? model.data : "");
+            "answer of model '%s', whose budget has a cap",
+            model);
     }
     if (code == BELAY_ENOPRICE) {
         return belay_fail(task, code,
-            "request cannot be sent: model '%.*s' has no price, and its budget "
+            "request cannot be sent: model '%s' has no price, and its budget "
             "limits money",
-            len, len > 0 ? model.data : "");
+            model);
     }
     return belay_fail(task, code, NULL);
 }

@@ -68,6 +68,30 @@ Test(llm_account, l54_without_a_cap_or_a_price_a_budget_lets_nothing_through)
     finish();
 }
 
+#define NAME_OF_33 "a23456789012345678901234567890aaa"
+#define NAME_OF_99 NAME_OF_33 NAME_OF_33 NAME_OF_33
+
+Test(llm_account, l54_s2_a_refusal_shows_the_name_fit_for_a_terminal)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL, OK)};
+
+    PLAY(routes, .ask = ASK_SEND, .budget.limit = {{S}, 0, 0},
+        .body = "{\"model\":\"\\u001b[2Jone\\ntwo\",\"max_tokens\":1}");
+    cr_expect(eq(int, seen.results[0].code, BELAY_ENOPRICE));
+    cr_expect(eq(ptr, strchr(seen.results[0].message, '\033'), NULL));
+    cr_expect(ne(ptr, strstr(seen.results[0].message, "[2Jone two'"), NULL),
+        "%s", seen.results[0].message);
+    finish();
+    /* Cut between characters. */
+    PLAY(routes, .ask = ASK_SEND, .budget.limit = {{S}, 0, 0},
+        .body = "{\"model\":\"" NAME_OF_99
+                "\u00fc\u00fc\u00fc\",\"max_tokens\":1}");
+    cr_expect(eq(int, seen.results[0].code, BELAY_ENOPRICE));
+    cr_expect(ne(ptr, strstr(seen.results[0].message, "a...'"), NULL), "%s",
+        seen.results[0].message);
+    finish();
+}
+
 Test(llm_account, l55_what_was_refused_is_given_back_and_what_broke_is_in_doubt)
 {
     static const struct fault_route refused[] = {
