@@ -1,4 +1,10 @@
-/* used.c - what an attempt has used, as its reply tells it. */
+/* used.c - what an attempt has used, as its reply tells it.
+ *
+ * Exact is only what the server itself has counted; of all else its callers
+ * spend nothing, but leave all that was held in doubt (L55). Where no tier is
+ * told, a dearer one that was asked for counts: no cap may be passed because a
+ * server is silent.
+ */
 #include "llm/used.h"
 
 #include "llm/money/prices.h"

@@ -27,8 +27,8 @@ struct belay_cost belay__used_cost(const belay_prices *prices,
     const struct belay__request_size *size, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage);
 
-/* Gives back to the rates what was taken and not used. usage NULL: nothing is
- * known of it.
+/* Gives back to the rates what was taken and not used, and charges them what
+ * was used above that. usage NULL: nothing is known of it.
  */
 void belay__used_settle_rate(struct belay__rate_use *use,
     const struct belay_llm_attempt *attempt,

@@ -27,8 +27,8 @@ struct belay__word {
     char text[BELAY__WORD_MAX];
 };
 
-/* Text of a JSON as it stands there: of a whole answer it is a place in the
- * body, of an event, which goes away, a copy.
+/* Text of a JSON: of a whole answer it is a place in the body, of an event,
+ * which goes away, a copy.
  */
 struct belay__kept {
     struct belay_slice span;
@@ -99,8 +99,9 @@ struct belay__answer {
     uint16_t first_place;            /* … and its place */
     struct belay__llm_text *scratch; /* for an id that has escapes */
     struct belay__usage_counts counts;
-    struct belay__kept usage;
-    struct belay__kept model;    /* decoded: if need be, a copy in any case */
+    struct belay__kept usage;    /* as it stands there */
+    struct belay__kept model;    /* decoded; with escapes it is a copy even of
+                                    a whole answer */
     struct belay__tier tier;     /* by which it is charged */
     struct belay__buffer deltas; /* of struct belay__delta */
     size_t deltas_taken;
