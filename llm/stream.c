@@ -7,7 +7,9 @@
  * The exchange goes on by itself between two calls of next: its sink frames
  * what comes into the feed, and pauses when the user is behind. All else, the
  * reading of events, judging, trying again, happens in steps of the task that
- * asks for the next event, so nothing is told to a task that was cancelled.
+ * asks for the next event, so nothing is told to a task that was cancelled. The
+ * end of an answer is told as soon as it has come: a cancel after that waits
+ * for the next checkpoint (S10).
  *
  * A stream counts in client->calls only while somebody waits for it. Between
  * two events its user may do what it likes, so a client that is left does not
@@ -268,13 +270,13 @@ reading_failed(belay_task *task, struct turn *turn, int code)
 
 /* ---- the end of an answer, and of its body ---- */
 
-static belay_next
-tell_done(belay_task *task, struct turn *turn)
+/* As tell(). */
+static int
+tell_done(struct turn *turn)
 {
     static const struct belay_llm_event done = {.type = BELAY_LLM_EVENT_DONE};
-    const int over = tell(turn, &done);
 
-    return over < 0 ? fail_turn(task, turn, over, NULL) : end_turn(task, turn);
+    return tell(turn, &done);
 }
 
 /* Behind the end of the answer the body mostly ends too, a moment later; then
@@ -291,7 +293,7 @@ BELAY_ASYNC(farewell)
         while (!self->exchange->ended) {
             BELAY_TRY(belay__http_exchange_wait(task, self->exchange));
             if (belay_result(task)->code < 0) {
-                break; /* too late, or a failure that does not matter now */
+                break; /* late, cancelled, or a failure: no matter now */
             }
         }
     }
@@ -303,27 +305,29 @@ said_farewell(belay_task *task, void *self)
 {
     struct turn *turn = self;
 
-    if (belay_result(task)->cancelled) {
-        return cancel_turn(task, turn);
-    }
     belay__http_exchange_stop(&turn->stream->exchange);
-    return tell_done(task, turn);
+    return end_turn(task, turn);
 }
 
-/* So its attempt is over, whatever becomes of its connection, its client or
- * its task while they say farewell.
+/* So its attempt is over, and that is told, whatever becomes of its connection,
+ * its client or its task while they say farewell.
  */
 static belay_next
 answer_complete(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
     struct belay__http_exchange *exchange = &stream->exchange;
+    int over;
 
     stream->state = BELAY__STREAM_DONE;
     belay__http_exchange_note(exchange);
     belay__llm_record(&stream->tries, 0);
     (void)plan(task, stream, BELAY__LLM_NEVER);
-    return exchange->ended ? tell_done(task, turn)
+    over = tell_done(turn);
+    if (over < 0) {
+        return fail_turn(task, turn, over, NULL);
+    }
+    return exchange->ended ? end_turn(task, turn)
                            : belay_then(task, said_farewell,
                                BELAY_CALL(farewell, .exchange = exchange));
 }
@@ -478,7 +482,9 @@ turn_on(belay_task *task, void *self)
     case BELAY__STREAM_RUNNING:
         break;
     case BELAY__STREAM_DONE:
-        return tell_done(task, turn);
+        code = tell_done(turn);
+        return code < 0 ? fail_turn(task, turn, code, NULL)
+                        : end_turn(task, turn);
     case BELAY__STREAM_CANCELLED:
     case BELAY__STREAM_FAILED:
         stream->tries.client->calls--;

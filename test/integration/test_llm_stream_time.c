@@ -47,6 +47,7 @@ struct scene {
     belay_clock *clock;
     struct belay_llm_stream_opts opts;
     size_t pause_at; /* the reader waits behind this event, from 1 */
+    bool run;        /* it has its events told */
     /* locals, and what came of it */
     belay_group *group;
     belay_llm_client *client;
@@ -55,10 +56,12 @@ struct scene {
     struct belay_event go_on;
     struct belay_llm_event event;
     size_t events;
+    size_t before_cancel; /* of them */
     size_t bytes;
     bool ended;
     int code;
     bool cancelled;
+    bool cancel_waits; /* for the next checkpoint */
     enum belay_llm_usage_state usage;
     int64_t in_total;
     struct belay_ledger ledger;
@@ -93,6 +96,16 @@ on_attempt(const struct belay_llm_attempt *attempt, void *arg)
     scene->attempts++;
 }
 
+static int
+on_event(const struct belay_llm_event *event, void *arg)
+{
+    struct scene *scene = arg;
+
+    scene->event = *event;
+    scene->events++;
+    return 0;
+}
+
 BELAY_ASYNC(reader)
 {
     static const struct belay_llm_message messages[] = {
@@ -105,7 +118,12 @@ BELAY_ASYNC(reader)
             .max_retries = BELAY_LLM_NO_RETRIES, .on_attempt = on_attempt,
             .arg = scene, .ledger = &scene->ledger),
         &scene->opts, &scene->stream)) {
-        do {
+        if (scene->run) {
+            BELAY_TRY(
+                belay_llm_stream_run(task, scene->stream, on_event, scene));
+            note_end(scene, belay_result(task));
+        }
+        while (scene->event.type != BELAY_LLM_EVENT_DONE) {
             BELAY_TRY(
                 belay_llm_stream_next(task, scene->stream, &scene->event));
             if (belay_result(task)->code < 0) {
@@ -117,7 +135,9 @@ BELAY_ASYNC(reader)
             if (scene->events == scene->pause_at) {
                 BELAY_AWAIT(belay_event_wait(task, &scene->go_on));
             }
-        } while (scene->event.type != BELAY_LLM_EVENT_DONE);
+        }
+        BELAY_TRY(belay_checkpoint(task));
+        scene->cancel_waits = belay_result(task)->cancelled;
     }
     belay_llm_reply_free(scene->kept);
     scene->ended = true;
@@ -408,7 +428,7 @@ static bool
 says_farewell(const struct scene *scene)
 {
     return scene->stream != NULL && !scene->stream->exchange.ended
-           && belay__llm_feed_finished(&scene->stream->feed);
+           && scene->stream->state == BELAY__STREAM_DONE;
 }
 
 /* Meanwhile the client is left. */
@@ -449,6 +469,7 @@ BELAY_ASYNC(cancelling_late)
                 &(const struct reader){.scene = scene},
                 BELAY_SPAWN_OPTS(.task = &scene->child)));
             AWAIT_UNTIL(says_farewell(scene));
+            scene->before_cancel = scene->events;
             (void)belay_task_cancel(scene->child, "enough");
             AWAIT_UNTIL(scene->ended);
             belay_task_unref(scene->child);
@@ -553,11 +574,25 @@ Test(
     expect_whole(&scene);
 }
 
+/* The cancel ends the farewell, and waits for the next checkpoint (S10). */
 Test(llm_stream_time, l29_l55_an_answer_that_was_complete_before_its_cancel)
 {
     struct scene scene = {.events = 0};
 
     RUN_SCENE(cancelling_late, scene, kept_open);
     cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
+    cr_expect(scene.cancel_waits);
+    expect_whole(&scene);
+}
+
+Test(llm_stream_time, l42_s10_the_end_of_an_answer_is_told_before_the_farewell)
+{
+    struct scene scene = {.run = true};
+
+    RUN_SCENE(cancelling_late, scene, kept_open);
+    cr_expect(zero(int, scene.code));
+    cr_expect(eq(sz, scene.events, scene.before_cancel), "told after a cancel");
+    cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
+    cr_expect(scene.cancel_waits);
     expect_whole(&scene);
 }

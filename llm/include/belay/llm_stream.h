@@ -113,7 +113,9 @@ BELAY_API belay_next belay_llm_stream_open(belay_task *task,
  * The first call sends the request. Attempts fail and are retried in here, as
  * in belay_llm_complete(), until the first event was delivered. Afterwards a
  * failure ends the stream: what has come stays in its reply. BELAY_LLM_EVENT_
- * DONE is the last event, and comes again if one asks again.
+ * DONE is the last event, and comes again if one asks again. Behind it the body
+ * has 100 ms to end too, to keep the connection; a cancel cuts that short, and
+ * the event is delivered.
  *
  * Owner:   what *ret points to lives until the next call, or the block's end.
  * Errors:  as belay_llm_complete(), and
@@ -142,7 +144,8 @@ BELAY_API belay_next belay_llm_stream_next(
  *
  * Owner:   nothing changes hands.
  * Errors:  as belay_llm_stream_next(), or what on_event answers. It is not
- *          called after a cancel.
+ *          called after a cancel; one that comes behind BELAY_LLM_EVENT_DONE
+ *          waits for the next checkpoint.
  * Threads: loop thread. Cancellation point.
  * Since:   0.1. Source: contract L42.
  */
