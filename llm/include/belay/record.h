@@ -53,8 +53,8 @@ struct belay_recorder_opts {
     belay_duration batch_time; /* … or what came in so long; default 50 ms */
     belay_redact_fn *redact;   /* NULL, or what takes secrets out */
     void *arg;                 /* for redact */
-    bool strict;               /* a call whose record cannot be written fails,
-                                  also one that outlives the block */
+    bool strict;               /* a call whose record cannot be written fails;
+                                  no attempt begins once the block was left */
 };
 #define BELAY_RECORDER_OPTS(...)          \
     (&(const struct belay_recorder_opts){ \
@@ -67,7 +67,9 @@ struct belay_recorder_opts {
  *   ret   NULL, or receives the recorder once entered; untouched on failure
  *
  * Inside it is the task's current recorder; an outer one is current again
- * when it is left. The exit writes what is on its way and closes the file.
+ * when it is left. The exit writes what is on its way and closes the file. It
+ * waits for no call: the end of an attempt that outlives the block is lost, in
+ * a strict one too, and what comes of the call is not changed by that.
  *
  * Owner:   the block holds one reference.
  * Errors:  BELAY_EINVAL  no path; an opts->size that is unknown
