@@ -46,7 +46,7 @@ pass_open(struct pass *pass)
 
     belay__lines_init(&pass->lines, pass->memory, opts->max_line_bytes);
     belay__buffer_init(
-        &pass->scratch, pass->memory, opts->max_line_bytes + BELAY__LINES_HEAD);
+        &pass->scratch, pass->memory, pass->lines.max + BELAY__LINES_HEAD);
     pass->chunk = belay__alloc(pass->memory, BELAY__BATCH_CHUNK_BYTES);
     if (pass->chunk == NULL) {
         return BELAY_ENOMEM;

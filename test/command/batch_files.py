@@ -64,6 +64,13 @@ def test_b28_a_dry_run_calls_the_rest_of_many_models_that(where):
     expect_in("no price in the file for 7 of them: ", others)
 
 
+def test_b28_a_dry_run_takes_a_line_as_a_run_does(where):
+    where.give(text=request("\u00e9" * 5000, {"model": "m"}))
+    done = run("batch", where / "in", "--dry-run")
+    expect_code(done, 0)
+    expect_in("not valid                                   0\n", done.out)
+
+
 def test_b28_a_dry_run_tells_of_bad_lines(where):
     where.give(text=request("a", {}) + request("a", {}) + "nonsense\n")
     done = run("batch", where / "in", "--dry-run")
