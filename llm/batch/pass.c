@@ -19,6 +19,7 @@ struct pass {
     struct belay__lines lines;
     struct belay__ids ids;
     struct belay__buffer scratch;
+    struct belay__buffer body;
     char *chunk;
     int fd;
     bool ended;
@@ -32,6 +33,7 @@ pass_close(struct pass *pass)
     belay__lines_fini(&pass->lines);
     belay__ids_fini(&pass->ids);
     belay__buffer_fini(&pass->scratch);
+    belay__buffer_fini(&pass->body);
     belay__free(pass->memory, pass->chunk, BELAY__BATCH_CHUNK_BYTES);
     if (pass->fd >= 0) {
         (void)close(pass->fd);
@@ -47,6 +49,8 @@ pass_open(struct pass *pass)
     belay__lines_init(&pass->lines, pass->memory, opts->max_line_bytes);
     belay__buffer_init(
         &pass->scratch, pass->memory, pass->lines.max + BELAY__LINES_HEAD);
+    belay__buffer_init(
+        &pass->body, pass->memory, pass->lines.max + BELAY__BATCH_LINE_ROOM);
     pass->chunk = belay__alloc(pass->memory, BELAY__BATCH_CHUNK_BYTES);
     if (pass->chunk == NULL) {
         return BELAY_ENOMEM;
@@ -103,6 +107,10 @@ check_line(struct pass *pass, const struct belay__line *line)
         if (code == 0) {
             belay__batch_mark_duplicate(&request);
         }
+    }
+    if (code >= 0 && request.fault == BELAY__BATCH_NONE) {
+        code = belay__batch_body_of(
+            pass->opts, &pass->body, &request, &request.body);
     }
     return code < 0 ? code : pass->fn(pass->arg, pass->opts, line, &request);
 }

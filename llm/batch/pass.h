@@ -5,8 +5,8 @@
 #include "llm/batch/batch.h"
 #include "llm/batch/request.h"
 
-/* Told of each line that is not blank, good or bad, repeated ids included. A
- * negative code ends the pass.
+/* Told of each line that is not blank, good or bad, repeated ids included; the
+ * body of a good one is as it would be sent. A negative code ends the pass.
  */
 typedef int belay__batch_pass_fn(void *arg,
     const struct belay__batch_opts *opts, const struct belay__line *line,

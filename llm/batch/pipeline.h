@@ -11,6 +11,7 @@
 #define BELAY_LLM_BATCH_PIPELINE_H
 
 #define BELAY__BATCH_CHUNK_BYTES ((size_t)256 * 1024) /* of one read */
+#define BELAY__BATCH_LINE_ROOM 65536 /* for what is added to a line */
 
 #include <belay/group.h>
 #include <belay/llm.h>
@@ -82,6 +83,14 @@ struct belay__batch {
 /* What the options ask of every line. */
 struct belay__batch_rules belay__batch_rules_of(
     const struct belay__batch_opts *opts);
+
+/* The body to send of a good request: its own, or, with --model, one with
+ * another model in it, which is written into the buffer. Errors: as
+ * belay__batch_write_body().
+ */
+int belay__batch_body_of(const struct belay__batch_opts *opts,
+    struct belay__buffer *buffer, const struct belay__batch_request *request,
+    struct belay_slice *ret);
 
 /* Sends lines again that were put off, or new ones. */
 struct belay__batch_reader {

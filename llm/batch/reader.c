@@ -55,23 +55,22 @@ item_new(struct belay__batch *batch, const struct belay__line_ref *ref,
     return item;
 }
 
-/* The body to send; with --model, one with another model in it. */
-static int
-body_of(struct belay__batch *batch, const struct belay__batch_request *request,
+int
+belay__batch_body_of(const struct belay__batch_opts *opts,
+    struct belay__buffer *buffer, const struct belay__batch_request *request,
     struct belay_slice *ret)
 {
-    const char *model = batch->opts.model;
     int code;
 
-    if (model == NULL) {
+    if (opts->model == NULL) {
         *ret = request->body;
         return 0;
     }
-    belay__buffer_clear(&batch->body);
-    code = belay__batch_write_body(&batch->body, request->body,
-        (struct belay_slice){model, strlen(model)});
+    belay__buffer_clear(buffer);
+    code = belay__batch_write_body(buffer, request->body,
+        (struct belay_slice){opts->model, strlen(opts->model)});
     if (code == 0) {
-        *ret = belay__buffer_slice(&batch->body);
+        *ret = belay__buffer_slice(buffer);
     }
     return code;
 }
@@ -178,7 +177,7 @@ let_in(struct belay__batch *batch, const struct belay__line_ref *ref,
 {
     struct belay_slice body = {"", 0};
     struct belay__item *item;
-    int code = body_of(batch, request, &body);
+    int code = belay__batch_body_of(&batch->opts, &batch->body, request, &body);
 
     if (code < 0) {
         return code;

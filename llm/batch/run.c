@@ -18,7 +18,6 @@
 
 #define CONCURRENCY 64
 #define MAX_RETRIES 5
-#define LINE_ROOM 65536 /* of an output line, besides the reply */
 #define PROGRESS_INTERVAL_MS 250
 #define DRAIN_S 120
 #define PATIENCE_S 3600
@@ -150,11 +149,12 @@ open_buffers(struct belay__batch *batch)
 
     belay__lines_init(&batch->lines, batch->memory, opts->max_line_bytes);
     belay__buffer_init(&batch->out, batch->memory,
-        6 * opts->max_reply_bytes + opts->max_line_bytes + LINE_ROOM);
-    belay__buffer_init(
-        &batch->body, batch->memory, opts->max_line_bytes + LINE_ROOM);
-    belay__buffer_init(
-        &batch->scratch, batch->memory, opts->max_line_bytes + LINE_ROOM);
+        6 * opts->max_reply_bytes + opts->max_line_bytes
+            + BELAY__BATCH_LINE_ROOM);
+    belay__buffer_init(&batch->body, batch->memory,
+        opts->max_line_bytes + BELAY__BATCH_LINE_ROOM);
+    belay__buffer_init(&batch->scratch, batch->memory,
+        opts->max_line_bytes + BELAY__BATCH_LINE_ROOM);
     belay__buffer_init(&batch->again, batch->memory,
         opts->max_line_bytes + BELAY__BATCH_CHUNK_BYTES);
     batch->chunk = belay__alloc(batch->memory, BELAY__BATCH_CHUNK_BYTES);

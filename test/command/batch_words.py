@@ -267,6 +267,24 @@ def test_b28_l54_a_dry_run_says_what_a_run_with_that_budget_does(where):
         expect_not_in("is below that", done.out)
 
 
+def test_b28_l54_a_dry_run_measures_the_body_that_would_be_sent(where):
+    """With --model, that is not the body of the line."""
+    name = "long" * 50
+    with open(where / "prices", "w", encoding="utf-8") as file:
+        json.dump({name: {"input_cost_per_token": 0.01,
+                          "output_cost_per_token": 0.01}}, file)
+    words = ("--dry-run", "--prices", where / "prices", "--budget", "50.00")
+    body = {"model": name, "max_tokens": 1}
+    where.give(text=request("a", body))
+    wanted = run("batch", where / "in", *words)
+    expect_code(wanted, 0)
+    for model in "m", name * 2:
+        where.give(text=request("a", body | {"model": model}))
+        done = run("batch", where / "in", "--model", name, *words)
+        expect_code(done, 0)
+        expect(done.out, wanted.out)
+
+
 # ---- lines that have failed ----
 
 
