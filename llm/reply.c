@@ -81,10 +81,16 @@ belay_llm_reply_header(const belay_llm_reply *reply, const char *name)
 struct belay_slice
 belay__llm_reply_request_id(const belay_llm_reply *reply)
 {
-    if (reply->provider == NULL) {
-        return (struct belay_slice){NULL, 0};
+    struct belay_slice id = {NULL, 0};
+
+    if (reply->provider != NULL) {
+        id =
+            belay__http_reply_header(&reply->http, reply->provider->request_id);
+        if (id.len == 0) {
+            id = belay__http_reply_header(&reply->http, "x-request-id");
+        }
     }
-    return belay__http_reply_header(&reply->http, reply->provider->request_id);
+    return id;
 }
 
 const struct belay_llm_attempt *

@@ -32,8 +32,9 @@ void belay__llm_reply_begin_live(
 /* Drops what it holds of an answer: it is as new. */
 void belay__llm_reply_clear(belay_llm_reply *reply);
 
-/* The server's id of the request, from the header that its format has for it;
- * empty: it tells none.
+/* The server's id of the request, from the header that its format has for it,
+ * or else from "x-request-id", which gateways send for every format; empty: it
+ * tells none.
  */
 struct belay_slice belay__llm_reply_request_id(const belay_llm_reply *reply);
 

@@ -70,6 +70,18 @@ Test(batch_forms, b4_the_request_id_is_where_the_format_has_it)
     }
 }
 
+Test(batch_forms, b4_the_request_id_of_a_gateway_that_knows_one_header)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL, REPLY("200 OK", "X-Request-Id: x-1\r\n", OK_BODY))};
+
+    serve(routes, COUNT(routes));
+    give(REQUEST("messages", "/v1/messages", "{}"));
+    cr_expect(eq(int, run_it(), 0));
+    cr_expect(ne(ptr,
+        strstr(line_of(output, "messages"), "\"request_id\":\"x-1\""), NULL));
+}
+
 Test(batch_forms, b4_only_line_breaks_between_tokens_are_left_out)
 {
 #define PRETTY(break_)                                              \
