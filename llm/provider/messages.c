@@ -235,14 +235,11 @@ read_block_stop(struct belay__answer *answer, int64_t place)
 {
     static const struct belay_slice none = {"{}", 2};
     struct belay__choice *choice = belay__answer_choice(answer, 0);
+    struct belay__tool *tool =
+        choice != NULL ? belay__tool_of_index(choice, place) : NULL;
 
-    for (size_t i = 0; choice != NULL && i < choice->tool_count; i++) {
-        struct belay__tool *tool = &choice->tools[i];
-
-        if (tool->index == place
-            && belay__llm_text_slice(tool->arguments.text).len == 0) {
-            belay__answer_raw_arguments(answer, choice, tool, none);
-        }
+    if (tool != NULL && belay__llm_text_slice(tool->arguments.text).len == 0) {
+        belay__answer_raw_arguments(answer, choice, tool, none);
     }
 }
 
