@@ -469,6 +469,15 @@ set_option(struct belay__batch_options *ret, int id, const char *text)
     }
 }
 
+bool
+belay__ends_with_value(const char *word, const char *value)
+{
+    while (word != value && *word != '\0') {
+        word++;
+    }
+    return word == value;
+}
+
 /* Takes out of argv the option with this value, in one word or in two. */
 static void
 take_out(int argc, char **argv, const char *value)
@@ -476,7 +485,7 @@ take_out(int argc, char **argv, const char *value)
     for (int i = 1; i < argc; i++) {
         char *word = argv[i];
 
-        if (word != NULL && value >= word && value <= word + strlen(word)) {
+        if (word != NULL && belay__ends_with_value(word, value)) {
             argv[i] = NULL;
             if (value == word) {
                 argv[i - 1] = NULL;

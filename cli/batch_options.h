@@ -50,4 +50,7 @@ enum belay__batch_parsed belay__batch_options_parse(
 bool belay__batch_options_finish(struct belay__batch_options *ret);
 void belay__batch_options_fini(struct belay__batch_options *options);
 
+/* Does the value, one of getopt's, lie in this word of argv? */
+bool belay__ends_with_value(const char *word, const char *value);
+
 #endif

@@ -67,7 +67,7 @@ add_filled(char *text, size_t *len, const char *word,
     for (size_t i = 0; i < count; i++) {
         const char *value = blanks[i].value;
 
-        if (value != NULL && value >= word && value <= word + strlen(word)) {
+        if (value != NULL && belay__ends_with_value(word, value)) {
             (void)snprintf(name, sizeof(name), "%.*s%s", (int)(value - word),
                 word, blanks[i].name);
             return add_word(text, len, name);
