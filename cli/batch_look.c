@@ -145,7 +145,7 @@ belay__batch_say_hosted(const struct belay__hosted *hosted)
 {
     struct belay__memory *memory = belay__memory_new(NULL);
     struct belay__buffer buffer;
-    const char *at;
+    size_t at = 0;
 
     if (memory == NULL) {
         return;
@@ -153,11 +153,15 @@ belay__batch_say_hosted(const struct belay__hosted *hosted)
     belay__buffer_init(&buffer, memory, REPORT_BYTES);
     if (belay__hosted_text(&buffer, hosted) == 0
         && belay__buffer_append(&buffer, "", 1) == 0) {
-        for (at = buffer.data; *at != '\0'; at += strcspn(at, "\n") + 1) {
+        while (buffer.data[at] != '\0') {
+            const char *line = buffer.data + at;
+            const size_t len = strcspn(line, "\n");
+
             (void)fprintf(stderr,
                 "belay batch: warning: OpenAI's batches would refuse this: "
                 "%.*s\n",
-                (int)strcspn(at, "\n"), at);
+                (int)len, line);
+            at += len + 1;
         }
     }
     belay__buffer_fini(&buffer);

@@ -21,7 +21,7 @@ TestSuite(
 static void
 expect_refused(const char *name, int status)
 {
-    static const char *const first = REQUEST("first", "/v1/%s/score", "{}");
+    static const char first[] = REQUEST("first", "/v1/%s/score", "{}");
     char text[4096];
     size_t len;
 
