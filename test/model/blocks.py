@@ -38,7 +38,7 @@ class Prepared:
 
     def set_shield(self, on):
         if self.scope is None:
-            self.settings["shield"] = int(on)
+            self.settings["raised"] = int(on)
         elif not self.left:
             self.scope.set_shield(on)
 
@@ -183,7 +183,7 @@ class Blocks:
         grace = self.grace if s["shield"] else self.span(s["grace"],
                                                          self.grace)
         scope = self.push(task, grace)
-        scope.shield = bool(s["shield"])
+        scope.shield = bool(s.get("raised", s["shield"]))
         if s["shield"]:
             scope.shield_grace = self.span(s["grace"], INFINITY)
         if s["timeout"] >= 0:
