@@ -322,10 +322,14 @@ class Statements:
     def join(task, target):
         if target is None or target.ended:
             return answering(None)
-        if task.is_below(target):
-            return answering(bare(DEADLK))
+        joined = target
+        while joined is not None:  # by itself or over others
+            if task.is_below(joined):
+                return answering(bare(DEADLK))
+            joined = joined.joins()
         wait = Wait(begin=lambda: target.joiners.append(wait),
                     gone=lambda: target.joiners.remove(wait))
+        wait.joins = target
         return wait
 
     def do_result(self, task, s, _):

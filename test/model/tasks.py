@@ -35,6 +35,10 @@ class Task:
     def soft(self):
         return any(self.scope in mask for mask in self.masks)
 
+    def joins(self):
+        """Whom it waits for in a join."""
+        return None if self.wait is None or self.wait.done else self.wait.joins
+
     def is_below(self, other):
         """S71: the other one waits for it, or is the same."""
         return any(scope.task is other for scope in self.base.outward())

@@ -31,6 +31,7 @@ class Wait:
         self.checked = checked
         self.refused = refused
         self.ident = 0
+        self.joins = None  # the task whose end it is for
         self.done = False
         self.result = None
 
