@@ -5,8 +5,8 @@ result is what the exit makes of the outcome. Where the contract is silent it
 reads: a failing body cancels a supervising group too.
 """
 from failures import (
-    CANCELED, GROUP, PROTO, STATE, TIMEDOUT, Break, Error, Failure, Mismatch,
-    Return, Suppress, merged)
+    CANCELED, GROUP, PROTO, STATE, TIMEDOUT, Beyond, Break, Error, Failure,
+    Mismatch, Return, Suppress, merged)
 from language import MARKED, NO_SLOT
 from scopes import DEADLINE, EXPLICIT, INFINITY, PARENT, Scope
 from tasks import YIELD, Frame, Group
@@ -298,8 +298,12 @@ class Blocks:
         if not (yield from self.drive(routine, None)):
             raise Failure(Error(PROTO))  # S109
 
+        enterer = task
+
         def leave(task, outcome):
             answer = None
+            if task is not enterer:  # whose steps the routine runs
+                raise Beyond
             try:
                 yield from self.drive(routine, outcome)
             except Failure as failure:

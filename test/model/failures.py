@@ -16,6 +16,10 @@ class Mismatch(Exception):
     """The log is not one that the contract allows."""
 
 
+class Beyond(Exception):
+    """What the program does from here on the model does not know."""
+
+
 class Error:
     """An error object: immutable, so one with a longer chain is a new object,
     but still the same error.
