@@ -59,26 +59,6 @@ belay__secret_init(
 
 /* ---- reading a text ---- */
 
-/* What a letter behind a backslash stands for: few secrets have a control. */
-static int32_t
-unescape(int32_t letter)
-{
-    switch (letter) {
-    case 'b':
-        return '\b';
-    case 'f':
-        return '\f';
-    case 'n':
-        return '\n';
-    case 'r':
-        return '\r';
-    case 't':
-        return '\t';
-    default:
-        return letter;
-    }
-}
-
 struct reader {
     const char *at;
     const char *end;
@@ -104,7 +84,7 @@ next_unit(struct reader *reader, int depth)
     }
     unit = next_unit(reader, depth - 1);
     if (unit != 'u') {
-        return unescape(unit);
+        return belay__json_short_escape(unit);
     }
     for (int i = 0; i < 4; i++) {
         unit = next_unit(reader, depth - 1);
@@ -200,7 +180,7 @@ alphabet_init(struct alphabet *alphabet, struct belay_slice secret)
         alphabet->can_be[letter_of((unsigned char)parts[i])] = true;
     }
     for (size_t i = 0; i < sizeof(controls) - 1; i++) {
-        if (alphabet->has[letter_of(unescape(controls[i]))]) {
+        if (alphabet->has[letter_of(belay__json_short_escape(controls[i]))]) {
             alphabet->can_be[letter_of(controls[i])] = true;
         }
     }
@@ -220,7 +200,8 @@ can_be_in(const struct alphabet *alphabet, const char *at, const char *end)
         return unit < 0 ? alphabet->has['u'] || memchr(at, '\\', 5) != NULL
                         : alphabet->can_be[letter_of(unit)];
     }
-    return alphabet->has[letter_of(unescape((unsigned char)*at))];
+    return alphabet
+        ->has[letter_of(belay__json_short_escape((unsigned char)*at))];
 }
 
 static struct spot

@@ -37,10 +37,10 @@ belay__json_hex4(const char *at)
     return unit;
 }
 
-static int32_t
-short_escape(char c)
+int32_t
+belay__json_short_escape(int32_t letter)
 {
-    switch (c) {
+    switch (letter) {
     case 'b':
         return '\b';
     case 'f':
@@ -52,7 +52,7 @@ short_escape(char c)
     case 't':
         return '\t';
     default:
-        return c;
+        return letter;
     }
 }
 
@@ -100,7 +100,8 @@ next_piece(struct decoder *decoder)
     uint32_t high = decoder->high;
 
     if (*at == '\\') {
-        unit = at[1] == 'u' ? belay__json_hex4(at + 2) : short_escape(at[1]);
+        unit = at[1] == 'u' ? belay__json_hex4(at + 2)
+                            : belay__json_short_escape(at[1]);
     }
     if (high != 0) {
         decoder->high = 0;

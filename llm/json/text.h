@@ -62,6 +62,8 @@ int belay__json_append_decoded(
  */
 int belay__json_integer(struct belay_slice number, int64_t *ret);
 
+/* What a letter behind a backslash stands for, but for "u". */
+int32_t belay__json_short_escape(int32_t letter);
 /* Four hexadecimal digits, or -1. */
 int32_t belay__json_hex4(const char *at);
 
