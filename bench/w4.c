@@ -1,7 +1,9 @@
 /* w4.c - a pool of slots, on Belay.
  *
  * N tasks contend for CONC permits of a semaphore; each holds one across one
- * checkpoint. First come, first served is checked, not assumed.
+ * checkpoint. First come, first served is checked, not assumed. With a third
+ * number WAVE they come that many at a time, the next ones when all have gone:
+ * what the memory of tasks costs when it is used again.
  */
 #include <belay/belay.h>
 
@@ -9,7 +11,8 @@
 #include "bench/fifo.h"
 
 struct pool {
-    long tasks;
+    long tasks; /* that have not come yet */
+    long wave;
     uint32_t slots;
     struct fifo *fifo;
     struct belay_semaphore semaphore;
@@ -36,9 +39,12 @@ BELAY_ASYNC(pool)
 {
     BELAY_BEGIN;
     belay_semaphore_init(&self->semaphore, self->slots);
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        for (long i = 0; i < self->tasks; i++) {
-            BELAY_CHECK(belay_spawn(self->group, user, .pool = self));
+    while (self->tasks > 0) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            for (long i = 0; i < self->wave && self->tasks > 0; i++) {
+                BELAY_CHECK(belay_spawn(self->group, user, .pool = self));
+                self->tasks--;
+            }
         }
     }
     BELAY_END;
@@ -47,9 +53,11 @@ BELAY_ASYNC(pool)
 int
 main(int argc, char **argv)
 {
+    const long tasks = argument(argc, argv, 1, 100000);
     struct fifo fifo;
     const struct pool arguments = {
-        .tasks = argument(argc, argv, 1, 100000),
+        .tasks = tasks,
+        .wave = argument(argc, argv, 3, tasks),
         .slots = (uint32_t)argument(argc, argv, 2, 8),
         .fifo = &fifo,
     };
@@ -58,7 +66,7 @@ main(int argc, char **argv)
     char more[160];
     int code;
 
-    fifo_init(&fifo, arguments.tasks);
+    fifo_init(&fifo, tasks);
     start = moment_now();
     code = belay_run(&pool, &arguments, NULL, NULL);
     end = moment_now();
@@ -67,7 +75,7 @@ main(int argc, char **argv)
         return 1;
     }
     fifo_report(&fifo, more, sizeof(more));
-    report(arguments.tasks, start, end, (uint64_t)fifo.granted, more);
+    report(tasks, start, end, (uint64_t)fifo.granted, more);
     fifo_fini(&fifo);
     return 0;
 }

@@ -1,9 +1,9 @@
 /* block.c - blocks of one size, several to an allocation.
  *
- * A slab is in the list of its size while it has room; one that was full until
- * a block came back goes to the head. In front of them all is one spare block
- * of each size. With -Darena=malloc every block stands alone, so that
- * sanitizers see each one's borders.
+ * A slab is in one of two lists of its size, or, while all its blocks are in
+ * use, in none. One that was full until a block came back goes to the head. In
+ * front of them all is one spare block of each size. With -Darena=malloc every
+ * block stands alone, so that sanitizers see each one's borders.
  */
 #include "runtime/block.h"
 
@@ -11,9 +11,7 @@
 
 #define SLAB_BYTES 4096
 #define PLACES_MAX 255
-#define EMPTY_MAX \
-    32 /* slabs kept though they are empty, beside those that
-                        hold nothing but a spare block */
+#define EMPTIES_KEPT 32 /* also when the loop waits */
 
 struct free_block {
     struct free_block *next;
@@ -50,34 +48,50 @@ slab_bytes(const struct belay__slab *slab)
 }
 
 static void
-link_open(struct belay__blocks *blocks, struct belay__slab *slab)
+link_slab(struct belay__slab **list, struct belay__slab *slab)
 {
-    struct belay__slab **open = &blocks->open[slab->class];
-
     slab->prev = NULL;
-    slab->next = *open;
+    slab->next = *list;
     if (slab->next != NULL) {
         slab->next->prev = slab;
     }
-    *open = slab;
+    *list = slab;
 }
 
 static void
-unlink_open(struct belay__blocks *blocks, struct belay__slab *slab)
+unlink_slab(struct belay__slab **list, struct belay__slab *slab)
 {
     if (slab->prev != NULL) {
         slab->prev->next = slab->next;
     } else {
-        blocks->open[slab->class] = slab->next;
+        *list = slab->next;
     }
     if (slab->next != NULL) {
         slab->next->prev = slab->prev;
     }
 }
 
+static void
+link_empty(struct belay__blocks *blocks, struct belay__slab *slab)
+{
+    link_slab(&blocks->empty[slab->class], slab);
+    blocks->empties++;
+    blocks->stirred = true;
+}
+
+/* There is one of that size. */
 static struct belay__slab *
-slab_new(
-    struct belay__memory *memory, struct belay__blocks *blocks, size_t class)
+unlink_empty(struct belay__blocks *blocks, size_t class)
+{
+    struct belay__slab *slab = blocks->empty[class];
+
+    unlink_slab(&blocks->empty[class], slab);
+    blocks->empties--;
+    return slab;
+}
+
+static struct belay__slab *
+slab_new(struct belay__memory *memory, size_t class)
 {
     const size_t size = class * BELAY__BLOCK_STEP;
     size_t places = (SLAB_BYTES - SLAB_HEAD) / size;
@@ -87,28 +101,35 @@ slab_new(
         places = PLACES_MAX;
     }
     slab = belay__alloc(memory, SLAB_HEAD + places * size);
-    if (slab == NULL) {
-        return NULL;
+    if (slab != NULL) {
+        *slab = (struct belay__slab){
+            .places = (uint16_t)places,
+            .class = (uint16_t) class,
+        };
     }
-    *slab = (struct belay__slab){
-        .places = (uint16_t)places,
-        .class = (uint16_t) class,
-    };
-    link_open(blocks, slab);
-    blocks->empty++;
     return slab;
 }
 
-static void
-slab_free(struct belay__memory *memory, struct belay__blocks *blocks,
-    struct belay__slab *slab)
+/* A slab of that size with room, now open; NULL: out of memory. None is. */
+static struct belay__slab *
+open_slab(
+    struct belay__memory *memory, struct belay__blocks *blocks, size_t class)
 {
-    unlink_open(blocks, slab);
-    blocks->empty--;
-    belay__free(memory, slab, slab_bytes(slab));
+    struct belay__slab *slab;
+
+    blocks->stirred = true;
+    if (blocks->empty[class] != NULL) {
+        slab = unlink_empty(blocks, class);
+    } else {
+        slab = slab_new(memory, class);
+    }
+    if (slab != NULL) {
+        link_slab(&blocks->open[class], slab);
+    }
+    return slab;
 }
 
-/* The slab has room. */
+/* The slab is open. */
 static struct belay__block
 take(struct belay__blocks *blocks, struct belay__slab *slab)
 {
@@ -123,9 +144,8 @@ take(struct belay__blocks *blocks, struct belay__slab *slab)
                     + (size_t)slab->fresh * slab->class * BELAY__BLOCK_STEP;
         block.place = (uint8_t)slab->fresh++;
     }
-    blocks->empty -= slab->used == 0;
     if (++slab->used == slab->places) {
-        unlink_open(blocks, slab);
+        unlink_slab(&blocks->open[slab->class], slab);
     }
     return block;
 }
@@ -143,15 +163,13 @@ belay__block_alloc_any(
     }
     slab = blocks->open[class];
     if (slab == NULL) {
-        slab = slab_new(memory, blocks, class);
+        slab = open_slab(memory, blocks, class);
     }
     return slab != NULL ? take(blocks, slab) : (struct belay__block){NULL, 0};
 }
 
-/* Back to its slab, and that back to the allocator if nothing is in it. */
 static void
-give_back(struct belay__memory *memory, struct belay__blocks *blocks,
-    size_t class, struct belay__block block)
+give_back(struct belay__blocks *blocks, size_t class, struct belay__block block)
 {
     const size_t offset = SLAB_HEAD + block.place * class * BELAY__BLOCK_STEP;
     struct belay__slab *slab =
@@ -161,14 +179,11 @@ give_back(struct belay__memory *memory, struct belay__blocks *blocks,
     *free = (struct free_block){slab->free, block.place};
     slab->free = free;
     if (slab->used == slab->places) {
-        link_open(blocks, slab);
+        link_slab(&blocks->open[class], slab);
     }
-    if (--slab->used > 0) {
-        return;
-    }
-    blocks->empty++;
-    if (blocks->empty > EMPTY_MAX) {
-        slab_free(memory, blocks, slab);
+    if (--slab->used == 0) {
+        unlink_slab(&blocks->open[class], slab);
+        link_empty(blocks, slab);
     }
 }
 
@@ -182,8 +197,33 @@ belay__block_free_any(struct belay__memory *memory,
     if (stands_alone(class)) {
         belay__free(memory, block.ptr, size);
     } else {
-        give_back(memory, blocks, class, block);
+        give_back(blocks, class, block);
     }
+}
+
+/* Until that many are left. */
+static void
+free_empties(
+    struct belay__memory *memory, struct belay__blocks *blocks, uint32_t left)
+{
+    for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
+        while (blocks->empty[i] != NULL && blocks->empties > left) {
+            struct belay__slab *slab = unlink_empty(blocks, i);
+
+            belay__free(memory, slab, slab_bytes(slab));
+        }
+    }
+}
+
+void
+belay__blocks_shrink(
+    struct belay__memory *memory, struct belay__blocks *blocks, bool waits)
+{
+    if (blocks->empties > EMPTIES_KEPT && (waits || !blocks->stirred)) {
+        free_empties(
+            memory, blocks, waits ? EMPTIES_KEPT : blocks->empties - 1);
+    }
+    blocks->stirred = false;
 }
 
 void
@@ -191,10 +231,8 @@ belay__blocks_fini(struct belay__memory *memory, struct belay__blocks *blocks)
 {
     for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
         if (blocks->spare[i].ptr != NULL) {
-            give_back(memory, blocks, i, blocks->spare[i]);
-        }
-        while (blocks->open[i] != NULL) {
-            slab_free(memory, blocks, blocks->open[i]);
+            give_back(blocks, i, blocks->spare[i]);
         }
     }
+    free_empties(memory, blocks, 0);
 }

@@ -1,9 +1,10 @@
 /* block.h - memory for tasks and for chunks of arenas, in slabs (private).
  *
  * Many tasks come and go in waves; one malloc for each would be half of what a
- * short task costs. A slab is one allocation that holds blocks of one size. It
- * goes back to the allocator when its last block has been freed, so that what
- * is kept follows what is in use.
+ * short task costs. A slab is one allocation that holds blocks of one size.
+ * Those that nothing is in any more stay while the loop is busy, so that the
+ * next wave finds memory that the kernel need not make again, and go back to
+ * the allocator before the loop waits: what is kept follows what is in use.
  */
 #ifndef BELAY_RUNTIME_BLOCK_H
 #define BELAY_RUNTIME_BLOCK_H
@@ -24,14 +25,16 @@ struct belay__block {
     uint8_t place; /* in its slab; to be told when it is freed */
 };
 
-/* The slabs of each size that have room, and are not all in use. Spare is the
- * block that was freed last: the next one takes it, as where a task that ends
- * is followed by another. Its slab counts it as in use.
+/* The slabs of each size that have room: open ones are in use, empty ones are
+ * not. Spare is the block that was freed last: the next one takes it, as where
+ * a task that ends is followed by another. Its slab counts it as in use.
  */
 struct belay__blocks {
     struct belay__slab *open[BELAY__BLOCK_CLASSES];
+    struct belay__slab *empty[BELAY__BLOCK_CLASSES];
     struct belay__block spare[BELAY__BLOCK_CLASSES];
-    uint32_t empty; /* of the slabs, all sizes together: no block is in use */
+    uint32_t empties; /* of all sizes together */
+    bool stirred;     /* one was taken, or became empty, since a shrink */
 };
 
 struct belay__block belay__block_alloc_any(
@@ -139,6 +142,11 @@ belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
     }
 }
 
+/* Gives empty slabs back, but for a few: all when the loop is about to wait,
+ * one when it is busy and none was taken or became empty since the last call.
+ */
+void belay__blocks_shrink(
+    struct belay__memory *memory, struct belay__blocks *blocks, bool waits);
 /* No block may be in use any more. */
 void belay__blocks_fini(
     struct belay__memory *memory, struct belay__blocks *blocks);

@@ -114,15 +114,18 @@ jump(belay_runtime *runtime)
     }
 }
 
-/* It is about to wait: what many tasks took and few need goes back, but not
- * between a cancel and the join, where the allocator is not called. Not
- * inlined: the loop before it would be compiled into 18 instructions more a
- * task.
+/* Before it waits, what many tasks took and few need goes back; but no table
+ * is made smaller between a cancel and the join, where nothing is allocated.
+ * Not inlined: the loop before it would be compiled into 18 instructions more
+ * a task.
  */
 __attribute__((noinline, cold)) static void
 give_back(belay_runtime *runtime)
 {
-    if (runtime->ready_first == NULL && runtime->cancels.taken == 0) {
+    const bool waits = runtime->ready_first == NULL;
+
+    belay__blocks_shrink(runtime->memory, &runtime->blocks, waits);
+    if (waits && runtime->cancels.taken == 0) {
         belay__cancels_shrink(runtime);
         belay__deadline_shrink(runtime);
     }

@@ -27,6 +27,8 @@ static struct {
     struct list waiting;
     long free_slots;
     long alive;
+    long coming; /* users of later waves */
+    long wave;
     struct fifo fifo;
 } run;
 
@@ -88,6 +90,18 @@ give_back(struct user *user)
 }
 
 static void
+begin_wave(void)
+{
+    for (long i = 0; i < run.wave && run.coming > 0; i++) {
+        struct user *user = must_alloc(1, sizeof(*user));
+
+        append(&run.ready, user);
+        run.coming--;
+        run.alive++;
+    }
+}
+
+static void
 on_idle(uv_idle_t *idle)
 {
     struct user *user;
@@ -104,6 +118,9 @@ on_idle(uv_idle_t *idle)
         } else {
             give_back(user);
         }
+    }
+    if (run.alive == 0) {
+        begin_wave();
     }
     if (run.alive == 0) {
         (void)uv_idle_stop(idle);
@@ -126,15 +143,12 @@ main(int argc, char **argv)
     run.ready.last = &run.ready.first;
     run.waiting.last = &run.waiting.first;
     run.free_slots = argument(argc, argv, 2, 8);
-    run.alive = users;
+    run.coming = users;
+    run.wave = argument(argc, argv, 3, users);
     fifo_init(&run.fifo, users);
     start = moment_now();
     (void)uv_idle_init(loop, &idle);
-    for (long i = 0; i < users; i++) {
-        struct user *user = must_alloc(1, sizeof(*user));
-
-        append(&run.ready, user);
-    }
+    begin_wave();
     (void)uv_idle_start(&idle, on_idle);
     (void)uv_run(loop, UV_RUN_DEFAULT);
     end = moment_now();

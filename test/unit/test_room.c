@@ -118,3 +118,90 @@ Test(room, s136_nothing_is_given_back_between_a_cancel_and_the_join)
     program_unswept = true; /* thousands of places that are all alike */
     cr_expect(zero(int, RUN(crowd, .count = 5000, .cancel = true)));
 }
+
+#ifndef BELAY_ARENA_MALLOC
+
+/* Children that have ended leave their memory to those who come while the loop
+ * is busy, and to the allocator when it waits, or when nobody comes.
+ */
+struct waves {
+    int count;
+    int turns; /* behind the waves, that the loop stays busy */
+    belay_group *group;
+    int round;
+    size_t calls;
+    size_t bytes;
+};
+
+struct passer {
+    int turns;
+};
+
+BELAY_ASYNC(passer)
+{
+    BELAY_BEGIN;
+    for (; self->turns > 0; self->turns--) {
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    BELAY_END;
+}
+
+static int
+spawn_passers(const struct waves *self)
+{
+    int code = 0;
+
+    for (int i = 0; code == 0 && i < self->count; i++) {
+        code = belay_spawn(self->group, passer, .turns = 1);
+    }
+    return code;
+}
+
+/* All that is in use but those tables, which shrink when the loop waits. */
+static size_t
+other_bytes(const belay_task *task)
+{
+    return test_alloc_live_bytes() - (size_t)room_bytes(task);
+}
+
+BELAY_ASYNC(waves)
+{
+    BELAY_BEGIN;
+    self->bytes = other_bytes(task);
+    for (self->round = 0; self->round < 3; self->round++) {
+        self->calls = test_alloc_calls();
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(spawn_passers(self));
+        }
+        self->calls = test_alloc_calls() - self->calls;
+        if (self->round == 0) {
+            cr_expect(gt(sz, self->calls, (size_t)self->count / 100));
+        } else {
+            cr_expect(lt(sz, self->calls, 10));
+        }
+    }
+    cr_expect(
+        gt(sz, other_bytes(task), self->bytes + (size_t)self->count * 128));
+    for (self->round = 0; self->round < self->turns; self->round++) {
+        BELAY_AWAIT(belay_checkpoint(task));
+    }
+    if (self->turns == 0) {
+        BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
+    }
+    cr_expect(lt(sz, other_bytes(task), self->bytes + 40 * 4096));
+    BELAY_END;
+}
+
+Test(room, s69_a_wave_takes_the_memory_of_the_last_one_until_the_loop_waits)
+{
+    program_unswept = true; /* thousands of places that are all alike */
+    cr_expect(zero(int, RUN(waves, .count = 10000)));
+}
+
+Test(room, s69_a_loop_that_never_waits_gives_memory_back_too)
+{
+    program_unswept = true; /* thousands of places that are all alike */
+    cr_expect(zero(int, RUN(waves, .count = 10000, .turns = 100000)));
+}
+
+#endif

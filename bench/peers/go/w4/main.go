@@ -57,12 +57,16 @@ func (l *log) more() map[string]any {
 func main() {
 	tasks := common.Argument(1, 100000)
 	slots := make(chan struct{}, common.Argument(2, 8))
+	wave := common.Argument(3, tasks)
 	l := &log{askedAfter: make([]int, tasks)}
 	var group sync.WaitGroup
 
 	start := common.Now()
-	group.Add(tasks)
 	for i := 0; i < tasks; i++ {
+		if i%wave == 0 {
+			group.Wait()
+		}
+		group.Add(1)
 		go func() {
 			defer group.Done()
 			request := l.ask()
