@@ -235,6 +235,9 @@ belay__scope_push(belay_task *task, struct belay__opened_scope *opened)
     }
     opened->task = task;
     belay__scope_link(task->runtime, &opened->scope, task->scope);
+    if (opened->scope.depth <= task->runtime->depth_used) {
+        opened->scope.depth = task->runtime->depth_used + 1;
+    }
     task->scope = &opened->scope;
     return 0;
 }

@@ -276,6 +276,7 @@ struct belay_runtime {
     struct belay__frame *staged; /* made by the step that runs, not pushed */
     struct belay__heap deadlines;
     struct belay__cancels cancels;
+    int32_t depth_used; /* of landmarks that are gone: scopes begin below */
     struct belay__opened_scope root;
     struct belay__blocks blocks;
     struct belay__room_hint room_hints[BELAY__ROOM_HINTS];

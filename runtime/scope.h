@@ -93,6 +93,7 @@ enum {
     BELAY__SCOPE_BASE = 16384,   /* a task's own */
     BELAY__SCOPE_NAMED = 32768,  /* … of a task with a name of its own */
     BELAY__SCOPE_OWNER = 65536,  /* it is the one in a struct belay__owner */
+    BELAY__SCOPE_LANDMARK = 131072, /* a stack keeps its depth in mind */
     BELAY__SCOPE_MARKS = BELAY__SCOPE_VISIBLE | BELAY__SCOPE_CUT,
     BELAY__SCOPE_NOTED = BELAY__SCOPE_MARKS | BELAY__SCOPE_COUNTED,
 };

@@ -171,11 +171,30 @@ belay__kept_push(belay_task *task, struct belay__opened_scope *opened)
     return code;
 }
 
+/* Behind that many, scopes begin where others have been: a move may then be
+ * refused that could be made.
+ */
+#define DEPTH_USED_MAX (INT32_MAX / 2)
+
+/* Such a scope may close before a stack that was opened in it. What is opened
+ * then is no deeper, and yet inside of that stack.
+ */
+static void
+use_up_depth(belay_runtime *runtime, const struct belay__scope *scope)
+{
+    if ((scope->flags & BELAY__SCOPE_LANDMARK) != 0
+        && scope->depth > runtime->depth_used
+        && scope->depth < DEPTH_USED_MAX) {
+        runtime->depth_used = scope->depth;
+    }
+}
+
 void
 belay__kept_pop(belay_task *task, struct belay__opened_scope *opened)
 {
     if (opened->keeper != NULL) {
         belay__entry_of_keeper(opened->keeper)->bonds.scopes--;
+        use_up_depth(task->runtime, &opened->scope);
     }
     belay__scope_pop(task, opened);
 }

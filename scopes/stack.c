@@ -106,6 +106,7 @@ stack_enter(belay_task *task, void *self)
     stack->inside = belay__entry_around(task);
     stack->task = task;
     stack->depth = task->scope->depth;
+    task->scope->flags |= BELAY__SCOPE_LANDMARK;
     if (stack->ret != NULL) {
         *stack->ret = stack;
     }

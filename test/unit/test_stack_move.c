@@ -529,6 +529,55 @@ Test(stack_move, s87_a_scope_does_not_move_into_a_block_inside_of_it)
     expect_trace("far EMISNEST; near 1");
 }
 
+/* Scopes round a stack are closed early, and others opened in their place: a
+ * block among those is inside of the stack, though no deeper than what was
+ * round it.
+ */
+struct replaced {
+    int round; /* scopes that were round the older stack */
+    belay_stack *holder;
+    belay_stack_entry *entries[3];
+    belay_stack *older;
+    belay_stack *newer;
+    int i;
+};
+
+BELAY_ASYNC(replaced)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_stack_open(task, &self->holder)) {
+        for (self->i = 0; self->i < self->round; self->i++) {
+            BELAY_AWAIT(belay_stack_enter(task, self->holder,
+                belay_timeout(task, belay_seconds(9)),
+                &self->entries[self->i]));
+        }
+        BELAY_WITH (belay_stack_open(task, &self->older)) {
+            while (self->i-- > 0) {
+                BELAY_AWAIT(belay_stack_close_entry(
+                    task, self->holder, self->entries[self->i], NULL));
+            }
+            BELAY_WITH (belay_stack_open(task, &self->newer)) {
+                BELAY_AWAIT(belay_stack_enter(task, self->newer,
+                    belay_timeout(task, belay_seconds(1)), NULL));
+                BELAY_WITH (belay_timeout(task, belay_seconds(5))) {
+                    trace("move %s", belay_code_name(belay_stack_move(
+                                         self->newer, self->older)));
+                }
+            }
+            BELAY_AWAIT(belay_sleep(task, BELAY_FOREVER));
+        }
+    }
+    BELAY_END;
+}
+
+Test(stack_move, s86_what_took_the_place_of_a_scope_round_a_stack_is_inside)
+{
+    for (int round = 0; round <= 3; round++) {
+        cr_expect(eq(int, RUN(replaced, .round = round), BELAY_ETIMEDOUT));
+    }
+    expect_trace("move OK; move OK; move OK; move OK");
+}
+
 Test(stack_move, s74_s86_each_entry_runs_once_whatever_happens)
 {
     program_other_code = BELAY_EPIPE; /* the receiver is gone */
