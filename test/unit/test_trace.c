@@ -107,7 +107,7 @@ Test(trace, one_event_one_line, FILES)
         "\"id\":1,\"name\":\"cancel scope\",\"scope\":1,\"took_ns\":0}\n"
         "{\"ns\":1000000000,\"event\":\"task.park\",\"task\":\"program\","
         "\"id\":1,\"awaits\":\"checkpoint\","
-        "\"file\":\"../test/unit/test_trace.c\",\"line\":%d}\n"
+        "\"file\":\"" __FILE__ "\",\"line\":%d}\n"
         "{\"ns\":1000000000,\"event\":\"task.resume\",\"task\":\"program\","
         "\"id\":1}\n"
         "{\"ns\":1000000000,\"event\":\"scope.cancel\",\"task\":\"program\","
