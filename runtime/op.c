@@ -83,18 +83,26 @@ belay_op_wait(struct belay_op *op)
     return belay__next(BELAY__HOW_WAIT);
 }
 
+/* libuv has a code of its own for a lookup that uv_cancel() took. */
+static bool
+is_cancel(int code)
+{
+    return code == BELAY_ECANCELED || code == UV_EAI_CANCELED;
+}
+
 void
 belay_op_done(struct belay_op *op, int code, void *value)
 {
     belay_task *task = op->task;
-    const bool aborted = op->state == OP_ABORTING && code == BELAY_ECANCELED;
+    const bool cancelled =
+        __builtin_expect(op->state == OP_ABORTING, 0) && is_cancel(code);
 
     BELAY__REQUIRE(op->state != OP_IDLE, "%s: done twice",
         op->name != NULL ? op->name : "operation");
     op->state = OP_IDLE;
     task->runtime->pending_ops--;
-    belay__wake(task, code, value);
-    task->result.cancelled = aborted;
+    belay__wake(task, cancelled ? BELAY_ECANCELED : code, value);
+    task->result.cancelled = cancelled;
 }
 
 belay_next

@@ -220,6 +220,33 @@ Test(abort, s9_later_delivers_what_really_happened)
     expect_trace("begun; cancelled; asked; complete; got EIO; then cancel");
 }
 
+/* libuv's two codes for what it was asked to cancel. */
+Test(abort, s9_a_cancelled_lookup_is_a_cancel_only_if_later_was_said)
+{
+    struct fake fake = {.answer = BELAY_ABORT_LATER};
+
+    cr_expect(eq(int,
+        RUN(abort_case, .fake = &fake, .complete = true,
+            .code = UV_EAI_CANCELED),
+        0));
+    expect_trace("begun; cancelled; asked; complete; got cancel; then cancel");
+    trace_clear();
+    fake = (struct fake){.answer = BELAY_ABORT_REFUSED};
+    cr_expect(eq(int,
+        RUN(abort_case, .fake = &fake, .complete = true,
+            .code = UV_EAI_CANCELED),
+        0));
+    expect_trace(
+        "begun; cancelled; asked; complete; got EAI_CANCELED; then cancel");
+    trace_clear();
+    fake = (struct fake){.answer = BELAY_ABORT_DONE};
+    cr_expect(eq(int,
+        RUN(abort_case, .fake = &fake, .complete_first = true,
+            .code = UV_EAI_CANCELED),
+        0));
+    expect_trace("begun; cancelled; got EAI_CANCELED; then cancel");
+}
+
 Test(abort, s9_the_hook_may_complete_it_itself)
 {
     struct fake fake = {.answer = BELAY_ABORT_LATER,

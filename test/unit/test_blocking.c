@@ -1,5 +1,6 @@
 /* test_blocking.c - calls on threads: delivered, refused, late, abandoned. */
 #include <belay/belay.h>
+#include <belay/uv.h>
 
 #include "test/support/alloc.h"
 
@@ -194,7 +195,60 @@ BELAY_ASYNC(queued_caller)
     BELAY_END;
 }
 
+/* libuv has a code of its own for a lookup that uv_cancel() took. */
+struct queued_lookup {
+    struct pair *pair;
+    uv_getaddrinfo_t request;
+    struct belay_op op;
+};
+
+static void
+on_looked_up(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    struct queued_lookup *self = request->data;
+
+    cr_expect(eq(int, status, UV_EAI_CANCELED));
+    uv_freeaddrinfo(found);
+    belay_op_done(&self->op, status, NULL);
+}
+
+static enum belay_abort
+abort_lookup(struct belay_op *op)
+{
+    struct queued_lookup *self = op->data;
+
+    return uv_cancel((uv_req_t *)&self->request) == 0 ? BELAY_ABORT_LATER
+                                                      : BELAY_ABORT_REFUSED;
+}
+
+static belay_next
+look_up(belay_task *task, struct queued_lookup *self)
+{
+    uv_loop_t *loop = belay_runtime_loop(belay_task_runtime(task));
+    int code;
+
+    self->op.data = self;
+    if (belay_op_begin(task, &self->op, abort_lookup) == 0) {
+        self->request.data = self;
+        code = uv_getaddrinfo(
+            loop, &self->request, on_looked_up, "localhost", NULL, NULL);
+        if (code < 0) {
+            belay_op_done(&self->op, code, NULL);
+        }
+    }
+    return belay_op_wait(&self->op);
+}
+
+BELAY_ASYNC(queued_lookup)
+{
+    BELAY_BEGIN;
+    BELAY_TRY(look_up(task, self));
+    self->pair->seen = *belay_result(task);
+    BELAY_END;
+}
+
 struct cancel_queued {
+    const belay_function *queued; /* its arguments begin with a pair */
     struct pair *pair;
     struct pair first;
 };
@@ -208,8 +262,8 @@ BELAY_ASYNC(cancel_queued)
         BELAY_AWAIT(belay_checkpoint(task));
         BELAY_AWAIT(belay_checkpoint(task));
         uv_sem_wait(&started); /* it holds the only thread */
-        BELAY_CHECK(belay_group_spawn(self->first.group, &queued_caller,
-            &(struct queued_caller){self->pair},
+        BELAY_CHECK(belay_group_spawn(self->first.group, self->queued,
+            &(struct queued_lookup){.pair = self->pair},
             BELAY_SPAWN_OPTS(.task = &self->pair->other)));
         BELAY_AWAIT(belay_checkpoint(task));
         BELAY_AWAIT(belay_checkpoint(task));
@@ -224,12 +278,22 @@ BELAY_ASYNC(cancel_queued)
 Test(blocking, s129_queued_call_never_runs_once_cancelled)
 {
     struct pair pair = {0};
-    struct cancel_queued arguments = {.pair = &pair};
+    struct cancel_queued arguments = {&queued_caller, .pair = &pair};
 
     cr_expect(eq(int, run(&cancel_queued, &arguments).code, 0));
     cr_expect(pair.seen.cancelled);
     cr_expect(eq(int, pair.seen.code, BELAY_ECANCELED));
     cr_expect(not(second_ran));
+}
+
+Test(blocking, s129_a_queued_lookup_that_is_cancelled_counts_as_cancelled)
+{
+    struct pair pair = {0};
+    struct cancel_queued arguments = {&queued_lookup, .pair = &pair};
+
+    cr_expect(eq(int, run(&cancel_queued, &arguments).code, 0));
+    cr_expect(pair.seen.cancelled);
+    cr_expect(eq(int, pair.seen.code, BELAY_ECANCELED));
 }
 
 static int released;

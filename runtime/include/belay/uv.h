@@ -66,8 +66,9 @@ enum belay_abort {
     BELAY_ABORT_DONE,    /* it has not happened and will not: go on, cancelled;
                             belay_op_done() must not be called any more */
     BELAY_ABORT_LATER,   /* belay_op_done() will come, as soon as may be, or has
-                            come inside the hook; with BELAY_ECANCELED it
-                            counts as cancelled */
+                            come inside the hook; with BELAY_ECANCELED, or
+                            with the UV_EAI_CANCELED of a lookup, it counts as
+                            cancelled */
     BELAY_ABORT_REFUSED, /* it cannot be stopped: wait for belay_op_done() */
 };
 
@@ -145,7 +146,8 @@ BELAY_API BELAY_TOKEN belay_op_wait(struct belay_op *op);
  *   value  for belay_result(); NULL if there is none
  *
  * Only queues the task; no step runs inside the call. Legal between
- * belay_op_begin() and belay_op_wait() too.
+ * belay_op_begin() and belay_op_wait() too. What counts as cancelled, see
+ * BELAY_ABORT_LATER, is delivered as BELAY_ECANCELED, flagged.
  *
  * Owner:   op may be used anew or freed from the task's next step on.
  * Errors:  none. A second call for one wait aborts.
