@@ -413,26 +413,20 @@ BELAY_ASYNC(caller)
 }
 
 struct served {
-    belay_group *group;
     belay_group *callers;
-    void *value;
     struct sockaddr_in address;
 };
 
 BELAY_ASYNC(served)
 {
     BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-        BELAY_AWAIT(belay_start(
-            task, self->group, &self->value, serve, .visits = NULL));
-        self->address = *(struct sockaddr_in *)self->value;
+    BELAY_WITH (BELAY_ENTER(serving, .ret = &self->address)) {
         BELAY_WITH (belay_group_open(task, NULL, &self->callers)) {
             BELAY_CHECK(belay_spawn(
                 self->callers, caller, .address = self->address, .byte = 'a'));
             BELAY_CHECK(belay_spawn(
                 self->callers, caller, .address = self->address, .byte = 'a'));
         }
-        belay_group_cancel(self->group, "nobody is left");
     }
     BELAY_END;
 }
@@ -440,10 +434,99 @@ BELAY_ASYNC(served)
 Test(guide_tcp, the_server_leaves_nothing_whoever_fails)
 {
     const struct program program = {.function = &served,
-        .arguments = &(const struct served){.group = NULL}};
+        .arguments = &(const struct served){.callers = NULL}};
 
     program_other_code = BELAY_EGROUP; /* with what has failed inside */
-    cr_expect(zero(int, RUN(served, .group = NULL)));
+    cr_expect(zero(int, RUN(served, .callers = NULL)));
     expect_trace("a; a");
+    sweep(&program);
+}
+
+struct failing {
+    int code;
+    struct sockaddr_in address;
+};
+
+BELAY_ASYNC(failing)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(serving, .ret = &self->address)) {
+        BELAY_FAIL(self->code, "as the test says");
+    }
+    BELAY_END;
+}
+
+Test(guide_tcp, a_failure_of_the_servers_user_stays_the_users)
+{
+    cr_expect(eq(int, RUN(failing, .code = BELAY_EIO), BELAY_EIO));
+}
+
+/* ---- a goodbye ---- */
+
+/* Says more than its guest reads. */
+struct host {
+    struct tcp listener;
+    struct tcp *conn;
+    char bytes[8];
+    size_t len;
+    size_t sum;
+};
+
+BELAY_ASYNC(host)
+{
+    struct tcp *listener = &self->listener;
+
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(tcp_handle, .conn = listener)) {
+        BELAY_CHECK(tcp_listen(listener));
+        BELAY_CHECK(belay_started(task, &listener->address));
+        BELAY_AWAIT(belay_event_wait(task, &listener->arrived));
+        BELAY_WITH (tcp_accept(task, listener, &self->conn)) {
+            BELAY_AWAIT(
+                tcp_write(task, self->conn, self->bytes, sizeof(self->bytes)));
+            do {
+                BELAY_AWAIT(tcp_read(task, self->conn, self->bytes,
+                    sizeof(self->bytes), &self->len));
+                self->sum += self->len;
+            } while (self->len > 0);
+            trace("%zu and the end", self->sum);
+        }
+    }
+    BELAY_END;
+}
+
+struct guest {
+    belay_group *group;
+    void *value;
+    struct sockaddr_in address;
+    struct tcp *conn;
+    char bytes[3];
+};
+
+BELAY_ASYNC(guest)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+        BELAY_AWAIT(
+            belay_start(task, self->group, &self->value, host, .conn = NULL));
+        self->address = *(struct sockaddr_in *)self->value;
+        BELAY_WITH (BELAY_ENTER(
+            polite_tcp, .address = self->address, .ret = &self->conn)) {
+            BELAY_AWAIT(
+                tcp_write(task, self->conn, self->bytes, sizeof(self->bytes)));
+        }
+        trace("gone");
+    }
+    BELAY_END;
+}
+
+Test(guide_tcp, a_goodbye_waits_for_the_end_of_the_other_side)
+{
+    const struct program program = {
+        .function = &guest, .arguments = &(const struct guest){.conn = NULL}};
+
+    program_other_code = BELAY_EGROUP;
+    cr_expect(zero(int, RUN(guest, .conn = NULL)));
+    expect_trace("3 and the end; gone");
     sweep(&program);
 }
