@@ -295,11 +295,10 @@ belay__llm_conclude(struct belay__llm_tries *tries, int64_t pause_ns)
     }
 }
 
-bool
-belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
+int64_t
+belay__llm_decide(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict)
 {
-    const struct belay_llm_attempt *attempt = &tries->reply->attempt;
     int64_t pause_ns = 0;
 
     if (verdict == BELAY__LLM_REFUSED) {
@@ -310,8 +309,15 @@ belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
         pause_ns = plan_retry(task, tries);
     }
     tries->doubted |= verdict == BELAY__LLM_ONCE;
-    belay__llm_conclude(tries, pause_ns);
-    return attempt->will_retry;
+    return pause_ns;
+}
+
+bool
+belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
+    enum belay__llm_verdict verdict)
+{
+    belay__llm_conclude(tries, belay__llm_decide(task, tries, verdict));
+    return tries->reply->attempt.will_retry;
 }
 
 /* ---- waiting ---- */

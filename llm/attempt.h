@@ -86,14 +86,18 @@ enum belay__llm_verdict belay__llm_judge(
  */
 void belay__llm_record_error(struct belay__llm_tries *tries);
 
+/* Completes the record with what follows from the verdict. Gives for how long
+ * nobody is to ask the server.
+ */
+int64_t belay__llm_decide(const belay_task *task,
+    struct belay__llm_tries *tries, enum belay__llm_verdict verdict);
+
 /* The record is complete: settles the attempt's accounts and tells it to the
  * caller. Nobody asks the server for `pause_ns`.
  */
 void belay__llm_conclude(struct belay__llm_tries *tries, int64_t pause_ns);
 
-/* Completes the record with what follows from the verdict, and concludes the
- * attempt. Is there another one, once the record's delay is over?
- */
+/* Both. Is there another attempt, once the record's delay is over? */
 bool belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict);
 

@@ -67,13 +67,19 @@ start_attempt(belay_task *task, belay_llm_stream *stream)
 }
 
 /* The attempt is over and was recorded. */
-static bool
-plan(const belay_task *task, belay_llm_stream *stream,
-    enum belay__llm_verdict verdict)
+static void
+end_attempt(belay_llm_stream *stream)
 {
     stream->attempting = false;
     belay__llm_stream_count(stream);
-    return belay__llm_plan(task, &stream->tries, verdict);
+}
+
+/* … and no other follows, but for what its record says by now. */
+static void
+conclude(const belay_task *task, belay_llm_stream *stream)
+{
+    end_attempt(stream);
+    (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
 }
 
 void
@@ -83,7 +89,7 @@ belay__llm_stream_end(
     belay__http_exchange_stop(&stream->exchange);
     if (stream->attempting) {
         belay__llm_record(&stream->tries, code);
-        (void)plan(task, stream, BELAY__LLM_NEVER);
+        conclude(task, stream);
     }
 }
 
@@ -96,7 +102,7 @@ refuses_usage(const belay_llm_stream *stream)
     static const char name[] = "stream_options";
     const struct belay__buffer *body = &stream->tries.reply->http.body;
 
-    if (stream->tries.reply->attempt.status != 400 || !stream->wish.usage
+    if (stream->tries.reply->attempt.status != 400 || stream->opts.no_usage
         || stream->chat.body.len > 0 || stream->refused) {
         return false;
     }
@@ -227,32 +233,47 @@ tell(struct turn *turn, const struct belay_llm_event *event)
     return code < 0 ? code : event->type == BELAY_LLM_EVENT_DONE;
 }
 
-/* The attempt has failed: another one, or the end. */
-static belay_next
-attempt_failed(belay_task *task, struct turn *turn, int code)
+/* To whom events of the attempt were told. As tell(). */
+static int
+tell_restart(struct turn *turn)
 {
     static const struct belay_llm_event restart = {
         .type = BELAY_LLM_EVENT_RESTART};
+
+    return turn->stream->told > 0 ? tell(turn, &restart) : 0;
+}
+
+/* The attempt has failed: another one, or the end. That its events are void is
+ * told before what becomes of it, since the callback may want no other.
+ */
+static belay_next
+attempt_failed(belay_task *task, struct turn *turn, int code)
+{
     belay_llm_stream *stream = turn->stream;
+    struct belay__llm_tries *tries = &stream->tries;
     enum belay__llm_verdict verdict = judge(stream, &code);
-    const bool told = stream->told > 0;
+    int64_t pause_ns;
     int over = 0;
 
-    stream->tries.account.code = code;
-    if (told && !stream->opts.restart) {
+    tries->account.code = code;
+    if (stream->told > 0 && !stream->opts.restart) {
         verdict = BELAY__LLM_NEVER;
     }
-    if (!plan(task, stream, verdict)) {
+    end_attempt(stream);
+    pause_ns = belay__llm_decide(task, tries, verdict);
+    if (tries->reply->attempt.will_retry) {
+        over = tell_restart(turn);
+        tries->reply->attempt.will_retry = over >= 0;
+    }
+    belay__llm_conclude(tries, pause_ns);
+    if (over < 0) {
+        return fail_turn(task, turn, over, NULL);
+    }
+    if (!tries->reply->attempt.will_retry) {
         return fail_turn(task, turn, code, error_of(task, stream, code));
     }
     belay__http_exchange_stop(&stream->exchange);
     stream->state = BELAY__STREAM_WAITING;
-    if (told) {
-        over = tell(turn, &restart);
-    }
-    if (over < 0) {
-        return fail_turn(task, turn, over, NULL);
-    }
     return over > 0 ? end_turn(task, turn) : turn_on(task, turn);
 }
 
@@ -322,7 +343,7 @@ answer_complete(belay_task *task, struct turn *turn)
     stream->state = BELAY__STREAM_DONE;
     belay__http_exchange_note(exchange);
     belay__llm_record(&stream->tries, 0);
-    (void)plan(task, stream, BELAY__LLM_NEVER);
+    conclude(task, stream);
     over = tell_done(turn);
     if (over < 0) {
         return fail_turn(task, turn, over, NULL);
@@ -342,12 +363,34 @@ may_end_here(const belay_llm_stream *stream, int code)
            && belay__llm_feed_may_end(&stream->feed);
 }
 
+/* At once, and beside the retries: it is another request. That it comes is told
+ * when there is one.
+ */
+static belay_next
+ask_without_usage(belay_task *task, struct turn *turn)
+{
+    belay_llm_stream *stream = turn->stream;
+    struct belay_llm_attempt *attempt = &stream->tries.reply->attempt;
+    struct belay__buffer built;
+    const int code = belay__llm_stream_build(stream, false, &built);
+
+    attempt->retryable = true;
+    attempt->will_retry = code == 0;
+    conclude(task, stream);
+    if (code < 0) {
+        return fail_turn(task, turn, code, NULL);
+    }
+    belay__llm_stream_take(stream, &built);
+    stream->refused = true;
+    stream->state = BELAY__STREAM_IDLE;
+    return turn_on(task, turn);
+}
+
 /* The exchange has ended. */
 static belay_next
 exchange_ended(belay_task *task, struct turn *turn)
 {
     belay_llm_stream *stream = turn->stream;
-    struct belay_llm_attempt *attempt = &stream->tries.reply->attempt;
     int code = stream->exchange.code;
 
     belay__llm_record(&stream->tries, code);
@@ -360,19 +403,8 @@ exchange_ended(belay_task *task, struct turn *turn)
         return code < 0 ? attempt_failed(task, turn, code)
                         : turn_on(task, turn);
     }
-    if (refuses_usage(stream)) {
-        /* At once, and beside the retries: it is another request. */
-        attempt->retryable = true;
-        attempt->will_retry = true;
-        (void)plan(task, stream, BELAY__LLM_NEVER);
-        stream->refused = true;
-        stream->wish.usage = false;
-        code = belay__llm_stream_build(stream);
-        stream->state = BELAY__STREAM_IDLE;
-        return code < 0 ? fail_turn(task, turn, code, NULL)
-                        : turn_on(task, turn);
-    }
-    return attempt_failed(task, turn, 0);
+    return refuses_usage(stream) ? ask_without_usage(task, turn)
+                                 : attempt_failed(task, turn, 0);
 }
 
 /* What came of waiting for the exchange. */

@@ -28,7 +28,6 @@ struct belay_llm_stream {
     struct belay__http_exchange exchange;
     struct belay__llm_feed feed;
     enum belay__stream_state state;
-    struct belay__wish wish;
     uint64_t told;   /* events delivered of this attempt */
     bool attempting; /* an attempt is under way, or was not planned for */
     bool silent;     /* the exchange has failed: there is no answer */
@@ -52,10 +51,15 @@ void belay__llm_stream_count(belay_llm_stream *stream);
 void belay__llm_stream_end(
     const belay_task *task, belay_llm_stream *stream, int code);
 
-/* Writes the body; again, if the wish has changed. Errors: BELAY_ENOMEM,
- * BELAY_ETOOLARGE.
+/* Writes a body that asks for usage, or does not, in memory of its own; none if
+ * the caller has given one. Errors: BELAY_ENOMEM, BELAY_ETOOLARGE; nothing is
+ * left.
  */
-int belay__llm_stream_build(belay_llm_stream *stream);
+int belay__llm_stream_build(
+    const belay_llm_stream *stream, bool usage, struct belay__buffer *ret);
+/* From now on it is what is sent, and the stream's. */
+void belay__llm_stream_take(
+    belay_llm_stream *stream, const struct belay__buffer *built);
 
 /* ---- reading on for the counts (stream_drain.c) ---- */
 

@@ -80,27 +80,46 @@ belay_llm_stream_reply(belay_llm_stream *stream)
 /* ---- entering ---- */
 
 int
-belay__llm_stream_build(belay_llm_stream *stream)
+belay__llm_stream_build(
+    const belay_llm_stream *stream, bool usage, struct belay__buffer *ret)
 {
-    int code;
+    const struct belay__wish wish = {.stream = true, .usage = usage};
+    int code = 0;
 
-    if (stream->chat.body.len > 0) {
-        stream->body = stream->chat.body;
-        stream->tries.account.body = stream->body;
-        return 0;
+    belay__buffer_init(ret, stream->tries.client->memory, REQUEST_MAX);
+    if (stream->chat.body.len == 0) {
+        code =
+            belay__provider_build(stream->provider, &stream->chat, wish, ret);
     }
-    stream->tries.account.measured = false; /* it points into what was built */
-    belay__buffer_clear(&stream->built);
-    code = belay__provider_build(
-        stream->provider, &stream->chat, stream->wish, &stream->built);
-    stream->body = belay__buffer_slice(&stream->built);
-    stream->tries.account.body = stream->body;
-    stream->tries.account.checked = true;
-    if (stream->chat.model != NULL) {
-        stream->tries.account.name = (struct belay_slice){
-            stream->chat.model, strlen(stream->chat.model)};
+    if (code < 0) {
+        belay__buffer_fini(ret);
     }
     return code;
+}
+
+void
+belay__llm_stream_take(
+    belay_llm_stream *stream, const struct belay__buffer *built)
+{
+    struct belay__llm_account *account = &stream->tries.account;
+
+    /* What points into the one before. */
+    account->measured = false;
+    stream->tries.reply->answer.request = (struct belay_slice){NULL, 0};
+    belay__buffer_fini(&stream->built);
+
+    stream->built = *built;
+    stream->body = stream->chat.body.len > 0 ? stream->chat.body
+                                             : belay__buffer_slice(built);
+    account->body = stream->body;
+    if (stream->chat.body.len > 0) {
+        return;
+    }
+    account->checked = true;
+    if (stream->chat.model != NULL) {
+        account->name = (struct belay_slice){
+            stream->chat.model, strlen(stream->chat.model)};
+    }
 }
 
 static void
@@ -173,6 +192,7 @@ stream_enter(belay_task *task, void *self)
     struct scope *scope = self;
     belay_llm_stream *stream = &scope->stream;
     struct belay__memory *memory = belay_task_runtime(task)->memory;
+    struct belay__buffer built;
     const char *why;
     int code;
 
@@ -189,9 +209,9 @@ stream_enter(belay_task *task, void *self)
         return belay_fail(task, code,
             code == BELAY_ECLOSED ? "the client is being left" : NULL);
     }
-    belay__buffer_init(&stream->built, memory, REQUEST_MAX);
-    code = belay__llm_stream_build(stream);
+    code = belay__llm_stream_build(stream, !stream->opts.no_usage, &built);
     if (code == 0) {
+        belay__llm_stream_take(stream, &built);
         code = belay__llm_drain_init(stream, belay_task_runtime(task));
     }
     if (code < 0) {
@@ -303,8 +323,6 @@ belay_llm_stream_open(belay_task *task, belay_llm_client *client,
     stream->provider = belay__provider_of(
         chat->format != BELAY_LLM_FORMAT_DEFAULT ? chat->format
                                                  : client->format);
-    stream->wish =
-        (struct belay__wish){.stream = true, .usage = !stream->opts.no_usage};
     return belay_enter(task, &manager, &scope);
 }
 

@@ -1,8 +1,9 @@
 /* test_llm_stream_errors.c - errors in streams, before the first event and
- * behind it: L21-L24, L28, L30, L31.
+ * behind it: L21-L24, L28-L31.
  */
 #include "test/support/stream_scene.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -246,4 +247,88 @@ Test(llm_stream_errors, l28_an_event_above_the_limit)
 
     cr_expect(eq(int, outcome.code, BELAY_ETOOLARGE), "%s", outcome.message);
     expect_events(&outcome, "T0 'h'\n", "h");
+}
+
+/* ---- a retry that was told, and never comes ---- */
+
+Test(llm_stream_errors, l29_no_retry_is_told_that_a_callback_prevents)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("x"))),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct outcome outcome = stream_at(fault_server_url(server),
+        &(const struct spec){.run = true, .opts.restart = true, .stop_at = 2});
+
+    cr_expect(eq(int, outcome.code, BELAY_EINVAL));
+    cr_assert(eq(sz, outcome.attempt_count, 1));
+    cr_expect(outcome.attempts[0].retryable);
+    cr_expect(not(outcome.attempts[0].will_retry));
+    expect_events(&outcome, "T0 'x'\nRESTART0\n", "x");
+    fault_server_stop(server);
+}
+
+#define X8 "xxxxxxxx"
+#define X64 X8 X8 X8 X8 X8 X8 X8 X8
+/* Sent only if we send no options of our own: then the request has to grow. */
+#define EXTRA "{\"stream_options\":{\"x\":\"" X64 X64 X64 X64 X64 X64 "\"}}"
+
+struct promised {
+    char base_url[64];
+    belay_llm_client *client;
+    belay_llm_reply *reply;
+};
+
+static struct belay_llm_attempt last_told;
+
+static void
+note_last(const struct belay_llm_attempt *attempt, void *arg)
+{
+    (void)arg;
+    last_told = *attempt;
+}
+
+BELAY_ASYNC(promised)
+{
+    static const struct belay_llm_message messages[] = {
+        {.role = "user", .content = {"hi", 2}}};
+
+    BELAY_BEGIN;
+    last_told = (struct belay_llm_attempt){0};
+    BELAY_WITH (belay_llm_client_open(task,
+        BELAY_LLM_CLIENT_OPTS(.base_url = self->base_url), &self->client)) {
+        BELAY_AWAIT(belay_llm_complete_stream(task, self->client,
+            BELAY_LLM_CHAT(.model = "m", .messages = messages,
+                .message_count = 1, .extra = {EXTRA, sizeof(EXTRA) - 1},
+                .on_attempt = note_last),
+            NULL, NULL, NULL, &self->reply));
+        belay_llm_reply_free(self->reply);
+    }
+    BELAY_END;
+}
+
+static void
+check_promise(const struct belay_result *result, bool disturbed)
+{
+    (void)disturbed;
+    cr_expect(not(last_told.will_retry), "%" PRIu32 " attempts, then %s",
+        last_told.number, trace_result(result));
+}
+
+Test(llm_stream_errors, l2_l29_no_retry_is_told_that_has_no_memory)
+{
+    static const struct fault_route routes[] = {FAULT_ON(CHAT_PATH,
+        ANSWER("400 Bad", "{\"error\":{\"message\":\"stream_options\"}}"))};
+    struct promised arguments = {.base_url = ""};
+    const struct program program = {
+        .function = &promised, .arguments = &arguments, .check = check_promise};
+    char url[48];
+    const int pid =
+        fault_server_start_apart(routes, COUNT(routes), url, sizeof(url));
+
+    (void)snprintf(
+        arguments.base_url, sizeof(arguments.base_url), "%s/v1", url);
+    (void)sweep_allocs(&program);
+    cr_expect(eq(u32, last_told.number, 2));
+    fault_server_stop_apart(pid);
 }

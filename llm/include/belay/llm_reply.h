@@ -32,7 +32,9 @@ struct belay_llm_attempt {
     enum belay_llm_billed billed;
     bool quota;           /* the account has run out, nothing helps (L31) */
     bool retryable;       /* trying again may help (L30, L31) */
-    bool will_retry;      /* … and it will be, `delay` from now */
+    bool will_retry;      /* … and it will be, `delay` from now, unless the
+                             call itself ends before: it is cancelled, or does
+                             not get what an attempt needs (L34) */
     belay_duration delay; /* if retryable: what the server asked for, else the
                              back-off; 0 if not */
 };
