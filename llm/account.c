@@ -181,14 +181,12 @@ count(const struct belay__llm_account *account, belay_llm_reply *reply,
     };
 }
 
-/* By the prices of the model that was asked for, which is what room was held
- * for; else of the one that has answered.
- */
 static struct belay_cost
 cost_of(const belay_llm_client *client, struct belay__llm_account *account,
     const belay_llm_reply *reply, const struct belay_llm_usage *usage)
 {
     struct belay_price_model price;
+    bool priced;
 
     if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
         return (struct belay_cost){{0}, false};
@@ -196,16 +194,11 @@ cost_of(const belay_llm_client *client, struct belay__llm_account *account,
     if (client->prices != NULL) {
         belay__llm_account_measure(account); /* for the tier */
     }
-    if (belay_prices_find(
-            client->prices, client->price_provider, account->size.model, &price)
-            < 0
-        && belay_prices_find(client->prices, client->price_provider,
-               reply->answer.model.span, &price)
-               < 0) {
-        return (struct belay_cost){{0}, true};
-    }
-    return belay__used_cost(
-        client->prices, &price, &account->size, reply, usage);
+    priced = belay_prices_find(client->prices, client->price_provider,
+                 account->size.model, &price)
+             == 0;
+    return belay__used_cost(client->prices, client->price_provider,
+        priced ? &price : NULL, &account->size, reply, usage);
 }
 
 /* ---- the budget ---- */

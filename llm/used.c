@@ -40,17 +40,24 @@ tier_of(const struct belay__request_size *size, const belay_llm_reply *reply)
 }
 
 struct belay_cost
-belay__used_cost(const belay_prices *prices,
-    const struct belay_price_model *price,
+belay__used_cost(const belay_prices *prices, const char *provider,
+    const struct belay_price_model *asked,
     const struct belay__request_size *size, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage)
 {
     struct belay_llm_usage all = *usage;
+    struct belay_price_model answered;
 
+    if (asked == NULL
+        && belay_prices_find(
+               prices, provider, reply->answer.model.span, &answered)
+               == 0) {
+        asked = &answered;
+    }
     if (size->no_output && all.out_total < 0) {
         all.out_total = 0;
     }
-    return belay__prices_cost(prices, price, tier_of(size, reply), &all);
+    return belay__prices_cost(prices, asked, tier_of(size, reply), &all);
 }
 
 void

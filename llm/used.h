@@ -19,11 +19,13 @@ bool belay__used_is_exact(const struct belay_llm_usage *usage,
     const struct belay__request_size *size);
 
 /* What that costs, in the service tier that the answer tells; where it tells
- * none, as usual, or in a dearer one that was asked for. price NULL: nobody
- * knows.
+ * none, as usual, or in a dearer one that was asked for. `asked` is the entry
+ * of the model that was asked for, which is what room was held for; NULL: it
+ * has none, and that of the model which has answered, of this provider (or
+ * NULL), is taken. Without that nobody knows.
  */
 struct belay_cost belay__used_cost(const belay_prices *prices,
-    const struct belay_price_model *price,
+    const char *provider, const struct belay_price_model *asked,
     const struct belay__request_size *size, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage);
 

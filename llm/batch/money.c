@@ -79,7 +79,7 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     }
     bill.charge = BELAY__BATCH_CHARGED;
     if (exact) {
-        cost = belay__used_cost(batch->opts.prices,
+        cost = belay__used_cost(batch->opts.prices, NULL,
             item->priced ? &item->price : NULL, &item->size, reply, usage);
     }
     /* A cap on tokens alone knows what is spent although the price does not. */

@@ -472,6 +472,27 @@ Test(batch_money, l49_l50_b26_an_answer_s_tier_and_a_model_count_so_too)
     cr_expect(zero(u64, result.stats.unpriced));
 }
 
+/* What was asked for is what room was held for; where nobody knows its price,
+ * as of an alias, that of the model which has answered is better than none.
+ */
+Test(batch_money, l50_l52_b27_the_price_of_who_answers_is_the_second_choice)
+{
+    static const struct fault_route told[] = {
+        FAULT_ON(NULL, REPLY("200 OK", "",
+                           "{\"model\":\"m\",\"usage\":{"
+                           "\"prompt_tokens\":3,\"completion_tokens\":2}}"))};
+
+    serve(told, 1);
+    give(REQUEST("a", CHAT, "{\"model\":\"latest\",\"max_tokens\":2}")
+            REQUEST("b", CHAT, "{\"model\":\"dear\",\"max_tokens\":2}"));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(i64, result.stats.spent, (5 + 5000) * MICRO));
+    cr_expect(zero(u64, result.stats.unpriced));
+    cr_expect(eq(int, run_with_prices(), 0));
+    cr_expect(eq(i64, result.stats.spent_before, (5 + 5000) * MICRO));
+    cr_expect(zero(u64, result.stats.unpriced_before));
+}
+
 /* Many servers tell no total either. */
 Test(batch_money, l55_b26_what_has_no_output_is_counted_whole)
 {

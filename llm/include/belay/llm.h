@@ -111,7 +111,9 @@ struct belay_llm_client_opts {
     bool insecure;         /* any certificate will do: whoever is on the way
                               can read the key and answer. Nothing here warns
                               of it; a program that offers it should */
-    belay_prices *prices;  /* what calls cost; default not known */
+    belay_prices *prices;  /* what calls cost: the model that was asked for, or
+                              if it has no price the one that has answered;
+                              default not known */
     const char *price_provider; /* as in "azure": looked up before the bare
                                    names of models too; default none */
     int64_t output_cap;         /* tokens that budgets hold for an answer that
