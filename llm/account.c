@@ -380,6 +380,8 @@ finish_record(const belay_llm_client *client,
     if (account->ticket.recorder == NULL) {
         return;
     }
+    end.cut =
+        end.status != BELAY__RECORD_OK || !(end.checked || reply->answer.live);
     end.request_id = belay__llm_reply_request_id(reply);
     if (reply->parsed) {
         end.model = reply->answer.model.span;

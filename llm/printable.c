@@ -39,6 +39,21 @@ is_control(const unsigned char *at, int len)
     }
 }
 
+/* Marks what secrets cover of the first `count` bytes, and what they have begun
+ * to cover where the text ends: it may have been cut.
+ */
+static void
+mark_secrets(const struct belay__secrets *secrets, struct belay_slice text,
+    char *marks, size_t count)
+{
+    const size_t from = text.len - belay__secrets_begun(secrets, text);
+
+    belay__secrets_find(secrets, text, marks, count);
+    if (from < count) {
+        memset(marks + from, 1, count - from);
+    }
+}
+
 struct source {
     struct belay_slice text;
     const char *marks; /* of what secrets cover; NULL: there are none */
@@ -119,7 +134,7 @@ belay__printable(struct belay_slice text, const struct belay__secrets *secrets,
     if (secrets != NULL && secrets->count > 0) {
         source.marks = marks;
         source.mark_count = text.len < LOOK_MAX ? text.len : LOOK_MAX;
-        belay__secrets_find(secrets, text, marks, source.mark_count);
+        mark_secrets(secrets, text, marks, source.mark_count);
     }
     return print(&source, out, size);
 }

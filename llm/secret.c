@@ -9,13 +9,11 @@
 #define _GNU_SOURCE /* memmem() */
 #include "llm/secret.h"
 
-#include "llm/json/text.h"
-#include "llm/json/utf8.h"
+#include "llm/secret_reader.h"
 
 #include <assert.h>
 #include <string.h>
 
-#define DEPTH_MAX 3 /* of JSON in strings of JSON */
 /* More bytes than a character takes there: two escapes of six letters each,
  * all of which are escapes of six letters, and so on.
  */
@@ -55,75 +53,6 @@ belay__secret_init(
             borders[i + 1] = borders[border];
         }
     }
-}
-
-/* ---- reading a text ---- */
-
-struct reader {
-    const char *at;
-    const char *end;
-    bool escaped; /* the last unit was one of UTF-16, not a byte */
-};
-
-/* The next unit of a text that is JSON in a string of JSON, so many times; -1
- * if there is none.
- */
-static int32_t
-next_unit(struct reader *reader, int depth)
-{
-    char digits[4];
-    int32_t unit;
-
-    if (depth == 0) {
-        reader->escaped = false;
-        return reader->at < reader->end ? (unsigned char)*reader->at++ : -1;
-    }
-    unit = next_unit(reader, depth - 1);
-    if (unit != '\\') {
-        return unit;
-    }
-    unit = next_unit(reader, depth - 1);
-    if (unit != 'u') {
-        return belay__json_short_escape(unit);
-    }
-    for (int i = 0; i < 4; i++) {
-        unit = next_unit(reader, depth - 1);
-        if (unit < 0 || unit > 0x7f) {
-            return -1;
-        }
-        digits[i] = (char)unit;
-    }
-    reader->escaped = true;
-    return belay__json_hex4(digits);
-}
-
-/* The next character, or byte of one, as UTF-8; 0: there is none. */
-static size_t
-next_character(struct reader *reader, int depth, char room[static 4])
-{
-    int32_t unit = next_unit(reader, depth);
-    struct reader behind;
-    int32_t low;
-
-    if (unit < 0) {
-        return 0;
-    }
-    if (!reader->escaped) {
-        room[0] = (char)unit;
-        return 1;
-    }
-    if (belay__json_is_high(unit)) {
-        behind = *reader;
-        low = next_unit(&behind, depth);
-        if (belay__json_is_low(low)) {
-            *reader = behind;
-            unit = 0x10000 + ((unit - 0xd800) << 10) + (low - 0xdc00);
-        }
-    }
-    if (unit >= 0xd800 && unit < 0xe000) {
-        unit = 0xfffd;
-    }
-    return belay__utf8_encode((uint32_t)unit, room);
 }
 
 /* ---- where a secret may stand ---- */
@@ -372,13 +301,13 @@ static void
 mark_hit(struct search *search, struct place places[static CHARACTER_MAX],
     const char *begin, const char *at, const char *end, int depth)
 {
-    struct reader reader = {at, end, false};
+    struct belay__secret_reader reader = {at, end, false};
     const char *to = NULL; /* from there on it is marked */
     size_t left = search->secret->text.len;
     char room[4];
 
     while (reader.at != to) {
-        const size_t len = next_character(&reader, depth, room);
+        const size_t len = belay__secret_next(&reader, depth, room);
         struct place *place =
             &places[(size_t)(reader.at - begin) % CHARACTER_MAX];
 
@@ -412,9 +341,9 @@ mark_depth(struct search *search, const char *begin, const char *end, int depth)
 
     places[(size_t)(end - begin) % CHARACTER_MAX] = (struct place){0};
     for (const char *at = end; at-- > begin;) {
-        struct reader reader = {at, end, false};
+        struct belay__secret_reader reader = {at, end, false};
         struct place place = {0};
-        size_t len = next_character(&reader, depth, room);
+        size_t len = belay__secret_next(&reader, depth, room);
 
         if (len > 0) {
             place = places[(size_t)(reader.at - begin) % CHARACTER_MAX];
@@ -438,7 +367,8 @@ mark_between(struct search *search, const char *begin, const char *end)
 {
     const bool is_plain = memchr(begin, '\\', (size_t)(end - begin)) == NULL;
 
-    for (int depth = 0; depth <= (is_plain ? 0 : DEPTH_MAX); depth++) {
+    for (int depth = 0; depth <= (is_plain ? 0 : BELAY__SECRET_DEPTH_MAX);
+         depth++) {
         mark_depth(search, begin, end, depth);
     }
 }

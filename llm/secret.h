@@ -59,4 +59,10 @@ bool belay__secrets_hide(
 void belay__secrets_find(const struct belay__secrets *secrets,
     struct belay_slice text, char *marks, size_t count);
 
+/* How many of a text's last bytes, if it was cut there, may be the beginning of
+ * one, of which at least BELAY__SECRET_LEAST bytes have come; 0: none are.
+ */
+size_t belay__secrets_begun(
+    const struct belay__secrets *secrets, struct belay_slice text);
+
 #endif

@@ -62,6 +62,7 @@ struct belay__record_end {
     struct belay_slice model; /* that has answered */
     struct belay_slice body;  /* the answer's JSON, or its text */
     bool checked;             /* it is known to be JSON */
+    bool cut;                 /* it may end anywhere */
     struct belay_slice request_id;
     struct belay_slice message; /* of an error */
     struct belay_slice end;     /* the server's word for why it ends */

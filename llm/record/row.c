@@ -152,9 +152,23 @@ redact(const belay_recorder *recorder, struct belay_slice *text)
     }
 }
 
-/* A row of its own, with copies of all texts; NULL without memory. */
+/* Copies a text, without what secrets cover of it. Was there any? */
+static bool
+copy_text(struct belay_slice text, bool cut,
+    const struct belay__secrets *secrets, char *to)
+{
+    const size_t begun = cut ? belay__secrets_begun(secrets, text) : 0;
+    const bool found = belay__secrets_hide(secrets, text, to);
+
+    memset(to + text.len - begun, '*', begun);
+    return found || begun > 0;
+}
+
+/* A row of its own, with copies of all texts; NULL without memory. `cut`: its
+ * body may end anywhere.
+ */
 static struct belay__row *
-row_new(belay_recorder *recorder, const struct belay__row *model,
+row_new(belay_recorder *recorder, const struct belay__row *model, bool cut,
     const struct belay__secrets *secrets)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
@@ -171,11 +185,12 @@ row_new(belay_recorder *recorder, const struct belay__row *model,
     to = (char *)(row + 1);
     for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
         const size_t len = model->texts[i].len;
+        const bool is_body = i == BELAY__TEXT_BODY;
 
         row->texts[i].data = len > 0 ? to : NULL;
         /* What was a number may be none any more. */
-        if (belay__secrets_hide(secrets, model->texts[i], to)
-            && i == BELAY__TEXT_BODY) {
+        if (copy_text(model->texts[i], cut && is_body, secrets, to)
+            && is_body) {
             row->checked = false;
         }
         to += len;
@@ -245,7 +260,7 @@ belay__row_start(belay_recorder *recorder,
 
     row.started_us = belay__unix_us();
     memcpy(row.attempt, attempt, sizeof(row.attempt));
-    return row_new(recorder, &row, start->secrets);
+    return row_new(recorder, &row, false, start->secrets);
 }
 
 /* The time of something on the runtime's clock; 0: it has not happened. */
@@ -296,5 +311,5 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     }
     row.usage = end->usage != NULL ? *end->usage : unknown;
     row.usage.raw = (struct belay_slice){NULL, 0};
-    return row_new(recorder, &row, end->secrets);
+    return row_new(recorder, &row, end->cut, end->secrets);
 }

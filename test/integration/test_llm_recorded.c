@@ -115,6 +115,68 @@ Test(llm_recorded, s2_a_word_that_is_cut_within_the_key)
     cr_assert(zero(int, unlink(record_path)));
 }
 
+#define EIGHT(text) text text text text text text text text
+#define FILLER FAULT_TEXT(EIGHT(EIGHT(EIGHT("no "))))
+
+/* Behind what a message has room for, and what of a text it looks at. */
+Test(llm_recorded, s2_the_key_far_behind_the_beginning)
+{
+    static const struct fault_route quoting[] = {FAULT_ON(NULL,
+        FAULT_TEXT(HEAD("401 No", "Connection: close\r\n\r\n"
+                                  "{\"error\":\"")),
+        FILLER, FILLER, FILLER, FAULT_TEXT(KEY "!\"}"), FAULT_DO_CLOSE)};
+
+    make_record(".jsonl");
+    PLAY(quoting, .record = record_path, .no_budget = true);
+    cr_expect(eq(int, seen.results[0].code, BELAY_EAUTH));
+    cr_expect(eq(ptr, strstr(seen.results[0].message, "canary"), NULL));
+    finish();
+    cr_expect(
+        eq(sz, count_in(file_text(record_path), "no *******************!"), 2));
+    cr_expect(zero(sz, count_in(file_text(record_path), "canary")));
+    cr_assert(zero(int, unlink(record_path)));
+}
+
+/* All but the last letter of the key has come. */
+#define HALF_KEY "canary-7f3a91c2-ke"
+#define HALF_DELTA                                                           \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"no " HALF_KEY \
+    "\"}}]}\n\n"
+
+Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
+{
+    static const struct fault_route answers[][1] = {
+        {FAULT_ON(NULL,
+            FAULT_TEXT(HEAD("200 OK", "Content-Length: 999\r\n\r\n{\"error\":"
+                                      "\"no " HALF_KEY)),
+            FAULT_DO_CLOSE)},
+        {FAULT_ON(NULL, CLOSED("401 No", "", "{\"error\":\"no " HALF_KEY))},
+        {FAULT_ON(NULL, CLOSED("200 OK", "", "{\"error\":\"no " HALF_KEY))},
+        {FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD HALF_DELTA), FAULT_DO_CLOSE)},
+    };
+
+    make_record(".jsonl");
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        const bool stream = i == 3;
+
+        PLAY(answers[i], .record = record_path, .no_budget = true,
+            .max_retries = BELAY_LLM_NO_RETRIES,
+            .ask = stream ? ASK_STREAM : ASK_COMPLETE,
+            .body = stream ? STREAM_BODY : BODY);
+        cr_expect(lt(int, seen.results[0].code, 0), "%zu", i);
+        cr_expect(eq(ptr, strstr(seen.results[0].message, "canary"), NULL),
+            "%s", seen.results[0].message);
+        finish();
+        cr_expect(zero(sz, count_in(file_text(record_path), "canary")),
+            "%zu: %s", i, file_text(record_path));
+        cr_expect(
+            eq(sz, count_in(file_text(record_path), "no ******************"),
+                i + 1),
+            "%zu", i);
+    }
+    cr_assert(zero(int, unlink(record_path)));
+}
+
 #define CALLING                                                               \
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":" \
     "0,\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"  \

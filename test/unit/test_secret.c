@@ -104,7 +104,7 @@ Test(secret, s2_with_characters_that_have_to_be_escaped)
     expect_hidden("a\"b\\c/d", "x a\"b\\c/d y", "x ******* y");
     expect_hidden("a\"b\\c/d", "a\\u0022b\\u005cc\\/d", "******************");
     expect_hidden("p\xc3\xa9ssword", "p\\u00e9ssword", "*************");
-    expect_hidden("p\xc3\xa9ssword", "p\\u00E9sswor", "p\\u00E9sswor");
+    expect_hidden("p\xc3\xa9ssword", "p\\u00E9sswo", "p\\u00E9sswo");
     expect_hidden("key\xf0\x9f\x8c\x8d"
                   "end",
         "key\\ud83c\\udf0dend", "******************");
@@ -153,6 +153,72 @@ Test(secret, s2_escapes_are_hidden_as_a_whole)
     expect_hidden("pass\\", "pass\\u0", "******0");
     expect_hidden("pass\\", "pass\\", "*****");
     expect_hidden("pass\\", "pass\\\xc3\xa9", "*****\xc3\xa9");
+}
+
+/* ---- where a text ends ---- */
+
+/* The last bytes, which are the beginning of the secret, are these. */
+static void
+expect_begun(const char *secret, const char *text, const char *wanted)
+{
+    size_t borders[128];
+    struct belay__secret item;
+    const struct belay__secrets secrets = {NULL, &item, 1};
+    size_t len;
+
+    belay__secret_init(&item, slice(secret), borders);
+    len = belay__secrets_begun(&secrets, slice(text));
+    cr_expect(zero(int, strcmp(text + strlen(text) - len, wanted)), "%s: %zu",
+        text, len);
+}
+
+Test(secret, s2_a_text_may_be_cut_within_one)
+{
+    expect_begun("sk/abc+def", "key sk/abc+de", "sk/abc+de");
+    expect_begun("sk/abc+def", "key sk/abc+d", "sk/abc+d");
+    expect_begun("sk/abc+def", "key sk/abc+", ""); /* as short as no secret */
+    expect_begun("sk/abc+def", "key sk/abc+de.", "");
+    expect_begun("sk/abc+def", "key sk/abc+def", ""); /* it is found as such */
+    expect_begun("sk/abc+def", "sk\\/abc\\u002bde", "sk\\/abc\\u002bde");
+    expect_begun(
+        "sk/abc+def", "sk\\/abc\\u002bd\\u00", "sk\\/abc\\u002bd\\u00");
+    expect_begun("sk/abc+def", "\\u0073k/abc+de\\", "\\u0073k/abc+de\\");
+    expect_begun(
+        "sk/abc+def", "sk\\\\/abc\\\\u002bde", "sk\\\\/abc\\\\u002bde");
+    expect_begun("abcdabcdabcd", "abcdabcdabcdabcda", "abcdabcda");
+    expect_begun("key\xf0\x9f\x8c\x8d"
+                 "end",
+        "key\\ud83c\\udf0de", "key\\ud83c\\udf0de");
+    expect_begun("sk/abc+def", "", "");
+}
+
+/* However much of a text is looked at: there is no more to be seen of it. */
+Test(secret, s2_nothing_of_one_is_shown_at_whatever_place)
+{
+    static const char *const written[] = {"sk/abc+def", "sk\\/abc\\u002bdef",
+        "\\u0073\\u006b\\/abc\\u002b\\u0064ef", "sk/abc+defsk/abc+def"};
+    size_t borders[16];
+    struct belay__secret item;
+    const struct belay__secrets secrets = {NULL, &item, 1};
+    char text[8192];
+    char shown[512];
+
+    belay__secret_init(&item, slice("sk/abc+def"), borders);
+    for (size_t i = 0; i < COUNT(written); i++) {
+        for (size_t at = 4000; at < 4200; at++) {
+            const size_t len = strlen(written[i]);
+            size_t end;
+
+            memset(text, '\t', sizeof(text));
+            memcpy(text + at, written[i], len);
+            memcpy(text + at + len, " end", 4);
+            end = belay__printable((struct belay_slice){text, sizeof(text)},
+                &secrets, shown, sizeof(shown));
+            cr_assert(eq(sz, end, strlen(shown)));
+            cr_assert(
+                shown[strcspn(shown, "s/+\\f")] == '\0', "%zu: %s", at, shown);
+        }
+    }
 }
 
 /* ---- of an address ---- */
@@ -263,6 +329,7 @@ expect_long_hidden(
             &secrets, (struct belay_slice){text, LONG_TEXT}, out),
         wanted));
     cr_expect(eq(int, memcmp(text, out, LONG_TEXT) != 0, wanted));
+    (void)belay__secrets_begun(&secrets, (struct belay_slice){text, LONG_TEXT});
     (void)belay__printable(
         (struct belay_slice){text, LONG_TEXT}, &secrets, shown, sizeof(shown));
     cr_expect(eq(int, strstr(shown, "[key]") != NULL, wanted));
@@ -371,6 +438,38 @@ Test(secret, s2_no_way_of_writing_one_escapes)
         cr_assert(
             zero(int, belay__json_check(
                           (struct belay_slice){out, text.len}, NULL, NULL)));
+    }
+}
+
+Test(secret, s2_no_way_of_writing_a_beginning_escapes)
+{
+    static const char letters[] = "ab/+\"\\nu0";
+
+    for (int round = 0; round < 20000; round++) {
+        char secret[12];
+        size_t borders[sizeof(secret) + 1];
+        struct text text = {"", 0};
+        struct belay__secret item;
+        const struct belay__secrets secrets = {NULL, &item, 1};
+        const size_t come = BELAY__SECRET_LEAST + below(4);
+        size_t from;
+
+        for (size_t i = 0; i < sizeof(secret); i++) {
+            secret[i] = letters[below(sizeof(letters) - 1)];
+        }
+        belay__secret_init(
+            &item, (struct belay_slice){secret, sizeof(secret)}, borders);
+        for (uint32_t n = below(9); n > 0; n--) {
+            put_character(&text, letters[below(sizeof(letters) - 1)]);
+        }
+        from = text.len;
+        for (size_t i = 0; i < come; i++) {
+            put_character(&text, secret[i]);
+        }
+        put(&text, below(4) == 0 ? "\\" : "");
+        cr_assert(ge(sz, belay__secrets_begun(&secrets, slice(text.bytes)),
+                      text.len - from),
+            "%.*s in %s", (int)come, secret, text.bytes);
     }
 }
 
