@@ -81,7 +81,7 @@ begun(const struct belay__secret *secret, struct belay_slice text)
 
         text = (struct belay_slice){text.data + text.len - len, len};
     }
-    if (text.len > 0 && memchr(text.data, '\\', text.len) != NULL) {
+    if (memchr(text.data, '\\', text.len) != NULL) {
         depths = BELAY__SECRET_DEPTH_MAX;
     }
     for (int depth = 0; depth <= depths; depth++) {
@@ -98,7 +98,10 @@ belay__secrets_begun(
 {
     size_t most = 0;
 
-    for (size_t i = 0; secrets != NULL && i < secrets->count; i++) {
+    if (secrets == NULL || text.len == 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < secrets->count; i++) {
         const size_t len = begun(&secrets->items[i], text);
 
         most = len > most ? len : most;

@@ -152,23 +152,43 @@ redact(const belay_recorder *recorder, struct belay_slice *text)
     }
 }
 
-/* Copies a text, without what secrets cover of it. Was there any? */
-static bool
-copy_text(struct belay_slice text, bool cut,
-    const struct belay__secrets *secrets, char *to)
-{
-    const size_t begun = cut ? belay__secrets_begun(secrets, text) : 0;
-    const bool found = belay__secrets_hide(secrets, text, to);
+/* Where a body may have been cut. */
+enum cut {
+    CUT_NOWHERE,
+    CUT_AT_END,
+    CUT_IN_STRINGS, /* JSON that was put together of pieces */
+};
 
-    memset(to + text.len - begun, '*', begun);
-    return found || begun > 0;
+static bool
+may_be_cut(enum cut cut, struct belay_slice body, size_t at)
+{
+    return at == body.len
+           || (cut == CUT_IN_STRINGS && body.data[at] == '"'
+               && (at == 0 || body.data[at - 1] != '\\'));
 }
 
-/* A row of its own, with copies of all texts; NULL without memory. `cut`: its
- * body may end anywhere.
- */
+/* Hides in the copy what may be the beginning of a secret. Was there any? */
+static bool
+hide_begun(const struct belay__secrets *secrets, struct belay_slice body,
+    enum cut cut, char *copy)
+{
+    bool found = false;
+
+    for (size_t at = 0; at <= body.len && cut != CUT_NOWHERE; at++) {
+        if (may_be_cut(cut, body, at)) {
+            const size_t len = belay__secrets_begun(
+                secrets, (struct belay_slice){body.data, at});
+
+            memset(copy + at - len, '*', len);
+            found |= len > 0;
+        }
+    }
+    return found;
+}
+
+/* A row of its own, with copies of all texts; NULL without memory. */
 static struct belay__row *
-row_new(belay_recorder *recorder, const struct belay__row *model, bool cut,
+row_new(belay_recorder *recorder, const struct belay__row *model, enum cut cut,
     const struct belay__secrets *secrets)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
@@ -186,13 +206,14 @@ row_new(belay_recorder *recorder, const struct belay__row *model, bool cut,
     for (int i = 0; i < BELAY__TEXT_COUNT; i++) {
         const size_t len = model->texts[i].len;
         const bool is_body = i == BELAY__TEXT_BODY;
+        bool found = belay__secrets_hide(secrets, model->texts[i], to);
 
-        row->texts[i].data = len > 0 ? to : NULL;
-        /* What was a number may be none any more. */
-        if (copy_text(model->texts[i], cut && is_body, secrets, to)
-            && is_body) {
-            row->checked = false;
+        if (is_body) {
+            found |= hide_begun(secrets, model->texts[i], cut, to);
         }
+        /* What was a number may be none any more. */
+        row->checked &= !(found && is_body);
+        row->texts[i].data = len > 0 ? to : NULL;
         to += len;
     }
     redact(recorder, &row->texts[BELAY__TEXT_BODY]);
@@ -260,7 +281,7 @@ belay__row_start(belay_recorder *recorder,
 
     row.started_us = belay__unix_us();
     memcpy(row.attempt, attempt, sizeof(row.attempt));
-    return row_new(recorder, &row, false, start->secrets);
+    return row_new(recorder, &row, CUT_NOWHERE, start->secrets);
 }
 
 /* The time of something on the runtime's clock; 0: it has not happened. */
@@ -282,6 +303,8 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
         .out_total = -1,
         .out_reasoning = -1,
         .out_audio = -1};
+    const enum cut pieces = end->checked ? CUT_IN_STRINGS : CUT_AT_END;
+    const enum cut cut = end->cut ? pieces : CUT_NOWHERE;
     const int64_t now_us = belay__unix_us();
     const struct belay_llm_attempt *how = end->attempt;
     struct belay__row row = {
@@ -311,5 +334,5 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     }
     row.usage = end->usage != NULL ? *end->usage : unknown;
     row.usage.raw = (struct belay_slice){NULL, 0};
-    return row_new(recorder, &row, end->cut, end->secrets);
+    return row_new(recorder, &row, cut, end->secrets);
 }

@@ -143,6 +143,11 @@ Test(llm_recorded, s2_the_key_far_behind_the_beginning)
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"no " HALF_KEY \
     "\"}}]}\n\n"
 
+#define THINKING                                                             \
+    "data: "                                                                 \
+    "{\"choices\":[{\"index\":0,\"delta\":{\"reasoning_content\":\"hm\"}}]}" \
+    "\n\n"
+
 Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
 {
     static const struct fault_route answers[][1] = {
@@ -153,11 +158,13 @@ Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
         {FAULT_ON(NULL, CLOSED("401 No", "", "{\"error\":\"no " HALF_KEY))},
         {FAULT_ON(NULL, CLOSED("200 OK", "", "{\"error\":\"no " HALF_KEY))},
         {FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD HALF_DELTA), FAULT_DO_CLOSE)},
+        {FAULT_ON(
+            NULL, FAULT_TEXT(SSE_HEAD THINKING HALF_DELTA), FAULT_DO_CLOSE)},
     };
 
     make_record(".jsonl");
     for (size_t i = 0; i < COUNT(answers); i++) {
-        const bool stream = i == 3;
+        const bool stream = i >= 3;
 
         PLAY(answers[i], .record = record_path, .no_budget = true,
             .max_retries = BELAY_LLM_NO_RETRIES,
