@@ -7,12 +7,6 @@ note(void *arg)
     trace("%s", (const char *)arg);
 }
 
-void *
-text(const char *literal)
-{
-    return (void *)(uintptr_t)literal;
-}
-
 void
 clear_stack(void *arg)
 {

@@ -3,10 +3,10 @@
 #define BELAY_TEST_SUPPORT_PUSHED_H
 
 #include "test/support/program.h"
+#include "test/support/values.h"
 
 /* For belay_stack_defer(): traces the text that it is given. */
 void note(void *arg);
-void *text(const char *literal);
 /* For belay_stack_defer(): makes the pointer to a stack that it is given NULL.
  */
 void clear_stack(void *arg);

@@ -1,6 +1,7 @@
 /* test_context.c - context variables: contract S116-S123. */
 #include "runtime/internal.h"
 #include "test/support/program.h"
+#include "test/support/values.h"
 
 TestSuite(context, .fini = check_clean, .timeout = 30);
 
@@ -13,20 +14,6 @@ gone(void *value)
 static const struct belay_var plain = {"plain", NULL};
 static const struct belay_var other = {"other", NULL};
 static const struct belay_var counted = {"counted", gone};
-
-static void *
-text(const char *literal)
-{
-    return (void *)(uintptr_t)literal;
-}
-
-static const char *
-value_of(const belay_task *task, const struct belay_var *var)
-{
-    const char *value = belay_var_get(task, var);
-
-    return value != NULL ? value : "unset";
-}
 
 struct reader {
     const char *name;

@@ -1,23 +1,10 @@
 /* test_context_token.c - tokens whose memory others have by now: S119. */
 #include "test/support/program.h"
+#include "test/support/values.h"
 
 TestSuite(context_token, .fini = check_clean, .timeout = 30);
 
 static const struct belay_var plain = {"plain", NULL};
-
-static void *
-text(const char *literal)
-{
-    return (void *)(uintptr_t)literal;
-}
-
-static const char *
-value_of(const belay_task *task, const struct belay_var *var)
-{
-    const char *value = belay_var_get(task, var);
-
-    return value != NULL ? value : "unset";
-}
 
 /* ---- an allocator that gives again what it was given last ---- */
 
