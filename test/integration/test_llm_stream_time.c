@@ -48,6 +48,7 @@ struct scene {
     struct belay_llm_stream_opts opts;
     size_t pause_at; /* the reader waits behind this event, from 1 */
     bool run;        /* it has its events told */
+    bool (*now)(const struct scene *self); /* when the test interferes */
     /* locals, and what came of it */
     belay_group *group;
     belay_llm_client *client;
@@ -57,6 +58,7 @@ struct scene {
     struct belay_llm_event event;
     size_t events;
     size_t before_cancel; /* of them */
+    int turns;            /* from the cancel to the end */
     size_t bytes;
     bool ended;
     int code;
@@ -314,12 +316,26 @@ Test(llm_stream_time, l41_comments_keep_it_alive)
     run_dripping(routes, true);
 }
 
+/* ---- when to interfere ---- */
+
+static bool
+has_begun(const struct scene *scene)
+{
+    return scene->events == 1;
+}
+
+/* The answer is complete, its body is not. */
+static bool
+says_farewell(const struct scene *scene)
+{
+    return scene->stream != NULL && !scene->stream->exchange.ended
+           && scene->stream->state == BELAY__STREAM_DONE;
+}
+
 /* ---- cancels (L42) ---- */
 
 struct cancelling {
     struct scene *scene;
-    size_t events;
-    uint64_t turn;
     int round;
 };
 
@@ -333,14 +349,13 @@ BELAY_ASYNC(cancelling)
             BELAY_CHECK(belay_group_spawn(scene->group, &reader,
                 &(const struct reader){.scene = scene},
                 BELAY_SPAWN_OPTS(.task = &scene->child)));
-            AWAIT_UNTIL(scene->events == 1);
+            AWAIT_UNTIL(scene->now(scene));
+            scene->before_cancel = scene->events;
             (void)belay_task_cancel(scene->child, "enough");
-            BELAY_AWAIT(belay_checkpoint(task));
-            cr_expect(scene->ended, "in the same turn");
-            cr_expect(scene->cancelled);
+            AWAIT_UNTIL(scene->ended);
+            scene->turns = self->round;
             fault_server_open_gate(scene->server);
             AWAIT_UNTIL(fault_server_open(scene->server) == 0);
-            cr_expect(eq(sz, scene->events, 1));
             belay_task_unref(scene->child);
         }
     }
@@ -414,7 +429,7 @@ BELAY_ASYNC(leaving)
     BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
         BELAY_WITH (open_client(task, scene)) {
             BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
-            AWAIT_UNTIL(scene->events == 1);
+            AWAIT_UNTIL(scene->now(scene));
         }
         belay_event_set(&scene->go_on);
         AWAIT_UNTIL(scene->ended);
@@ -422,61 +437,7 @@ BELAY_ASYNC(leaving)
     BELAY_END;
 }
 
-/* ---- an answer that is complete, and a body that is not ---- */
-
-static bool
-says_farewell(const struct scene *scene)
-{
-    return scene->stream != NULL && !scene->stream->exchange.ended
-           && scene->stream->state == BELAY__STREAM_DONE;
-}
-
-/* Meanwhile the client is left. */
-struct leaving_late {
-    struct scene *scene;
-    int round;
-};
-
-BELAY_ASYNC(leaving_late)
-{
-    struct scene *scene = self->scene;
-
-    BELAY_BEGIN;
-    BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
-        BELAY_WITH (open_client(task, scene)) {
-            BELAY_CHECK(belay_spawn(scene->group, reader, .scene = scene));
-            AWAIT_UNTIL(says_farewell(scene));
-        }
-        AWAIT_UNTIL(scene->ended);
-    }
-    BELAY_END;
-}
-
-/* Meanwhile the reader is cancelled. */
-struct cancelling_late {
-    struct scene *scene;
-    int round;
-};
-
-BELAY_ASYNC(cancelling_late)
-{
-    struct scene *scene = self->scene;
-
-    BELAY_BEGIN;
-    BELAY_WITH (open_client(task, scene)) {
-        BELAY_WITH (belay_group_open(task, NULL, &scene->group)) {
-            BELAY_CHECK(belay_group_spawn(scene->group, &reader,
-                &(const struct reader){.scene = scene},
-                BELAY_SPAWN_OPTS(.task = &scene->child)));
-            AWAIT_UNTIL(says_farewell(scene));
-            scene->before_cancel = scene->events;
-            (void)belay_task_cancel(scene->child, "enough");
-            AWAIT_UNTIL(scene->ended);
-            belay_task_unref(scene->child);
-        }
-    }
-    BELAY_END;
-}
+/* ---- scenes ---- */
 
 #define RUN_SCENE(name_, scene_, route_)                                   \
     do {                                                                   \
@@ -498,9 +459,12 @@ static const struct fault_route gated[] = {
 
 Test(llm_stream_time, l42_a_cancel_closes_and_tells_no_more)
 {
-    struct scene scene = {.events = 0};
+    struct scene scene = {.now = has_begun};
 
     RUN_SCENE(cancelling, scene, gated);
+    cr_expect(eq(int, scene.turns, 1), "in the same turn");
+    cr_expect(scene.cancelled);
+    cr_expect(eq(sz, scene.events, 1));
     cr_expect(eq(int, (int)scene.usage, BELAY_LLM_USAGE_PARTIAL));
 }
 
@@ -521,7 +485,7 @@ Test(llm_stream_time, nothing_is_read_while_the_user_is_behind)
 
 Test(llm_stream_time, l43_a_client_that_is_left_ends_its_streams)
 {
-    struct scene scene = {.events = 0};
+    struct scene scene = {.now = has_begun};
 
     RUN_SCENE(leaving, scene, gated);
     cr_expect(eq(int, scene.code, BELAY_ECLOSED));
@@ -531,7 +495,7 @@ Test(llm_stream_time, l43_a_client_that_is_left_ends_its_streams)
 /* What was counted when the client was left is asked for when it is gone. */
 Test(llm_stream_time, l43_also_one_that_nobody_waits_for)
 {
-    struct scene scene = {.pause_at = 1};
+    struct scene scene = {.now = has_begun, .pause_at = 1};
 
     scene.opts.keep = &scene.kept;
     RUN_SCENE(leaving, scene, gated);
@@ -566,9 +530,9 @@ expect_whole(const struct scene *scene)
 Test(
     llm_stream_time, l29_l55_an_answer_that_was_complete_before_its_client_left)
 {
-    struct scene scene = {.events = 0};
+    struct scene scene = {.now = says_farewell};
 
-    RUN_SCENE(leaving_late, scene, kept_open);
+    RUN_SCENE(leaving, scene, kept_open);
     cr_expect(zero(int, scene.code));
     cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
     expect_whole(&scene);
@@ -577,9 +541,9 @@ Test(
 /* The cancel ends the farewell, and waits for the next checkpoint (S10). */
 Test(llm_stream_time, l29_l55_an_answer_that_was_complete_before_its_cancel)
 {
-    struct scene scene = {.events = 0};
+    struct scene scene = {.now = says_farewell};
 
-    RUN_SCENE(cancelling_late, scene, kept_open);
+    RUN_SCENE(cancelling, scene, kept_open);
     cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
     cr_expect(scene.cancel_waits);
     expect_whole(&scene);
@@ -587,9 +551,9 @@ Test(llm_stream_time, l29_l55_an_answer_that_was_complete_before_its_cancel)
 
 Test(llm_stream_time, l42_s10_the_end_of_an_answer_is_told_before_the_farewell)
 {
-    struct scene scene = {.run = true};
+    struct scene scene = {.now = says_farewell, .run = true};
 
-    RUN_SCENE(cancelling_late, scene, kept_open);
+    RUN_SCENE(cancelling, scene, kept_open);
     cr_expect(zero(int, scene.code));
     cr_expect(eq(sz, scene.events, scene.before_cancel), "told after a cancel");
     cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
