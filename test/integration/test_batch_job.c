@@ -3,74 +3,23 @@
  * What a batch does is tested in test_batch_flow.c and its neighbours; here,
  * what its block does.
  */
+#include "test/support/batch_scene.h"
+#include "test/support/given_scene.h"
+
 #include <belay/batch.h>
-#include <belay/managers.h>
-#include <belay/price.h>
 
-#include "test/support/fault_server.h"
-#include "test/support/files.h"
-#include "test/support/program.h"
-
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define LINES 6
-#define OK_REPLY FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-static const char *input_path;
-static const char *output_path;
-static char base_url[128];
-static struct fault_server *server;
 
 static void
 set_up(void)
 {
-    FILE *file;
-
-    test_files_open();
-    input_path = test_file("in");
-    output_path = test_file("out");
-    (void)signal(SIGPIPE, SIG_IGN);
-    file = fopen(input_path, "w");
-    cr_assert(ne(ptr, file, NULL));
-    for (int i = 0; i < LINES; i++) {
-        (void)fprintf(file,
-            "{\"custom_id\":\"%d\",\"method\":\"POST\",\"url\":"
-            "\"/v1/%d/score\",\"body\":{}}\n",
-            i, i);
-    }
-    cr_assert(zero(int, fclose(file)));
+    batch_set_up();
+    give_numbered(LINES);
 }
 
-static void
-remove_outputs(void)
-{
-    (void)unlink(output_path);
-    (void)unlink(test_file("out.state"));
-}
-
-static void
-tear_down(void)
-{
-    fault_server_stop(server);
-    test_files_fini();
-}
-
-TestSuite(batch_job, .init = set_up, .fini = tear_down, .timeout = 120);
-
-static void
-serve(const struct fault_route *routes, size_t count)
-{
-    server = fault_server_start(routes, count);
-    (void)snprintf(
-        base_url, sizeof(base_url), "%s/v1", fault_server_url(server));
-}
-
-static const struct fault_route answering[] = {FAULT_ON(NULL, OK_REPLY)};
+TestSuite(batch_job, .init = set_up, .fini = batch_tear_down, .timeout = 120);
 
 /* ---- a program with such a block ---- */
 
@@ -153,7 +102,7 @@ run_hosted(struct hosted arguments)
 
 Test(batch_job, b12_b27_lines_and_report_are_the_hosts)
 {
-    serve(answering, COUNT(answering));
+    serve(always_ok, 1);
     cr_expect(zero(int, run_hosted((struct hosted){.fails = false})));
     cr_expect(zero(int, wait_code));
     cr_expect(eq(int, report.state, BELAY_BATCH_DONE));
@@ -171,7 +120,7 @@ Test(batch_job, b12_b27_lines_and_report_are_the_hosts)
 
 Test(batch_job, b29_a_callback_may_stop_it)
 {
-    serve(answering, COUNT(answering));
+    serve(always_ok, 1);
     cr_expect(zero(int, run_hosted((struct hosted){.stop_after = 1})));
     cr_expect(zero(int, wait_code));
     cr_expect(eq(int, report.state, BELAY_BATCH_STOPPED));
@@ -184,7 +133,7 @@ Test(batch_job, b29_a_callback_may_stop_it)
 
 Test(batch_job, a_block_that_fails_cancels_it_and_the_next_run_goes_on)
 {
-    serve(answering, COUNT(answering));
+    serve(always_ok, 1);
     cr_expect(eq(int, run_hosted((struct hosted){.fails = true}), BELAY_EIO));
     cr_expect(zero(int, run_hosted((struct hosted){.fails = false})));
     cr_expect(eq(int, report.state, BELAY_BATCH_DONE));
@@ -193,7 +142,7 @@ Test(batch_job, a_block_that_fails_cancels_it_and_the_next_run_goes_on)
 
 Test(batch_job, b31_what_keeps_it_from_beginning_is_told_by_the_wait)
 {
-    serve(answering, COUNT(answering));
+    serve(always_ok, 1);
     cr_expect(zero(int, run_hosted((struct hosted){.input = "/nowhere/in"})));
     cr_expect(eq(int, wait_code, BELAY_ENOENT), "%d", wait_code);
     cr_expect(eq(int, report.state, BELAY_BATCH_FAILED));
@@ -232,53 +181,22 @@ Test(batch_job, options_that_say_too_little_are_refused)
 
 /* ---- what a job is given ---- */
 
-struct given {
-    bool drop; /* the last reference, before it is entered */
-    belay_prices *prices;
-    belay_batch *batch;
-};
-
-static void
-drop_given(void *arg)
-{
-    struct given *self = arg;
-
-    belay_prices_unref(self->prices);
-    self->prices = NULL;
-}
-
 static belay_next
 open_given(belay_task *task, struct given *self)
 {
-    const belay_next next = belay_batch_open(task,
+    return belay_batch_open(task,
         BELAY_BATCH_OPTS(.input_path = "/nowhere/in",
             .output_path = output_path, .base_url = "http://127.0.0.1:1/v1",
             .prices = self->prices),
         &self->batch);
-
-    if (self->drop) {
-        drop_given(self);
-    }
-    return next;
-}
-
-BELAY_ASYNC(given)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_defer(task, drop_given, self)) {
-        BELAY_CHECK(belay_prices_new(belay_task_runtime(task),
-            (struct belay_slice){"{}", 2}, &self->prices, NULL));
-        BELAY_WITH (open_given(task, self)) {
-            drop_given(self);
-        }
-    }
-    BELAY_END;
 }
 
 Test(batch_job, prices_are_there_when_it_is_entered)
 {
-    cr_expect(zero(int, RUN(given, .drop = false)));
-    cr_expect(eq(int, RUN(given, .drop = true), BELAY_ECLOSED));
+    cr_expect(zero(int, RUN(given, .open = open_given, .with_prices = true)));
+    cr_expect(eq(int,
+        RUN(given, .open = open_given, .with_prices = true, .drop = true),
+        BELAY_ECLOSED));
 }
 
 /* ---- sweeps ---- */
@@ -297,9 +215,8 @@ begin_anew(const struct belay_result *ended, bool disturbed)
 /* Cancelled at every wait, and without memory at every place. */
 Test(batch_job, b10_sweep_of_the_block)
 {
-    char url[96];
-    const int pid =
-        fault_server_start_apart(answering, COUNT(answering), url, sizeof(url));
+    char url[64];
+    const int pid = fault_server_start_apart(always_ok, 1, url, sizeof(url));
     const struct hosted arguments = {.input = input_path,
         .anew = true,
         .ret = &report,

@@ -1,11 +1,8 @@
 /* test_llm_client.c - calls against a server that misbehaves: what they ask,
  * what they get, and how they fail.
  */
-#include "llm/record/recorder.h"
 #include "test/support/call_scene.h"
-
-#include <belay/budget.h>
-#include <belay/managers.h>
+#include "test/support/given_scene.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,71 +412,14 @@ Test(llm_client, l42_sweep_of_a_call_with_retries)
 
 /* ---- what a client is given ---- */
 
-/* What is there when a client is asked for, and gone by its first step. */
-struct given {
-    bool with_prices;
-    bool with_budget;
-    bool with_recorder;
-    bool drop; /* the last reference, before it is entered */
-    const char *path;
-    belay_prices *prices;
-    belay_budget *budget;
-    belay_recorder *recorder;
-    belay_llm_client *client;
-};
-
-static void
-drop_given(void *arg)
-{
-    struct given *self = arg;
-
-    belay_prices_unref(self->prices);
-    belay_budget_unref(self->budget);
-    belay__recorder_unref(self->recorder);
-    self->prices = NULL;
-    self->budget = NULL;
-    self->recorder = NULL;
-}
-
 static belay_next
 open_given(belay_task *task, struct given *self)
 {
-    const belay_next next = belay_llm_client_open(task,
+    return belay_llm_client_open(task,
         BELAY_LLM_CLIENT_OPTS(.base_url = "http://127.0.0.1:1/v1",
             .prices = self->prices, .budget = self->budget,
             .recorder = self->recorder),
         &self->client);
-
-    if (self->drop) {
-        drop_given(self);
-    }
-    return next;
-}
-
-BELAY_ASYNC(given)
-{
-    BELAY_BEGIN;
-    BELAY_WITH (belay_defer(task, drop_given, self)) {
-        if (self->with_prices) {
-            BELAY_CHECK(belay_prices_new(belay_task_runtime(task),
-                (struct belay_slice){"{}", 2}, &self->prices, NULL));
-        }
-        if (self->with_budget) {
-            BELAY_WITH (belay_budget_open(task, NULL, &self->budget)) {
-                (void)belay_budget_ref(self->budget);
-            }
-        }
-        if (self->with_recorder) {
-            BELAY_WITH (belay_recorder_open(task,
-                BELAY_RECORDER_OPTS(.path = self->path), &self->recorder)) {
-                (void)belay__recorder_ref(self->recorder);
-            }
-        }
-        BELAY_WITH (open_given(task, self)) {
-            self->client = NULL;
-        }
-    }
-    BELAY_END;
 }
 
 static void
@@ -492,6 +432,7 @@ expect_given(struct given arguments, const char *why)
 
     cr_assert(mkdtemp(folder) != NULL);
     (void)snprintf(path, sizeof(path), "%s/a.jsonl", folder);
+    arguments.open = open_given;
     arguments.path = path;
     code = program_run_once(
         &(const struct program){.function = &given, .arguments = &arguments},
