@@ -3,8 +3,8 @@
 #include "llm/printable.h"
 #include "llm/provider/error.h"
 #include "llm/provider/provider.h"
-#include "llm/secret.h"
 #include "test/support/alloc.h"
+#include "test/support/secrets.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
@@ -440,15 +440,9 @@ static void
 expect_printable(
     const char *text, size_t len, const char *secret, const char *expected)
 {
-    size_t borders[16];
-    struct belay__secret item;
-    const struct belay__secrets secrets = {NULL, &item, *secret != '\0'};
     char out[16];
-    size_t out_len;
-
-    belay__secret_init(&item, slice(secret), borders);
-    out_len = belay__printable(
-        (struct belay_slice){text, len}, &secrets, out, sizeof(out));
+    const size_t out_len = belay__printable((struct belay_slice){text, len},
+        secret_of(slice(secret)), out, sizeof(out));
 
     cr_expect(eq(str, out, TEXT(expected)));
     cr_expect(eq(sz, out_len, strlen(expected)));

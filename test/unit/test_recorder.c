@@ -1,7 +1,7 @@
 /* test_recorder.c - what was asked and answered, in a file: L71, L73-L76. */
 #include "llm/json/scan.h"
-#include "llm/secret.h"
 #include "test/support/record_scene.h"
+#include "test/support/secrets.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -253,17 +253,13 @@ Test(recorder, l76_secrets_are_taken_out_before_anything_is_queued)
 
 Test(recorder, l76_s2_what_a_secret_breaks_is_no_json_any_more)
 {
-    size_t borders[9];
-    struct belay__secret item;
-    const struct belay__secrets secrets = {.items = &item, .count = 1};
     const char *text;
 
-    belay__secret_init(&item, slice("20250101"), borders);
     (void)in_folder("a.jsonl");
     cr_assert(zero(int, RUN(session, .opts = OPTS(.max_rows = 0),
                             .attempts = {{.body = "{\"n\":20250101}",
                                 .reply = "{\"t\":\"20250\\u003101\"}",
-                                .secrets = &secrets,
+                                .secrets = secret_of(slice("20250101")),
                                 .checked = true}})));
     text = read_whole("a.jsonl");
     cr_expect(eq(sz, count_in(text, "\"body\":\"{\\\"n\\\":********}\""), 1),

@@ -5,6 +5,7 @@
 #include "llm/secret.h"
 #include "runtime/memory.h"
 #include "test/support/alloc.h"
+#include "test/support/secrets.h"
 #include "test/support/slice.h"
 
 #include <criterion/criterion.h>
@@ -60,17 +61,14 @@ Test(secret, failed_add_changes_nothing)
 static void
 expect_hidden(const char *secret, const char *text, const char *wanted)
 {
-    size_t borders[64];
-    struct belay__secret item;
-    const struct belay__secrets secrets = {NULL, &item, 1};
+    const struct belay__secrets *secrets = secret_of(slice(secret));
     char copy[256] = "";
     char shown[256];
 
-    belay__secret_init(&item, slice(secret), borders);
-    cr_expect(eq(int, belay__secrets_hide(&secrets, slice(text), copy),
+    cr_expect(eq(int, belay__secrets_hide(secrets, slice(text), copy),
         strcmp(text, wanted) != 0));
     cr_expect(zero(int, strcmp(copy, wanted)), "%s: %s", text, copy);
-    (void)belay__printable(slice(text), &secrets, shown, sizeof(shown));
+    (void)belay__printable(slice(text), secrets, shown, sizeof(shown));
     cr_expect(
         eq(int, strstr(shown, "[key]") != NULL, strcmp(text, wanted) != 0),
         "%s: %s", text, shown);
@@ -161,13 +159,9 @@ Test(secret, s2_escapes_are_hidden_as_a_whole)
 static void
 expect_begun(const char *secret, const char *text, const char *wanted)
 {
-    size_t borders[128];
-    struct belay__secret item;
-    const struct belay__secrets secrets = {NULL, &item, 1};
-    size_t len;
+    const size_t len =
+        belay__secrets_begun(secret_of(slice(secret)), slice(text));
 
-    belay__secret_init(&item, slice(secret), borders);
-    len = belay__secrets_begun(&secrets, slice(text));
     cr_expect(zero(int, strcmp(text + strlen(text) - len, wanted)), "%s: %zu",
         text, len);
 }
@@ -197,13 +191,10 @@ Test(secret, s2_nothing_of_one_is_shown_at_whatever_place)
 {
     static const char *const written[] = {"sk/abc+def", "sk\\/abc\\u002bdef",
         "\\u0073\\u006b\\/abc\\u002b\\u0064ef", "sk/abc+defsk/abc+def"};
-    size_t borders[16];
-    struct belay__secret item;
-    const struct belay__secrets secrets = {NULL, &item, 1};
+    const struct belay__secrets *secrets = secret_of(slice("sk/abc+def"));
     char text[8192];
     char shown[512];
 
-    belay__secret_init(&item, slice("sk/abc+def"), borders);
     for (size_t i = 0; i < COUNT(written); i++) {
         for (size_t at = 4000; at < 4200; at++) {
             const size_t len = strlen(written[i]);
@@ -213,7 +204,7 @@ Test(secret, s2_nothing_of_one_is_shown_at_whatever_place)
             memcpy(text + at, written[i], len);
             memcpy(text + at + len, " end", 4);
             end = belay__printable((struct belay_slice){text, sizeof(text)},
-                &secrets, shown, sizeof(shown));
+                secrets, shown, sizeof(shown));
             cr_assert(eq(sz, end, strlen(shown)));
             cr_assert(
                 shown[strcspn(shown, "s/+\\f")] == '\0', "%zu: %s", at, shown);
@@ -272,17 +263,14 @@ static void
 expect_both_hidden(const char *first, const char *second, const char *text,
     const char *wanted, const char *wanted_shown)
 {
-    size_t borders[2][64];
-    struct belay__secret items[2];
-    const struct belay__secrets secrets = {NULL, items, 2};
+    const struct belay__secrets *secrets =
+        secrets_of(slice(first), slice(second));
     char copy[256] = "";
     char shown[256];
 
-    belay__secret_init(&items[0], slice(first), borders[0]);
-    belay__secret_init(&items[1], slice(second), borders[1]);
-    cr_expect(belay__secrets_hide(&secrets, slice(text), copy));
+    cr_expect(belay__secrets_hide(secrets, slice(text), copy));
     cr_expect(zero(int, strcmp(copy, wanted)), "%s: %s", text, copy);
-    (void)belay__printable(slice(text), &secrets, shown, sizeof(shown));
+    (void)belay__printable(slice(text), secrets, shown, sizeof(shown));
     cr_expect(zero(int, strcmp(shown, wanted_shown)), "%s: %s", text, shown);
 }
 
@@ -399,40 +387,52 @@ put_character(struct text *text, char c)
     put(text, room);
 }
 
+static void
+put_characters(struct text *text, const char *characters, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        put_character(text, characters[i]);
+    }
+}
+
+static void
+draw(const char *letters, char *to, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        to[i] = letters[below((uint32_t)strlen(letters))];
+    }
+}
+
+#define ROUNDS 20000
+#define ANY_LETTERS "ab/+\"\\nu0"
+
 Test(secret, s2_no_way_of_writing_one_escapes)
 {
-    static const char letters[] = "ab/+\"\\nu0";
     static const char *const others[] = {
         "\\n", "\\\"", "x", "\\\\", "\\/", "\\u0061", "yz"};
 
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         char secret[12];
         struct text text = {"", 0};
         size_t from;
         size_t to;
         char out[sizeof(text.bytes)];
-        size_t borders[sizeof(secret) + 1];
         const size_t len = 6 + below(6);
-        struct belay__secret item;
-        const struct belay__secrets secrets = {NULL, &item, 1};
 
-        for (size_t i = 0; i < len; i++) {
-            secret[i] = letters[below(sizeof(letters) - 1)];
-        }
-        belay__secret_init(&item, (struct belay_slice){secret, len}, borders);
+        draw(ANY_LETTERS, secret, len);
         put(&text, "\"");
         for (uint32_t n = below(6); n > 0; n--) {
             put(&text, others[below(COUNT(others))]);
         }
         from = text.len;
-        for (size_t i = 0; i < len; i++) {
-            put_character(&text, secret[i]);
-        }
+        put_characters(&text, secret, len);
         to = text.len;
         put(&text, others[below(2)]);
         put(&text, "\"");
         cr_assert(zero(int, belay__json_check(slice(text.bytes), NULL, NULL)));
-        cr_assert(belay__secrets_hide(&secrets, slice(text.bytes), out));
+        cr_assert(
+            belay__secrets_hide(secret_of((struct belay_slice){secret, len}),
+                slice(text.bytes), out));
         cr_assert(ge(sz, strspn(out + from, "*"), to - from), "%.*s in %s: %s",
             (int)len, secret, text.bytes, out);
         cr_assert(
@@ -443,67 +443,53 @@ Test(secret, s2_no_way_of_writing_one_escapes)
 
 Test(secret, s2_no_way_of_writing_a_beginning_escapes)
 {
-    static const char letters[] = "ab/+\"\\nu0";
-
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         char secret[12];
-        size_t borders[sizeof(secret) + 1];
+        char others[8];
         struct text text = {"", 0};
-        struct belay__secret item;
-        const struct belay__secrets secrets = {NULL, &item, 1};
         const size_t come = BELAY__SECRET_LEAST + below(4);
         size_t from;
+        size_t begun;
 
-        for (size_t i = 0; i < sizeof(secret); i++) {
-            secret[i] = letters[below(sizeof(letters) - 1)];
-        }
-        belay__secret_init(
-            &item, (struct belay_slice){secret, sizeof(secret)}, borders);
-        for (uint32_t n = below(9); n > 0; n--) {
-            put_character(&text, letters[below(sizeof(letters) - 1)]);
-        }
+        draw(ANY_LETTERS, secret, sizeof(secret));
+        draw(ANY_LETTERS, others, sizeof(others));
+        put_characters(&text, others, below(sizeof(others) + 1));
         from = text.len;
-        for (size_t i = 0; i < come; i++) {
-            put_character(&text, secret[i]);
-        }
+        put_characters(&text, secret, come);
         put(&text, below(4) == 0 ? "\\" : "");
-        cr_assert(ge(sz, belay__secrets_begun(&secrets, slice(text.bytes)),
-                      text.len - from),
-            "%.*s in %s", (int)come, secret, text.bytes);
+        begun = belay__secrets_begun(
+            secret_of((struct belay_slice){secret, sizeof(secret)}),
+            slice(text.bytes));
+        cr_assert(ge(sz, begun, text.len - from), "%.*s in %s", (int)come,
+            secret, text.bytes);
     }
 }
 
 /* All that is covered, and nothing else. */
 Test(secret, s2_plain_ones_are_hidden_to_the_letter)
 {
-    for (int round = 0; round < 20000; round++) {
-        char secret[2][8];
-        size_t borders[2][9];
-        struct belay__secret items[2];
-        const struct belay__secrets secrets = {NULL, items, 2};
+    for (int round = 0; round < ROUNDS; round++) {
+        char letters[2][8];
+        struct belay_slice secret[2];
         char text[33] = "";
         char wanted[33];
         char out[33] = "";
 
-        for (size_t i = 0; i < 32; i++) {
-            text[i] = "ab"[below(2)];
-        }
+        draw("ab", text, 32);
         memcpy(wanted, text, sizeof(text));
         for (size_t s = 0; s < 2; s++) {
             const size_t len = 3 + below(6);
 
-            for (size_t i = 0; i < len; i++) {
-                secret[s][i] = "ab"[below(2)];
-            }
-            belay__secret_init(
-                &items[s], (struct belay_slice){secret[s], len}, borders[s]);
+            draw("ab", letters[s], len);
+            secret[s] = (struct belay_slice){letters[s], len};
             for (size_t i = 0; i + len <= 32; i++) {
-                if (memcmp(text + i, secret[s], len) == 0) {
+                if (memcmp(text + i, letters[s], len) == 0) {
                     memset(wanted + i, '*', len);
                 }
             }
         }
-        (void)belay__secrets_hide(&secrets, slice(text), out);
+        (void)belay__secrets_hide(
+            secrets_of(secret[0], secret[1]), slice(text), out);
         cr_assert(zero(int, strcmp(out, wanted)), "%s: %s", text, out);
     }
 }
