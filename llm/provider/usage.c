@@ -4,8 +4,8 @@
  * OpenAI's input counts include what came from a cache, Anthropic's do not.
  * A number that is negative, not whole or too large counts as not told. Some
  * gateways write both names of a count, and zero under the one that is not
- * theirs: of the output the larger one is taken, of the input OpenAI's unless
- * that is zero.
+ * theirs: of the output and the cache the larger one is taken, of the input
+ * OpenAI's unless that is zero.
  */
 #include "llm/provider/usage.h"
 
@@ -206,6 +206,23 @@ all_input(const struct belay__usage_counts *counts)
     return sum(counts->input, apart);
 }
 
+/* What a breakdown by lifetime does not have, or all of it if there is none, is
+ * for the short one.
+ */
+static void
+settle_writes(
+    const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
+{
+    const int64_t told = sum(ret->in_cache_write_5m, ret->in_cache_write_1h);
+
+    if (told < 0) {
+        ret->in_cache_write_5m = counts->apart_write;
+    } else if (counts->apart_write > told) {
+        ret->in_cache_write_5m =
+            sum(ret->in_cache_write_5m, counts->apart_write - told);
+    }
+}
+
 void
 belay__usage_settle(
     const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
@@ -220,14 +237,10 @@ belay__usage_settle(
     ret->state =
         counts->begun ? BELAY_LLM_USAGE_ESTIMATED : BELAY_LLM_USAGE_EXACT;
     ret->in_total = all_input(counts);
-    if (counts->apart_read >= 0 || counts->apart_write >= 0) {
+    if (counts->apart_read > ret->in_cache_read) {
         ret->in_cache_read = counts->apart_read;
     }
-    /* Without the breakdown by lifetime it is the short one. */
-    if (counts->apart_write >= 0 && ret->in_cache_write_5m < 0
-        && ret->in_cache_write_1h < 0) {
-        ret->in_cache_write_5m = counts->apart_write;
-    }
+    settle_writes(counts, ret);
     /* Embeddings have no output, and say so by the total only. */
     if (ret->out_total < 0 && total >= ret->in_total && ret->in_total >= 0) {
         ret->out_total = total - ret->in_total;

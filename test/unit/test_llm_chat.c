@@ -354,6 +354,44 @@ Test(llm_chat, l45_l47_of_two_names_the_larger_count)
         100, 90, -1, -1, -1, 5, -1, -1);
 }
 
+/* A count of the cache that stands in one of two places only, or is zero in the
+ * other one, is not lost.
+ */
+Test(llm_chat, l45_l48_of_two_counts_of_the_cache_the_larger_one)
+{
+    USAGE("{\"prompt_tokens\":1000,\"completion_tokens\":5,"
+          "\"prompt_tokens_details\":{\"cached_tokens\":800},"
+          "\"cache_creation_input_tokens\":0}",
+        1000, 800, 0, -1, -1, 5, -1, -1);
+    USAGE("{\"prompt_tokens\":1000,\"completion_tokens\":5,"
+          "\"prompt_tokens_details\":{\"cached_tokens\":800},"
+          "\"cache_read_input_tokens\":0}",
+        1000, 800, -1, -1, -1, 5, -1, -1);
+    USAGE("{\"prompt_tokens\":1000,\"completion_tokens\":5,"
+          "\"prompt_tokens_details\":{\"cached_tokens\":0},"
+          "\"cache_read_input_tokens\":700}",
+        1000, 700, -1, -1, -1, 5, -1, -1);
+}
+
+/* What a breakdown by lifetime leaves out was written for the short one. */
+Test(llm_chat, l45_l48_a_breakdown_of_what_was_written_does_not_hide_the_rest)
+{
+    USAGE("{\"input_tokens\":10,\"output_tokens\":1,"
+          "\"cache_creation_input_tokens\":1000,\"cache_creation\":{"
+          "\"ephemeral_5m_input_tokens\":0,"
+          "\"ephemeral_1h_input_tokens\":0}}",
+        1010, -1, 1000, 0, -1, 1, -1, -1);
+    USAGE("{\"input_tokens\":10,\"output_tokens\":1,"
+          "\"cache_creation_input_tokens\":1000,\"cache_creation\":{"
+          "\"ephemeral_1h_input_tokens\":100}}",
+        1010, -1, 900, 100, -1, 1, -1, -1);
+    USAGE("{\"input_tokens\":10,\"output_tokens\":1,"
+          "\"cache_creation_input_tokens\":100,\"cache_creation\":{"
+          "\"ephemeral_5m_input_tokens\":9223372036854775807,"
+          "\"ephemeral_1h_input_tokens\":9223372036854775807}}",
+        110, -1, INT64_MAX, INT64_MAX, -1, 1, -1, -1);
+}
+
 Test(llm_chat, l48_a_later_object_replaces_what_it_says_again)
 {
     struct belay__usage_counts counts;
