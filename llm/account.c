@@ -136,14 +136,8 @@ int64_t
 belay__llm_account_estimate(
     const struct belay__llm_account *account, struct belay_slice text)
 {
-    static const struct belay__estimator unlearned;
-    const int64_t by_bytes = belay__estimate_bytes(text);
-
-    return by_bytes == 0 ? 0
-                         : belay__estimate_mean(account->model != NULL
-                                                    ? &account->model->estimator
-                                                    : &unlearned,
-                             by_bytes);
+    return belay__estimate_text(
+        account->model != NULL ? &account->model->estimator : NULL, text);
 }
 
 /* ---- what it has used ---- */
@@ -278,6 +272,14 @@ learn_rates(belay_llm_client *client, struct belay__llm_account *account,
     if (told) {
         belay__rate_learn(rate, &headers);
     }
+}
+
+static void
+learn_use(struct belay__llm_model *model,
+    const struct belay__request_size *size, const struct belay_llm_usage *usage)
+{
+    belay__used_learn(&model->estimator,
+        model->group != NULL ? &model->group->rate : NULL, size, usage);
 }
 
 /* ---- the recorder ---- */
@@ -422,9 +424,7 @@ belay__llm_settle(belay_llm_client *client, struct belay__llm_account *account,
     cost.at_least |= usage.state != BELAY_LLM_USAGE_EXACT; /* it is a guess */
     if (account->model != NULL
         && belay__used_is_exact(&usage, &account->size)) {
-        belay__llm_model_learn(account->model,
-            account->estimated ? account->size.by_bytes : 0, usage.in_total,
-            usage.out_total);
+        learn_use(account->model, &account->size, &usage);
     }
     settle_budget(account, reply, &usage, cost);
     belay__used_settle_rate(

@@ -11,6 +11,7 @@
 #include "llm/error.h"
 #include "llm/printable.h"
 #include "llm/provider/provider.h"
+#include "llm/used.h"
 #include "runtime/internal.h"
 
 #include <belay/async.h>
@@ -200,29 +201,20 @@ taken(belay_task *task, void *self)
 /* What the buckets are asked for: the server counts what an answer may take,
  * if it was told, when the request comes (L65 has the difference).
  */
-static void
-expect_use(
-    const struct belay__llm_account *account, struct belay__rate_use *use)
+static struct belay__rate_use
+expected_use(
+    const struct belay__llm_account *account, const struct belay__rate *rate)
 {
-    const struct belay__llm_model *model = account->model;
-    const int64_t in =
-        belay__estimate_mean(&model->estimator, account->size.by_bytes);
+    const struct belay__estimator *estimator = &account->model->estimator;
     int64_t out = account->size.output_cap;
 
     if (out < 0) {
-        out = model->out_tokens;
+        out = estimator->out_tokens;
     }
-    if (account->size.no_output
-        || __builtin_mul_overflow(out, account->size.answers, &out)) {
-        out = account->size.no_output ? 0 : INT64_MAX / 2;
+    if (__builtin_mul_overflow(out, account->size.answers, &out)) {
+        out = INT64_MAX;
     }
-    *use = (struct belay__rate_use){
-        .count = {
-            [BELAY__RATE_REQUESTS] = 1,
-            [BELAY__RATE_IN_TOKENS] = in,
-            [BELAY__RATE_OUT_TOKENS] = out,
-            [BELAY__RATE_TOKENS] = out < INT64_MAX - in ? in + out : INT64_MAX,
-        }};
+    return belay__used_expect(rate, estimator, &account->size, out);
 }
 
 static belay_next
@@ -242,7 +234,7 @@ take_rates(belay_task *task, struct admit *admit)
     if (belay__rate_counts_tokens(rate)) {
         belay__llm_account_weigh(account);
     }
-    expect_use(account, &account->use);
+    account->use = expected_use(account, rate);
     if (belay__rate_take_now(rate, &account->use)) {
         return take_key(task, admit);
     }

@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-#define MEAN_OF 8 /* answers that the moving mean is made of, about */
-
 void
 belay__llm_models_init(struct belay__llm_models *models, belay_runtime *runtime,
     const struct belay_llm_rates *rates, belay_llm_group_fn *group_fn,
@@ -171,18 +169,4 @@ belay__llm_model_find(struct belay__llm_models *models, struct belay_slice name,
     models->count++;
     *ret = model;
     return 0;
-}
-
-void
-belay__llm_model_learn(
-    struct belay__llm_model *model, int64_t by_bytes, int64_t in, int64_t out)
-{
-    belay__estimate_learn(&model->estimator, by_bytes, in);
-    if (out > 0) {
-        model->out_tokens = model->out_tokens > 0
-                                ? model->out_tokens
-                                      - model->out_tokens / MEAN_OF
-                                      + out / MEAN_OF
-                                : out;
-    }
 }

@@ -27,8 +27,7 @@ struct belay__llm_model {
     struct belay__llm_model *next;
     struct belay__llm_group *group; /* NULL until it is asked for */
     struct belay__estimator estimator;
-    int64_t out_tokens; /* of an answer, a moving mean; 0: none was counted */
-    size_t bytes;       /* of the block */
+    size_t bytes; /* of the block */
     size_t len;
     char name[];
 };
@@ -61,11 +60,5 @@ int belay__llm_model_find(struct belay__llm_models *models,
 /* The group of a model, made if need be. Errors: as above. */
 int belay__llm_model_group(struct belay__llm_models *models,
     struct belay__llm_model *model, struct belay__llm_group **ret);
-
-/* The server has counted: an estimate of `by_bytes` tokens was `in` tokens,
- * and the answer had `out`. Numbers that are not known are negative.
- */
-void belay__llm_model_learn(
-    struct belay__llm_model *model, int64_t by_bytes, int64_t in, int64_t out);
 
 #endif

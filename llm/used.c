@@ -60,6 +60,76 @@ belay__used_cost(const belay_prices *prices, const char *provider,
     return belay__prices_cost(prices, asked, tier_of(size, reply), &all);
 }
 
+/* ---- the rates ---- */
+
+static int64_t
+least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A token a byte, or what a server that adds to a request lets through. */
+static int64_t
+most_input(
+    const struct belay__rate *rate, const struct belay__request_size *size)
+{
+    const int64_t bound = belay__estimate_bound(size->body_bytes);
+    const int64_t minute = rate != NULL
+                               ? belay__rate_minute(rate, BELAY__RATE_IN_TOKENS)
+                               : INT64_MAX;
+
+    return minute < INT64_MAX && minute > bound ? minute : bound;
+}
+
+/* What the request allows, else what a server lets through. */
+static int64_t
+most_output(
+    const struct belay__rate *rate, const struct belay__request_size *size)
+{
+    int64_t most;
+
+    if (size->no_output) {
+        return 0;
+    }
+    if (size->output_cap >= 0) {
+        return __builtin_mul_overflow(size->output_cap, size->answers, &most)
+                   ? INT64_MAX
+                   : most;
+    }
+    return rate != NULL ? belay__rate_minute(rate, BELAY__RATE_OUT_TOKENS)
+                        : INT64_MAX;
+}
+
+struct belay__rate_use
+belay__used_expect(const struct belay__rate *rate,
+    const struct belay__estimator *estimator,
+    const struct belay__request_size *size, int64_t out)
+{
+    const int64_t mean = belay__estimate_mean(estimator, size->by_bytes);
+    const int64_t in = least(mean, most_input(rate, size));
+    const int64_t out_tokens = least(out, most_output(rate, size));
+
+    return (struct belay__rate_use){
+        .count = {
+            [BELAY__RATE_REQUESTS] = 1,
+            [BELAY__RATE_IN_TOKENS] = in,
+            [BELAY__RATE_OUT_TOKENS] = out_tokens,
+            [BELAY__RATE_TOKENS] =
+                out_tokens < INT64_MAX - in ? in + out_tokens : INT64_MAX,
+        }};
+}
+
+void
+belay__used_learn(struct belay__estimator *estimator,
+    const struct belay__rate *rate, const struct belay__request_size *size,
+    const struct belay_llm_usage *usage)
+{
+    belay__estimate_learn(estimator, size->by_bytes,
+        least(usage->in_total, most_input(rate, size)));
+    belay__estimate_learn_output(
+        estimator, least(usage->out_total, most_output(rate, size)));
+}
+
 void
 belay__used_settle_rate(struct belay__rate_use *use,
     const struct belay_llm_attempt *attempt,

@@ -29,6 +29,23 @@ struct belay_cost belay__used_cost(const belay_prices *prices,
     const struct belay__request_size *size, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage);
 
+/* What an attempt takes from its rates. `out`: the output that is expected of
+ * it. What was learned takes no more than the rates let go in a minute, if the
+ * request itself is not larger: a server that counts wrongly does not stop its
+ * client for longer (as with belay__rate_settle()).
+ */
+struct belay__rate_use belay__used_expect(const struct belay__rate *rate,
+    const struct belay__estimator *estimator,
+    const struct belay__request_size *size, int64_t out);
+
+/* The server has counted: as far as it can be true the next ones are expected
+ * to be like that. rate NULL: the model has none. Of a size whose by_bytes is
+ * not there only the output is learned.
+ */
+void belay__used_learn(struct belay__estimator *estimator,
+    const struct belay__rate *rate, const struct belay__request_size *size,
+    const struct belay_llm_usage *usage);
+
 /* Gives back to the rates what was taken and not used, and charges them what
  * was used above that. usage NULL: nothing is known of it.
  */

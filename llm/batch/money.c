@@ -94,9 +94,9 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         bill.tokens = bill.most;
         belay_budget_doubt(&item->reservation);
     }
-    if (item->estimated && exact) {
-        belay__estimate_learn(
-            &item->model->estimator, item->size.by_bytes, usage->in_total);
+    if (exact) {
+        belay__used_learn(
+            &item->model->estimator, &item->model->rate, &item->size, usage);
     }
     if (cost.at_least && bill.uncertain == 0) { /* else that has the rest */
         bill.charge = BELAY__BATCH_UNPRICED;

@@ -132,22 +132,12 @@ has_rate(const struct belay__rate *rate)
 static struct belay__rate_use
 expected_use(struct belay__item *item)
 {
-    const struct belay__model_stats *stats = &item->model->stats;
-    int64_t out = item->size.no_output ? 0 : OUTPUT_GUESS;
-    int64_t in;
-    int64_t sum;
+    const struct belay__batch_model *model = item->model;
+    const int64_t out = model->estimator.out_tokens;
 
     belay__batch_weigh(item);
-    in = belay__estimate_mean(&item->model->estimator, item->size.by_bytes);
-    if (stats->ok > 0) {
-        out = (int64_t)(stats->tokens_out / stats->ok);
-    } else if (item->size.output_cap >= 0 && item->size.output_cap < out) {
-        out = item->size.output_cap;
-    }
-    if (__builtin_add_overflow(in, out, &sum)) {
-        sum = INT64_MAX;
-    }
-    return (struct belay__rate_use){.count = {1, sum, in, out}};
+    return belay__used_expect(&model->rate, &model->estimator, &item->size,
+        out > 0 ? out : OUTPUT_GUESS);
 }
 
 static void

@@ -16,6 +16,7 @@
 #define BOUND_EXTRA 64    /* what frames the whole prompt */
 #define LEARNED_ENOUGH 20 /* for a 95th percentile */
 #define MARGIN_UNLEARNED 1.6
+#define MEAN_OF 8 /* answers that the moving mean is made of, about */
 
 /* A byte's rate, by its class; what follows a leading byte is counted with it.
  */
@@ -79,6 +80,22 @@ belay__estimate_mean(const struct belay__estimator *estimator, int64_t by_bytes)
     return scaled(by_bytes, sum / count);
 }
 
+int64_t
+belay__estimate_text(
+    const struct belay__estimator *estimator, struct belay_slice text)
+{
+    static const struct belay__estimator unlearned;
+    const int64_t by_bytes = belay__estimate_bytes(text);
+    const int64_t bound = belay__estimate_bound(text.len);
+    const int64_t mean = belay__estimate_mean(
+        estimator != NULL ? estimator : &unlearned, by_bytes);
+
+    if (by_bytes == 0) {
+        return 0;
+    }
+    return mean < bound ? mean : bound;
+}
+
 static int
 compare(const void *a, const void *b)
 {
@@ -117,6 +134,18 @@ belay__estimate_learn(
     estimator->learned++;
     if (estimator->learned == 2 * BELAY__ESTIMATE_KEPT) {
         estimator->learned = BELAY__ESTIMATE_KEPT; /* it never wraps */
+    }
+}
+
+void
+belay__estimate_learn_output(
+    struct belay__estimator *estimator, int64_t counted)
+{
+    const int64_t mean = estimator->out_tokens;
+
+    if (counted > 0) {
+        estimator->out_tokens =
+            mean > 0 ? mean - mean / MEAN_OF + counted / MEAN_OF : counted;
     }
 }
 

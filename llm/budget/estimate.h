@@ -15,6 +15,7 @@
 struct belay__estimator {
     float ratios[BELAY__ESTIMATE_KEPT]; /* counted / by bytes; a ring */
     uint32_t learned;                   /* ever */
+    int64_t out_tokens; /* of an answer, a moving mean; 0: none was counted */
 };
 
 /* By the bytes alone, uncorrected. */
@@ -23,6 +24,12 @@ int64_t belay__estimate_bytes(struct belay_slice text);
 /* Corrected to the mean of what was learned. */
 int64_t belay__estimate_mean(
     const struct belay__estimator *estimator, int64_t by_bytes);
+
+/* A text's, corrected as above (NULL: not at all), but no more than it can be;
+ * at least 1 for what is not empty.
+ */
+int64_t belay__estimate_text(
+    const struct belay__estimator *estimator, struct belay_slice text);
 
 /* Corrected to the 95th percentile of it; while little was learned, with a
  * wide margin.
@@ -33,6 +40,10 @@ int64_t belay__estimate_high(
 /* The server has counted what was estimated. */
 void belay__estimate_learn(
     struct belay__estimator *estimator, int64_t by_bytes, int64_t counted);
+
+/* So many tokens were in an answer. */
+void belay__estimate_learn_output(
+    struct belay__estimator *estimator, int64_t counted);
 
 /* No tokeniser that works on bytes makes more tokens of a request than this:
  * a token is a byte at least, and what a message or a tool adds in tokens it

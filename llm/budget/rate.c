@@ -213,6 +213,19 @@ abort_wait(belay_task *task)
     return BELAY_ABORT_DONE;
 }
 
+int64_t
+belay__rate_minute(
+    const struct belay__rate *limiter, enum belay__rate_kind kind)
+{
+    const int64_t own = limiter->buckets[kind].per_minute;
+    const int64_t both = limiter->buckets[BELAY__RATE_TOKENS].per_minute;
+
+    if (own == 0 || both == 0) {
+        return own + both > 0 ? own + both : INT64_MAX;
+    }
+    return own < both ? own : both;
+}
+
 bool
 belay__rate_counts_tokens(const struct belay__rate *limiter)
 {

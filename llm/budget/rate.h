@@ -71,6 +71,10 @@ void belay__rate_close(struct belay__rate *limiter);
 /* Nothing is taken any more. {0} is fine. */
 void belay__rate_fini(struct belay__rate *limiter);
 
+/* How many tokens of this kind go in a minute; INT64_MAX: any number. */
+int64_t belay__rate_minute(
+    const struct belay__rate *limiter, enum belay__rate_kind kind);
+
 /* Is any bucket but that of requests limited? */
 bool belay__rate_counts_tokens(const struct belay__rate *limiter);
 

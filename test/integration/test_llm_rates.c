@@ -32,6 +32,78 @@ Test(llm_rates, l65_tokens_are_charged_as_the_server_counts_them)
     finish();
 }
 
+#define COUNTED(in_, out_)                                              \
+    CLOSED("200 OK", "",                                                \
+        "{\"choices\":[{\"message\":{\"content\":\"hi\"}}],\"usage\":{" \
+        "\"prompt_tokens\":" in_ ",\"completion_tokens\":" out_ "}}")
+#define ABSURD "1000000000000000"
+
+/* One goes wrong, and the end of the next one, which takes what was learned of
+ * it, nobody knows: it stays taken.
+ */
+static void
+expect_minutes(const struct fault_route *routes, const char *body)
+{
+    cr_assert(zero(int, run_play(routes, 3,
+                            (struct play){.in_turn = true,
+                                .count = 4,
+                                .no_budget = true,
+                                .body = body,
+                                .max_retries = BELAY_LLM_NO_RETRIES,
+                                .opts.rates = {.tokens = 600}})));
+    cr_expect(eq(int, seen.results[1].code, BELAY_ERESET));
+    cr_expect(zero(int, seen.results[3].code), "%s", seen.results[3].message);
+    cr_expect(le(i64, seen.results[3].at_ns, 180 * S));
+    finish();
+}
+
+Test(llm_rates, l62_l65_a_count_that_cannot_be_true_costs_minutes_and_no_weeks)
+{
+    static const struct fault_route in[] = {
+        FAULT_ON(NULL, COUNTED(ABSURD, "2")), FAULT_ON(NULL, FAULT_DO_RESET),
+        FAULT_ON(NULL, COUNTED("9", "2"))};
+    static const struct fault_route out[] = {
+        FAULT_ON(NULL, COUNTED("9", ABSURD)), FAULT_ON(NULL, FAULT_DO_RESET),
+        FAULT_ON(NULL, COUNTED("9", "2"))};
+
+    expect_minutes(in, UNCAPPED);
+    expect_minutes(out, UNCAPPED);
+    expect_minutes(in, BODY);
+    expect_minutes(out, BODY);
+}
+
+#define WORDS                                                             \
+    "one two three four five six seven eight nine ten eleven twelve one " \
+    "two three four five six seven eight nine ten eleven twelve "
+
+/* It is learned from, and multiplied by two texts of the answer. */
+Test(llm_rates, l44_a_guess_is_no_more_than_the_texts_may_be)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL,
+            FAULT_TEXT(SSE_HEAD DELTA STOP
+                "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":"
+                "9000000000000000000,\"completion_tokens\":2}}\n\n" DONE),
+            FAULT_DO_CLOSE),
+        FAULT_ON(NULL,
+            FAULT_TEXT(SSE_HEAD
+                "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":"
+                "\"" WORDS WORDS "\",\"reasoning_content\":\"" WORDS WORDS
+                "\"}}]}\n\n"),
+            FAULT_DO_CLOSE)};
+
+    PLAY(routes, .in_turn = true, .count = 2, .no_budget = true,
+        .ask = ASK_STREAM, .body = STREAM_BODY,
+        .max_retries = BELAY_LLM_NO_RETRIES, .opts.rates = {.tokens = 60000});
+    cr_expect(zero(int, seen.results[0].code), "%s", seen.results[0].message);
+    cr_expect(eq(int, seen.results[1].code, BELAY_ETRUNCATED));
+    cr_expect(gt(i64, seen.usage.out_total, 0));
+    cr_expect(le(i64, seen.usage.out_total, 700));
+    cr_expect(gt(i64, seen.usage.in_total, 0));
+    cr_expect(le(i64, seen.usage.in_total, 200));
+    finish();
+}
+
 Test(llm_rates, l63_a_server_tells_its_rate)
 {
     static const struct fault_route routes[] = {

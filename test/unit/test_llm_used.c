@@ -103,3 +103,84 @@ Test(llm_used, l65_what_was_not_used_goes_back_to_the_rates)
     cr_expect(zero(
         int, RUN(settling, .attempt = broken, .left = {999, 900, 950, 950})));
 }
+
+/* ---- L62, L65: what is expected of the next ones ---- */
+
+struct expecting {
+    struct belay__request_size size;
+    int64_t minute; /* of tokens; 0: they are not limited */
+    const struct belay_llm_usage *usage;
+    int64_t in; /* at most */
+    int64_t out;
+    struct belay__rate rate;
+    struct belay__estimator estimator;
+};
+
+BELAY_ASYNC(expecting)
+{
+    const struct belay__rate_limits limits = {
+        .per_minute = {[BELAY__RATE_TOKENS] = self->minute}};
+    struct belay__rate_use use;
+
+    BELAY_BEGIN;
+    BELAY_CHECK(
+        belay__rate_init(&self->rate, belay_task_runtime(task), &limits));
+    belay__used_learn(&self->estimator, &self->rate, &self->size, self->usage);
+    self->size.body_bytes *= 2; /* a larger one takes more only by its bytes */
+    self->size.by_bytes *= 2;
+    use = belay__used_expect(
+        &self->rate, &self->estimator, &self->size, self->estimator.out_tokens);
+    cr_expect(eq(i64, use.count[BELAY__RATE_REQUESTS], 1));
+    cr_expect(le(i64, use.count[BELAY__RATE_IN_TOKENS], self->in));
+    cr_expect(ge(i64, use.count[BELAY__RATE_IN_TOKENS], self->in * 9 / 10));
+    cr_expect(eq(i64, use.count[BELAY__RATE_OUT_TOKENS], self->out));
+    cr_expect(eq(i64, use.count[BELAY__RATE_TOKENS],
+        use.count[BELAY__RATE_IN_TOKENS] + self->out));
+    belay__rate_close(&self->rate);
+    belay__rate_fini(&self->rate);
+    BELAY_END;
+}
+
+/* Of 400 bytes. */
+static struct belay__request_size
+sized(int64_t cap, int64_t answers)
+{
+    return (struct belay__request_size){.body_bytes = 400,
+        .by_bytes = 100,
+        .output_cap = cap,
+        .answers = answers,
+        .no_output = answers == 0};
+}
+
+/* 864 is a token for each byte of the larger body, and those of its frame. */
+Test(llm_used, l62_l65_nothing_that_was_learned_takes_more_than_a_minute_has)
+{
+    const struct belay_llm_usage absurd =
+        USAGE(.in_total = INT64_MAX, .out_total = INT64_MAX);
+
+    cr_expect(zero(int, RUN(expecting, .size = sized(-1, 1), .usage = &absurd,
+                            .minute = 600, .in = 864, .out = 600)));
+    cr_expect(zero(int, RUN(expecting, .size = sized(-1, 1), .usage = &absurd,
+                            .minute = 5000, .in = 5000, .out = 5000)));
+    cr_expect(zero(int, RUN(expecting, .size = sized(7, 3), .usage = &absurd,
+                            .minute = 600, .in = 864, .out = 21)));
+    cr_expect(zero(int, RUN(expecting, .size = sized(-1, 0), .usage = &absurd,
+                            .minute = 600, .in = 864)));
+}
+
+/* What a server adds to a request is true, and is in no bytes of it. */
+Test(llm_used, l65_what_can_be_true_is_learned)
+{
+    const struct belay_llm_usage usual =
+        USAGE(.in_total = 120, .out_total = 300);
+    const struct belay_llm_usage kept =
+        USAGE(.in_total = 2000, .out_total = 300);
+
+    cr_expect(zero(int, RUN(expecting, .size = sized(-1, 1), .usage = &usual,
+                            .minute = 60000, .in = 241, .out = 300)));
+    cr_expect(zero(int, RUN(expecting, .size = sized(-1, 1), .usage = &kept,
+                            .minute = 60000, .in = 4001, .out = 300)));
+    cr_expect(zero(int, RUN(expecting, .size = sized(-1, 1), .usage = &kept,
+                            .in = 864, .out = 300)),
+        "where nothing counts them");
+}

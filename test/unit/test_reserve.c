@@ -61,6 +61,34 @@ Test(reserve, l52_what_was_learned_last_counts)
         eq(i64, belay__estimate_high(&estimator, INT64_MAX / 2), INT64_MAX));
 }
 
+Test(reserve, l44_l52_no_text_is_guessed_at_more_than_its_bytes)
+{
+    struct belay__estimator estimator = {0};
+
+    cr_expect(eq(i64, belay__estimate_text(NULL, slice("hello world")), 3));
+    cr_expect(zero(i64, belay__estimate_text(NULL, slice(NULL))));
+    belay__estimate_learn(&estimator, 1, INT64_MAX);
+    cr_expect(zero(i64, belay__estimate_text(&estimator, slice(""))));
+    cr_expect(eq(i64, belay__estimate_text(&estimator, slice("hello world")),
+        belay__estimate_bound(11)));
+}
+
+Test(reserve, l65_the_length_of_answers_is_a_moving_mean)
+{
+    struct belay__estimator estimator = {0};
+
+    belay__estimate_learn_output(&estimator, 0);
+    belay__estimate_learn_output(&estimator, -1);
+    cr_expect(zero(i64, estimator.out_tokens));
+    belay__estimate_learn_output(&estimator, 800);
+    cr_expect(eq(i64, estimator.out_tokens, 800));
+    belay__estimate_learn_output(&estimator, 1600);
+    cr_expect(eq(i64, estimator.out_tokens, 900));
+    belay__estimate_learn_output(&estimator, INT64_MAX);
+    belay__estimate_learn_output(&estimator, INT64_MAX);
+    cr_expect(gt(i64, estimator.out_tokens, 900));
+}
+
 Test(reserve, l52_no_text_has_more_tokens_than_bytes)
 {
     cr_expect(ge(i64, belay__estimate_bound(0), 1));
