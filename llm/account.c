@@ -2,8 +2,8 @@
  *
  * Who knows what it has used decides what happens to the room it held: the
  * server's own count is spent; without one all of the room stays in doubt,
- * for what nobody counted may have been all of it (L55). What was refused, or
- * never sent, gives everything back. Settling allocates nothing but what goes
+ * for what nobody counted may have been all of it, and what is known of it that
+ * is more (L55). What was refused, or never sent, gives everything back. Settling allocates nothing but what goes
  * to the recorder, and a client that is asked for many models an entry each.
  */
 #include "llm/account.h"
@@ -132,47 +132,24 @@ belay__llm_account_find(belay_llm_client *client,
     return code;
 }
 
-int64_t
-belay__llm_account_estimate(
-    const struct belay__llm_account *account, struct belay_slice text)
+const struct belay__estimator *
+belay__llm_account_estimator(const struct belay__llm_account *account)
 {
-    return belay__estimate_text(
-        account->model != NULL ? &account->model->estimator : NULL, text);
+    return account->model != NULL ? &account->model->estimator : NULL;
 }
 
 /* ---- what it has used ---- */
 
-/* Exactly nothing; what the reply says; or, of an answer that broke off or
- * never came, what can be told from the texts.
- */
 static void
 count(const struct belay__llm_account *account, belay_llm_reply *reply,
     struct belay_llm_usage *ret)
 {
-    const struct belay_llm_attempt *attempt = &reply->attempt;
-
-    if (attempt->billed == BELAY_LLM_BILLED_NO) {
+    if (reply->attempt.billed == BELAY_LLM_BILLED_NO) {
         *ret = (struct belay_llm_usage){.state = BELAY_LLM_USAGE_EXACT};
         return;
     }
-    if (reply->answer.live ? reply->usage.state != BELAY_LLM_USAGE_UNKNOWN
-                           : attempt->status / 100 == 2) {
-        *ret = *belay_llm_reply_usage(reply);
-        return;
-    }
-    *ret = (struct belay_llm_usage){
-        .in_total = belay__llm_account_estimate(account, account->body),
-        .in_cache_read = -1,
-        .in_cache_write_5m = -1,
-        .in_cache_write_1h = -1,
-        .in_audio = -1,
-        .out_total =
-            belay__llm_account_estimate(account, belay_llm_reply_body(reply)),
-        .out_reasoning = -1,
-        .out_audio = -1,
-        .requests = 1,
-        .state = BELAY_LLM_USAGE_PARTIAL,
-    };
+    belay__used_count(belay__llm_account_estimator(account), account->body,
+        &account->size, reply, ret);
 }
 
 static struct belay_cost
@@ -201,9 +178,7 @@ static void
 settle_budget(struct belay__llm_account *account, const belay_llm_reply *reply,
     const struct belay_llm_usage *usage, struct belay_cost cost)
 {
-    const struct belay_amount used = {.cost = cost.amount,
-        .tokens = belay__used_tokens(usage),
-        .requests = 1};
+    const struct belay_amount used = belay__used_amount(usage, cost);
     struct belay__caps caps;
 
     if (account->held.budget == NULL) {
@@ -216,7 +191,7 @@ settle_budget(struct belay__llm_account *account, const belay_llm_reply *reply,
                && !(cost.at_least && caps.cost)) {
         belay_budget_settle(&account->held, &used);
     } else {
-        belay_budget_doubt(&account->held);
+        belay__budget_doubt(&account->held, &used);
     }
 }
 

@@ -94,11 +94,11 @@ void belay__llm_settle(belay_llm_client *client,
     struct belay__llm_account *account, belay_llm_reply *reply,
     int64_t pause_ns);
 
-/* The request's tokens, and a text's, as far as anybody but the server can
- * tell; at least 1 for what is not empty (L44, L52).
+/* What the server has taught of how it counts, for guesses (L44, L52); NULL:
+ * nothing.
  */
-int64_t belay__llm_account_estimate(
-    const struct belay__llm_account *account, struct belay_slice text);
+const struct belay__estimator *belay__llm_account_estimator(
+    const struct belay__llm_account *account);
 
 /* ---- for admit ---- */
 

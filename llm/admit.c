@@ -294,7 +294,7 @@ find_most(const struct admit *admit, struct belay_amount *ret)
     const bool priced = belay_prices_find(client->prices,
                             client->price_provider, account->size.model, &price)
                         == 0;
-    const struct belay__reserve_rules rules = {
+    struct belay__reserve_rules rules = {
         .prices = client->prices,
         .model = priced ? &price : NULL,
         .estimator = account->model != NULL ? &account->model->estimator : NULL,
@@ -303,12 +303,11 @@ find_most(const struct admit *admit, struct belay_amount *ret)
         .tier = account->size.tier,
         .default_output_cap = client->output_cap,
     };
-    int code = belay__reserve_most(&rules, &account->size, ret);
+    int code;
 
     belay__budget_caps(account->budget, &caps);
-    if (code == BELAY_ENOCAP && !caps.output) {
-        code = priced ? 0 : BELAY_ENOPRICE;
-    }
+    rules.uncapped = !caps.output;
+    code = belay__reserve_most(&rules, &account->size, ret);
     return code == BELAY_ENOPRICE && !caps.cost ? 0 : code;
 }
 

@@ -6,6 +6,7 @@
  * for a while (stream_drain.c).
  */
 #include "llm/stream.h"
+#include "llm/used.h"
 #include "runtime/internal.h"
 
 #include <belay/async.h>
@@ -15,31 +16,11 @@
 
 /* ---- usage ---- */
 
-static int64_t
-estimate_output(const belay_llm_stream *stream)
-{
-    const struct belay__llm_account *account = &stream->tries.account;
-    const struct belay__answer *answer = &stream->tries.reply->answer;
-    int64_t sum = 0;
-
-    for (size_t i = 0; i < answer->choice_count; i++) {
-        const struct belay__choice *choice = &answer->choices[i];
-
-        for (size_t k = 0; k < BELAY__STRETCHES; k++) {
-            sum += belay__llm_account_estimate(account,
-                belay__stretch_slice(choice, (enum belay__stretch_kind)k));
-        }
-        for (size_t k = 0; k < choice->tool_count; k++) {
-            sum += belay__llm_account_estimate(account,
-                belay__llm_text_slice(choice->tools[k].arguments.text));
-        }
-    }
-    return sum;
-}
-
 void
 belay__llm_stream_count(belay_llm_stream *stream)
 {
+    const struct belay__estimator *estimator =
+        belay__llm_account_estimator(&stream->tries.account);
     belay_llm_reply *reply = stream->tries.reply;
     struct belay_llm_usage *usage = &reply->usage;
     const bool complete = stream->state == BELAY__STREAM_DONE;
@@ -58,10 +39,9 @@ belay__llm_stream_count(belay_llm_stream *stream)
         return;
     }
     if (usage->in_total < 0) {
-        usage->in_total =
-            belay__llm_account_estimate(&stream->tries.account, stream->body);
+        usage->in_total = belay__estimate_text(estimator, stream->body);
     }
-    estimate = estimate_output(stream);
+    estimate = belay__used_output(estimator, reply);
     if (usage->out_total < estimate) {
         usage->out_total = estimate; /* what is told at the start is no total */
     }

@@ -1,7 +1,8 @@
 /* used.c - what an attempt has used, as its reply tells it.
  *
  * Exact is only what the server itself has counted; of all else its callers
- * spend nothing, but leave all that was held in doubt (L55). Where no tier is
+ * spend nothing, but leave all that was held in doubt, or what is known if that
+ * is more (L55): the guesses here are for that. Where no tier is
  * told, a dearer one that was asked for counts: no cap may be passed because a
  * server is silent.
  */
@@ -25,6 +26,85 @@ belay__used_is_exact(
     return usage->state == BELAY_LLM_USAGE_EXACT && usage->in_total >= 0
            && (usage->out_total >= 0 || size->no_output);
 }
+
+/* ---- guesses ---- */
+
+static int64_t
+output_of(const struct belay__estimator *estimator,
+    const struct belay__choice *choice)
+{
+    int64_t sum = 0; /* no more than the bytes of texts that are in memory */
+
+    for (size_t k = 0; k < BELAY__STRETCHES; k++) {
+        sum += belay__estimate_text(estimator,
+            belay__stretch_slice(choice, (enum belay__stretch_kind)k));
+    }
+    for (size_t k = 0; k < choice->tool_count; k++) {
+        sum += belay__estimate_text(
+            estimator, belay__llm_text_slice(choice->tools[k].arguments.text));
+    }
+    return sum;
+}
+
+/* What was not read into choices, as a broken one, is all taken for text. */
+int64_t
+belay__used_output(
+    const struct belay__estimator *estimator, const belay_llm_reply *reply)
+{
+    const struct belay__answer *answer = &reply->answer;
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < answer->choice_count; i++) {
+        sum += output_of(estimator, &answer->choices[i]);
+    }
+    return answer->live || sum > 0
+               ? sum
+               : belay__estimate_text(estimator, belay_llm_reply_body(reply));
+}
+
+void
+belay__used_count(const struct belay__estimator *estimator,
+    struct belay_slice body, const struct belay__request_size *size,
+    belay_llm_reply *reply, struct belay_llm_usage *ret)
+{
+    const bool complete = reply->attempt.status / 100 == 2;
+
+    *ret = (struct belay_llm_usage){.in_total = -1,
+        .in_cache_read = -1,
+        .in_cache_write_5m = -1,
+        .in_cache_write_1h = -1,
+        .in_audio = -1,
+        .out_total = -1,
+        .out_reasoning = -1,
+        .out_audio = -1};
+    if (reply->answer.live || complete) {
+        *ret = *belay_llm_reply_usage(reply);
+    }
+    if (belay__used_is_exact(ret, size)
+        || (reply->answer.live && ret->state != BELAY_LLM_USAGE_UNKNOWN)) {
+        return;
+    }
+    if (ret->in_total < 0) {
+        ret->in_total = belay__estimate_text(estimator, body);
+    }
+    if (ret->out_total < 0) {
+        ret->out_total = size->no_output || reply->http.status / 100 != 2
+                             ? 0
+                             : belay__used_output(estimator, reply);
+    }
+    ret->requests = 1;
+    ret->state = complete ? BELAY_LLM_USAGE_ESTIMATED : BELAY_LLM_USAGE_PARTIAL;
+}
+
+struct belay_amount
+belay__used_amount(const struct belay_llm_usage *usage, struct belay_cost cost)
+{
+    return (struct belay_amount){.cost = cost.amount,
+        .tokens = belay__used_tokens(usage),
+        .requests = 1};
+}
+
+/* ---- money ---- */
 
 /* What was asked for counts only if it is dearer: a server need not grant a
  * cheaper tier, and one that knows of none does not tell.

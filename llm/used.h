@@ -18,6 +18,24 @@ int64_t belay__used_tokens(const struct belay_llm_usage *usage);
 bool belay__used_is_exact(const struct belay_llm_usage *usage,
     const struct belay__request_size *size);
 
+/* What an attempt has used that may be charged for: as its server has counted;
+ * where it has not, or the answer broke off, the rest as the texts tell (L44).
+ * `body` is the request; estimator NULL: nothing is known of its model. An
+ * answer that was put together from events has been counted.
+ */
+void belay__used_count(const struct belay__estimator *estimator,
+    struct belay_slice body, const struct belay__request_size *size,
+    belay_llm_reply *reply, struct belay_llm_usage *ret);
+
+/* The output, as far as the texts of an answer tell, or what there is of them.
+ */
+int64_t belay__used_output(
+    const struct belay__estimator *estimator, const belay_llm_reply *reply);
+
+/* Cost and tokens of an attempt, for its budget. */
+struct belay_amount belay__used_amount(
+    const struct belay_llm_usage *usage, struct belay_cost cost);
+
 /* What that costs, in the service tier that the answer tells; where it tells
  * none, as usual, or in a dearer one that was asked for. `asked` is the entry
  * of the model that was asked for, which is what room was held for; NULL: it

@@ -6,6 +6,7 @@
  * amounts are only added up.
  */
 #include "llm/batch/pipeline.h"
+#include "llm/budget/budget.h"
 #include "llm/money/prices.h"
 #include "llm/used.h"
 
@@ -57,19 +58,22 @@ belay__batch_release(struct belay__batch *batch, struct belay__item *item)
     batch->short_of_money = false;
 }
 
+static int64_t
+larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 struct belay__batch_bill
 belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     enum belay_llm_billed billed, belay_llm_reply *reply)
 {
     struct belay__model_stats *stats = &item->model->stats;
     struct belay__batch_bill bill = item->bill;
-    const struct belay_llm_usage *usage =
-        billed == BELAY_LLM_BILLED_YES && reply != NULL
-            ? belay_llm_reply_usage(reply)
-            : NULL;
-    const bool exact =
-        usage != NULL && belay__used_is_exact(usage, &item->size);
     struct belay_cost cost = {{0}, true};
+    struct belay_llm_usage usage = {.state = BELAY_LLM_USAGE_UNKNOWN};
+    struct belay_amount used;
+    bool exact;
 
     item->bill = (struct belay__batch_bill){0};
     batch->short_of_money = false;
@@ -78,25 +82,28 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         return bill;
     }
     bill.charge = BELAY__BATCH_CHARGED;
-    if (exact) {
+    if (reply != NULL) {
+        belay__used_count(
+            &item->model->estimator, item->body, &item->size, reply, &usage);
         cost = belay__used_cost(batch->opts.prices, NULL,
-            item->priced ? &item->price : NULL, &item->size, reply, usage);
+            item->priced ? &item->price : NULL, &item->size, reply, &usage);
     }
+    exact = belay__used_is_exact(&usage, &item->size);
+    cost.at_least |= !exact;
+    used = belay__used_amount(&usage, cost);
     /* A cap on tokens alone knows what is spent although the price does not. */
     if (exact && !(cost.at_least && batch->opts.budget.cost.pico > 0)) {
-        bill.spent = cost.amount.pico;
-        bill.tokens = belay__used_tokens(usage);
-        belay_budget_settle(&item->reservation,
-            &(const struct belay_amount){
-                .cost = {bill.spent}, .tokens = bill.tokens, .requests = 1});
+        bill.spent = used.cost.pico;
+        bill.tokens = used.tokens;
+        belay_budget_settle(&item->reservation, &used);
     } else {
-        bill.uncertain = bill.reserved;
-        bill.tokens = bill.most;
-        belay_budget_doubt(&item->reservation);
+        bill.uncertain = larger(bill.reserved, used.cost.pico);
+        bill.tokens = larger(bill.most, used.tokens);
+        belay__budget_doubt(&item->reservation, &used);
     }
     if (exact) {
         belay__used_learn(
-            &item->model->estimator, &item->model->rate, &item->size, usage);
+            &item->model->estimator, &item->model->rate, &item->size, &usage);
     }
     if (cost.at_least && bill.uncertain == 0) { /* else that has the rest */
         bill.charge = BELAY__BATCH_UNPRICED;

@@ -72,8 +72,10 @@ belay_budget_settle(
 }
 
 void
-belay_budget_doubt(struct belay_reservation *reservation)
+belay__budget_doubt(
+    struct belay_reservation *reservation, const struct belay_amount *known)
 {
+    struct belay__amount doubtful = belay__amount_of(known);
     struct belay__amount most;
     belay_budget *leaf;
 
@@ -82,14 +84,26 @@ belay_budget_doubt(struct belay_reservation *reservation)
     }
     leaf = reservation->budget;
     most = belay__amount_of(&reservation->amount);
+    for (int i = 0; i < BELAY__DIMENSIONS; i++) {
+        if (most.of[i] > doubtful.of[i]) {
+            doubtful.of[i] = most.of[i];
+        }
+    }
     *reservation = (struct belay_reservation){NULL, {{0}, 0, 0}};
     for (belay_budget *at = leaf; at != NULL; at = at->parent) {
         belay__budget_give_room(at, &most);
-        belay__amount_add(&at->uncertain, &most);
+        note_excess(at, &most, &doubtful);
+        belay__amount_add(&at->uncertain, &doubtful);
     }
     belay__budget_dispatch_up(
         leaf); /* those who would have waited for it cannot any more */
     belay_budget_unref(leaf);
+}
+
+void
+belay_budget_doubt(struct belay_reservation *reservation)
+{
+    belay__budget_doubt(reservation, NULL);
 }
 
 void

@@ -33,4 +33,10 @@ void belay__budget_caps(const belay_budget *budget, struct belay__caps *ret);
 bool belay__budget_hold(belay_budget *budget, const struct belay_amount *most,
     struct belay_reservation *ret);
 
+/* belay_budget_doubt() of an attempt of which so much is known: what is above
+ * that which was held for it counts too. known NULL: nothing is.
+ */
+void belay__budget_doubt(
+    struct belay_reservation *reservation, const struct belay_amount *known);
+
 #endif

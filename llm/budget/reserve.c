@@ -196,8 +196,14 @@ find_dearest(const struct belay__reserve_rules *rules,
     return known;
 }
 
+static int64_t
+or_none(int64_t count)
+{
+    return count > 0 ? count : 0;
+}
+
 /* Adds the dearest that `count` tokens can be, whichever of the kinds they
- * are.
+ * are. Below zero nothing limits how many: their price is looked for alone.
  */
 static bool
 add_dearest(const struct belay__reserve_rules *rules,
@@ -208,19 +214,22 @@ add_dearest(const struct belay__reserve_rules *rules,
     bool known = true;
     int64_t pico;
 
-    for (size_t i = 0; count > 0 && i < kind_count; i++) {
+    for (size_t i = 0; count != 0 && i < kind_count; i++) {
         known &= find_dearest(rules, kinds[i], in_tokens, &pico);
         dearest = pico > dearest ? pico : dearest;
     }
-    *sum += (wide)dearest * count;
+    *sum += (wide)dearest * or_none(count);
     return known;
 }
 
-/* False: there is a price that is not known. */
+/* Below zero nothing limits the count. False: there is a price that is not
+ * known.
+ */
 static bool
-cost_high(const struct belay__reserve_rules *rules, int64_t in_tokens,
-    int64_t out_tokens, int64_t *ret)
+cost_high(const struct belay__reserve_rules *rules, int64_t in_high,
+    int64_t out_high, int64_t *ret)
 {
+    const int64_t in_tokens = or_none(in_high);
     static const enum belay__price_kind in_kinds[] = {BELAY__PRICE_IN,
         BELAY__PRICE_CACHE_READ, BELAY__PRICE_CACHE_WRITE_5M,
         BELAY__PRICE_CACHE_WRITE_1H, BELAY__PRICE_IN_AUDIO};
@@ -231,9 +240,9 @@ cost_high(const struct belay__reserve_rules *rules, int64_t in_tokens,
 
     if (rules->prices == NULL || rules->model == NULL
         || !add_dearest(rules, in_kinds, sizeof(in_kinds) / sizeof(in_kinds[0]),
-            in_tokens, in_tokens, &sum)
+            in_tokens, in_high, &sum)
         || !add_dearest(rules, out_kinds,
-            sizeof(out_kinds) / sizeof(out_kinds[0]), in_tokens, out_tokens,
+            sizeof(out_kinds) / sizeof(out_kinds[0]), in_tokens, out_high,
             &sum)) {
         return false;
     }
@@ -248,18 +257,16 @@ belay__reserve_most(const struct belay__reserve_rules *rules,
     const struct belay__request_size *size, struct belay_amount *ret)
 {
     const int64_t in_high = input_high(rules, size);
-    const int64_t in_tokens = in_high < 0 ? 0 : in_high;
-    const int64_t out_tokens = output_high(rules, size);
-    const int64_t out_known = out_tokens < 0 ? 0 : out_tokens;
+    const int64_t out_high = output_high(rules, size);
     int64_t pico = 0;
-    const bool priced = cost_high(rules, in_tokens, out_known, &pico);
+    const bool priced = cost_high(rules, in_high, out_high, &pico);
 
     *ret = (struct belay_amount){
         .cost = {priced ? pico : 0},
-        .tokens = clamp((wide)in_tokens + out_known),
+        .tokens = clamp((wide)or_none(in_high) + or_none(out_high)),
         .requests = 1,
     };
-    if (in_high < 0 || out_tokens < 0) {
+    if (!rules->uncapped && (in_high < 0 || out_high < 0)) {
         return BELAY_ENOCAP;
     }
     return priced ? 0 : BELAY_ENOPRICE;

@@ -44,12 +44,14 @@ struct belay__reserve_rules {
     enum belay__reserve_mode mode;
     struct belay__tier tier;    /* that is asked for */
     int64_t default_output_cap; /* 0: none */
+    bool uncapped;              /* what nothing limits may be sent all the same:
+                                   for its output no room is held anyway */
 };
 
-/* *ret is complete even where it is of no use. BELAY_ENOCAP: nothing limits
- * the output, or for STRICT the input: one with kept_input has no bound but
- * what the model can read. BELAY_ENOPRICE: its cost is not known; the tokens
- * are.
+/* *ret is complete even where it is of no use. BELAY_ENOCAP, if not uncapped:
+ * nothing limits the output, or for STRICT the input: one with kept_input has
+ * no bound but what the model can read. BELAY_ENOPRICE: its cost is not known;
+ * the tokens are, as far as something limits them.
  */
 int belay__reserve_most(const struct belay__reserve_rules *rules,
     const struct belay__request_size *size, struct belay_amount *ret);

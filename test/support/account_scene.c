@@ -53,12 +53,14 @@ must(bool holds, const char *what)
     cr_expect(holds, "%s", what);
 }
 
+/* But for what attempts have used above what was held for them. */
 static bool
 is_within_cap(const struct belay_budget_stats *stats)
 {
     const int64_t used = stats->spent.cost.pico + stats->uncertain.cost.pico;
 
-    return stats->limit.cost.pico == 0 || used <= stats->limit.cost.pico;
+    return stats->limit.cost.pico == 0
+           || used - stats->excess.cost.pico <= stats->limit.cost.pico;
 }
 
 static belay_next

@@ -1,4 +1,5 @@
 /* test_budget.c - caps as scopes, one within another: L53, L54, L58. */
+#include "llm/budget/budget.h"
 #include "test/support/budget_scene.h"
 
 #include <string.h>
@@ -236,6 +237,50 @@ BELAY_ASYNC(less_than_nothing)
 Test(budget, l54_l55_nothing_used_makes_room_that_the_cap_does_not_give)
 {
     cr_expect(zero(int, RUN(less_than_nothing, .budget = NULL)));
+}
+
+/* ---- L55, L56: what is in doubt, and known in part ---- */
+
+struct known_in_part {
+    belay_budget *outer;
+    belay_budget *inner;
+    struct belay_reservation room;
+};
+
+BELAY_ASYNC(known_in_part)
+{
+    const struct belay_amount most = amount(3 * USD, 100, 1);
+    const struct belay_amount known = amount(5 * USD, 40, 1);
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_budget_open(
+        task, BELAY_BUDGET_OPTS(.limit = {{6 * USD}, 0, 0}), &self->outer)) {
+        BELAY_WITH (belay_budget_open(task,
+            BELAY_BUDGET_OPTS(.limit = {{6 * USD}, 0, 0},
+                .policy = BELAY_BUDGET_POST_CHECK),
+            &self->inner)) {
+            cr_expect(
+                zero(int, belay_budget_try(self->inner, &most, &self->room)));
+            belay__budget_doubt(&self->room, &known);
+            cr_expect(self->room.budget == NULL);
+            expect_at_rest(self->inner, 0, 5);
+            expect_at_rest(self->outer, 0, 5);
+            expect_amount(
+                stats(self->inner).uncertain, amount(5 * USD, 100, 1));
+            expect_amount(stats(self->outer).excess, amount(2 * USD, 0, 0));
+            expect_amount(stats(self->inner).excess, amount(5 * USD, 100, 0));
+            cr_expect(eq(int, belay_budget_try(self->inner, &most, &self->room),
+                BELAY_EBUDGET));
+            belay__budget_doubt(&self->room, &known);
+            expect_at_rest(self->inner, 0, 5);
+        }
+    }
+    BELAY_END;
+}
+
+Test(budget, l55_l56_what_is_known_above_what_was_held_is_in_doubt_too)
+{
+    cr_expect(zero(int, RUN(known_in_part, .outer = NULL)));
 }
 
 struct refused_options {

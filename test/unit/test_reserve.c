@@ -313,6 +313,26 @@ Test(reserve, l54_without_a_cap_or_a_price_it_says_so)
         "the usual price is no upper bound for it");
 }
 
+Test(reserve, l54_l57_what_nothing_need_limit_must_have_a_price)
+{
+    struct belay__request_size kept = SIZE(936, -1, 1);
+
+    expect_most(most("uncapped", RULES(.uncapped = true), SIZE(936, -1, 1)),
+        INT64_C(500000000000) + 1000 * INT64_C(1000000), 1000);
+    cr_expect(
+        eq(int, most("half", RULES(.uncapped = true), SIZE(936, -1, 1)).code,
+            BELAY_ENOPRICE));
+    cr_expect(eq(int,
+        most("uncapped", RULES(.uncapped = true, .tier = ASKED("\"priority\"")),
+            SIZE(936, -1, 1))
+            .code,
+        BELAY_ENOPRICE));
+    kept.kept_input = true;
+    expect_most(most("large", RULES(.uncapped = true), kept), 0, 0);
+    cr_expect(eq(
+        int, most(NULL, RULES(.uncapped = true), kept).code, BELAY_ENOPRICE));
+}
+
 Test(reserve, l56_what_the_server_adds_is_bounded_by_what_the_model_reads)
 {
     struct belay__request_size size = SIZE(936, 10, 1);

@@ -31,6 +31,8 @@ enum belay_budget_policy {
                             first come first served; else it fails */
     /* Nothing is reserved: a call is let through while the cap is not yet
      * reached, so that the cap may be passed by what all calls in flight cost.
+     * Of one whose answer nobody counts as much is in doubt as its texts tell,
+     * or what limits it if that is more.
      */
     BELAY_BUDGET_POST_CHECK,
 };
@@ -208,7 +210,8 @@ struct belay_budget_stats {
     struct belay_amount held;      /* for attempts that are under way */
     struct belay_amount uncertain; /* of attempts without a known end */
     struct belay_amount excess;    /* what attempts have used above what was
-                                      held for them; in spent too */
+                                      held for them; in spent or uncertain
+                                      too */
     uint64_t refused;              /* calls */
     uint32_t waiting;              /* calls */
 };
