@@ -257,12 +257,15 @@ BELAY_ASYNC(wait_room)
     BELAY_BEGIN;
     BELAY_WITH (belay_cancel_scope_open(
         task, BELAY_CANCEL_SCOPE_OPTS(.name = "budget"), &self->waiter.scope)) {
-        join_waiters(self->client, &self->waiter);
-        BELAY_TRY(
-            belay_budget_reserve(task, self->budget, &self->most, self->ret));
-        leave_waiters(self->client, &self->waiter);
-        if (belay_result(task)->code < 0) {
-            return belay_pass(task);
+        /* Other tasks may have run in front of this step. */
+        if (!self->client->closing) {
+            join_waiters(self->client, &self->waiter);
+            BELAY_TRY(belay_budget_reserve(
+                task, self->budget, &self->most, self->ret));
+            leave_waiters(self->client, &self->waiter);
+            if (belay_result(task)->code < 0) {
+                return belay_pass(task);
+            }
         }
     }
     if (self->ret->budget == NULL && self->client->closing) {

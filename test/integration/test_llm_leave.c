@@ -13,6 +13,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define TURNS 32 /* the request has been handed over by then */
+#define ROOM 100 /* requests that the budget has room for */
 
 TestSuite(llm_leave, .fini = check_clean, .timeout = 120);
 
@@ -23,10 +24,12 @@ struct scene {
     size_t turns; /* after which the client is left */
     bool stream;
     bool counted; /* there is a budget, so calls must be admitted */
+    bool full;    /* … and it has no room, so they wait for some */
     /* locals, and what came of it */
     belay_group *group;
     belay_llm_client *client;
     belay_budget *budget;
+    struct belay_reservation held;
     belay_llm_reply *reply;
     struct belay_budget_stats stats;
     struct belay_ledger ledger;
@@ -114,18 +117,26 @@ BELAY_ASYNC(leaving)
     BELAY_END;
 }
 
+/* What is held is given back behind the client, who must not wait for it. */
 struct counting {
     struct scene *scene;
 };
 
 BELAY_ASYNC(counting)
 {
+    static const struct belay_amount all_of_it = {.requests = ROOM};
     struct scene *scene = self->scene;
 
     BELAY_BEGIN;
-    BELAY_WITH (belay_budget_open(
-        task, BELAY_BUDGET_OPTS(.limit = {{0}, 0, 100}), &scene->budget)) {
+    BELAY_WITH (belay_budget_open(task,
+        BELAY_BUDGET_OPTS(.limit = {{0}, 0, ROOM}, .policy = BELAY_BUDGET_WAIT),
+        &scene->budget)) {
+        if (scene->full) {
+            BELAY_CHECK(
+                belay_budget_try(scene->budget, &all_of_it, &scene->held));
+        }
         BELAY_AWAIT(BELAY_CALL(leaving, .scene = scene));
+        belay_budget_settle(&scene->held, NULL);
         belay_budget_get_stats(scene->budget, &scene->stats);
     }
     BELAY_END;
@@ -150,17 +161,16 @@ run_leaving(struct scene *scene)
  * to one in which the request is on its way.
  */
 static void
-leave_at_every_turn(bool stream, bool counted)
+leave_at_every_turn(struct scene plan)
 {
     struct fault_server *server = fault_server_start(silent, COUNT(silent));
-    const struct scene plan = {.base_url = fault_server_url(server),
-        .stream = stream,
-        .counted = counted};
-    struct scene scene = plan;
+    struct scene scene;
 
+    plan.base_url = fault_server_url(server);
+    scene = plan;
     scene.turns = TURNS;
     run_leaving(&scene);
-    cr_expect(eq(sz, scene.attempts, 1), "it was on its way");
+    cr_expect(eq(sz, scene.attempts, !plan.full), "was it on its way?");
     for (size_t turns = 0; turns < TURNS; turns++) {
         scene = plan;
         scene.turns = turns;
@@ -172,20 +182,31 @@ leave_at_every_turn(bool stream, bool counted)
 
 Test(llm_leave, l43_between_any_two_steps_of_a_call)
 {
-    leave_at_every_turn(false, false);
+    leave_at_every_turn((struct scene){.stream = false});
 }
 
 Test(llm_leave, l43_l59_of_a_call_that_is_admitted)
 {
-    leave_at_every_turn(false, true);
+    leave_at_every_turn((struct scene){.counted = true});
 }
 
 Test(llm_leave, l43_of_a_stream)
 {
-    leave_at_every_turn(true, false);
+    leave_at_every_turn((struct scene){.stream = true});
 }
 
 Test(llm_leave, l43_l59_of_a_stream_that_is_admitted)
 {
-    leave_at_every_turn(true, true);
+    leave_at_every_turn((struct scene){.stream = true, .counted = true});
+}
+
+Test(llm_leave, l43_l58_of_a_call_that_waits_for_its_budget)
+{
+    leave_at_every_turn((struct scene){.counted = true, .full = true});
+}
+
+Test(llm_leave, l43_l58_of_a_stream_that_waits_for_its_budget)
+{
+    leave_at_every_turn(
+        (struct scene){.stream = true, .counted = true, .full = true});
 }
