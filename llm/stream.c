@@ -7,9 +7,10 @@
  * The exchange goes on by itself between two calls of next: its sink frames
  * what comes into the feed, and pauses when the user is behind. All else, the
  * reading of events, judging, trying again, happens in steps of the task that
- * asks for the next event, so nothing is told to a task that was cancelled. The
- * end of an answer is told as soon as it has come: a cancel after that waits
- * for the next checkpoint (S10).
+ * asks for the next event. Nothing is told to a task that was cancelled, by
+ * whoever: those who are told may do it too, see tell(). The end of an answer
+ * is told as soon as it has come: a cancel after that waits for the next
+ * checkpoint (S10).
  *
  * A stream counts in client->calls only while somebody waits for it. Between
  * two events its user may do what it likes, so a client that is left does not
@@ -175,7 +176,20 @@ struct turn {
     bool run; /* all events, to on_event */
 };
 
+#define CUT 2 /* tell(): the task is cancelled */
+
 static belay_next turn_on(belay_task *task, void *self);
+static belay_next went_on(belay_task *task, void *self);
+
+/* Waits for the exchange, which runs or has ended; for a task that is cancelled
+ * that is over at once, whatever there is to wait for.
+ */
+static belay_next
+wait_on(belay_task *task, struct turn *turn)
+{
+    return belay_then(task, went_on,
+        belay__http_exchange_wait(task, &turn->stream->exchange));
+}
 
 static belay_next
 end_turn(belay_task *task, struct turn *turn)
@@ -218,29 +232,55 @@ cancel_turn(belay_task *task, struct turn *turn)
     return belay_pass(task);
 }
 
-/* 0: go on; 1: the turn is over; negative: the callback's code. */
+/* All that is told passes here. Who is told of an event, or of an attempt, may
+ * cancel the task: then nothing more is told, nor done (L42).
+ *
+ * 0: go on; 1: the turn is over; negative: the callback's code; CUT.
+ */
 static int
-tell(struct turn *turn, const struct belay_llm_event *event)
+tell(const belay_task *task, struct turn *turn,
+    const struct belay_llm_event *event)
 {
-    int code;
+    int code = 0;
 
+    if (belay__cancel_visible(task)) {
+        return CUT;
+    }
     turn->stream->told += event->type != BELAY_LLM_EVENT_RESTART;
     if (!turn->run) {
         *turn->ret = *event;
         return 1;
     }
-    code = turn->on_event != NULL ? turn->on_event(event, turn->arg) : 0;
-    return code < 0 ? code : event->type == BELAY_LLM_EVENT_DONE;
+    if (turn->on_event != NULL) {
+        code = turn->on_event(event, turn->arg);
+    }
+    if (code < 0) {
+        return code;
+    }
+    if (event->type == BELAY_LLM_EVENT_DONE) {
+        return 1; /* a cancel waits for the next checkpoint (S10) */
+    }
+    return belay__cancel_visible(task) ? CUT : 0;
+}
+
+/* What tell() has given ends the turn. */
+static belay_next
+told_last(belay_task *task, struct turn *turn, int over)
+{
+    if (over == CUT) {
+        return wait_on(task, turn);
+    }
+    return over < 0 ? fail_turn(task, turn, over, NULL) : end_turn(task, turn);
 }
 
 /* To whom events of the attempt were told. As tell(). */
 static int
-tell_restart(struct turn *turn)
+tell_restart(const belay_task *task, struct turn *turn)
 {
     static const struct belay_llm_event restart = {
         .type = BELAY_LLM_EVENT_RESTART};
 
-    return turn->stream->told > 0 ? tell(turn, &restart) : 0;
+    return turn->stream->told > 0 ? tell(task, turn, &restart) : 0;
 }
 
 /* The attempt has failed: another one, or the end. That its events are void is
@@ -262,19 +302,19 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     end_attempt(stream);
     pause_ns = belay__llm_decide(task, tries, verdict);
     if (tries->reply->attempt.will_retry) {
-        over = tell_restart(turn);
-        tries->reply->attempt.will_retry = over >= 0;
+        over = tell_restart(task, turn);
+        tries->reply->attempt.will_retry = over >= 0 && over != CUT;
     }
     belay__llm_conclude(tries, pause_ns);
     if (over < 0) {
         return fail_turn(task, turn, over, NULL);
     }
-    if (!tries->reply->attempt.will_retry) {
+    if (!tries->reply->attempt.will_retry && over != CUT) {
         return fail_turn(task, turn, code, error_of(task, stream, code));
     }
     belay__http_exchange_stop(&stream->exchange);
     stream->state = BELAY__STREAM_WAITING;
-    return over > 0 ? end_turn(task, turn) : turn_on(task, turn);
+    return over != 0 ? told_last(task, turn, over) : turn_on(task, turn);
 }
 
 /* Reading has come upon something wrong while the exchange may still run. */
@@ -293,11 +333,11 @@ reading_failed(belay_task *task, struct turn *turn, int code)
 
 /* As tell(). */
 static int
-tell_done(struct turn *turn)
+tell_done(const belay_task *task, struct turn *turn)
 {
     static const struct belay_llm_event done = {.type = BELAY_LLM_EVENT_DONE};
 
-    return tell(turn, &done);
+    return tell(task, turn, &done);
 }
 
 /* Behind the end of the answer the body mostly ends too, a moment later; then
@@ -344,13 +384,11 @@ answer_complete(belay_task *task, struct turn *turn)
     belay__http_exchange_note(exchange);
     belay__llm_record(&stream->tries, 0);
     conclude(task, stream);
-    over = tell_done(turn);
-    if (over < 0) {
-        return fail_turn(task, turn, over, NULL);
-    }
-    return exchange->ended ? end_turn(task, turn)
-                           : belay_then(task, said_farewell,
-                               BELAY_CALL(farewell, .exchange = exchange));
+    over = tell_done(task, turn);
+    return over != 1 || exchange->ended
+               ? told_last(task, turn, over)
+               : belay_then(task, said_farewell,
+                   BELAY_CALL(farewell, .exchange = exchange));
 }
 
 /* ---- going on ---- */
@@ -383,7 +421,7 @@ ask_without_usage(belay_task *task, struct turn *turn)
     belay__llm_stream_take(stream, &built);
     stream->refused = true;
     stream->state = BELAY__STREAM_IDLE;
-    return turn_on(task, turn);
+    return wait_on(task, turn); /* it has ended */
 }
 
 /* The exchange has ended. */
@@ -495,7 +533,7 @@ wait_or_end(belay_task *task, struct turn *turn)
         stream->feed.paused = false;
         belay__http_exchange_resume(exchange);
     }
-    return belay_then(task, went_on, belay__http_exchange_wait(task, exchange));
+    return wait_on(task, turn);
 }
 
 static belay_next
@@ -514,20 +552,17 @@ turn_on(belay_task *task, void *self)
     case BELAY__STREAM_RUNNING:
         break;
     case BELAY__STREAM_DONE:
-        code = tell_done(turn);
-        return code < 0 ? fail_turn(task, turn, code, NULL)
-                        : end_turn(task, turn);
+        return told_last(task, turn, tell_done(task, turn));
     case BELAY__STREAM_CANCELLED:
     case BELAY__STREAM_FAILED:
         stream->tries.client->calls--;
         return belay_fail(task, BELAY_ESTATE, "the stream has failed before");
     }
     while ((code = belay__llm_feed_pull(&stream->feed, &event)) > 0) {
-        int over = tell(turn, &event);
+        int over = tell(task, turn, &event);
 
         if (over != 0) {
-            return over < 0 ? fail_turn(task, turn, over, NULL)
-                            : end_turn(task, turn);
+            return told_last(task, turn, over);
         }
     }
     return code < 0 ? reading_failed(task, turn, code)
@@ -545,11 +580,8 @@ turn_start(belay_task *task, void *self)
     }
     stream->tries.client->calls++;
     /* Also when there is something to read at once. */
-    if (belay__cancel_visible(task)) {
-        return belay_then(
-            task, went_on, belay__http_exchange_wait(task, &stream->exchange));
-    }
-    return turn_on(task, turn);
+    return belay__cancel_visible(task) ? wait_on(task, turn)
+                                       : turn_on(task, turn);
 }
 
 static const belay_function turn_function = {

@@ -74,7 +74,8 @@ enum belay_llm_tool_choice {
 };
 
 /* Called on the loop as each attempt ends, in the step of the calling task;
- * the attempt is valid during the call. It may not cancel or close the call.
+ * the attempt is valid during the call. It may cancel the task: then there is
+ * no further attempt, nor event. It may not close the call.
  */
 typedef void belay_llm_attempt_fn(
     const struct belay_llm_attempt *attempt, void *arg);
