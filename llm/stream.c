@@ -431,8 +431,11 @@ exchange_ended(belay_task *task, struct turn *turn)
     belay_llm_stream *stream = turn->stream;
     int code = stream->exchange.code;
 
+    if (may_end_here(stream, code)) {
+        code = 0; /* as if it had ended, which may prove too early yet */
+    }
     belay__llm_record(&stream->tries, code);
-    if (code < 0 && !may_end_here(stream, code)) {
+    if (code < 0) {
         stream->silent = true;
         return attempt_failed(task, turn, code);
     }

@@ -116,6 +116,28 @@ Test(llm_stream_errors, l24_a_stream_without_an_end_is_cut)
     }
 }
 
+/* The break itself does not matter, as all that there was had its end; what
+ * came in front of it did not.
+ */
+Test(llm_stream_errors, l24_a_break_behind_a_choice_that_begins_late)
+{
+    static const struct fault_route routes[] = {FAULT_ON(CHAT_PATH,
+        FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n" DELTA("hi")
+                FINISH "data: {\"choices\":[{\"index\":1,\"delta\":{"
+                       "\"content\":\"x\"}}]}"),
+        FAULT_DO_CLOSE)};
+    struct outcome outcome = READ(routes, .stop_at = 0);
+
+    cr_expect(eq(int, outcome.code, BELAY_ETRUNCATED), "%s", outcome.message);
+    cr_expect(zero(int, outcome.foreign));
+    cr_expect(eq(sz, outcome.attempt_count, 1));
+    cr_expect(eq(int, outcome.attempts[0].status, 200));
+    cr_expect(eq(
+        int, (int)outcome.attempts[0].billed, (int)BELAY_LLM_BILLED_UNKNOWN));
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_PARTIAL));
+    expect_events(&outcome, "T0 'hi'\nE0 'stop'\nT1 'x'\n", "hi");
+}
+
 #define BODY_N2                                                         \
     "{\"model\":\"m\",\"stream\":true,\"n\":2,\"messages\":[{\"role\":" \
     "\"user\",\"content\":\"hi\"}]}"
