@@ -198,12 +198,21 @@ end_turn(belay_task *task, struct turn *turn)
     return belay_return(task, NULL);
 }
 
+/* What was complete by then stays so. */
+static void
+break_off(const belay_task *task, struct turn *turn, int code)
+{
+    belay__llm_stream_end(task, turn->stream, code);
+    if (turn->stream->state != BELAY__STREAM_DONE) {
+        turn->stream->state = BELAY__STREAM_FAILED;
+    }
+    turn->stream->tries.client->calls--;
+}
+
 static belay_next
 fail_turn(belay_task *task, struct turn *turn, int code, belay_error *error)
 {
-    belay__llm_stream_end(task, turn->stream, code);
-    turn->stream->state = BELAY__STREAM_FAILED;
-    turn->stream->tries.client->calls--;
+    break_off(task, turn, code);
     return error != NULL ? belay_fail_with(task, error)
                          : belay_fail(task, code, NULL);
 }
@@ -222,13 +231,9 @@ cancel_turn(belay_task *task, struct turn *turn)
     }
     if (stream->state == BELAY__STREAM_CANCELLED) {
         stream->tries.client->calls--;
-        return belay_pass(task);
+    } else {
+        break_off(task, turn, BELAY_ECANCELED);
     }
-    belay__llm_stream_end(task, stream, BELAY_ECANCELED);
-    if (stream->state != BELAY__STREAM_DONE) {
-        stream->state = BELAY__STREAM_FAILED;
-    }
-    stream->tries.client->calls--;
     return belay_pass(task);
 }
 

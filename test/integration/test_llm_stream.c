@@ -249,6 +249,23 @@ Test(llm_stream, a_callback_ends_the_stream)
     fault_server_stop(server);
 }
 
+/* It refuses to hear of the end, which has come all the same. */
+Test(llm_stream, l44_a_callback_that_refuses_the_end)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+    struct fault_server *server = fault_server_start(routes, COUNT(routes));
+    struct outcome outcome = stream_at(fault_server_url(server),
+        &(const struct spec){.run = true, .stop_at = 4});
+
+    cr_expect(eq(int, outcome.code, BELAY_EINVAL));
+    expect_events(&outcome, HI_EVENTS, "hi");
+    cr_expect(eq(int, (int)outcome.usage.state, BELAY_LLM_USAGE_EXACT));
+    cr_expect(eq(i64, outcome.usage.in_total, 3));
+    cr_expect(eq(i64, outcome.usage.out_total, 4));
+    fault_server_stop(server);
+}
+
 /* The shortest structs there can be, with nothing behind them that may be read.
  */
 struct odd_sizes {

@@ -75,8 +75,9 @@ struct belay_llm_stream_opts {
         .size = sizeof(struct belay_llm_stream_opts), __VA_ARGS__})
 
 /* Called on the loop with each event, in a step of the task that reads. 0: go
- * on; negative: the stream fails with that code. It may cancel the task, which
- * is told nothing more then; it may not close the stream.
+ * on; negative: the stream fails with that code; if the event was
+ * BELAY_LLM_EVENT_DONE, only the call does, for the answer is complete. It may
+ * cancel the task, which is told nothing more then; it may not close the stream.
  */
 typedef int belay_llm_event_fn(const struct belay_llm_event *event, void *arg);
 
