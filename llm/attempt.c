@@ -1,8 +1,9 @@
 /* attempt.c - what plain and streamed calls have in common: that they try
  * again.
  *
- * Between two attempts a call holds nothing of an answer, no connection, and
- * nothing of anybody else's (L34).
+ * Between two attempts a call holds no connection and nothing of anybody else's
+ * (L34). What has come of an answer is dropped by then, but for a stream's, which
+ * its user may look at.
  */
 #include "llm/attempt.h"
 
@@ -373,6 +374,5 @@ belay__llm_wait(belay_task *task, struct belay__llm_tries *tries)
         tries->client, tries->reply->attempt.delay};
 
     tries->retries++;
-    belay__llm_reply_clear(tries->reply);
     return belay_call(task, &function, &arguments);
 }

@@ -102,7 +102,7 @@ bool belay__llm_plan(const belay_task *task, struct belay__llm_tries *tries,
     enum belay__llm_verdict verdict);
 
 /* An operation: waits for the delay of the record, or for the end of the
- * client (BELAY_ECLOSED). The reply is cleared for the next attempt.
+ * client (BELAY_ECLOSED).
  */
 belay_next belay__llm_wait(belay_task *task, struct belay__llm_tries *tries);
 

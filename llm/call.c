@@ -179,6 +179,7 @@ call_judge(belay_task *task, void *self)
     if (!again) {
         return call_end(task, call, code);
     }
+    belay__llm_reply_clear(call->tries.reply);
     return belay_then(task, call_again, belay__llm_wait(task, &call->tries));
 }
 

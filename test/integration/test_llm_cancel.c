@@ -397,3 +397,28 @@ Test(llm_cancel, l42_s10_a_call_that_has_its_answer_keeps_it)
     cr_expect(scene.pending);
     cr_expect(eq(str, (char *)scene.text, "hi"));
 }
+
+/* ---- while it waits ---- */
+
+/* The reply is still that of the attempt that was made last. */
+Test(llm_cancel, l44_cancelled_while_it_waits_for_another_attempt)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(CHAT_PATH, STREAM(DELTA("hello world"))),
+        FAULT_ON(CHAT_PATH, STREAM(HI))};
+
+    for (int i = 0; i < 2; i++) {
+        struct scene scene = {.opts.restart = true};
+
+        scene.at_event = i == 0 ? 2 : 0;
+        scene.by_other = i == 1;
+        RUN_SCENE(scene, routes);
+        expect_cut(&scene, "T0 'hello world'\nRESTART0\n");
+        cr_expect(eq(sz, scene.attempt_count, 1));
+        cr_expect(eq(int, (int)scene.usage.state, BELAY_LLM_USAGE_PARTIAL));
+        cr_expect(gt(i64, scene.usage.in_total, 0));
+        cr_expect(gt(i64, scene.usage.out_total, 0));
+        cr_expect(eq(i64, scene.usage.out_total, scene.ledger.usage.out_total));
+        cr_expect(eq(str, (char *)scene.text, "hello world"));
+    }
+}
