@@ -201,6 +201,13 @@ read_block_delta(
     }
 }
 
+/* The newest call of that index; NULL: there is none. */
+static struct belay__tool *
+find_call(const struct belay__choice *choice, int64_t place)
+{
+    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
+}
+
 static bool
 is_empty_object(const struct belay__json_value *value)
 {
@@ -212,35 +219,48 @@ is_empty_object(const struct belay__json_value *value)
            && !belay__json_next_member(&json, &key);
 }
 
-/* Some servers send the whole input with the start of its block. */
+/* A call without arguments has none in its deltas either. */
+static void
+end_call(struct belay__answer *answer, struct belay__choice *choice,
+    struct belay__tool *tool)
+{
+    static const struct belay_slice none = {"{}", 2};
+
+    if (tool != NULL && belay__llm_text_slice(tool->arguments.text).len == 0) {
+        belay__answer_raw_arguments(answer, choice, tool, none);
+    }
+}
+
+/* Some servers send the whole input with the start of its block. Another call
+ * of the same index ends the one before: what follows is not for that.
+ */
 static void
 read_block_start(
     struct belay__answer *answer, int64_t place, struct belay_slice block)
 {
     struct belay__json_value values[BLOCK_MEMBERS];
     struct belay__choice *choice = belay__answer_choice(answer, 0);
+    const struct belay__tool *before = find_call(choice, place);
+    const size_t at = before != NULL ? (size_t)(before - choice->tools) : 0;
     struct belay__tool *tool;
 
     read_block_members(block, values);
     tool = read_block(answer, choice, place, values);
+    if (before != NULL && tool != NULL && tool != &choice->tools[at]) {
+        end_call(answer, choice, &choice->tools[at]);
+    }
     if (tool != NULL && values[INPUT].type == BELAY__JSON_OBJECT
         && !is_empty_object(&values[INPUT])) {
         belay__answer_raw_arguments(answer, choice, tool, values[INPUT].raw);
     }
 }
 
-/* A call without arguments has none in its deltas either. */
 static void
 read_block_stop(struct belay__answer *answer, int64_t place)
 {
-    static const struct belay_slice none = {"{}", 2};
     struct belay__choice *choice = belay__answer_choice(answer, 0);
-    struct belay__tool *tool =
-        choice != NULL ? belay__tool_of_index(choice, place) : NULL;
 
-    if (tool != NULL && belay__llm_text_slice(tool->arguments.text).len == 0) {
-        belay__answer_raw_arguments(answer, choice, tool, none);
-    }
+    end_call(answer, choice, find_call(choice, place));
 }
 
 enum event_member {

@@ -97,6 +97,42 @@ Test(llm_answer_calls, l7_a_name_may_come_late)
         "0 C( 'a' 'f' '12' )\n");
 }
 
+/* ---- Messages ---- */
+
+#define START(id_)                                                  \
+    "event: content_block_start\ndata: {\"type\":\"content_block_"  \
+    "start\",\"index\":0,\"content_block\":{\"type\":\"tool_use\"," \
+    "\"id\":\"" id_ "\",\"name\":\"f\",\"input\":{}}}\n\n"
+#define PIECE(json_)                                                \
+    "event: content_block_delta\ndata: {\"type\":\"content_block_"  \
+    "delta\",\"index\":0,\"delta\":{\"type\":\"input_json_delta\"," \
+    "\"partial_json\":\"" json_ "\"}}\n\n"
+#define STOP                                                      \
+    "event: content_block_stop\ndata: {\"type\":\"content_block_" \
+    "stop\",\"index\":0}\n\n"
+
+/* Some gateways count them all as 0. Each ends with its own stop, when the next
+ * one begins, or with all of them.
+ */
+Test(llm_answer_calls, l7_calls_of_one_index_without_arguments)
+{
+    static const char none[] = "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '{}' )\n";
+
+    expect_stream(
+        &belay__messages_provider, START("a") START("b") STOP STOP, none);
+    expect_stream(
+        &belay__messages_provider, START("a") STOP START("b") STOP, none);
+    expect_stream(&belay__messages_provider,
+        START("a") START("b") PIECE("{}") STOP STOP, none);
+    expect_stream(&belay__messages_provider,
+        START("a") PIECE("{}") START("b") STOP, none);
+    expect_stream(&belay__messages_provider,
+        START("a") START("b") START("c") STOP,
+        "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '{}' ) C( 'c' 'f' '{}' )\n");
+    expect_stream(&belay__messages_provider,
+        START("a") START("a") PIECE("{}") STOP, "0 C( 'a' 'f' '{}' )\n");
+}
+
 /* ---- which call, among many ---- */
 
 static struct belay__json_value
