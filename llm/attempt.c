@@ -7,7 +7,6 @@
  */
 #include "llm/attempt.h"
 
-#include "llm/json/text.h"
 #include "llm/provider/error.h"
 #include "runtime/internal.h"
 
@@ -116,10 +115,7 @@ tells_quota(const belay_llm_reply *reply)
         return false;
     }
     belay__provider_error_parse(belay_llm_reply_body(reply), &error);
-    return (error.code.type == BELAY__JSON_STRING
-               && belay__llm_is_quota(belay__json_inside(error.code.raw)))
-           || (error.type.type == BELAY__JSON_STRING
-               && belay__llm_is_quota(belay__json_inside(error.type.raw)));
+    return belay__provider_error_is_quota(&error);
 }
 
 void
@@ -152,8 +148,7 @@ belay__llm_record_error(struct belay__llm_tries *tries)
     attempt->status = answer->error_status;
     attempt->code = 0;
     attempt->billed = BELAY_LLM_BILLED_UNKNOWN;
-    attempt->quota = belay__llm_is_quota(
-        (struct belay_slice){answer->error_type.text, answer->error_type.len});
+    attempt->quota = answer->error_is_quota;
 }
 
 /* ---- judging ---- */

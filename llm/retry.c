@@ -92,14 +92,6 @@ belay__llm_judge_failure(enum belay__http_failure failure)
     return BELAY__LLM_NEVER;
 }
 
-bool
-belay__llm_is_quota(struct belay_slice word)
-{
-    return is_word(word, "insufficient_quota")
-           || is_word(word, "billing_hard_limit_reached")
-           || is_word(word, "billing_error");
-}
-
 enum belay_llm_billed
 belay__llm_billed(int status, bool request_sent)
 {

@@ -25,7 +25,7 @@ struct belay__llm_headers {
 };
 
 /* What to do about an answer of this status (L30); x-should-retry counts
- * first. `quota`: see belay__llm_is_quota(), which counts before that (L31).
+ * first. `quota`: the account has run out, which counts before that (L31).
  */
 enum belay__llm_verdict belay__llm_judge_status(
     int status, bool quota, const struct belay__llm_headers *headers);
@@ -33,11 +33,6 @@ enum belay__llm_verdict belay__llm_judge_status(
 /* What to do about an exchange without a whole answer (L30). */
 enum belay__llm_verdict belay__llm_judge_failure(
     enum belay__http_failure failure);
-
-/* Does this type or code of an error say that the account has run out? No
- * time will help then (L31).
- */
-bool belay__llm_is_quota(struct belay_slice word);
 
 /* Who pays for an attempt: by its status, or if there was no whole answer
  * (status 0), by whether the server had the whole request.

@@ -149,6 +149,55 @@ flush(struct belay__answer *answer, const struct belay__choice *choice,
     note(answer, choice, tool, type, before, replacement.len);
 }
 
+/* ---- short texts ---- */
+
+/* Decodes a string that does not grow any more. */
+static void
+set_text(struct belay__answer *answer, struct belay__llm_text **text,
+    const struct belay__json_value *value)
+{
+    struct belay__stretch stretch = {.text = *text};
+
+    if (belay__llm_text_append_string(
+            &stretch.text, answer->memory, value->raw, &stretch.high, 0)
+        < 0) {
+        fail(answer, BELAY_ENOMEM);
+    }
+    *text = stretch.text;
+}
+
+bool
+belay__answer_says(const struct belay__json_value *value)
+{
+    return value->type == BELAY__JSON_STRING && value->raw.len > 2;
+}
+
+/* What it says, good until the next one is read; empty: nothing. */
+static struct belay_slice
+read_text(struct belay__answer *answer, const struct belay__json_value *value)
+{
+    if (value == NULL || !belay__answer_says(value)) {
+        return (struct belay_slice){NULL, 0};
+    }
+    if (!value->escaped) {
+        return belay__json_inside(value->raw);
+    }
+    if (answer->scratch != NULL) {
+        answer->scratch->len = 0;
+    }
+    set_text(answer, &answer->scratch, value);
+    return belay__llm_text_slice(answer->scratch);
+}
+
+static void
+set_word(struct belay__word *word, struct belay_slice text)
+{
+    word->len = text.len < sizeof(word->text) ? text.len : sizeof(word->text);
+    if (word->len > 0) {
+        memcpy(word->text, text.data, word->len);
+    }
+}
+
 /* ---- choices ---- */
 
 /* Room for one more element of an array that starts in `first`, if there is
@@ -222,15 +271,6 @@ belay__answer_text(struct belay__answer *answer, struct belay__choice *choice,
 }
 
 static void
-set_word(struct belay__word *word, struct belay_slice text)
-{
-    word->len = text.len < sizeof(word->text) ? text.len : sizeof(word->text);
-    if (word->len > 0) {
-        memcpy(word->text, text.data, word->len);
-    }
-}
-
-static void
 flush_all(struct belay__answer *answer, struct belay__choice *choice)
 {
     for (size_t i = 0; i < BELAY__STRETCHES; i++) {
@@ -253,9 +293,7 @@ belay__answer_end(struct belay__answer *answer, struct belay__choice *choice,
     choice->end = belay__stretch_slice(choice, BELAY__REFUSAL).len > 0
                       ? BELAY_LLM_END_REFUSAL
                       : end;
-    if (word->type == BELAY__JSON_STRING) {
-        set_word(&choice->end_word, belay__json_inside(word->raw));
-    }
+    set_word(&choice->end_word, read_text(answer, word));
     choice->ended = true;
     note(answer, choice, NULL, BELAY_LLM_EVENT_END, 0, 0);
 }
@@ -310,44 +348,6 @@ new_tool(
     return &tools[choice->tool_count++];
 }
 
-/* Decodes a string that does not grow any more. */
-static void
-set_text(struct belay__answer *answer, struct belay__llm_text **text,
-    const struct belay__json_value *value)
-{
-    struct belay__stretch stretch = {.text = *text};
-
-    if (belay__llm_text_append_string(
-            &stretch.text, answer->memory, value->raw, &stretch.high, 0)
-        < 0) {
-        fail(answer, BELAY_ENOMEM);
-    }
-    *text = stretch.text;
-}
-
-bool
-belay__answer_says(const struct belay__json_value *value)
-{
-    return value->type == BELAY__JSON_STRING && value->raw.len > 2;
-}
-
-/* Its text, good until the next one is read; empty: it was not told. */
-static struct belay_slice
-read_id(struct belay__answer *answer, const struct belay__json_value *id)
-{
-    if (id == NULL || !belay__answer_says(id)) {
-        return (struct belay_slice){NULL, 0};
-    }
-    if (!id->escaped) {
-        return belay__json_inside(id->raw);
-    }
-    if (answer->scratch != NULL) {
-        answer->scratch->len = 0;
-    }
-    set_text(answer, &answer->scratch, id);
-    return belay__llm_text_slice(answer->scratch);
-}
-
 static void
 give_id(struct belay__answer *answer, struct belay__choice *choice,
     struct belay__tool *tool, struct belay_slice id)
@@ -371,7 +371,7 @@ belay__answer_tool(struct belay__answer *answer, struct belay__choice *choice,
     if (answer->code != 0 || choice == NULL) {
         return NULL;
     }
-    text = read_id(answer, id);
+    text = read_text(answer, id);
     if (answer->code != 0) {
         return NULL;
     }
@@ -394,7 +394,7 @@ belay__answer_new_tool(struct belay__answer *answer,
     if (answer->code != 0 || choice == NULL) {
         return NULL;
     }
-    text = read_id(answer, id);
+    text = read_text(answer, id);
     tool = answer->code == 0 ? new_tool(answer, choice, index) : NULL;
     give_id(answer, choice, tool, text);
     return tool;
@@ -497,7 +497,7 @@ belay__answer_tier(
 }
 
 /* The type, or the code where that says more. */
-static struct belay_slice
+static const struct belay__json_value *
 error_word(const struct belay__provider_error *error)
 {
     const struct belay__json_value *code = &error->code;
@@ -507,10 +507,9 @@ error_word(const struct belay__provider_error *error)
     if (code->type == BELAY__JSON_STRING
         && (!has_type || belay__json_key_is(code, "insufficient_quota")
             || belay__json_key_is(code, "billing_hard_limit_reached"))) {
-        return belay__json_inside(code->raw);
+        return code;
     }
-    return has_type ? belay__json_inside(error->type.raw)
-                    : (struct belay_slice){NULL, 0};
+    return has_type ? &error->type : NULL;
 }
 
 void
@@ -523,7 +522,8 @@ belay__answer_error(struct belay__answer *answer, struct belay_slice body)
     }
     belay__provider_error_parse(body, &error);
     answer->error_status = belay__provider_error_status(&error);
-    set_word(&answer->error_type, error_word(&error));
+    answer->error_is_quota = belay__provider_error_is_quota(&error);
+    set_word(&answer->error_type, read_text(answer, error_word(&error)));
     if (error.message.type == BELAY__JSON_STRING) {
         set_text(answer, &answer->error_message, &error.message);
     }

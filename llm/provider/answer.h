@@ -97,7 +97,7 @@ struct belay__answer {
     struct belay__choice first; /* room for the usual one … */
     struct belay__order by_index;
     uint16_t first_place;            /* … and its place */
-    struct belay__llm_text *scratch; /* for an id that has escapes */
+    struct belay__llm_text *scratch; /* for a short text that has escapes */
     struct belay__usage_counts counts;
     struct belay__kept usage;    /* as it stands there */
     struct belay__kept model;    /* decoded; with escapes it is a copy even of
@@ -107,6 +107,7 @@ struct belay__answer {
     size_t deltas_taken;
     /* With BELAY_EHTTP: what is wrong. */
     int error_status; /* the HTTP status that it amounts to */
+    bool error_is_quota;
     struct belay__word error_type;
     struct belay__llm_text *error_message;
 };

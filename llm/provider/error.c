@@ -160,6 +160,21 @@ status_of_word(const struct belay__json_value *word)
     return 0;
 }
 
+static bool
+is_quota_word(const struct belay__json_value *word)
+{
+    return word->type == BELAY__JSON_STRING
+           && (belay__json_key_is(word, "insufficient_quota")
+               || belay__json_key_is(word, "billing_hard_limit_reached")
+               || belay__json_key_is(word, "billing_error"));
+}
+
+bool
+belay__provider_error_is_quota(const struct belay__provider_error *error)
+{
+    return is_quota_word(&error->code) || is_quota_word(&error->type);
+}
+
 int
 belay__provider_error_status(const struct belay__provider_error *error)
 {

@@ -22,4 +22,9 @@ void belay__provider_error_parse(
  */
 int belay__provider_error_status(const struct belay__provider_error *error);
 
+/* Does it say, by its type or code, that the account has run out? No time will
+ * help then (L31).
+ */
+bool belay__provider_error_is_quota(const struct belay__provider_error *error);
+
 #endif

@@ -351,16 +351,25 @@ Test(llm_formats, l22_an_error_in_the_place_of_an_answer)
 
 Test(llm_formats, l31_a_billing_error)
 {
-    static const struct fault_route routes[] = {FAULT_ON("/v1/messages",
-        ANSWER_WITH("403 No", "",
-            "{\"type\":\"error\",\"error\":{\"type\":\"billing_error\","
-            "\"message\":\"pay\"}}"))};
+    static const struct fault_route routes[] = {
+        FAULT_ON("/v1/messages",
+            ANSWER_WITH("403 No", "",
+                "{\"type\":\"error\",\"error\":{\"type\":\"billing_error\","
+                "\"message\":\"pay\"}}")),
+        FAULT_ON("/v1/messages",
+            ANSWER_WITH("429 No", "",
+                "{\"type\":\"error\",\"error\":{\"type\":"
+                "\"billing\\u005ferror\",\"message\":\"pay\"}}")),
+    };
     struct fault_server *server = fault_server_start(routes, COUNT(routes));
-    struct outcome outcome =
-        run(server, "/v1", (struct ask){.format = BELAY_LLM_FORMAT_MESSAGES});
 
-    cr_expect(eq(int, outcome.code, BELAY_EQUOTA));
-    cr_expect(eq(sz, outcome.attempt_count, 1));
+    for (size_t i = 0; i < COUNT(routes); i++) {
+        struct outcome outcome = run(
+            server, "/v1", (struct ask){.format = BELAY_LLM_FORMAT_MESSAGES});
+
+        cr_expect(eq(int, outcome.code, BELAY_EQUOTA));
+        cr_expect(eq(sz, outcome.attempt_count, 1));
+    }
     fault_server_stop(server);
 }
 

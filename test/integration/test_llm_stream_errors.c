@@ -63,15 +63,27 @@ Test(llm_stream_errors, l22_an_error_that_cannot_get_better_is_not_retried)
 
 Test(llm_stream_errors, l31_an_empty_account_in_a_stream)
 {
-    static const struct fault_route routes[] = {FAULT_ON(
-        CHAT_PATH, STREAM("data: {\"error\":{\"code\":\"insufficient_quota\","
-                          "\"message\":\"pay\"}}\n\n"))};
-    struct outcome outcome = READ(routes, .stop_at = 0);
+    static const char *const errors[] = {
+        "{\"code\":\"insufficient_quota\",\"message\":\"pay\"}",
+        "{\"code\":\"insufficient\\u005fquota\",\"type\":\"no\"}",
+        "{\"code\":7,\"type\":\"billing\\u005ferror\"}",
+        "{\"code\":\"billing_error\",\"type\":\"no\"}",
+    };
 
-    cr_expect(eq(int, outcome.code, BELAY_EQUOTA));
-    cr_expect(eq(sz, outcome.attempt_count, 1));
-    cr_expect(outcome.attempts[0].quota);
-    expect_events(&outcome, "", "");
+    for (size_t i = 0; i < COUNT(errors); i++) {
+        char text[256];
+        const struct fault_route routes[] = {
+            FAULT_ON(CHAT_PATH, FAULT_TEXT(text), FAULT_DO_CLOSE)};
+        struct outcome outcome;
+
+        (void)snprintf(
+            text, sizeof(text), SSE_HEAD "data: {\"error\":%s}\n\n", errors[i]);
+        outcome = READ(routes, .stop_at = 0);
+        cr_expect(eq(int, outcome.code, BELAY_EQUOTA), "%s", errors[i]);
+        cr_expect(eq(sz, outcome.attempt_count, 1), "%s", errors[i]);
+        cr_expect(outcome.attempts[0].quota, "%s", errors[i]);
+        expect_events(&outcome, "", "");
+    }
 }
 
 Test(llm_stream_errors, l23_an_event_that_is_not_json)

@@ -94,6 +94,14 @@ Test(llm_answer, l1_l18_no_reason_is_no_end)
         "0 E0\n");
 }
 
+Test(llm_answer, l1_l96_a_reason_with_escapes)
+{
+    expect_stream(CHAT, FINISH("sto\\u0070"), "0 E1 'stop'\n", NULL);
+    expect_whole(MESSAGES,
+        "{\"content\":[],\"stop_reason\":\"end\\u005fturn\"}",
+        "0 E1 'end_turn'\n");
+}
+
 Test(llm_answer, l81_a_cut_call_ends_by_its_length)
 {
     expect_stream(CHAT,
@@ -188,6 +196,10 @@ Test(llm_answer, l31_an_empty_account_in_a_stream)
     expect_stream(CHAT,
         "data: {\"error\":{\"type\":\"requests\",\"code\":"
         "\"insufficient_quota\",\"message\":\"pay\"}}\n\n",
+        "X429 'insufficient_quota' 'pay'\n#EHTTP\n", NULL);
+    expect_stream(CHAT,
+        "data: {\"error\":{\"type\":\"requests\",\"code\":"
+        "\"insufficient\\u005fquota\",\"message\":\"pay\"}}\n\n",
         "X429 'insufficient_quota' 'pay'\n#EHTTP\n", NULL);
 }
 

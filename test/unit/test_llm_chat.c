@@ -472,6 +472,31 @@ Test(llm_chat, errors_in_all_their_shapes)
     expect_error("", "", "");
 }
 
+static bool
+is_quota(const char *body)
+{
+    struct belay__provider_error error;
+
+    belay__provider_error_parse(slice(body), &error);
+    return belay__provider_error_is_quota(&error);
+}
+
+/* However it is written, in whichever member (L96). */
+Test(llm_chat, l31_errors_of_an_empty_account)
+{
+    cr_expect(is_quota("{\"error\":{\"code\":\"insufficient_quota\"}}"));
+    cr_expect(is_quota("{\"error\":{\"type\":\"insufficient_quota\"}}"));
+    cr_expect(is_quota("{\"code\":\"billing_hard_limit_reached\"}"));
+    cr_expect(is_quota("{\"error\":{\"type\":\"billing_error\"}}"));
+    cr_expect(is_quota("{\"error\":{\"code\":\"insufficient\\u005fquota\"}}"));
+    cr_expect(
+        is_quota("{\"error\":{\"code\":7,\"type\":\"\\u0062illing_error\"}}"));
+    cr_expect(not(is_quota("{\"error\":{\"type\":\"rate_limit_exceeded\"}}")));
+    cr_expect(not(is_quota("{\"error\":{\"type\":\"\",\"code\":null}}")));
+    cr_expect(not(is_quota("{\"error\":\"insufficient_quota\"}")));
+    cr_expect(not(is_quota("<html>")));
+}
+
 /* ---- printable ---- */
 
 static void

@@ -123,12 +123,6 @@ Test(llm_retry, l31_a_quota_is_never_retried)
 
     cr_expect(eq(
         int, (int)belay__llm_judge_status(429, true, yes), BELAY__LLM_NEVER));
-    cr_expect(belay__llm_is_quota(slice("insufficient_quota")));
-    cr_expect(belay__llm_is_quota(slice("billing_hard_limit_reached")));
-    cr_expect(belay__llm_is_quota(slice("billing_error")));
-    cr_expect(not(belay__llm_is_quota(slice("rate_limit_exceeded"))));
-    cr_expect(not(belay__llm_is_quota(slice(""))));
-    cr_expect(not(belay__llm_is_quota((struct belay_slice){NULL, 0})));
 }
 
 /* ---- L32 ---- */
