@@ -53,6 +53,17 @@ keep_text(struct reader *reader, const struct belay__json_value *value)
     return (struct belay_slice){to, len};
 }
 
+/* A text that is passed on without its length: a NUL would cut it short. */
+static bool
+keep_word(struct reader *reader, const struct belay__json_value *value,
+    const char **ret)
+{
+    const struct belay_slice text = keep_text(reader, value);
+
+    *ret = text.data;
+    return text.data == NULL || strlen(text.data) == text.len;
+}
+
 static bool
 keep_bytes(struct reader *reader, const struct belay__json_value *value,
     struct belay_slice *ret)
@@ -167,7 +178,9 @@ read_part(struct reader *reader, struct belay_slice raw, void *to)
     belay__provider_members(raw, names, 4, values);
     if (is_text(&values[0], "image")) {
         part->type = BELAY_LLM_PART_IMAGE;
-        part->media_type = keep_text(reader, &values[2]).data;
+        if (!keep_word(reader, &values[2], &part->media_type)) {
+            return refuse(reader, raw.data, "there is no such media type");
+        }
         return values[3].type == BELAY__JSON_STRING
                        && keep_bytes(reader, &values[3], &part->data)
                    ? 0
@@ -328,7 +341,10 @@ read_members(struct reader *reader, struct belay__json_value *values,
     void *calls = NULL;
     int code;
 
-    message->role = keep_text(reader, &values[ROLE]).data;
+    if (!keep_word(reader, &values[ROLE], &message->role)) {
+        return refuse(
+            reader, values[ROLE].raw.data, "a message has an unknown role");
+    }
     message->content = keep_text(reader, &values[CONTENT]);
     message->tool_call_id = keep_text(reader, &values[CALL_ID]);
     if (!is_text_or_none(&values[CONTENT]) || !is_text_or_none(&values[CALL_ID])
@@ -467,7 +483,7 @@ read_settings(struct reader *reader, const struct belay__json_value *values,
     struct belay__settings **ret)
 {
     struct belay_llm_chat chat = reader->session->settings->chat;
-    struct belay_slice model;
+    const char *model;
     int code;
 
     belay__buffer_clear(&reader->scratch);
@@ -476,13 +492,12 @@ read_settings(struct reader *reader, const struct belay__json_value *values,
     if (code < 0) {
         return code;
     }
-    model = keep_text(reader, &values[MODEL]);
-    if (values[MODEL].type == BELAY__JSON_STRING
-        && (model.len == 0 || strlen(model.data) != model.len)) {
+    if (!keep_word(reader, &values[MODEL], &model)
+        || (model != NULL && model[0] == '\0')) {
         return refuse(reader, values[MODEL].raw.data, "the model has no name");
     }
-    if (model.len > 0) {
-        chat.model = model.data;
+    if (model != NULL) {
+        chat.model = model;
     }
     chat.system = keep_text(reader, &values[SYSTEM]);
     *ret = belay__settings_copy(reader->session->memory, &chat);

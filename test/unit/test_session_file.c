@@ -137,6 +137,8 @@ refuse_texts(belay_llm_session *session)
         {"{\"belay_session\":1,\"messages\":[1]}", BELAY_EINVAL, "role", 31},
         {"{\"belay_session\":1,\"messages\":[{\"role\":\"elf\"}]}",
             BELAY_EINVAL, "role", 31},
+        {"{\"belay_session\":1,\"messages\":[{\"role\":\"user\\u0000elf\"}]}",
+            BELAY_EINVAL, "role", 39},
         {"{\"belay_session\":1,\"messages\":[{\"role\":\"user\",\"content\":"
          "7}]}",
             BELAY_EINVAL, "wrong value", 39},
@@ -149,6 +151,10 @@ refuse_texts(belay_llm_session *session)
         {"{\"belay_session\":1,\"messages\":[{\"role\":\"user\",\"parts\":"
          "[{\"type\":\"image\",\"data\":\"AAAA\"}]}]}",
             BELAY_EINVAL, "media type", 31},
+        {"{\"belay_session\":1,\"messages\":[{\"role\":\"user\",\"parts\":"
+         "[{\"type\":\"image\",\"media_type\":\"x\\u0000y\",\"data\":"
+         "\"AAAA\"}]}]}",
+            BELAY_EINVAL, "media type", 55},
         {"{\"belay_session\":1,\"messages\":[{\"role\":\"assistant\","
          "\"tool_calls\":[{\"id\":\"a\"}]}]}",
             BELAY_EINVAL, "lacks", 65},
