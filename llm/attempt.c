@@ -2,8 +2,8 @@
  * again.
  *
  * Between two attempts a call holds no connection and nothing of anybody else's
- * (L34). What has come of an answer is dropped by then, but for a stream's, which
- * its user may look at.
+ * (L34). What has come of an answer is dropped by then, but for a stream's: its
+ * user may look at it.
  */
 #include "llm/attempt.h"
 

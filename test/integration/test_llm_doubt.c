@@ -65,9 +65,9 @@ expect_sent(size_t most)
 
 Test(llm_doubt, l50_l54_what_a_tier_without_a_price_costs_at_least_counts)
 {
-    TURNS(told, BELAY_BUDGET_REFUSE, DOLLAR);
+    TURNS(told, BELAY_BUDGET_REFUSE, DOLLAR, .body = BODY);
     expect_sent(3);
-    TURNS(told, BELAY_BUDGET_WAIT, DOLLAR);
+    TURNS(told, BELAY_BUDGET_WAIT, DOLLAR, .body = BODY);
     expect_sent(3);
     TURNS(told, BELAY_BUDGET_POST_CHECK, DOLLAR, .body = UNCAPPED);
     expect_sent(3);
@@ -119,14 +119,14 @@ Test(llm_doubt, l44_l55_l57_the_texts_count_where_nothing_was_held)
 /* The answers were to have ten tokens at most. */
 Test(llm_doubt, l44_l55_l56_the_texts_count_above_what_was_held)
 {
-    TURNS(uncounted, BELAY_BUDGET_REFUSE, 2 * WORDS_PICO);
+    TURNS(uncounted, BELAY_BUDGET_REFUSE, 2 * WORDS_PICO, .body = BODY);
     expect_sent(3);
-    TURNS(half_counted, BELAY_BUDGET_WAIT, 2 * WORDS_PICO);
+    TURNS(half_counted, BELAY_BUDGET_WAIT, 2 * WORDS_PICO, .body = BODY);
     expect_sent(3);
     TURNS(cut, BELAY_BUDGET_REFUSE, 2 * WORDS_PICO, .ask = ASK_STREAM,
         .body = STREAM_BODY);
     expect_sent(3);
-    TURNS(cut_json, BELAY_BUDGET_REFUSE, 2 * WORDS_PICO);
+    TURNS(cut_json, BELAY_BUDGET_REFUSE, 2 * WORDS_PICO, .body = BODY);
     expect_sent(3);
 }
 

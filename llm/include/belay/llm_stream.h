@@ -77,7 +77,7 @@ struct belay_llm_stream_opts {
 /* Called on the loop with each event, in a step of the task that reads. 0: go
  * on; negative: the stream fails with that code; if the event was
  * BELAY_LLM_EVENT_DONE, only the call does, for the answer is complete. It may
- * cancel the task, which is told nothing more then; it may not close the stream.
+ * cancel the task, which is told nothing more then, but not close the stream.
  */
 typedef int belay_llm_event_fn(const struct belay_llm_event *event, void *arg);
 
