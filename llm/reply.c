@@ -104,6 +104,7 @@ belay_llm_reply_attempt(const belay_llm_reply *reply)
 int
 belay_llm_reply_parse(belay_llm_reply *reply)
 {
+    struct belay__tier tier;
     int code;
 
     if (reply->parsed) {
@@ -115,7 +116,9 @@ belay_llm_reply_parse(belay_llm_reply *reply)
         reply->provider, &reply->answer, belay_llm_reply_body(reply));
     belay__answer_get_usage(&reply->answer, &reply->usage);
     if (code == BELAY_ENOMEM) {
+        tier = reply->answer.tier; /* by which the usage is charged */
         forget_parse(reply);
+        reply->answer.tier = tier;
         return code;
     }
     reply->parse_code = code;

@@ -463,10 +463,13 @@ keep(struct belay__answer *answer, struct belay__kept *kept,
 void
 belay__answer_usage(struct belay__answer *answer, struct belay_slice raw)
 {
-    if (answer->code == 0 && raw.len > 0 && raw.data[0] == '{') {
-        belay__usage_read(&answer->counts, raw);
+    if (raw.len == 0 || raw.data[0] != '{') {
+        return; /* null is normal in all events but the last */
+    }
+    belay__usage_read(&answer->counts, raw); /* what was paid, in any case */
+    if (answer->code == 0) {
         keep(answer, &answer->usage, raw);
-    } /* null is normal in all events but the last */
+    }
 }
 
 void

@@ -2,7 +2,9 @@
  * in test_llm_account.c and test_batch_money.c.
  */
 #include "llm/used.h"
+#include "test/support/memory.h"
 #include "test/support/program.h"
+#include "test/support/slice.h"
 
 TestSuite(llm_used, .fini = check_clean, .timeout = 60);
 
@@ -183,4 +185,73 @@ Test(llm_used, l65_what_can_be_true_is_learned)
     cr_expect(zero(int, RUN(expecting, .size = sized(-1, 1), .usage = &kept,
                             .in = 864, .out = 300)),
         "where nothing counts them");
+}
+
+/* ---- L50, L55: without memory ---- */
+
+#define CALL "{\"id\":\"a\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}"
+
+/* Where servers write the counts, and the tier: behind what takes memory. */
+static const struct {
+    enum belay_llm_format format;
+    const char *body;
+} told_last[] = {
+    {BELAY_LLM_FORMAT_CHAT,
+        "{\"model\":\"\\u006d\",\"choices\":[{\"index\":0,\"message\":{"
+        "\"content\":\"hello\",\"tool_calls\":[" CALL "]},"
+        "\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":9,"
+        "\"completion_tokens\":2},\"service_tier\":\"priority\"}"},
+    {BELAY_LLM_FORMAT_RESPONSES,
+        "{\"model\":\"\\u006d\",\"status\":\"completed\",\"output\":[{"
+        "\"type\":\"message\",\"content\":[{\"type\":\"output_text\","
+        "\"text\":\"hello\"}]}],\"usage\":{\"input_tokens\":9,"
+        "\"output_tokens\":2},\"service_tier\":\"priority\"}"},
+    {BELAY_LLM_FORMAT_MESSAGES,
+        "{\"type\":\"message\",\"model\":\"\\u006d\",\"content\":[{"
+        "\"type\":\"text\",\"text\":\"hello\"}],\"stop_reason\":"
+        "\"end_turn\",\"usage\":{\"input_tokens\":9,\"output_tokens\":2,"
+        "\"service_tier\":\"priority\"}}"},
+};
+
+static belay_llm_reply *
+answered(enum belay_llm_format format, const char *body)
+{
+    belay_llm_reply *reply = belay__llm_reply_new(memory);
+
+    cr_assert(reply != NULL);
+    reply->provider = belay__provider_of(format);
+    reply->attempt.status = 200;
+    reply->http.status = 200;
+    belay__buffer_init(&reply->http.body, memory, SIZE_MAX);
+    cr_assert(
+        zero(int, belay__buffer_append(&reply->http.body, body, strlen(body))));
+    return reply;
+}
+
+Test(llm_used, l50_l55_tier_and_counts_of_an_answer_need_no_memory,
+    .init = open_memory, .fini = close_memory)
+{
+    const struct belay__request_size size = {.answers = 1};
+    struct belay_llm_usage usage;
+    size_t failures = 1;
+
+    for (size_t i = 0; i < sizeof(told_last) / sizeof(told_last[0]); i++) {
+        failures = 1;
+        for (size_t n = 0; failures > 0; n++) {
+            belay_llm_reply *reply =
+                answered(told_last[i].format, told_last[i].body);
+
+            test_alloc_fail_after(n);
+            belay__used_count(NULL, slice("{}"), &size, reply, &usage);
+            failures = test_alloc_failures();
+            test_alloc_never_fail();
+            cr_expect(eq(int, (int)usage.state, BELAY_LLM_USAGE_EXACT),
+                "%zu, allocation %zu", i, n);
+            cr_expect(eq(i64, usage.in_total, 9));
+            cr_expect(eq(i64, usage.out_total, 2));
+            cr_expect(eq(int, reply->answer.tier.is, BELAY__TIER_PRIORITY),
+                "%zu, allocation %zu", i, n);
+            belay_llm_reply_free(reply);
+        }
+    }
 }
