@@ -23,6 +23,17 @@ struct belay_llm_reply {
 /* An empty one; NULL when out of memory. */
 belay_llm_reply *belay__llm_reply_new(struct belay__memory *memory);
 
+/* Whose attempt is being told to an on_attempt, with all that came of it: of a
+ * call that fails the caller gets no reply.
+ */
+static inline const belay_llm_reply *
+belay__llm_reply_of(const struct belay_llm_attempt *attempt)
+{
+    const char *at = (const char *)attempt;
+
+    return (const void *)(at - offsetof(struct belay_llm_reply, attempt));
+}
+
 /* Begins an answer that is put together from events, in the reply's answer;
  * it counts as parsed.
  */

@@ -39,6 +39,7 @@ struct belay__item {
     struct belay_slice body; /* what is sent */
     struct belay__request_size size;
     bool estimated;   /* size.by_bytes is there */
+    int64_t broken;   /* tokens that came of an answer without an end, about */
     int64_t first_ns; /* when it was first sent; 0: not yet */
     struct belay_price_model price;
     bool priced;         /* price is set */

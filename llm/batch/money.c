@@ -64,15 +64,35 @@ larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
+/* A call that fails leaves no reply, but what came of its answer was counted.
+ */
+static void
+count(const struct belay__item *item, belay_llm_reply *reply,
+    struct belay_llm_usage *ret)
+{
+    const struct belay__estimator *estimator = &item->model->estimator;
+
+    if (reply != NULL) {
+        belay__used_count(estimator, item->body, &item->size, reply, ret);
+        return;
+    }
+    *ret = (struct belay_llm_usage){
+        .in_total = belay__estimate_text(estimator, item->body),
+        .out_total = item->size.no_output ? 0 : item->broken,
+        .state = BELAY_LLM_USAGE_PARTIAL,
+    };
+}
+
 struct belay__batch_bill
 belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
     enum belay_llm_billed billed, belay_llm_reply *reply)
 {
+    static const belay_llm_reply none; /* which tells no tier */
     struct belay__model_stats *stats = &item->model->stats;
     struct belay__batch_bill bill = item->bill;
-    struct belay_cost cost = {{0}, true};
-    struct belay_llm_usage usage = {.state = BELAY_LLM_USAGE_UNKNOWN};
+    struct belay_llm_usage usage;
     struct belay_amount used;
+    struct belay_cost cost;
     bool exact;
 
     item->bill = (struct belay__batch_bill){0};
@@ -82,12 +102,10 @@ belay__batch_settle(struct belay__batch *batch, struct belay__item *item,
         return bill;
     }
     bill.charge = BELAY__BATCH_CHARGED;
-    if (reply != NULL) {
-        belay__used_count(
-            &item->model->estimator, item->body, &item->size, reply, &usage);
-        cost = belay__used_cost(batch->opts.prices, NULL,
-            item->priced ? &item->price : NULL, &item->size, reply, &usage);
-    }
+    count(item, reply, &usage);
+    cost = belay__used_cost(batch->opts.prices, NULL,
+        item->priced ? &item->price : NULL, &item->size,
+        reply != NULL ? reply : &none, &usage);
     exact = belay__used_is_exact(&usage, &item->size);
     cost.at_least |= !exact;
     used = belay__used_amount(&usage, cost);

@@ -173,7 +173,7 @@ int belay__batch_reserve(struct belay__batch *batch, struct belay__item *item);
 /* The attempt was not made. */
 void belay__batch_release(struct belay__batch *batch, struct belay__item *item);
 /* It was: charges what it has cost, and gives the bill for the journal. reply
- * NULL: there was no answer.
+ * NULL: there was no answer, or not to its end.
  */
 struct belay__batch_bill belay__batch_settle(struct belay__batch *batch,
     struct belay__item *item, enum belay_llm_billed billed,

@@ -111,6 +111,7 @@ begin_attempt(struct belay__batch_worker *worker)
         item->ref.model = &item->model->stats;
         batch->stats->sent++;
     }
+    item->broken = 0;
     worker->attempt = (struct belay_llm_attempt){.number = 0};
     batch->stats->in_flight++;
 }
@@ -154,12 +155,32 @@ settle_rate(struct belay__batch_worker *worker)
 
 /* ---- sending ---- */
 
+static bool
+is_success(int status)
+{
+    return status >= 200 && status < 300;
+}
+
+/* Of an answer that broke off, and that nobody gets. */
+static int64_t
+what_came(
+    const struct belay__item *item, const struct belay_llm_attempt *attempt)
+{
+    const belay_llm_reply *reply = belay__llm_reply_of(attempt);
+
+    return is_success(belay_llm_reply_status(reply))
+               ? belay__used_output(&item->model->estimator, reply)
+               : 0;
+}
+
 static void
 on_attempt(const struct belay_llm_attempt *attempt, void *arg)
 {
     struct belay__batch_worker *worker = arg;
 
     worker->attempt = *attempt;
+    worker->item->broken =
+        attempt->status == 0 ? what_came(worker->item, attempt) : 0;
     worker->batch->stats->sent_bytes += attempt->sent_bytes;
 }
 
@@ -211,12 +232,6 @@ count_usage(struct belay__batch_worker *worker)
     add_tokens(&model->tokens_out, usage->out_total);
     add_tokens(&stats->tokens_cached, usage->in_cache_read);
     add_tokens(&stats->tokens_reasoning, usage->out_reasoning);
-}
-
-static bool
-is_success(int status)
-{
-    return status >= 200 && status < 300;
 }
 
 /* The key or the account does not work: no other line will fare better. */

@@ -70,6 +70,7 @@ expect_sent(const struct fault_route *routes, int64_t cap, uint64_t most)
     serve(routes, 1);
     opts.concurrency = 1;
     opts.default_output_cap = 10;
+    opts.max_retries = -1;
     opts.budget.cost.pico = cap;
     give_lines(CHAT, "{\"model\":\"m\",\"messages\":[]}");
     run_with_prices();
@@ -111,6 +112,39 @@ Test(batch_doubt, l55_b26_a_count_of_the_input_alone_is_no_count_of_all)
                   "\"},\"finish_reason\":\"stop\"}]}"))};
 
     expect_sent(routes, 4000 * MICRO, 10);
+}
+
+Test(batch_doubt, l44_l55_b26_what_broke_off_counts_by_what_has_come)
+{
+    static const struct fault_route routes[] = {FAULT_ON(NULL,
+        FAULT_TEXT(HEAD(
+            "200 OK", "Content-Length: 9999\r\n\r\n") "{\"choices\":[{"
+                                                      "\"index\":0,\"message\":"
+                                                      "{\"content\":\"" WORDS),
+        FAULT_DO_CLOSE)};
+
+    expect_sent(routes, 4000 * MICRO, 10);
+}
+
+/* Of a server that goes wrong once, and then not at all, and then well. */
+Test(
+    batch_doubt, l62_l65_a_count_that_cannot_be_true_costs_minutes_and_no_weeks)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(NULL,
+            REPLY("200 OK", "",
+                "{\"choices\":[],\"usage\":{\"prompt_tokens\":"
+                "1000000000000000,\"completion_tokens\":1000000000000000}}")),
+        FAULT_ON(NULL, FAULT_DO_CLOSE), FAULT_ON(NULL, OK_REPLY)};
+
+    serve(routes, COUNT(routes));
+    opts.concurrency = 1;
+    opts.tokens_per_minute = 6000;
+    give_lines(CHAT, "{\"model\":\"m\",\"messages\":[]}");
+    cr_expect(zero(int, run_it()));
+    cr_expect(eq(u64, result.stats.ok, LINES));
+    cr_expect(lt(i64, result.stats.ended_ns - result.stats.started_ns,
+        INT64_C(60) * 60 * 1000000000));
 }
 
 Test(batch_doubt, l55_b26_vectors_are_no_output)
