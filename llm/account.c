@@ -2,9 +2,10 @@
  *
  * Who knows what it has used decides what happens to the room it held: the
  * server's own count is spent; without one all of the room stays in doubt,
- * for what nobody counted may have been all of it, and what is known of it that
- * is more (L55). What was refused, or never sent, gives everything back. Settling allocates nothing but what goes
- * to the recorder, and a client that is asked for many models an entry each.
+ * for what nobody counted may have been all of it, and what is known of it
+ * that is more (L55). What was refused, or never sent, gives everything back.
+ * Settling allocates nothing but what goes to the recorder, and a client that
+ * is asked for many models an entry each.
  */
 #include "llm/account.h"
 
