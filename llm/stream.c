@@ -96,25 +96,6 @@ belay__llm_stream_end(
 
 /* ---- judging ---- */
 
-/* A server that does not know the option is asked again without (L2). */
-static bool
-refuses_usage(const belay_llm_stream *stream)
-{
-    static const char name[] = "stream_options";
-    const struct belay__buffer *body = &stream->tries.reply->http.body;
-
-    if (stream->tries.reply->attempt.status != 400 || stream->opts.no_usage
-        || stream->chat.body.len > 0 || stream->refused) {
-        return false;
-    }
-    for (size_t i = 0; i + sizeof(name) - 1 <= body->len; i++) {
-        if (memcmp(body->data + i, name, sizeof(name) - 1) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What to do about an attempt that has ended badly; *code: why. */
 static enum belay__llm_verdict
 judge(belay_llm_stream *stream, int *code)
@@ -278,7 +259,7 @@ told_last(belay_task *task, struct turn *turn, int over)
     return over < 0 ? fail_turn(task, turn, over, NULL) : end_turn(task, turn);
 }
 
-/* To whom events of the attempt were told. As tell(). */
+/* To whom events of the attempt were told: they are void. As tell(). */
 static int
 tell_restart(const belay_task *task, struct turn *turn)
 {
@@ -288,14 +269,16 @@ tell_restart(const belay_task *task, struct turn *turn)
     return turn->stream->told > 0 ? tell(task, turn, &restart) : 0;
 }
 
-/* The attempt has failed: another one, or the end. That its events are void is
- * told before what becomes of it, since the callback may want no other.
+/* The attempt has failed: another one, or the end. A callback is told that it
+ * begins anew before what becomes of the attempt, since it may want no other;
+ * who asks for the next event, behind that.
  */
 static belay_next
 attempt_failed(belay_task *task, struct turn *turn, int code)
 {
     belay_llm_stream *stream = turn->stream;
     struct belay__llm_tries *tries = &stream->tries;
+    struct belay_llm_attempt *attempt = &tries->reply->attempt;
     enum belay__llm_verdict verdict = judge(stream, &code);
     int64_t pause_ns;
     int over = 0;
@@ -306,19 +289,22 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     }
     end_attempt(stream);
     pause_ns = belay__llm_decide(task, tries, verdict);
-    if (tries->reply->attempt.will_retry) {
+    if (attempt->will_retry && turn->run) {
         over = tell_restart(task, turn);
-        tries->reply->attempt.will_retry = over >= 0 && over != CUT;
+        attempt->will_retry = over == 0;
     }
     belay__llm_conclude(tries, pause_ns);
     if (over < 0) {
         return fail_turn(task, turn, over, NULL);
     }
-    if (!tries->reply->attempt.will_retry && over != CUT) {
+    if (!attempt->will_retry && over != CUT) {
         return fail_turn(task, turn, code, error_of(task, stream, code));
     }
     belay__http_exchange_stop(&stream->exchange);
     stream->state = BELAY__STREAM_WAITING;
+    if (!turn->run) {
+        over = tell_restart(task, turn);
+    }
     return over != 0 ? told_last(task, turn, over) : turn_on(task, turn);
 }
 
@@ -398,10 +384,11 @@ answer_complete(belay_task *task, struct turn *turn)
 
 /* ---- going on ---- */
 
-/* The connection broke where nothing was to come but [DONE] (L18). */
-static bool
-may_end_here(const belay_llm_stream *stream, int code)
+bool
+belay__llm_stream_may_end(const belay_llm_stream *stream)
 {
+    const int code = stream->exchange.code;
+
     return (code == BELAY_ETRUNCATED || code == BELAY_ERESET)
            && belay__llm_feed_may_end(&stream->feed);
 }
@@ -436,7 +423,7 @@ exchange_ended(belay_task *task, struct turn *turn)
     belay_llm_stream *stream = turn->stream;
     int code = stream->exchange.code;
 
-    if (may_end_here(stream, code)) {
+    if (belay__llm_stream_may_end(stream)) {
         code = 0; /* as if it had ended, which may prove too early yet */
     }
     belay__llm_record(&stream->tries, code);
@@ -449,8 +436,8 @@ exchange_ended(belay_task *task, struct turn *turn)
         return code < 0 ? attempt_failed(task, turn, code)
                         : turn_on(task, turn);
     }
-    return refuses_usage(stream) ? ask_without_usage(task, turn)
-                                 : attempt_failed(task, turn, 0);
+    return belay__llm_stream_refused(stream) ? ask_without_usage(task, turn)
+                                             : attempt_failed(task, turn, 0);
 }
 
 /* What came of waiting for the exchange. */

@@ -45,6 +45,9 @@ struct belay_llm_stream {
  */
 void belay__llm_stream_count(belay_llm_stream *stream);
 
+/* Has the connection broken where nothing was to come but [DONE] (L18)? */
+bool belay__llm_stream_may_end(const belay_llm_stream *stream);
+
 /* If an attempt is under way, it is over, for good: recorded with this code,
  * settled, told.
  */
@@ -57,6 +60,10 @@ void belay__llm_stream_end(
  */
 int belay__llm_stream_build(
     const belay_llm_stream *stream, bool usage, struct belay__buffer *ret);
+/* Has the server refused it for the option that asks for usage? It is asked
+ * again without (L2), once.
+ */
+bool belay__llm_stream_refused(const belay_llm_stream *stream);
 /* From now on it is what is sent, and the stream's. */
 void belay__llm_stream_take(
     belay_llm_stream *stream, const struct belay__buffer *built);

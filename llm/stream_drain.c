@@ -89,8 +89,8 @@ finish(belay_llm_stream *stream)
 {
     const struct belay__http_exchange *exchange = &stream->exchange;
 
-    if (exchange->ended && exchange->code == 0
-        && exchange->reply->status / 100 == 2) {
+    if (exchange->ended && exchange->reply->status / 100 == 2
+        && (exchange->code == 0 || belay__llm_stream_may_end(stream))) {
         (void)belay__llm_feed_end(&stream->feed);
         swallow(stream);
     }

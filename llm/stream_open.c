@@ -12,6 +12,8 @@
 #include <belay/async.h>
 #include <belay/timeout.h>
 
+#include <string.h>
+
 #define REQUEST_MAX ((size_t)64 * 1024 * 1024)
 
 /* ---- usage ---- */
@@ -75,6 +77,24 @@ belay__llm_stream_build(
         belay__buffer_fini(ret);
     }
     return code;
+}
+
+bool
+belay__llm_stream_refused(const belay_llm_stream *stream)
+{
+    static const char name[] = "stream_options";
+    const struct belay__buffer *body = &stream->tries.reply->http.body;
+
+    if (stream->tries.reply->attempt.status != 400 || stream->opts.no_usage
+        || stream->chat.body.len > 0 || stream->refused) {
+        return false;
+    }
+    for (size_t i = 0; i + sizeof(name) - 1 <= body->len; i++) {
+        if (memcmp(body->data + i, name, sizeof(name) - 1) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void

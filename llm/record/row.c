@@ -159,30 +159,41 @@ enum cut {
     CUT_IN_STRINGS, /* JSON that was put together of pieces */
 };
 
+/* Hides in the copy what may be the beginning of a secret, at the end of what
+ * stands from `begin` to `end`. Is there one?
+ */
 static bool
-may_be_cut(enum cut cut, struct belay_slice body, size_t at)
+hide_end(const struct belay__secrets *secrets, struct belay_slice body,
+    size_t begin, size_t end, char *copy)
 {
-    return at == body.len
-           || (cut == CUT_IN_STRINGS && body.data[at] == '"'
-               && (at == 0 || body.data[at - 1] != '\\'));
+    const size_t len = belay__secrets_begun(
+        secrets, (struct belay_slice){body.data + begin, end - begin});
+
+    memset(copy + end - len, '*', len);
+    return len > 0;
 }
 
-/* Hides in the copy what may be the beginning of a secret. Was there any? */
 static bool
 hide_begun(const struct belay__secrets *secrets, struct belay_slice body,
     enum cut cut, char *copy)
 {
+    bool escaped = false;
     bool found = false;
+    bool inside = false; /* a string, which begins at … */
+    size_t begin = 0;
 
-    for (size_t at = 0; at <= body.len && cut != CUT_NOWHERE; at++) {
-        if (may_be_cut(cut, body, at)) {
-            const size_t len = belay__secrets_begun(
-                secrets, (struct belay_slice){body.data, at});
-
-            memset(copy + at - len, '*', len);
-            found |= len > 0;
-        }
+    if (cut == CUT_NOWHERE) {
+        return false;
     }
+    for (size_t at = 0; cut == CUT_IN_STRINGS && at < body.len; at++) {
+        if (body.data[at] == '"' && !escaped) {
+            found |= inside && hide_end(secrets, body, begin, at, copy);
+            inside = !inside;
+            begin = at + 1;
+        }
+        escaped = body.data[at] == '\\' && !escaped;
+    }
+    found |= hide_end(secrets, body, begin, body.len, copy);
     return found;
 }
 

@@ -191,8 +191,9 @@ close_asking(struct asking *asking)
     belay_ledger_merge(&turn->ledger, &asking->ledger);
     belay_ledger_merge(&session->ledger, &asking->ledger);
     if (!asking->staged && session->keep_partial && asking->reply != NULL
-        && !turn->over && !session->over) {
-        stage_partial(asking);
+        && !turn->over && !session->over
+        && !belay_llm_reply_attempt(asking->reply)->will_retry) {
+        stage_partial(asking); /* else it was told that all that is void */
     }
     if (asking->keep != NULL && asking->reply != NULL) {
         *asking->keep = asking->reply;

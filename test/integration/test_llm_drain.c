@@ -33,11 +33,17 @@ TestSuite(llm_drain, .fini = check_clean, .timeout = 60);
 #define END                                                                    \
     "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"" \
     "}]}\n\ndata: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,"             \
-    "\"completion_tokens\":4}}\n\ndata: [DONE]\n\n"
+    "\"completion_tokens\":4}}\n\n"
+
+#define DONE "data: [DONE]\n\n"
 
 static const struct fault_route gated[] = {
     FAULT_ON("/v1/chat/completions", FAULT_TEXT(HEAD DELTA("h")),
-        FAULT_DO_GATE(1), FAULT_TEXT(DELTA("i") END), FAULT_DO_CLOSE)};
+        FAULT_DO_GATE(1), FAULT_TEXT(DELTA("i") END DONE), FAULT_DO_CLOSE)};
+static const struct fault_route breaking[] = {FAULT_ON("/v1/chat/completions",
+    FAULT_TEXT("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+               "Content-Length: 9999\r\n\r\n" DELTA("h")),
+    FAULT_DO_GATE(1), FAULT_TEXT(DELTA("i") END), FAULT_DO_CLOSE)};
 static const struct fault_route hanging[] = {FAULT_ON(
     "/v1/chat/completions", FAULT_TEXT(HEAD DELTA("h")), FAULT_DO_HANG)};
 
@@ -237,6 +243,14 @@ run(const struct fault_route *routes, size_t count, belay_duration drain,
 Test(llm_drain, l44_a_cancelled_stream_reads_on_for_the_counts)
 {
     const struct outcome outcome = run(gated, 1, LONG, LONG, 0);
+
+    cr_expect(eq(int, (int)outcome.states[0], BELAY_LLM_USAGE_EXACT));
+    cr_expect(eq(i64, outcome.out[0], 4));
+}
+
+Test(llm_drain, l18_l44_also_if_it_breaks_off_behind_them)
+{
+    const struct outcome outcome = run(breaking, 1, LONG, LONG, 0);
 
     cr_expect(eq(int, (int)outcome.states[0], BELAY_LLM_USAGE_EXACT));
     cr_expect(eq(i64, outcome.out[0], 4));

@@ -142,6 +142,10 @@ Test(llm_recorded, s2_the_key_far_behind_the_beginning)
 #define HALF_DELTA                                                           \
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"no " HALF_KEY \
     "\"}}]}\n\n"
+/* Within an escape of what comes next. */
+#define HALF_ESCAPE                                                          \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"no " HALF_KEY \
+    "\\\\\"}}]}\n\n"
 
 #define THINKING                                                             \
     "data: "                                                                 \
@@ -160,6 +164,7 @@ Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
         {FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD HALF_DELTA), FAULT_DO_CLOSE)},
         {FAULT_ON(
             NULL, FAULT_TEXT(SSE_HEAD THINKING HALF_DELTA), FAULT_DO_CLOSE)},
+        {FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD HALF_ESCAPE), FAULT_DO_CLOSE)},
     };
 
     make_record(".jsonl");
