@@ -335,6 +335,26 @@ write_stream(belay_llm_reply *reply, struct belay__buffer *buffer,
     }
 }
 
+/* May a text of it have been cut, maybe within a secret: by the connection, or
+ * by the model's limit?
+ */
+static bool
+may_be_cut(const belay_llm_reply *reply, const struct belay__record_end *end)
+{
+    if (end->status != BELAY__RECORD_OK
+        || !(end->checked || reply->answer.live)) {
+        return true;
+    }
+    for (size_t i = 0; i < reply->answer.choice_count; i++) {
+        const enum belay_llm_end how = reply->answer.choices[i].end;
+
+        if (how == BELAY_LLM_END_LENGTH || how == BELAY_LLM_END_CONTEXT_FULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void
 finish_record(const belay_llm_client *client,
     struct belay__llm_account *account, belay_llm_reply *reply,
@@ -358,8 +378,7 @@ finish_record(const belay_llm_client *client,
     if (account->ticket.recorder == NULL) {
         return;
     }
-    end.cut =
-        end.status != BELAY__RECORD_OK || !(end.checked || reply->answer.live);
+    end.cut = may_be_cut(reply, &end);
     end.request_id = belay__llm_reply_request_id(reply);
     if (reply->parsed) {
         end.model = reply->answer.model.span;

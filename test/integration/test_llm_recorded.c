@@ -189,6 +189,36 @@ Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
     cr_assert(zero(int, unlink(record_path)));
 }
 
+/* The model's limit comes within the key. */
+Test(llm_recorded, s2_an_answer_that_is_too_long_for_the_key)
+{
+    static const struct fault_route answers[][1] = {
+        {FAULT_ON(NULL, CLOSED("200 OK", "",
+                            "{\"choices\":[{\"index\":0,\"message\":{\"role\":"
+                            "\"assistant\",\"content\":\"no " HALF_KEY
+                            "\"},\"finish_reason\":\"length\"}]}"))},
+        {FAULT_ON(NULL,
+            FAULT_TEXT(SSE_HEAD HALF_DELTA
+                "data: {\"choices\":[{\"index\":0,\"delta\":{},"
+                "\"finish_reason\":\"length\"}]}\n\ndata: [DONE]\n\n"),
+            FAULT_DO_CLOSE)},
+    };
+
+    make_record(".jsonl");
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        PLAY(answers[i], .record = record_path, .no_budget = true,
+            .ask = i > 0 ? ASK_STREAM : ASK_COMPLETE,
+            .body = i > 0 ? STREAM_BODY : BODY);
+        cr_expect(zero(int, seen.results[0].code), "%zu", i);
+        finish();
+        cr_expect(
+            zero(sz, count_in(file_text(record_path), "canary")), "%zu", i);
+        cr_expect(eq(sz,
+            count_in(file_text(record_path), "no ******************"), i + 1));
+    }
+    cr_assert(zero(int, unlink(record_path)));
+}
+
 #define CALLING                                                               \
     "data: {\"choices\":[{\"index\":0,\"delta\":{\"tool_calls\":[{\"index\":" \
     "0,\"id\":\"c1\",\"function\":{\"name\":\"f\",\"arguments\":\"{}\"}}]},"  \
