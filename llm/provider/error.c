@@ -63,31 +63,50 @@ take_error(struct belay__json *json, struct belay__provider_error *ret)
     }
 }
 
+/* {"error": …}, or that without its wrapping. */
+static void
+take_body(struct belay__json *json, struct belay__provider_error *ret)
+{
+    struct belay__provider_error inside = *ret;
+    struct belay__json_value key;
+    bool wrapped = false;
+
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "error")) {
+            take_error(json, &inside);
+            wrapped = true;
+        } else {
+            take_error_member(json, ret, &key);
+        }
+    }
+    if (wrapped) {
+        *ret = inside;
+    }
+}
+
+/* Gemini's servers have a list of one. */
 void
 belay__provider_error_parse(
     struct belay_slice body, struct belay__provider_error *ret)
 {
-    struct belay__provider_error outside = {.code = {.type = BELAY__JSON_NONE}};
-    struct belay__provider_error inside = outside;
-    struct belay__json_value key;
+    const struct belay__provider_error none = {
+        .code = {.type = BELAY__JSON_NONE}};
     struct belay__json json;
-    bool wrapped = false;
 
-    *ret = outside;
+    *ret = none;
     belay__json_open(&json, body);
-    if (!belay__json_enter_object(&json)) {
-        return;
-    }
-    while (belay__json_next_member(&json, &key)) {
-        if (belay__json_key_is(&key, "error")) {
-            take_error(&json, &inside);
-            wrapped = true;
-        } else {
-            take_error_member(&json, &outside, &key);
+    if (belay__json_enter_array(&json)) {
+        if (belay__json_next_element(&json)
+            && belay__json_enter_object(&json)) {
+            take_body(&json, ret);
         }
+        while (belay__json_next_element(&json)) {
+        }
+    } else if (belay__json_enter_object(&json)) {
+        take_body(&json, ret);
     }
-    if (belay__json_finish(&json) == 0) {
-        *ret = wrapped ? inside : outside;
+    if (belay__json_finish(&json) < 0) {
+        *ret = none;
     }
 }
 

@@ -465,6 +465,12 @@ Test(llm_chat, errors_in_all_their_shapes)
         "{\"object\":\"error\",\"message\":\"m\",\"type\":\"t\"}", "m", "t");
     expect_error("{\"error\":\"text\"}", "text", "");
     expect_error("{\"detail\":\"Not Found\"}", "Not Found", "");
+    expect_error(
+        "[{\"error\":{\"message\":\"m\",\"type\":\"t\"}}]\n", "m", "t");
+    expect_error("[{\"detail\":\"m\"},{\"detail\":\"n\"}, 3]", "m", "");
+    expect_error("[]", "", "");
+    expect_error("[{\"detail\":\"m\"}", "", "");
+    expect_error("[[{\"detail\":\"m\"}]]", "", "");
     expect_error("{\"error\":null}", "", "");
     expect_error("{\"error\":[]}", "", "");
     expect_error("<html>", "", "");
