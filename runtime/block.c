@@ -12,6 +12,7 @@
 #define SLAB_BYTES 4096
 #define PLACES_MAX 255
 #define EMPTIES_KEPT 32 /* also when the loop waits */
+#define PASSES 8192     /* of a loop that is busy, between two looks */
 
 struct free_block {
     struct free_block *next;
@@ -76,7 +77,6 @@ link_empty(struct belay__blocks *blocks, struct belay__slab *slab)
 {
     link_slab(&blocks->empty[slab->class], slab);
     blocks->empties++;
-    blocks->stirred = true;
 }
 
 /* There is one of that size. */
@@ -87,7 +87,24 @@ unlink_empty(struct belay__blocks *blocks, size_t class)
 
     unlink_slab(&blocks->empty[class], slab);
     blocks->empties--;
+    if (blocks->empties < blocks->least) {
+        blocks->least = blocks->empties;
+    }
     return slab;
+}
+
+/* Until that many are left. */
+static void
+free_empties(
+    struct belay__memory *memory, struct belay__blocks *blocks, uint32_t left)
+{
+    for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
+        while (blocks->empty[i] != NULL && blocks->empties > left) {
+            struct belay__slab *slab = unlink_empty(blocks, i);
+
+            belay__free(memory, slab, slab_bytes(slab));
+        }
+    }
 }
 
 static struct belay__slab *
@@ -110,19 +127,36 @@ slab_new(struct belay__memory *memory, size_t class)
     return slab;
 }
 
+/* As slab_new(). One of another size goes for it, so that those of all sizes
+ * together never are many more than were in use at once; all go if need be.
+ */
+static struct belay__slab *
+slab_instead(
+    struct belay__memory *memory, struct belay__blocks *blocks, size_t class)
+{
+    struct belay__slab *slab;
+
+    if (blocks->empties <= EMPTIES_KEPT) {
+        return slab_new(memory, class);
+    }
+    free_empties(memory, blocks, blocks->empties - 1);
+    slab = slab_new(memory, class);
+    if (slab == NULL) {
+        free_empties(memory, blocks, 0);
+        slab = slab_new(memory, class);
+    }
+    return slab;
+}
+
 /* A slab of that size with room, now open; NULL: out of memory. None is. */
 static struct belay__slab *
 open_slab(
     struct belay__memory *memory, struct belay__blocks *blocks, size_t class)
 {
-    struct belay__slab *slab;
+    struct belay__slab *slab = blocks->empty[class] != NULL
+                                   ? unlink_empty(blocks, class)
+                                   : slab_instead(memory, blocks, class);
 
-    blocks->stirred = true;
-    if (blocks->empty[class] != NULL) {
-        slab = unlink_empty(blocks, class);
-    } else {
-        slab = slab_new(memory, class);
-    }
     if (slab != NULL) {
         link_slab(&blocks->open[class], slab);
     }
@@ -169,7 +203,8 @@ belay__block_alloc_any(
 }
 
 static void
-give_back(struct belay__blocks *blocks, size_t class, struct belay__block block)
+give_back(struct belay__memory *memory, struct belay__blocks *blocks,
+    size_t class, struct belay__block block)
 {
     const size_t offset = SLAB_HEAD + block.place * class * BELAY__BLOCK_STEP;
     struct belay__slab *slab =
@@ -181,9 +216,13 @@ give_back(struct belay__blocks *blocks, size_t class, struct belay__block block)
     if (slab->used == slab->places) {
         link_slab(&blocks->open[class], slab);
     }
-    if (--slab->used == 0) {
-        unlink_slab(&blocks->open[class], slab);
-        link_empty(blocks, slab);
+    if (--slab->used > 0) {
+        return;
+    }
+    unlink_slab(&blocks->open[class], slab);
+    link_empty(blocks, slab);
+    if (!blocks->busy && blocks->empties > EMPTIES_KEPT) {
+        free_empties(memory, blocks, EMPTIES_KEPT); /* no pass may come */
     }
 }
 
@@ -197,21 +236,7 @@ belay__block_free_any(struct belay__memory *memory,
     if (stands_alone(class)) {
         belay__free(memory, block.ptr, size);
     } else {
-        give_back(blocks, class, block);
-    }
-}
-
-/* Until that many are left. */
-static void
-free_empties(
-    struct belay__memory *memory, struct belay__blocks *blocks, uint32_t left)
-{
-    for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
-        while (blocks->empty[i] != NULL && blocks->empties > left) {
-            struct belay__slab *slab = unlink_empty(blocks, i);
-
-            belay__free(memory, slab, slab_bytes(slab));
-        }
+        give_back(memory, blocks, class, block);
     }
 }
 
@@ -219,11 +244,17 @@ void
 belay__blocks_shrink(
     struct belay__memory *memory, struct belay__blocks *blocks, bool waits)
 {
-    if (blocks->empties > EMPTIES_KEPT && (waits || !blocks->stirred)) {
-        free_empties(
-            memory, blocks, waits ? EMPTIES_KEPT : blocks->empties - 1);
+    const uint32_t idle = waits ? blocks->empties : blocks->least;
+
+    blocks->busy = false;
+    if (!waits && ++blocks->passes < PASSES) {
+        return;
     }
-    blocks->stirred = false;
+    if (idle > EMPTIES_KEPT) {
+        free_empties(memory, blocks, blocks->empties - idle + EMPTIES_KEPT);
+    }
+    blocks->passes = 0;
+    blocks->least = blocks->empties;
 }
 
 void
@@ -231,7 +262,7 @@ belay__blocks_fini(struct belay__memory *memory, struct belay__blocks *blocks)
 {
     for (size_t i = 0; i < BELAY__BLOCK_CLASSES; i++) {
         if (blocks->spare[i].ptr != NULL) {
-            give_back(blocks, i, blocks->spare[i]);
+            give_back(memory, blocks, i, blocks->spare[i]);
         }
     }
     free_empties(memory, blocks, 0);

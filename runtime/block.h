@@ -4,7 +4,8 @@
  * short task costs. A slab is one allocation that holds blocks of one size.
  * Those that nothing is in any more stay while the loop is busy, so that the
  * next wave finds memory that the kernel need not make again, and go back to
- * the allocator before the loop waits: what is kept follows what is in use.
+ * the allocator before the loop waits, or when it has been busy for long
+ * without them: what is kept follows what is in use.
  */
 #ifndef BELAY_RUNTIME_BLOCK_H
 #define BELAY_RUNTIME_BLOCK_H
@@ -33,8 +34,10 @@ struct belay__blocks {
     struct belay__slab *open[BELAY__BLOCK_CLASSES];
     struct belay__slab *empty[BELAY__BLOCK_CLASSES];
     struct belay__block spare[BELAY__BLOCK_CLASSES];
-    uint32_t empties; /* of all sizes together */
-    bool stirred;     /* one was taken, or became empty, since a shrink */
+    uint32_t empties; /* of all sizes together … */
+    uint32_t least;   /* … and the fewest since */
+    uint32_t passes;  /* that have begun … */
+    bool busy;        /* in one; else what is empty goes back at once */
 };
 
 struct belay__block belay__block_alloc_any(
@@ -142,8 +145,15 @@ belay__block_free(struct belay__memory *memory, struct belay__blocks *blocks,
     }
 }
 
-/* Gives empty slabs back, but for a few: all when the loop is about to wait,
- * one when it is busy and none was taken or became empty since the last call.
+/* A pass of the loop begins; it ends with a shrink. */
+static inline void
+belay__blocks_begin(struct belay__blocks *blocks)
+{
+    blocks->busy = true;
+}
+
+/* Gives empty slabs back, but for a few: when the loop is about to wait all of
+ * them, else now and then those that no pass has needed since.
  */
 void belay__blocks_shrink(
     struct belay__memory *memory, struct belay__blocks *blocks, bool waits);

@@ -114,8 +114,8 @@ jump(belay_runtime *runtime)
     }
 }
 
-/* What many took and few need; no table between a cancel and the join, where
- * nothing is allocated. Inlined it costs the loop 18 instructions. */
+/* No table between a cancel and the join, where nothing is allocated. Inlined
+ * it costs the loop 18 instructions. */
 __attribute__((noinline, cold)) static void
 give_back(belay_runtime *runtime)
 {
@@ -135,6 +135,7 @@ pass(belay_runtime *runtime)
 
     inside_run = true;
     runtime->in_pass = true;
+    belay__blocks_begin(&runtime->blocks);
     if (belay__deadline_next(runtime) != INT64_MAX) {
         belay__deadline_expire(runtime);
     } else {

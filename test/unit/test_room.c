@@ -122,11 +122,13 @@ Test(room, s136_nothing_is_given_back_between_a_cancel_and_the_join)
 #ifndef BELAY_ARENA_MALLOC
 
 /* Children that have ended leave their memory to those who come while the loop
- * is busy, and to the allocator when it waits, or when nobody comes.
+ * is busy, and to the allocator when it waits, or when nobody comes for long.
  */
 struct waves {
     int count;
-    int turns; /* behind the waves, that the loop stays busy */
+    int rest;   /* rounds behind the waves, without a wait … */
+    int steady; /* … with as many children each */
+    bool mixed; /* each wave's children have another size */
     belay_group *group;
     int round;
     size_t calls;
@@ -146,13 +148,26 @@ BELAY_ASYNC(passer)
     BELAY_END;
 }
 
+struct wide_passer {
+    char room[200];
+};
+
+BELAY_ASYNC(wide_passer)
+{
+    BELAY_BEGIN;
+    BELAY_AWAIT(belay_checkpoint(task));
+    BELAY_END;
+}
+
 static int
-spawn_passers(const struct waves *self)
+spawn_passers(const struct waves *self, int count)
 {
     int code = 0;
 
-    for (int i = 0; code == 0 && i < self->count; i++) {
-        code = belay_spawn(self->group, passer, .turns = 1);
+    for (int i = 0; code == 0 && i < count; i++) {
+        code = self->mixed && self->round % 2 == 1
+                   ? belay_spawn(self->group, wide_passer, .room = {0})
+                   : belay_spawn(self->group, passer, .turns = 1);
     }
     return code;
 }
@@ -164,31 +179,46 @@ other_bytes(const belay_task *task)
     return test_alloc_live_bytes() - (size_t)room_bytes(task);
 }
 
+/* The first wave takes memory, others of the same size take none; and of
+ * another size not beside it.
+ */
+static void
+look_at_wave(const struct waves *self, const belay_task *task)
+{
+    const size_t calls = test_alloc_calls() - self->calls;
+
+    if (self->round == 0) {
+        cr_expect(gt(sz, calls, (size_t)self->count / 100));
+    } else if (!self->mixed) {
+        cr_expect(lt(sz, calls, 10));
+    }
+    cr_expect(
+        gt(sz, other_bytes(task), self->bytes + (size_t)self->count * 128));
+    cr_expect(
+        lt(sz, other_bytes(task), self->bytes + (size_t)self->count * 600));
+}
+
 BELAY_ASYNC(waves)
 {
     BELAY_BEGIN;
     self->bytes = other_bytes(task);
-    for (self->round = 0; self->round < 3; self->round++) {
+    for (self->round = 0; self->round < 4; self->round++) {
         self->calls = test_alloc_calls();
         BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
-            BELAY_CHECK(spawn_passers(self));
+            BELAY_CHECK(spawn_passers(self, self->count));
         }
-        self->calls = test_alloc_calls() - self->calls;
-        if (self->round == 0) {
-            cr_expect(gt(sz, self->calls, (size_t)self->count / 100));
-        } else {
-            cr_expect(lt(sz, self->calls, 10));
+        look_at_wave(self, task);
+    }
+    for (self->round = 0; self->round < self->rest; self->round++) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(spawn_passers(self, self->steady));
+            BELAY_AWAIT(belay_checkpoint(task));
         }
     }
-    cr_expect(
-        gt(sz, other_bytes(task), self->bytes + (size_t)self->count * 128));
-    for (self->round = 0; self->round < self->turns; self->round++) {
-        BELAY_AWAIT(belay_checkpoint(task));
-    }
-    if (self->turns == 0) {
+    if (self->rest == 0) {
         BELAY_AWAIT(belay_sleep(task, belay_seconds(1)));
     }
-    cr_expect(lt(sz, other_bytes(task), self->bytes + 40 * 4096));
+    cr_expect(lt(sz, other_bytes(task), self->bytes + 60 * 4096));
     BELAY_END;
 }
 
@@ -198,10 +228,72 @@ Test(room, s69_a_wave_takes_the_memory_of_the_last_one_until_the_loop_waits)
     cr_expect(zero(int, RUN(waves, .count = 10000)));
 }
 
+Test(room, s69_waves_of_several_sizes_take_what_the_largest_takes)
+{
+    program_unswept = true; /* thousands of places that are all alike */
+    cr_expect(zero(int, RUN(waves, .count = 10000, .mixed = true)));
+}
+
 Test(room, s69_a_loop_that_never_waits_gives_memory_back_too)
 {
     program_unswept = true; /* thousands of places that are all alike */
-    cr_expect(zero(int, RUN(waves, .count = 10000, .turns = 100000)));
+    cr_expect(zero(int, RUN(waves, .count = 10000, .rest = 1200000)));
+    cr_expect(
+        zero(int, RUN(waves, .count = 10000, .rest = 40000, .steady = 50)));
+}
+
+/* When a host drops a task's handle, say, the loop may be about to wait. */
+Test(room, s69_what_is_freed_outside_of_a_pass_goes_back_at_once)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    struct belay__blocks blocks = {.busy = false};
+    struct belay__block held[2000];
+    const size_t count = sizeof(held) / sizeof(held[0]);
+    const size_t bytes = memory->live_bytes;
+
+    for (int busy = 1; busy >= 0; busy--) {
+        if (busy == 1) {
+            belay__blocks_begin(&blocks);
+        }
+        for (size_t i = 0; i < count; i++) {
+            held[i] = belay__block_alloc(memory, &blocks, 256);
+            cr_assert(ne(ptr, held[i].ptr, NULL));
+        }
+        for (size_t i = 0; i < count; i++) {
+            belay__block_free(memory, &blocks, held[i], 256);
+        }
+        cr_expect(eq(int, memory->live_bytes > bytes + 40 * 4096, busy));
+        belay__blocks_shrink(memory, &blocks, false);
+    }
+    belay__blocks_fini(memory, &blocks);
+    cr_expect(eq(sz, memory->live_bytes, bytes));
+    belay__memory_unref(memory);
+}
+
+/* Memory that nobody uses does not make an allocation fail. */
+Test(room, s136_empty_slabs_of_other_sizes_go_first)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    struct belay__blocks blocks = {.busy = true};
+    struct belay__block held[2000];
+    const size_t count = sizeof(held) / sizeof(held[0]);
+    struct belay__block other;
+
+    for (size_t i = 0; i < count; i++) {
+        held[i] = belay__block_alloc(memory, &blocks, 256);
+        cr_assert(ne(ptr, held[i].ptr, NULL));
+    }
+    for (size_t i = 0; i < count; i++) {
+        belay__block_free(memory, &blocks, held[i], 256);
+    }
+    test_alloc_fail_at(0);
+    other = belay__block_alloc(memory, &blocks, 512);
+    cr_expect(eq(sz, test_alloc_failures(), 1));
+    test_alloc_never_fail();
+    cr_assert(ne(ptr, other.ptr, NULL));
+    belay__block_free(memory, &blocks, other, 512);
+    belay__blocks_fini(memory, &blocks);
+    belay__memory_unref(memory);
 }
 
 #endif
