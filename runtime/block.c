@@ -148,7 +148,7 @@ slab_instead(
     return slab;
 }
 
-/* A slab of that size with room, now open; NULL: out of memory. None is. */
+/* No slab of that size is open: opens one. NULL: out of memory. */
 static struct belay__slab *
 open_slab(
     struct belay__memory *memory, struct belay__blocks *blocks, size_t class)

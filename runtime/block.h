@@ -34,10 +34,10 @@ struct belay__blocks {
     struct belay__slab *open[BELAY__BLOCK_CLASSES];
     struct belay__slab *empty[BELAY__BLOCK_CLASSES];
     struct belay__block spare[BELAY__BLOCK_CLASSES];
-    uint32_t empties; /* of all sizes together … */
-    uint32_t least;   /* … and the fewest since */
-    uint32_t passes;  /* that have begun … */
-    bool busy;        /* in one; else what is empty goes back at once */
+    uint32_t empties; /* empty ones of all sizes … */
+    uint32_t least;   /* … the fewest of them since the last look … */
+    uint32_t passes;  /* … and how many passes ago that was */
+    bool busy;        /* in a pass; else what is empty goes back at once */
 };
 
 struct belay__block belay__block_alloc_any(

@@ -312,6 +312,8 @@ struct belay_runtime {
 
 /* All of the process, for debuggers only: tools/gdb/belay-gdb.py. */
 extern belay_runtime *belay__runtimes;
+/* This thread is inside a belay_run(), or a callback of a runtime. */
+extern _Thread_local bool belay__inside_run;
 
 static inline uint64_t
 belay__tasks_started(const belay_runtime *runtime)

@@ -10,9 +10,7 @@
 
 #include "runtime/internal.h"
 
-#include <assert.h>
 #include <pthread.h>
-#include <string.h>
 
 #define PASS_TASKS 64
 #define STEP_BUDGET 128
@@ -20,8 +18,7 @@
 #define STUCK_AFTER_NS 1000000000
 #define NS_PER_MS 1000000
 
-/* This thread is inside a belay_run(), or a callback of a runtime. */
-static _Thread_local bool inside_run;
+_Thread_local bool belay__inside_run;
 
 belay_runtime *belay__runtimes;
 static pthread_mutex_t runtimes_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -114,8 +111,11 @@ jump(belay_runtime *runtime)
     }
 }
 
-/* No table between a cancel and the join, where nothing is allocated. Inlined
- * it costs the loop 18 instructions. */
+/* Behind a pass: what many tasks took and few need goes back. A table is made
+ * smaller only before the loop waits, and not between a cancel and the join,
+ * where nothing is allocated. Not inlined: the loop before it would be compiled
+ * into 18 instructions more a task.
+ */
 __attribute__((noinline, cold)) static void
 give_back(belay_runtime *runtime)
 {
@@ -131,9 +131,9 @@ give_back(belay_runtime *runtime)
 static void
 pass(belay_runtime *runtime)
 {
-    const bool was_inside = inside_run;
+    const bool was_inside = belay__inside_run;
 
-    inside_run = true;
+    belay__inside_run = true;
     runtime->in_pass = true;
     belay__blocks_begin(&runtime->blocks);
     if (belay__deadline_next(runtime) != INT64_MAX) {
@@ -148,7 +148,7 @@ pass(belay_runtime *runtime)
     }
     give_back(runtime);
     runtime->in_pass = false;
-    inside_run = was_inside;
+    belay__inside_run = was_inside;
     update(runtime);
 }
 
@@ -179,16 +179,16 @@ static void
 on_timer(uv_timer_t *timer)
 {
     belay_runtime *runtime = timer->data;
-    const bool was_inside = inside_run;
+    const bool was_inside = belay__inside_run;
 
-    inside_run = true; /* observers and hooks are called here, too */
+    belay__inside_run = true; /* observers and hooks are called here, too */
     runtime->in_callback = true;
     runtime->armed_ns = INT64_MAX;
     if (runtime->spared == 0) { /* else there has been no poll since */
         belay__deadline_expire(runtime);
     }
     runtime->in_callback = false;
-    inside_run = was_inside;
+    belay__inside_run = was_inside;
     update(runtime);
 }
 
@@ -196,13 +196,13 @@ static void
 on_async(uv_async_t *async)
 {
     belay_runtime *runtime = async->data;
-    const bool was_inside = inside_run;
+    const bool was_inside = belay__inside_run;
 
-    inside_run = true;
+    belay__inside_run = true;
     runtime->in_callback = true;
     belay__portal_drain(runtime);
     runtime->in_callback = false;
-    inside_run = was_inside;
+    belay__inside_run = was_inside;
 }
 
 static int
@@ -392,16 +392,16 @@ on_handle_closed(uv_handle_t *handle)
     belay_runtime *runtime = handle->data;
     void (*closed_fn)(void *arg) = runtime->closed_fn;
     void *closed_arg = runtime->closed_arg;
-    const bool was_inside = inside_run;
+    const bool was_inside = belay__inside_run;
 
     if (--runtime->handles_open > 0) {
         return;
     }
     runtime_free(runtime);
     if (closed_fn != NULL) {
-        inside_run = true;
+        belay__inside_run = true;
         closed_fn(closed_arg);
-        inside_run = was_inside;
+        belay__inside_run = was_inside;
     }
 }
 
@@ -487,115 +487,4 @@ belay_runtime_get_stats(
         .memory_peak_bytes = runtime->memory->peak_bytes,
     };
     return 0;
-}
-
-/* ---- a loop of our own ---- */
-
-struct run {
-    uv_loop_t loop;
-    struct belay_result result;
-    bool done;
-    bool closed;
-};
-
-static void
-run_ended(const struct belay_result *result, void *arg)
-{
-    struct run *run = arg;
-
-    run->result = belay__result_copy(result);
-    run->done = true;
-    uv_stop(&run->loop);
-}
-
-static void
-run_closed(void *arg)
-{
-    struct run *run = arg;
-
-    run->closed = true;
-}
-
-/* The loop has come back with nothing alive on it; a cancel could not help, or
- * has not. To run it again would be to spin.
- */
-static void
-require_hope(bool hope)
-{
-    if (!hope) {
-        belay__broken("belay_run", "a task waits for nothing and cannot be "
-                                   "cancelled; see belay_runtime_dump()");
-    }
-}
-
-/* Runs until the root has ended. If nothing can happen any more and it has
- * not, everything waits for nothing: cancel it, once.
- */
-static void
-run_root(struct run *run, belay_runtime *runtime)
-{
-    bool stuck = false;
-
-    while (!run->done) {
-        if (uv_run(&run->loop, UV_RUN_DEFAULT) != 0 || run->done) {
-            continue;
-        }
-        require_hope(!stuck);
-        stuck = true;
-        belay__scope_cancel(runtime, &runtime->root.scope,
-            BELAY_CANCEL_SHUTDOWN,
-            "every task waits for nothing that could still happen", NULL);
-    }
-    if (stuck && run->result.cancelled) {
-        belay__result_clear(&run->result);
-        run->result.code = BELAY_EDEADLK;
-    }
-}
-
-/* Hands the result over; gives its code. */
-static int
-run_result(struct belay_result result, struct belay_result *ret)
-{
-    const int code = result.code;
-
-    if (ret != NULL) {
-        *ret = result;
-    } else {
-        belay__result_clear(&result);
-    }
-    return code;
-}
-
-int
-belay_run(const belay_function *function, const void *arguments,
-    const struct belay_runtime_opts *opts, struct belay_result *ret)
-{
-    struct run run = {.done = false};
-    belay_runtime *runtime = NULL;
-    int code;
-
-    run.result.code = inside_run ? BELAY_EBUSY : uv_loop_init(&run.loop);
-    if (run.result.code < 0) {
-        return run_result(run.result, ret);
-    }
-    inside_run = true;
-    code = belay_runtime_attach(&run.loop, opts, &runtime);
-    if (code == 0) {
-        belay__trace_from_environment(runtime);
-        code = belay_runtime_spawn(
-            runtime, function, arguments, run_ended, &run, NULL);
-    }
-    if (code == 0) {
-        run_root(&run, runtime);
-    } else {
-        run.result.code = code;
-    }
-    belay_runtime_close(runtime, run_closed, &run);
-    while (!run.closed) {
-        require_hope(uv_run(&run.loop, UV_RUN_DEFAULT) != 0 || run.closed);
-    }
-    BELAY__REQUIRE(uv_loop_close(&run.loop) == 0,
-        "handles of libuv are still open on the loop");
-    inside_run = false;
-    return run_result(run.result, ret);
 }
