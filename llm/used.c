@@ -2,13 +2,14 @@
  *
  * Exact is only what the server itself has counted; of all else its callers
  * spend nothing, but leave all that was held in doubt, or what is known if that
- * is more (L55): the guesses here are for that. Where no tier is
- * told, a dearer one that was asked for counts: no cap may be passed because a
- * server is silent.
+ * is more (L55): the guesses here are for that. Where no tier is told, a dearer
+ * one that was asked for counts: no cap may be passed because a server is
+ * silent.
  */
 #include "llm/used.h"
 
 #include "llm/money/prices.h"
+#include "llm/provider/usage.h"
 
 int64_t
 belay__used_tokens(const struct belay_llm_usage *usage)
@@ -69,17 +70,8 @@ belay__used_count(const struct belay__estimator *estimator,
 {
     const bool complete = reply->attempt.status / 100 == 2;
 
-    *ret = (struct belay_llm_usage){.in_total = -1,
-        .in_cache_read = -1,
-        .in_cache_write_5m = -1,
-        .in_cache_write_1h = -1,
-        .in_audio = -1,
-        .out_total = -1,
-        .out_reasoning = -1,
-        .out_audio = -1};
-    if (reply->answer.live || complete) {
-        *ret = *belay_llm_reply_usage(reply);
-    }
+    *ret = reply->answer.live || complete ? *belay_llm_reply_usage(reply)
+                                          : belay__usage_unknown;
     if (belay__used_is_exact(ret, size)
         || (reply->answer.live && ret->state != BELAY_LLM_USAGE_UNKNOWN)) {
         return;

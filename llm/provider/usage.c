@@ -11,7 +11,7 @@
 
 #include "llm/json/text.h"
 
-static const struct belay_llm_usage unknown = {
+const struct belay_llm_usage belay__usage_unknown = {
     .in_total = -1,
     .in_cache_read = -1,
     .in_cache_write_5m = -1,
@@ -140,7 +140,7 @@ sum(int64_t a, int64_t b)
 void
 belay__usage_begin(struct belay__usage_counts *counts)
 {
-    *counts = (struct belay__usage_counts){.usage = unknown,
+    *counts = (struct belay__usage_counts){.usage = belay__usage_unknown,
         .total = -1,
         .prompt = -1,
         .input = -1,

@@ -4,6 +4,9 @@
 
 #include <belay/llm.h>
 
+/* Nothing was told. */
+extern const struct belay_llm_usage belay__usage_unknown;
+
 /* Counts as servers write them; -1: not told. */
 struct belay__usage_counts {
     struct belay_llm_usage usage; /* what has the same meaning everywhere */

@@ -4,6 +4,7 @@
  */
 #include "llm/record/row.h"
 
+#include "llm/provider/usage.h"
 #include "llm/record/state.h"
 #include "llm/secret.h"
 #include "runtime/internal.h"
@@ -306,14 +307,6 @@ struct belay__row *
 belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     const char *attempt)
 {
-    static const struct belay_llm_usage unknown = {.in_total = -1,
-        .in_cache_read = -1,
-        .in_cache_write_5m = -1,
-        .in_cache_write_1h = -1,
-        .in_audio = -1,
-        .out_total = -1,
-        .out_reasoning = -1,
-        .out_audio = -1};
     const enum cut pieces = end->checked ? CUT_IN_STRINGS : CUT_AT_END;
     const enum cut cut = end->cut ? pieces : CUT_NOWHERE;
     const int64_t now_us = belay__unix_us();
@@ -343,7 +336,7 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
         row.first_byte_us = wall_us(now_us, end->now, how->first_byte);
         row.ended_us = wall_us(now_us, end->now, how->ended);
     }
-    row.usage = end->usage != NULL ? *end->usage : unknown;
+    row.usage = end->usage != NULL ? *end->usage : belay__usage_unknown;
     row.usage.raw = (struct belay_slice){NULL, 0};
     return row_new(recorder, &row, cut, end->secrets);
 }
