@@ -270,6 +270,34 @@ Test(room, s69_what_is_freed_outside_of_a_pass_goes_back_at_once)
     belay__memory_unref(memory);
 }
 
+/* What each wave needs stays, however long that goes on. */
+Test(room, s69_a_busy_loop_keeps_what_it_needs)
+{
+    struct belay__memory *memory = belay__memory_new(&test_allocator);
+    struct belay__blocks blocks = {.busy = false};
+    struct belay__block held[200];
+    const size_t count = sizeof(held) / sizeof(held[0]);
+    size_t calls = 0;
+
+    for (int pass = 0; pass < 20000; pass++) {
+        belay__blocks_begin(&blocks);
+        for (size_t i = 0; i < count; i++) {
+            held[i] = belay__block_alloc(memory, &blocks, 1000);
+            cr_assert(ne(ptr, held[i].ptr, NULL));
+        }
+        for (size_t i = 0; i < count; i++) {
+            belay__block_free(memory, &blocks, held[i], 1000);
+        }
+        belay__blocks_shrink(memory, &blocks, false);
+        if (pass == 0) {
+            calls = test_alloc_calls();
+        }
+    }
+    cr_expect(eq(sz, test_alloc_calls(), calls));
+    belay__blocks_fini(memory, &blocks);
+    belay__memory_unref(memory);
+}
+
 /* Memory that nobody uses does not make an allocation fail. */
 Test(room, s136_empty_slabs_of_other_sizes_go_first)
 {
