@@ -15,36 +15,10 @@ static const char price_file[] =
     "{\"m\":{\"input_cost_per_token\":1e-06,\"output_cost_per_token\":1e-06},"
     "\"v\":{\"input_cost_per_token\":1e-06}}";
 
-struct run_priced {
-    belay_prices *prices;
-};
-
-BELAY_ASYNC(run_priced)
-{
-    int code = 0;
-
-    BELAY_BEGIN;
-    code = belay_prices_new(belay_task_runtime(task),
-        (struct belay_slice){price_file, sizeof(price_file) - 1}, &self->prices,
-        NULL);
-    BELAY_CHECK(code);
-    opts.prices = self->prices;
-    BELAY_TRY(belay__batch_run(task, &opts, &result));
-    belay_prices_unref(self->prices);
-    return belay_pass(task);
-    BELAY_END;
-}
-
 static void
 run_with_prices(void)
 {
-    struct belay_result ended = {0};
-
-    result = (struct belay__batch_result){0};
-    cr_expect(zero(int, program_run_plain(&run_priced,
-                            &(const struct run_priced){NULL}, &ended)));
-    opts.prices = NULL;
-    collect(&ended);
+    cr_expect(zero(int, run_with_prices_of(price_file)));
 }
 
 static void

@@ -283,6 +283,40 @@ run_beside(void (*act)(int round, bool *done))
     return code;
 }
 
+struct run_priced {
+    struct belay_slice text;
+    belay_prices *prices;
+};
+
+BELAY_ASYNC(run_priced)
+{
+    int code = 0;
+
+    BELAY_BEGIN;
+    code = belay_prices_new(
+        belay_task_runtime(task), self->text, &self->prices, NULL);
+    BELAY_CHECK(code);
+    opts.prices = self->prices;
+    BELAY_TRY(belay__batch_run(task, &opts, &result));
+    belay_prices_unref(self->prices);
+    return belay_pass(task);
+    BELAY_END;
+}
+
+int
+run_with_prices_of(const char *prices)
+{
+    const struct run_priced arguments = {.text = {prices, strlen(prices)}};
+    struct belay_result ended = {0};
+    int code;
+
+    result = (struct belay__batch_result){0};
+    code = program_run_plain(&run_priced, &arguments, &ended);
+    opts.prices = NULL;
+    collect(&ended);
+    return code;
+}
+
 void
 sweep_batch(size_t (*sweep_fn)(const struct program *program),
     const struct fault_route *routes, size_t route_count,

@@ -85,6 +85,8 @@ extern const belay_function run_batch;
 int run_it(void);
 /* The same on the system's clock. */
 int run_in_real_time(void);
+/* The same with the prices of such a file. */
+int run_with_prices_of(const char *prices);
 /* The same beside a task that looks on, and does something to it: `act` is
  * called each turn until it is done. The run is there, and can be cancelled by
  * its task.
