@@ -164,7 +164,8 @@ Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
         {FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD HALF_DELTA), FAULT_DO_CLOSE)},
         {FAULT_ON(
             NULL, FAULT_TEXT(SSE_HEAD THINKING HALF_DELTA), FAULT_DO_CLOSE)},
-        {FAULT_ON(NULL, FAULT_TEXT(SSE_HEAD HALF_ESCAPE), FAULT_DO_CLOSE)},
+        {FAULT_ON(
+            NULL, FAULT_TEXT(SSE_HEAD THINKING HALF_ESCAPE), FAULT_DO_CLOSE)},
     };
 
     make_record(".jsonl");
