@@ -6,6 +6,7 @@
 
 #include "llm/http/client.h"
 #include "llm/provider/embeddings.h"
+#include "runtime/basics.h"
 
 struct belay_llm_reply {
     struct belay__memory *memory; /* a reference */
@@ -29,9 +30,8 @@ belay_llm_reply *belay__llm_reply_new(struct belay__memory *memory);
 static inline const belay_llm_reply *
 belay__llm_reply_of(const struct belay_llm_attempt *attempt)
 {
-    const char *at = (const char *)attempt;
-
-    return (const void *)(at - offsetof(struct belay_llm_reply, attempt));
+    return BELAY__CONTAINER(
+        belay__without_const(attempt), struct belay_llm_reply, attempt);
 }
 
 /* Begins an answer that is put together from events, in the reply's answer;

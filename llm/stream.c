@@ -157,7 +157,14 @@ struct turn {
     bool run; /* all events, to on_event */
 };
 
-#define CUT 2 /* tell(): the task is cancelled */
+/* What becomes of a turn once something was told; a negative code of the
+ * callback's fails it.
+ */
+enum {
+    GO_ON = 0,
+    OVER = 1,
+    CUT = 2, /* the task is cancelled */
+};
 
 static belay_next turn_on(belay_task *task, void *self);
 static belay_next went_on(belay_task *task, void *self);
@@ -220,8 +227,6 @@ cancel_turn(belay_task *task, struct turn *turn)
 
 /* All that is told passes here. Who is told of an event, or of an attempt, may
  * cancel the task: then nothing more is told, nor done (L42).
- *
- * 0: go on; 1: the turn is over; negative: the callback's code; CUT.
  */
 static int
 tell(const belay_task *task, struct turn *turn,
@@ -235,7 +240,7 @@ tell(const belay_task *task, struct turn *turn,
     turn->stream->told += event->type != BELAY_LLM_EVENT_RESTART;
     if (!turn->run) {
         *turn->ret = *event;
-        return 1;
+        return OVER;
     }
     if (turn->on_event != NULL) {
         code = turn->on_event(event, turn->arg);
@@ -244,9 +249,9 @@ tell(const belay_task *task, struct turn *turn,
         return code;
     }
     if (event->type == BELAY_LLM_EVENT_DONE) {
-        return 1; /* a cancel waits for the next checkpoint (S10) */
+        return OVER; /* a cancel waits for the next checkpoint (S10) */
     }
-    return belay__cancel_visible(task) ? CUT : 0;
+    return belay__cancel_visible(task) ? CUT : GO_ON;
 }
 
 /* What tell() has given ends the turn. */
@@ -266,7 +271,7 @@ tell_restart(const belay_task *task, struct turn *turn)
     static const struct belay_llm_event restart = {
         .type = BELAY_LLM_EVENT_RESTART};
 
-    return turn->stream->told > 0 ? tell(task, turn, &restart) : 0;
+    return turn->stream->told > 0 ? tell(task, turn, &restart) : GO_ON;
 }
 
 /* The attempt has failed: another one, or the end. A callback is told that it
@@ -281,7 +286,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     struct belay_llm_attempt *attempt = &tries->reply->attempt;
     enum belay__llm_verdict verdict = judge(stream, &code);
     int64_t pause_ns;
-    int over = 0;
+    int over = GO_ON;
 
     tries->account.code = code;
     if (stream->told > 0 && !stream->opts.restart) {
@@ -291,7 +296,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     pause_ns = belay__llm_decide(task, tries, verdict);
     if (attempt->will_retry && turn->run) {
         over = tell_restart(task, turn);
-        attempt->will_retry = over == 0;
+        attempt->will_retry = over == GO_ON;
     }
     belay__llm_conclude(tries, pause_ns);
     if (over < 0) {
@@ -305,7 +310,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     if (!turn->run) {
         over = tell_restart(task, turn);
     }
-    return over != 0 ? told_last(task, turn, over) : turn_on(task, turn);
+    return over != GO_ON ? told_last(task, turn, over) : turn_on(task, turn);
 }
 
 /* Reading has come upon something wrong while the exchange may still run. */
@@ -376,7 +381,7 @@ answer_complete(belay_task *task, struct turn *turn)
     belay__llm_record(&stream->tries, 0);
     conclude(task, stream);
     over = tell_done(task, turn);
-    return over != 1 || exchange->ended
+    return over != OVER || exchange->ended
                ? told_last(task, turn, over)
                : belay_then(task, said_farewell,
                    BELAY_CALL(farewell, .exchange = exchange));
@@ -556,7 +561,7 @@ turn_on(belay_task *task, void *self)
     while ((code = belay__llm_feed_pull(&stream->feed, &event)) > 0) {
         int over = tell(task, turn, &event);
 
-        if (over != 0) {
+        if (over != GO_ON) {
             return told_last(task, turn, over);
         }
     }

@@ -8,6 +8,7 @@
 #include "llm/batch/pipeline.h"
 #include "llm/budget/budget.h"
 #include "llm/money/prices.h"
+#include "llm/provider/usage.h"
 #include "llm/used.h"
 
 void
@@ -76,11 +77,10 @@ count(const struct belay__item *item, belay_llm_reply *reply,
         belay__used_count(estimator, item->body, &item->size, reply, ret);
         return;
     }
-    *ret = (struct belay_llm_usage){
-        .in_total = belay__estimate_text(estimator, item->body),
-        .out_total = item->size.no_output ? 0 : item->broken,
-        .state = BELAY_LLM_USAGE_PARTIAL,
-    };
+    *ret = belay__usage_unknown;
+    ret->in_total = belay__estimate_text(estimator, item->body);
+    ret->out_total = item->size.no_output ? 0 : item->broken;
+    ret->state = BELAY_LLM_USAGE_PARTIAL;
 }
 
 struct belay__batch_bill

@@ -7,6 +7,8 @@
 
 #include "llm/json/text.h"
 
+#include <string.h>
+
 #define WORD_MAX 48 /* "priority", if all of it is escaped */
 
 static bool

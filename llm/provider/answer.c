@@ -499,22 +499,6 @@ belay__answer_tier(
     }
 }
 
-/* The type, or the code where that says more. */
-static const struct belay__json_value *
-error_word(const struct belay__provider_error *error)
-{
-    const struct belay__json_value *code = &error->code;
-    const bool has_type = error->type.type == BELAY__JSON_STRING
-                          && !belay__json_key_is(&error->type, "error");
-
-    if (code->type == BELAY__JSON_STRING
-        && (!has_type || belay__json_key_is(code, "insufficient_quota")
-            || belay__json_key_is(code, "billing_hard_limit_reached"))) {
-        return code;
-    }
-    return has_type ? &error->type : NULL;
-}
-
 void
 belay__answer_error(struct belay__answer *answer, struct belay_slice body)
 {
@@ -526,7 +510,8 @@ belay__answer_error(struct belay__answer *answer, struct belay_slice body)
     belay__provider_error_parse(body, &error);
     answer->error_status = belay__provider_error_status(&error);
     answer->error_is_quota = belay__provider_error_is_quota(&error);
-    set_word(&answer->error_type, read_text(answer, error_word(&error)));
+    set_word(&answer->error_type,
+        read_text(answer, belay__provider_error_word(&error)));
     if (error.message.type == BELAY__JSON_STRING) {
         set_text(answer, &answer->error_message, &error.message);
     }

@@ -194,6 +194,19 @@ belay__provider_error_is_quota(const struct belay__provider_error *error)
     return is_quota_word(&error->code) || is_quota_word(&error->type);
 }
 
+const struct belay__json_value *
+belay__provider_error_word(const struct belay__provider_error *error)
+{
+    const bool has_type = error->type.type == BELAY__JSON_STRING
+                          && !belay__json_key_is(&error->type, "error");
+
+    if (error->code.type == BELAY__JSON_STRING
+        && (!has_type || is_quota_word(&error->code))) {
+        return &error->code;
+    }
+    return has_type ? &error->type : NULL;
+}
+
 int
 belay__provider_error_status(const struct belay__provider_error *error)
 {

@@ -22,6 +22,10 @@ void belay__provider_error_parse(
  */
 int belay__provider_error_status(const struct belay__provider_error *error);
 
+/* What says most of why: the type, or the code; NULL: neither is told. */
+const struct belay__json_value *belay__provider_error_word(
+    const struct belay__provider_error *error);
+
 /* Does it say, by its type or code, that the account has run out? No time will
  * help then (L31).
  */

@@ -174,6 +174,8 @@ hide_end(const struct belay__secrets *secrets, struct belay_slice body,
     return len > 0;
 }
 
+/* The same wherever the body may have been cut: each string is looked at once.
+ */
 static bool
 hide_begun(const struct belay__secrets *secrets, struct belay_slice body,
     enum cut cut, char *copy)
