@@ -24,128 +24,7 @@
 #include <belay/async.h>
 #include <belay/timeout.h>
 
-#include <string.h>
-
 #define FAREWELL_MS 100 /* for the end of a body behind the end of its answer */
-
-/* ---- an attempt ---- */
-
-/* Called from the loop with what comes in. */
-static int
-sink(const struct belay__http_reply *reply, struct belay_slice bytes, void *arg)
-{
-    belay_llm_stream *stream = arg;
-    int answer;
-
-    (void)reply;
-    answer = belay__llm_feed_push(&stream->feed, bytes);
-    belay__http_exchange_wake(&stream->exchange);
-    return answer;
-}
-
-static belay_next
-start_attempt(belay_task *task, belay_llm_stream *stream)
-{
-    belay_llm_reply *reply = stream->tries.reply;
-
-    belay__llm_reply_begin_live(reply, stream->provider);
-    belay__llm_feed_begin(&stream->feed, stream->provider, stream->body,
-        &reply->answer, &reply->http.body);
-    stream->told = 0;
-    stream->attempting = true;
-    stream->silent = false;
-    stream->state = BELAY__STREAM_RUNNING;
-    stream->exchange.endpoint = belay__llm_access_endpoint(
-        stream->tries.account.access, stream->provider->auth);
-    stream->exchange.survives = stream->opts.drain.ns > 0;
-    stream->exchange.reply = &reply->http;
-    stream->exchange.request = belay__llm_http_request(&stream->tries);
-    stream->exchange.request.path = stream->provider->path;
-    stream->exchange.request.body = stream->body;
-    stream->exchange.request.sink = sink;
-    stream->exchange.request.sink_arg = stream;
-    return belay__http_exchange_start(task, &stream->exchange);
-}
-
-/* The attempt is over and was recorded. */
-static void
-end_attempt(belay_llm_stream *stream)
-{
-    stream->attempting = false;
-    belay__llm_stream_count(stream);
-}
-
-/* … and no other follows, but for what its record says by now. */
-static void
-conclude(const belay_task *task, belay_llm_stream *stream)
-{
-    end_attempt(stream);
-    (void)belay__llm_plan(task, &stream->tries, BELAY__LLM_NEVER);
-}
-
-void
-belay__llm_stream_end(
-    const belay_task *task, belay_llm_stream *stream, int code)
-{
-    belay__http_exchange_stop(&stream->exchange);
-    if (stream->attempting) {
-        belay__llm_record(&stream->tries, code);
-        conclude(task, stream);
-    }
-}
-
-/* ---- judging ---- */
-
-/* What to do about an attempt that has ended badly; *code: why. */
-static enum belay__llm_verdict
-judge(belay_llm_stream *stream, int *code)
-{
-    struct belay__llm_tries *tries = &stream->tries;
-    struct belay_llm_attempt *attempt = &tries->reply->attempt;
-
-    if (stream->silent) {
-        return belay__llm_judge(tries, *code);
-    }
-    if (tries->reply->answer.code == BELAY_EHTTP) {
-        belay__llm_record_error(tries);
-        *code = belay__llm_status_code(attempt);
-        return belay__llm_judge(tries, 0);
-    }
-    if (attempt->status / 100 != 2) {
-        *code = belay__llm_status_code(attempt);
-        return belay__llm_judge(tries, 0);
-    }
-    if (*code == BELAY_ETRUNCATED) {
-        attempt->billed = BELAY_LLM_BILLED_UNKNOWN;
-        return BELAY__LLM_RETRY;
-    }
-    return *code == BELAY_EPROTO || *code == BELAY_EREPLY ? BELAY__LLM_ONCE
-                                                          : BELAY__LLM_NEVER;
-}
-
-static belay_error *
-error_of(belay_task *task, belay_llm_stream *stream, int code)
-{
-    const struct belay__llm_tries *tries = &stream->tries;
-    const belay_llm_reply *reply = tries->reply;
-    belay_error *cause;
-    belay_error *error;
-
-    if (stream->silent) {
-        cause = belay__http_exchange_take_error(&stream->exchange);
-        error = belay__llm_error_silent(task, tries, code, cause);
-        belay_error_unref(cause);
-        return error;
-    }
-    if (reply->answer.code == BELAY_EHTTP) {
-        return belay__llm_error_stream(task, tries);
-    }
-    if (reply->attempt.status / 100 != 2) {
-        return belay__llm_error_status(task, tries);
-    }
-    return code == BELAY_EREPLY ? belay__llm_error_shape(task, tries)
-                                : belay__llm_error_broken(task, tries, code);
-}
 
 /* ---- one call of next, or of run ---- */
 
@@ -284,7 +163,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     belay_llm_stream *stream = turn->stream;
     struct belay__llm_tries *tries = &stream->tries;
     struct belay_llm_attempt *attempt = &tries->reply->attempt;
-    enum belay__llm_verdict verdict = judge(stream, &code);
+    enum belay__llm_verdict verdict = belay__llm_stream_judge(stream, &code);
     int64_t pause_ns;
     int over = GO_ON;
 
@@ -292,7 +171,7 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
     if (stream->told > 0 && !stream->opts.restart) {
         verdict = BELAY__LLM_NEVER;
     }
-    end_attempt(stream);
+    belay__llm_stream_attempt_over(stream);
     pause_ns = belay__llm_decide(task, tries, verdict);
     if (attempt->will_retry && turn->run) {
         over = tell_restart(task, turn);
@@ -303,7 +182,8 @@ attempt_failed(belay_task *task, struct turn *turn, int code)
         return fail_turn(task, turn, over, NULL);
     }
     if (!attempt->will_retry && over != CUT) {
-        return fail_turn(task, turn, code, error_of(task, stream, code));
+        return fail_turn(
+            task, turn, code, belay__llm_stream_error(task, stream, code));
     }
     belay__http_exchange_stop(&stream->exchange);
     stream->state = BELAY__STREAM_WAITING;
@@ -379,7 +259,7 @@ answer_complete(belay_task *task, struct turn *turn)
     stream->state = BELAY__STREAM_DONE;
     belay__http_exchange_note(exchange);
     belay__llm_record(&stream->tries, 0);
-    conclude(task, stream);
+    belay__llm_stream_conclude(task, stream);
     over = tell_done(task, turn);
     return over != OVER || exchange->ended
                ? told_last(task, turn, over)
@@ -388,15 +268,6 @@ answer_complete(belay_task *task, struct turn *turn)
 }
 
 /* ---- going on ---- */
-
-bool
-belay__llm_stream_may_end(const belay_llm_stream *stream)
-{
-    const int code = stream->exchange.code;
-
-    return (code == BELAY_ETRUNCATED || code == BELAY_ERESET)
-           && belay__llm_feed_may_end(&stream->feed);
-}
 
 /* At once, and beside the retries: it is another request. That it comes is told
  * when there is one.
@@ -411,7 +282,7 @@ ask_without_usage(belay_task *task, struct turn *turn)
 
     attempt->retryable = true;
     attempt->will_retry = code == 0;
-    conclude(task, stream);
+    belay__llm_stream_conclude(task, stream);
     if (code < 0) {
         return fail_turn(task, turn, code, NULL);
     }
@@ -470,10 +341,10 @@ admitted(belay_task *task, void *self)
     if (result->cancelled) {
         return cancel_turn(task, turn);
     }
-    return result->code < 0
-               ? fail_turn(
-                   task, turn, result->code, belay_error_ref(result->error))
-               : belay_then(task, went_on, start_attempt(task, turn->stream));
+    return result->code < 0 ? fail_turn(
+               task, turn, result->code, belay_error_ref(result->error))
+                            : belay_then(task, went_on,
+                                belay__llm_stream_attempt(task, turn->stream));
 }
 
 static belay_next
@@ -484,10 +355,10 @@ begin_attempt(belay_task *task, struct turn *turn)
 
     if (belay__llm_tries_free(&stream->tries)) {
         code = belay__llm_tries_take_key(&stream->tries);
-        return code < 0
-                   ? fail_turn(task, turn, code,
-                       belay__llm_error_key(task, stream->tries.client, code))
-                   : belay_then(task, went_on, start_attempt(task, stream));
+        return code < 0 ? fail_turn(task, turn, code,
+                   belay__llm_error_key(task, stream->tries.client, code))
+                        : belay_then(task, went_on,
+                            belay__llm_stream_attempt(task, stream));
     }
     return belay_then(task, admitted,
         belay__llm_tries_admit(task, &stream->tries, stream->provider));

@@ -45,28 +45,45 @@ struct belay_llm_stream {
  */
 void belay__llm_stream_count(belay_llm_stream *stream);
 
-/* Has the connection broken where nothing was to come but [DONE] (L18)? */
-bool belay__llm_stream_may_end(const belay_llm_stream *stream);
-
-/* If an attempt is under way, it is over, for good: recorded with this code,
- * settled, told.
- */
-void belay__llm_stream_end(
-    const belay_task *task, belay_llm_stream *stream, int code);
-
 /* Writes a body that asks for usage, or does not, in memory of its own; none if
  * the caller has given one. Errors: BELAY_ENOMEM, BELAY_ETOOLARGE; nothing is
  * left.
  */
 int belay__llm_stream_build(
     const belay_llm_stream *stream, bool usage, struct belay__buffer *ret);
+/* From now on it is what is sent, and the stream's. */
+void belay__llm_stream_take(
+    belay_llm_stream *stream, const struct belay__buffer *built);
+
+/* ---- an attempt (stream_attempt.c) ---- */
+
+/* An operation: starts one. */
+belay_next belay__llm_stream_attempt(
+    belay_task *task, belay_llm_stream *stream);
+/* It is over and was recorded. */
+void belay__llm_stream_attempt_over(belay_llm_stream *stream);
+/* … and no other follows, but for what its record says by now. */
+void belay__llm_stream_conclude(
+    const belay_task *task, belay_llm_stream *stream);
+/* If an attempt is under way, it is over, for good: recorded with this code,
+ * settled, told.
+ */
+void belay__llm_stream_end(
+    const belay_task *task, belay_llm_stream *stream, int code);
+
+/* What to do about one that has ended badly; *code: why. */
+enum belay__llm_verdict belay__llm_stream_judge(
+    belay_llm_stream *stream, int *code);
+/* … for the caller; the caller owns it, NULL without memory. */
+belay_error *belay__llm_stream_error(
+    belay_task *task, belay_llm_stream *stream, int code);
+
 /* Has the server refused it for the option that asks for usage? It is asked
  * again without (L2), once.
  */
 bool belay__llm_stream_refused(const belay_llm_stream *stream);
-/* From now on it is what is sent, and the stream's. */
-void belay__llm_stream_take(
-    belay_llm_stream *stream, const struct belay__buffer *built);
+/* Has the connection broken where nothing was to come but [DONE] (L18)? */
+bool belay__llm_stream_may_end(const belay_llm_stream *stream);
 
 /* ---- reading on for the counts (stream_drain.c) ---- */
 

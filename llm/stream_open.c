@@ -79,24 +79,6 @@ belay__llm_stream_build(
     return code;
 }
 
-bool
-belay__llm_stream_refused(const belay_llm_stream *stream)
-{
-    static const char name[] = "stream_options";
-    const struct belay__buffer *body = &stream->tries.reply->http.body;
-
-    if (stream->tries.reply->attempt.status != 400 || stream->opts.no_usage
-        || stream->chat.body.len > 0 || stream->refused) {
-        return false;
-    }
-    for (size_t i = 0; i + sizeof(name) - 1 <= body->len; i++) {
-        if (memcmp(body->data + i, name, sizeof(name) - 1) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 void
 belay__llm_stream_take(
     belay_llm_stream *stream, const struct belay__buffer *built)
