@@ -82,7 +82,9 @@ belay_error *belay__llm_stream_error(
  * again without (L2), once.
  */
 bool belay__llm_stream_refused(const belay_llm_stream *stream);
-/* Has the connection broken where nothing was to come but [DONE] (L18)? */
+/* Has the connection broken, or fallen silent, where nothing was to come but
+ * [DONE] (L18)?
+ */
 bool belay__llm_stream_may_end(const belay_llm_stream *stream);
 
 /* ---- reading on for the counts (stream_drain.c) ---- */

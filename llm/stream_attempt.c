@@ -147,6 +147,7 @@ belay__llm_stream_may_end(const belay_llm_stream *stream)
 {
     const int code = stream->exchange.code;
 
-    return (code == BELAY_ETRUNCATED || code == BELAY_ERESET)
+    return (code == BELAY_ETRUNCATED || code == BELAY_ERESET
+               || code == BELAY_ETIMEDOUT)
            && belay__llm_feed_may_end(&stream->feed);
 }

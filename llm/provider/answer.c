@@ -28,7 +28,8 @@ void
 belay__answer_init(
     struct belay__answer *answer, struct belay__memory *memory, bool live)
 {
-    *answer = (struct belay__answer){.memory = memory, .live = live};
+    *answer = (struct belay__answer){
+        .memory = memory, .live = live, .other_block = -1};
     belay__buffer_init(
         &answer->deltas, memory, DELTAS_MAX * sizeof(struct belay__delta));
     belay__usage_begin(&answer->counts);

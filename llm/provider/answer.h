@@ -91,6 +91,8 @@ struct belay__answer {
     int code;      /* 0; BELAY_ENOMEM; BELAY_EREPLY: not of the format's form;
                  BELAY_EHTTP: an error in the place of an answer */
     bool finished; /* the format's own end has come */
+    int64_t other_block; /* Messages: where the newest block began that is no
+                            call of a tool; -1: nowhere */
     struct belay__choice *choices; /* in the order of their arrival */
     size_t choice_count;
     size_t choice_room;
@@ -220,6 +222,10 @@ void belay__tool_leave_id(
 struct belay__choice *belay__answer_nth(struct belay__answer *answer, size_t n);
 struct belay_slice belay__stretch_slice(
     const struct belay__choice *choice, enum belay__stretch_kind kind);
+/* Does that end mean that what was said before it may not be whole? Not of
+ * BELAY_LLM_END_UNKNOWN, whose word nobody here knows.
+ */
+bool belay__llm_end_cuts(enum belay_llm_end end);
 /* Every choice has its end, and there are as many at least. */
 bool belay__answer_ended(const struct belay__answer *answer, size_t choices);
 /* The usage as far as it is known. */

@@ -18,6 +18,13 @@ belay__stretch_slice(
 }
 
 bool
+belay__llm_end_cuts(enum belay_llm_end end)
+{
+    return end == BELAY_LLM_END_LENGTH || end == BELAY_LLM_END_CONTEXT_FULL
+           || end == BELAY_LLM_END_FILTER;
+}
+
+bool
 belay__answer_ended(const struct belay__answer *answer, size_t choices)
 {
     for (size_t i = 0; i < answer->choice_count; i++) {

@@ -277,41 +277,62 @@ enum member {
     MEMBERS,
 };
 
+/* A message, or a piece of one. */
+struct said {
+    struct belay__json_value members[MEMBERS];
+    bool is_there;
+};
+
 /* What a choice holds; read first, used when its index is known. */
 struct choice_values {
     struct belay__json_value index;
     struct belay__json_value finish;
-    struct belay__json_value message[MEMBERS];
-    bool has_message;
+    struct said message;
+    struct said delta;
 };
 
 static void
-read_message(struct belay__json *json, struct choice_values *values)
+read_said(struct belay__json *json, struct said *said)
 {
     struct belay__json_value key;
 
-    values->has_message = belay__json_enter_object(json);
-    if (!values->has_message) {
+    if (!belay__json_enter_object(json)) {
         return;
     }
+    said->is_there = true;
     while (belay__json_next_member(json, &key)) {
         struct belay__json_value *to = NULL;
 
         if (belay__json_key_is(&key, "content")) {
-            to = &values->message[CONTENT];
+            to = &said->members[CONTENT];
         } else if (belay__json_key_is(&key, "refusal")) {
-            to = &values->message[REFUSAL];
+            to = &said->members[REFUSAL];
         } else if (belay__json_key_is(&key, "tool_calls")) {
-            to = &values->message[TOOL_CALLS];
+            to = &said->members[TOOL_CALLS];
         } else if (belay__json_key_is(&key, "reasoning_content")) {
-            to = &values->message[REASONING_CONTENT];
+            to = &said->members[REASONING_CONTENT];
         } else if (belay__json_key_is(&key, "reasoning")) {
-            to = &values->message[REASONING];
+            to = &said->members[REASONING];
         }
         if (to != NULL) {
             (void)belay__json_take(json, to);
         }
     }
+}
+
+/* The old Completions' text; with a message beside it, an empty one is none. */
+static void
+read_old_text(struct belay__json *json, struct said *message)
+{
+    struct belay__json_value text;
+
+    if (!belay__json_take(json, &text)) {
+        return;
+    }
+    if (!message->is_there || belay__answer_says(&text)) {
+        message->members[CONTENT] = text;
+    }
+    message->is_there = true;
 }
 
 static void
@@ -320,18 +341,30 @@ read_values(struct belay__json *json, struct choice_values *values)
     struct belay__json_value key;
 
     while (belay__json_next_member(json, &key)) {
-        if (belay__json_key_is(&key, "delta")
-            || belay__json_key_is(&key, "message")) {
-            read_message(json, values);
+        if (belay__json_key_is(&key, "delta")) {
+            read_said(json, &values->delta);
+        } else if (belay__json_key_is(&key, "message")) {
+            read_said(json, &values->message);
         } else if (belay__json_key_is(&key, "index")) {
             (void)belay__json_take(json, &values->index);
         } else if (belay__json_key_is(&key, "finish_reason")) {
             (void)belay__json_take(json, &values->finish);
         } else if (belay__json_key_is(&key, "text")) {
-            values->has_message =
-                belay__json_take(json, &values->message[CONTENT]);
+            read_old_text(json, &values->message);
         }
     }
+}
+
+/* Some servers send both: an empty delta with the whole message, or what there
+ * is so far with each delta.
+ */
+static const struct said *
+what_counts(const struct choice_values *values, bool whole)
+{
+    const struct said *usual = whole ? &values->message : &values->delta;
+    const struct said *other = whole ? &values->delta : &values->message;
+
+    return usual->is_there ? usual : other;
 }
 
 /* True if it is one. */
@@ -339,8 +372,9 @@ static bool
 read_choice(struct belay__answer *answer, struct belay__json *json,
     int64_t position, bool whole)
 {
-    struct choice_values values = {.has_message = false};
-    const struct belay__json_value *message = values.message;
+    struct choice_values values = {.message = {.is_there = false}};
+    const struct said *said;
+    const struct belay__json_value *members;
     struct belay__choice *choice;
     bool ended;
 
@@ -348,25 +382,27 @@ read_choice(struct belay__answer *answer, struct belay__json *json,
         return false;
     }
     read_values(json, &values);
+    said = what_counts(&values, whole);
+    members = said->members;
     ended = belay__provider_is_reason(&values.finish);
-    if (!values.has_message && !ended) {
+    if (!said->is_there && !ended) {
         return false;
     }
     choice = belay__answer_choice(
         answer, belay__provider_index(&values.index, position));
     /* Both names are in use for the same thing, some servers send both. */
     belay__answer_text(answer, choice, BELAY__REASONING,
-        message[REASONING_CONTENT].type == BELAY__JSON_STRING
-            ? &message[REASONING_CONTENT]
-            : &message[REASONING]);
-    read_content(answer, choice, &message[CONTENT]);
-    belay__answer_text(answer, choice, BELAY__REFUSAL, &message[REFUSAL]);
-    read_tool_calls(answer, choice, whole, message[TOOL_CALLS].raw);
+        members[REASONING_CONTENT].type == BELAY__JSON_STRING
+            ? &members[REASONING_CONTENT]
+            : &members[REASONING]);
+    read_content(answer, choice, &members[CONTENT]);
+    belay__answer_text(answer, choice, BELAY__REFUSAL, &members[REFUSAL]);
+    read_tool_calls(answer, choice, whole, members[TOOL_CALLS].raw);
     if (ended) {
         belay__answer_end(
             answer, choice, end_of(&values.finish), &values.finish);
     }
-    return values.has_message;
+    return said->is_there;
 }
 
 static size_t

@@ -181,6 +181,24 @@ read_start(struct belay__answer *answer, struct belay_slice message)
     answer->counts.begun = true;
 }
 
+/* The newest call of that index; NULL: there is none. */
+static struct belay__tool *
+find_call(const struct belay__choice *choice, int64_t place)
+{
+    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
+}
+
+/* Input also goes to blocks that are no calls of ours, as a search that the
+ * server makes by itself. Such a block may have the index of a call that was
+ * before it: some servers count none of them.
+ */
+static struct belay__tool *
+call_of_delta(const struct belay__answer *answer,
+    const struct belay__choice *choice, int64_t place)
+{
+    return place == answer->other_block ? NULL : find_call(choice, place);
+}
+
 static void
 read_block_delta(
     struct belay__answer *answer, int64_t place, struct belay_slice delta)
@@ -194,18 +212,11 @@ read_block_delta(
     if (is_type(&values[0], "text_delta")) {
         belay__answer_text(answer, choice, BELAY__TEXT, &values[1]);
     } else if (is_type(&values[0], "input_json_delta")) {
-        belay__answer_arguments(answer, choice,
-            belay__answer_tool(answer, choice, place, NULL), &values[2]);
+        belay__answer_arguments(
+            answer, choice, call_of_delta(answer, choice, place), &values[2]);
     } else if (is_type(&values[0], "thinking_delta")) {
         belay__answer_text(answer, choice, BELAY__REASONING, &values[3]);
     }
-}
-
-/* The newest call of that index; NULL: there is none. */
-static struct belay__tool *
-find_call(const struct belay__choice *choice, int64_t place)
-{
-    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
 }
 
 static bool
@@ -246,6 +257,11 @@ read_block_start(
 
     read_block_members(block, values);
     tool = read_block(answer, choice, place, values);
+    if (tool == NULL) {
+        answer->other_block = place;
+    } else if (answer->other_block == place) {
+        answer->other_block = -1;
+    }
     if (before != NULL && tool != NULL && tool != &choice->tools[at]) {
         end_call(answer, choice, &choice->tools[at]);
     }

@@ -298,7 +298,9 @@ read_end(struct belay__answer *answer, struct belay__choice *choice,
         belay__provider_is_reason(&reason) ? &reason : &values[STATUS]);
 }
 
-/* A whole answer, in place of a stream or at its end. False if it is none. */
+/* A whole answer, in place of a stream or at its end, where the output may be
+ * left out, since it has been told, but not how it ends. False if it is none.
+ */
 static bool
 read_whole(struct belay__answer *answer, struct belay_slice body)
 {
@@ -318,7 +320,8 @@ read_whole(struct belay__answer *answer, struct belay_slice body)
         belay__answer_error(answer, body);
         return true;
     }
-    if (values[OUTPUT].type != BELAY__JSON_ARRAY) {
+    if (values[OUTPUT].type != BELAY__JSON_ARRAY
+        && (fresh || !belay__provider_is_reason(&values[STATUS]))) {
         return false;
     }
     choice = belay__answer_choice(answer, 0);

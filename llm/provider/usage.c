@@ -241,8 +241,12 @@ belay__usage_settle(
         ret->in_cache_read = counts->apart_read;
     }
     settle_writes(counts, ret);
-    /* Embeddings have no output, and say so by the total only. */
-    if (ret->out_total < 0 && total >= ret->in_total && ret->in_total >= 0) {
+    /* Embeddings have no output, and say so by the total only. Some servers
+     * leave the reasoning out of the output that they count, and not out of the
+     * total, by which they charge.
+     */
+    if (ret->in_total >= 0 && total >= ret->in_total
+        && total - ret->in_total > ret->out_total) {
         ret->out_total = total - ret->in_total;
     }
 }

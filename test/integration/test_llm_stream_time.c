@@ -235,6 +235,22 @@ Test(llm_stream_time, l41_a_stall_behind_an_event)
     cr_expect(eq(int, (int)scene.usage, BELAY_LLM_USAGE_PARTIAL));
 }
 
+/* All of the answer was there; what was to come is [DONE]. */
+Test(llm_stream_time, l18_l41_a_stall_behind_the_last_choice)
+{
+    static const char text[] =
+        DELTA("hi") "data: {\"choices\":[{\"index\":0,\"delta\":{},"
+                    "\"finish_reason\":\"stop\"}]}\n\n";
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, FAULT_TEXT(SSE_HEAD),
+            FAULT_BYTES(text, sizeof(text) - 1), FAULT_DO_HANG)};
+    const struct scene scene = run_stall(routes, 2, sizeof(text) - 1, 119);
+
+    cr_expect(zero(int, scene.code));
+    cr_expect(eq(int, (int)scene.event.type, BELAY_LLM_EVENT_DONE));
+    cr_expect(eq(u64, scene.ledger.unknown, 1), "its counts were to come");
+}
+
 Test(llm_stream_time, l41_a_stall_within_an_event)
 {
     static const struct fault_route routes[] = {FAULT_ON(

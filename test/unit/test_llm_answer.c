@@ -73,6 +73,36 @@ Test(llm_answer, l1_chat_stream)
         "0 T'hi' E1 'stop'\nU 3/-1/4\n", "T0 'h'\nT0 'i'\nE0 'stop'\n");
 }
 
+/* Of a message and a delta beside it: as some servers answer, an empty delta
+ * with what is whole, or all there is so far with each delta.
+ */
+Test(llm_answer, l1_a_message_and_a_delta)
+{
+    static const char message[] = "\"message\":{\"content\":\"hi\"}";
+    static const char delta[] = "\"delta\":{\"content\":\"\"}";
+    static const char *const orders[][2] = {{message, delta}, {delta, message},
+        {message, "\"delta\":null"}, {"\"delta\":null", message},
+        {message, "\"text\":\"\""}, {"\"text\":null", message}};
+    char body[256];
+
+    for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+        (void)snprintf(body, sizeof(body),
+            "{\"choices\":[{%s,%s,\"finish_reason\":\"stop\"}]}", orders[i][0],
+            orders[i][1]);
+        expect_whole(CHAT, body, "0 T'hi' E1 'stop'\n");
+    }
+    expect_whole(
+        CHAT, "{\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}", "0 T'hi'\n");
+    expect_stream(CHAT,
+        "data: {\"choices\":[{\"delta\":{\"content\":\"h\"},\"message\":{"
+        "\"content\":\"h\"}}]}\n\n"
+        "data: {\"choices\":[{\"message\":{\"content\":\"hi\"},\"delta\":{"
+        "\"content\":\"i\"}}]}\n\n"
+        "data: {\"choices\":[{\"delta\":{\"content\":\"!\"},\"message\":"
+        "null}]}\n\n" FINISH("stop") DONE,
+        "0 T'hi!' E1 'stop'\n", "T0 'h'\nT0 'i'\nT0 '!'\nE0 'stop'\n");
+}
+
 /* Some servers write something in each chunk, until they have a reason. */
 Test(llm_answer, l1_l18_no_reason_is_no_end)
 {
@@ -361,6 +391,24 @@ Test(llm_answer, l1_responses_stream_without_deltas)
             "," R_CALL "]," R_USAGE "}"),
         "0 T'hi' C( 'a' 'f' '{\"x\":1}' ) E3 'completed'\nU 5/2/6\n",
         "T0 'hi'\nC0.0 'a' 'f'\nA0.0 '{\"x\":1}'\nE0 'completed'\n");
+}
+
+/* What was told need not be said again at the end. */
+Test(llm_answer, l1_responses_stream_without_output)
+{
+    static const char usage[] = R_EVENT("response.output_text.delta",
+        ",\"delta\":\"h\"") R_EVENT("response.completed",
+        ",\"response\":{\"status\":\"completed\"," R_USAGE "}");
+
+    expect_stream(RESPONSES, usage, "0 T'h' E1 'completed'\nU 5/2/6\n", NULL);
+    expect_stream(RESPONSES,
+        R_EVENT("response.output_text.delta", ",\"delta\":\"h\"")
+            R_EVENT("response.incomplete", ""),
+        "0 T'h'\n", NULL);
+    expect_stream(RESPONSES,
+        R_EVENT(
+            "response.completed", ",\"response\":{\"status\":\"completed\"}"),
+        "", NULL);
 }
 
 Test(llm_answer, l21_errors_in_a_responses_stream)

@@ -133,6 +133,33 @@ Test(llm_answer_calls, l7_calls_of_one_index_without_arguments)
         START("a") START("a") PIECE("{}") STOP, "0 C( 'a' 'f' '{}' )\n");
 }
 
+#define SERVER_START                                                       \
+    "event: content_block_start\ndata: {\"type\":\"content_block_"         \
+    "start\",\"index\":0,\"content_block\":{\"type\":\"server_tool_use\"," \
+    "\"id\":\"s\",\"name\":\"web_search\",\"input\":{}}}\n\n"
+
+/* What the server runs by itself is no call of the caller's, whole or in
+ * pieces, also if all blocks have one index.
+ */
+Test(llm_answer_calls, l1_l26_tools_of_the_servers_own)
+{
+    expect_whole(&belay__messages_provider,
+        "{\"content\":[{\"type\":\"server_tool_use\",\"id\":\"s\",\"name\":"
+        "\"web_search\",\"input\":{\"q\":1}},{\"type\":\"text\",\"text\":"
+        "\"hi\"}],\"stop_reason\":\"end_turn\"}",
+        "0 T'hi' E1 'end_turn'\n");
+    expect_stream(&belay__messages_provider,
+        SERVER_START PIECE("{") PIECE("}") STOP, "0\n");
+    expect_stream(&belay__messages_provider,
+        START("a") PIECE("{}") STOP SERVER_START PIECE("{1}") STOP START("b")
+            PIECE("[]") STOP,
+        "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '[]' )\n");
+    expect_stream(&belay__messages_provider,
+        START("a") STOP SERVER_START PIECE("{1}") STOP,
+        "0 C( 'a' 'f' '{}' )\n");
+    expect_stream(&belay__messages_provider, PIECE("{}") STOP, "0\n");
+}
+
 /* ---- which call, among many ---- */
 
 static struct belay__json_value

@@ -329,6 +329,23 @@ Test(llm_chat, l47_responses_and_embeddings)
         -1);
 }
 
+/* What is in the total only is output: reasoning that was not counted there. */
+Test(llm_chat, l47_l50_a_total_that_is_more_than_its_parts)
+{
+    USAGE(
+        "{\"prompt_tokens\":100,\"completion_tokens\":20,\"total_tokens\":150,"
+        "\"completion_tokens_details\":{\"reasoning_tokens\":30}}",
+        100, -1, -1, -1, -1, 50, 30, -1);
+    USAGE("{\"total_tokens\":150,\"completion_tokens\":20,"
+          "\"prompt_tokens\":100}",
+        100, -1, -1, -1, -1, 50, -1, -1);
+    USAGE("{\"prompt_tokens\":100,\"completion_tokens\":20,\"total_tokens\":"
+          "110}",
+        100, -1, -1, -1, -1, 20, -1, -1);
+    USAGE("{\"completion_tokens\":20,\"total_tokens\":150}", -1, -1, -1, -1, -1,
+        20, -1, -1);
+}
+
 /* Some gateways fill in both sets of names, the other one with zeros. */
 Test(llm_chat, l45_l47_of_two_names_the_larger_count)
 {
