@@ -16,6 +16,8 @@
 
 #include <belay/async.h>
 
+#include <string.h>
+
 /* ---- the block round a question ---- */
 
 struct asking {
@@ -121,6 +123,19 @@ take_calls(
     return 0;
 }
 
+/* Has it ended before it was whole? */
+static bool
+was_cut(const struct belay_llm_choice *choice)
+{
+    static const char word[] = "incomplete"; /* Responses may say no more */
+    const struct belay_slice end = choice->end_text;
+
+    return belay__llm_end_cuts(choice->end)
+           || (choice->end == BELAY_LLM_END_UNKNOWN
+               && end.len == sizeof(word) - 1
+               && memcmp(end.data, word, end.len) == 0);
+}
+
 /* Errors: BELAY_ETRUNCATED, BELAY_EREPLY it cannot be answered;
  * BELAY_ETOOLARGE, BELAY_ENOMEM.
  */
@@ -135,7 +150,7 @@ stage_answer(struct asking *asking)
     if (code < 0) {
         return BELAY_EREPLY;
     }
-    if (choice.end == BELAY_LLM_END_LENGTH && choice.tool_call_count > 0) {
+    if (choice.tool_call_count > 0 && was_cut(&choice)) {
         return BELAY_ETRUNCATED; /* its arguments end somewhere (L81) */
     }
     code = take_calls(asking, choice.tool_call_count, &calls);

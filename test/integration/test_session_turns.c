@@ -295,10 +295,24 @@ PLAY(cut_call)
 
 Test(session_turns, l67_a_call_that_was_cut_is_not_complete)
 {
-    static const struct fault_route routes[] = {
-        FAULT_ON(PATH, ASKS_TOOLS("length"))};
+    static const struct fault_route routes[][1] = {
+        {FAULT_ON(PATH, ASKS_TOOLS("length"))},
+        {FAULT_ON(PATH, ASKS_TOOLS("content_filter"))},
+        {FAULT_ON(PATH, ASKS_TOOLS("incomplete"))},
+    };
 
-    SCENE(routes, cut_call, .size = 0);
+    SCENE(routes[0], cut_call, .size = 0);
+    SCENE(routes[1], cut_call, .size = 0);
+    SCENE(routes[2], cut_call, .size = 0);
+}
+
+/* Servers have words of their own for a good end. */
+Test(session_turns, l68_calls_that_end_with_a_word_nobody_knows)
+{
+    static const struct fault_route routes[] = {
+        FAULT_ON(PATH, ASKS_TOOLS("eos")), FAULT_ON(PATH, SAYS("there"))};
+
+    SCENE(routes, with_tools, .size = 0);
 }
 
 /* Servers refuse messages without content, and would from then on. */
