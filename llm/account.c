@@ -335,8 +335,8 @@ write_stream(belay_llm_reply *reply, struct belay__buffer *buffer,
     }
 }
 
-/* May a text of it have been cut, maybe within a secret: by the connection, or
- * by the model's limit?
+/* May a text of it have been cut, maybe within a secret: by the connection, by
+ * the model's limit, or by what nobody here knows?
  */
 static bool
 may_be_cut(const belay_llm_reply *reply, const struct belay__record_end *end)
@@ -348,7 +348,7 @@ may_be_cut(const belay_llm_reply *reply, const struct belay__record_end *end)
     for (size_t i = 0; i < reply->answer.choice_count; i++) {
         const enum belay_llm_end how = reply->answer.choices[i].end;
 
-        if (how == BELAY_LLM_END_LENGTH || how == BELAY_LLM_END_CONTEXT_FULL) {
+        if (how == BELAY_LLM_END_UNKNOWN || belay__llm_end_cuts(how)) {
             return true;
         }
     }

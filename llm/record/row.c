@@ -153,56 +153,48 @@ redact(const belay_recorder *recorder, struct belay_slice *text)
     }
 }
 
-/* Where a body may have been cut. */
-enum cut {
-    CUT_NOWHERE,
-    CUT_AT_END,
-    CUT_IN_STRINGS, /* JSON that was put together of pieces */
-};
-
 /* Hides in the copy what may be the beginning of a secret, at the end of what
  * stands from `begin` to `end`. Is there one?
  */
 static bool
-hide_end(const struct belay__secrets *secrets, struct belay_slice body,
+hide_end(const struct belay__secrets *secrets, struct belay_slice text,
     size_t begin, size_t end, char *copy)
 {
     const size_t len = belay__secrets_begun(
-        secrets, (struct belay_slice){body.data + begin, end - begin});
+        secrets, (struct belay_slice){text.data + begin, end - begin});
 
     memset(copy + end - len, '*', len);
     return len > 0;
 }
 
-/* The same wherever the body may have been cut: each string is looked at once.
+/* The same wherever a text may have been cut: at its end, and at that of each
+ * string in it, since it may be JSON or quote some. Each part is looked at
+ * once.
  */
 static bool
-hide_begun(const struct belay__secrets *secrets, struct belay_slice body,
-    enum cut cut, char *copy)
+hide_begun(
+    const struct belay__secrets *secrets, struct belay_slice text, char *copy)
 {
     bool escaped = false;
     bool found = false;
-    bool inside = false; /* a string, which begins at … */
     size_t begin = 0;
 
-    if (cut == CUT_NOWHERE) {
-        return false;
-    }
-    for (size_t at = 0; cut == CUT_IN_STRINGS && at < body.len; at++) {
-        if (body.data[at] == '"' && !escaped) {
-            found |= inside && hide_end(secrets, body, begin, at, copy);
-            inside = !inside;
+    for (size_t at = 0; at < text.len; at++) {
+        if (text.data[at] == '"' && !escaped) {
+            found |= hide_end(secrets, text, begin, at, copy);
             begin = at + 1;
         }
-        escaped = body.data[at] == '\\' && !escaped;
+        escaped = text.data[at] == '\\' && !escaped;
     }
-    found |= hide_end(secrets, body, begin, body.len, copy);
+    found |= hide_end(secrets, text, begin, text.len, copy);
     return found;
 }
 
-/* A row of its own, with copies of all texts; NULL without memory. */
+/* A row of its own, with copies of all texts; NULL without memory. `cut`: the
+ * body may have been; an error's message may quote what was.
+ */
 static struct belay__row *
-row_new(belay_recorder *recorder, const struct belay__row *model, enum cut cut,
+row_new(belay_recorder *recorder, const struct belay__row *model, bool cut,
     const struct belay__secrets *secrets)
 {
     const size_t bytes = sizeof(*model) + texts_len(model);
@@ -222,8 +214,8 @@ row_new(belay_recorder *recorder, const struct belay__row *model, enum cut cut,
         const bool is_body = i == BELAY__TEXT_BODY;
         bool found = belay__secrets_hide(secrets, model->texts[i], to);
 
-        if (is_body) {
-            found |= hide_begun(secrets, model->texts[i], cut, to);
+        if (i == BELAY__TEXT_MESSAGE || (is_body && cut)) {
+            found |= hide_begun(secrets, model->texts[i], to);
         }
         /* What was a number may be none any more. */
         row->checked &= !(found && is_body);
@@ -295,7 +287,7 @@ belay__row_start(belay_recorder *recorder,
 
     row.started_us = belay__unix_us();
     memcpy(row.attempt, attempt, sizeof(row.attempt));
-    return row_new(recorder, &row, CUT_NOWHERE, start->secrets);
+    return row_new(recorder, &row, false, start->secrets);
 }
 
 /* The time of something on the runtime's clock; 0: it has not happened. */
@@ -309,8 +301,6 @@ struct belay__row *
 belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     const char *attempt)
 {
-    const enum cut pieces = end->checked ? CUT_IN_STRINGS : CUT_AT_END;
-    const enum cut cut = end->cut ? pieces : CUT_NOWHERE;
     const int64_t now_us = belay__unix_us();
     const struct belay_llm_attempt *how = end->attempt;
     struct belay__row row = {
@@ -340,5 +330,5 @@ belay__row_end(belay_recorder *recorder, const struct belay__record_end *end,
     }
     row.usage = end->usage != NULL ? *end->usage : belay__usage_unknown;
     row.usage.raw = (struct belay_slice){NULL, 0};
-    return row_new(recorder, &row, cut, end->secrets);
+    return row_new(recorder, &row, end->cut, end->secrets);
 }

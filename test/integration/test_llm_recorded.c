@@ -190,14 +190,23 @@ Test(llm_recorded, s2_an_answer_that_is_cut_within_the_key)
     cr_assert(zero(int, unlink(record_path)));
 }
 
-/* The model's limit comes within the key. */
+#define HALF_WHOLE(end_)                                       \
+    CLOSED("200 OK", "",                                       \
+        "{\"choices\":[{\"index\":0,\"message\":{\"role\":"    \
+        "\"assistant\",\"content\":\"no " HALF_KEY "\"}," end_ \
+        "\"refusal\":null}]}")
+
+/* The model's limit comes within the key, or its filter, or a word for an end
+ * that nobody here knows; also where a stream was asked for.
+ */
 Test(llm_recorded, s2_an_answer_that_is_too_long_for_the_key)
 {
     static const struct fault_route answers[][1] = {
-        {FAULT_ON(NULL, CLOSED("200 OK", "",
-                            "{\"choices\":[{\"index\":0,\"message\":{\"role\":"
-                            "\"assistant\",\"content\":\"no " HALF_KEY
-                            "\"},\"finish_reason\":\"length\"}]}"))},
+        {FAULT_ON(NULL, HALF_WHOLE("\"finish_reason\":\"length\","))},
+        {FAULT_ON(NULL, HALF_WHOLE("\"finish_reason\":\"content_filter\","))},
+        {FAULT_ON(NULL, HALF_WHOLE("\"finish_reason\":\"enough\","))},
+        {FAULT_ON(NULL, HALF_WHOLE(""))},
+        {FAULT_ON(NULL, HALF_WHOLE("\"finish_reason\":\"length\","))},
         {FAULT_ON(NULL,
             FAULT_TEXT(SSE_HEAD HALF_DELTA
                 "data: {\"choices\":[{\"index\":0,\"delta\":{},"
@@ -207,9 +216,11 @@ Test(llm_recorded, s2_an_answer_that_is_too_long_for_the_key)
 
     make_record(".jsonl");
     for (size_t i = 0; i < COUNT(answers); i++) {
+        const bool stream = i >= 4;
+
         PLAY(answers[i], .record = record_path, .no_budget = true,
-            .ask = i > 0 ? ASK_STREAM : ASK_COMPLETE,
-            .body = i > 0 ? STREAM_BODY : BODY);
+            .ask = stream ? ASK_STREAM : ASK_COMPLETE,
+            .body = stream ? STREAM_BODY : BODY);
         cr_expect(zero(int, seen.results[0].code), "%zu", i);
         finish();
         cr_expect(
@@ -218,6 +229,39 @@ Test(llm_recorded, s2_an_answer_that_is_too_long_for_the_key)
             count_in(file_text(record_path), "no ******************"), i + 1));
     }
     cr_assert(zero(int, unlink(record_path)));
+}
+
+/* A server that quotes no more than the first bytes of what it was sent, in an
+ * error or within a stream: what is told and both texts of the record.
+ */
+Test(llm_recorded, s2_the_beginning_of_the_key_quoted)
+{
+    static const struct fault_route answers[][1] = {
+        {FAULT_ON(NULL, CLOSED("400 Bad", "",
+                            "{\"error\":{\"message\":\"no " HALF_KEY
+                            "\",\"type\":\"x\"}}"))},
+        {FAULT_ON(NULL,
+            FAULT_TEXT(SSE_HEAD "data: {\"error\":{\"message\":\"no " HALF_KEY
+                                "\"}}\n\n"),
+            FAULT_DO_CLOSE)},
+    };
+
+    for (size_t i = 0; i < COUNT(answers); i++) {
+        make_record(".jsonl");
+        PLAY(answers[i], .record = record_path, .no_budget = true,
+            .max_retries = BELAY_LLM_NO_RETRIES,
+            .ask = i > 0 ? ASK_STREAM : ASK_COMPLETE,
+            .body = i > 0 ? STREAM_BODY : BODY);
+        cr_expect(lt(int, seen.results[0].code, 0), "%zu", i);
+        cr_expect(eq(ptr, strstr(seen.results[0].message, "canary"), NULL),
+            "%s", seen.results[0].message);
+        finish();
+        cr_expect(zero(sz, count_in(file_text(record_path), "canary")), "%s",
+            file_text(record_path));
+        cr_expect(ge(
+            sz, count_in(file_text(record_path), "no ******************"), 1));
+        cr_assert(zero(int, unlink(record_path)));
+    }
 }
 
 #define CALLING                                                               \
