@@ -45,7 +45,7 @@ refuse(belay_task *task, const struct admit *admit, int code)
 
     (void)belay__printable(account->size.model,
         belay__llm_account_secrets(account), model, sizeof(model));
-    if (code == BELAY_ENOCAP && account->size.kept_input) {
+    if (code == BELAY_ENOCAP && account->size.adds_input) {
         return belay_fail(task, code,
             "request cannot be sent: neither it nor a price file limits the "
             "answer of model '%s', or what it is to read besides, and its "

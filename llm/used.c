@@ -145,7 +145,7 @@ static int64_t
 most_input(
     const struct belay__rate *rate, const struct belay__request_size *size)
 {
-    const int64_t bound = belay__estimate_bound(size->body_bytes);
+    const int64_t bound = belay__request_bound(size);
     const int64_t minute = rate != NULL
                                ? belay__rate_minute(rate, BELAY__RATE_IN_TOKENS)
                                : INT64_MAX;

@@ -98,9 +98,9 @@ static int64_t
 input_most(const struct belay_price_model *price,
     const struct belay__request_size *size)
 {
-    const int64_t bound = belay__estimate_bound(size->body_bytes);
+    const int64_t bound = belay__request_bound(size);
 
-    return size->kept_input && price != NULL && price->max_input_tokens > bound
+    return size->adds_input && price != NULL && price->max_input_tokens > bound
                ? price->max_input_tokens
                : bound;
 }
@@ -165,7 +165,7 @@ add_request(struct belay__dry_run *dry, const struct belay__batch_opts *opts,
     model->unlimited += most < 0;
     model->unpriced += price == NULL;
     model->unbounded +=
-        size.kept_input && (price == NULL || price->max_input_tokens < 0);
+        size.adds_input && (price == NULL || price->max_input_tokens < 0);
     dry->no_cap += code == BELAY_ENOCAP;
     dry->no_price += code == BELAY_ENOPRICE;
     most = most < 0 ? out : most;

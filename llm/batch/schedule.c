@@ -351,7 +351,7 @@ refuse(struct belay__batch *batch, struct belay__item *item, int code)
     belay__item_list_push(&batch->assigned, item);
     if (code == BELAY_ENOCAP) {
         belay__batch_write_error(batch, &item->ref, BELAY__LINE_NO_OUTPUT_CAP,
-            item->size.kept_input
+            item->size.adds_input
                 ? "nothing limits how long the answer may be, or what the "
                   "server adds to the request, and there is a budget"
                 : "nothing limits how long the answer may be, and there is a "

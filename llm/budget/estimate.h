@@ -45,9 +45,9 @@ void belay__estimate_learn(
 void belay__estimate_learn_output(
     struct belay__estimator *estimator, int64_t counted);
 
-/* No tokeniser that works on bytes makes more tokens of a request than this:
- * a token is a byte at least, and what a message or a tool adds in tokens it
- * adds in bytes of JSON too.
+/* No tokeniser that works on bytes makes more tokens of a text, or of a request
+ * without tools, than this: a token is a byte at least, and what frames a
+ * message in tokens does so in more bytes of JSON.
  */
 int64_t belay__estimate_bound(size_t body_bytes);
 

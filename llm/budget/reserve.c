@@ -4,6 +4,11 @@
 #include "llm/json/text.h"
 #include "llm/money/prices.h"
 
+/* Tokens of what a server tells its model of how to call tools; the longest
+ * that Anthropic has named for a model is 530.
+ */
+#define TOOLS_PROMPT 1024
+
 __extension__ typedef __int128 wide;
 
 /* ---- reading a body ---- */
@@ -53,6 +58,47 @@ take_kept(struct belay__json *json, bool text)
                    && belay__json_inside(value.raw).len > 0));
 }
 
+/* A tool of the server's? All are the caller's, and told of in the request,
+ * whose type says nothing else.
+ */
+static bool
+is_hosted(struct belay__json *json)
+{
+    struct belay__json_value key;
+    struct belay__json_value type = {.type = BELAY__JSON_NONE};
+
+    if (!belay__json_enter_object(json)) {
+        return false;
+    }
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "type")) {
+            (void)belay__json_take(json, &type);
+        }
+    }
+    return type.type == BELAY__JSON_STRING
+           && !belay__json_key_is(&type, "function")
+           && !belay__json_key_is(&type, "custom");
+}
+
+static void
+take_tools(struct belay__json *json, struct belay__request_size *ret)
+{
+    if (!belay__json_enter_array(json)) {
+        return;
+    }
+    while (belay__json_next_element(json)) {
+        ret->has_tools = true;
+        ret->adds_input |= is_hosted(json);
+    }
+}
+
+static bool
+is_search(const struct belay__json_value *key)
+{
+    return belay__json_key_is(key, "web_search_options")
+           || belay__json_key_is(key, "mcp_servers");
+}
+
 static bool
 is_output_cap(const struct belay__json_value *key)
 {
@@ -94,9 +140,14 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
             take_tier(&json, &ret->tier);
         } else if (belay__json_key_is(&key, "previous_response_id")
                    || belay__json_key_is(&key, "conversation")) {
-            ret->kept_input |= take_kept(&json, true);
+            ret->adds_input |= take_kept(&json, true);
         } else if (belay__json_key_is(&key, "prompt")) {
-            ret->kept_input |= take_kept(&json, false);
+            ret->adds_input |= take_kept(&json, false);
+        } else if (belay__json_key_is(&key, "tools")
+                   || belay__json_key_is(&key, "functions")) {
+            take_tools(&json, ret);
+        } else if (is_search(&key)) {
+            ret->adds_input = true;
         }
     }
 }
@@ -109,6 +160,16 @@ clamp(wide number)
     return number > INT64_MAX ? INT64_MAX : (int64_t)number;
 }
 
+int64_t
+belay__request_bound(const struct belay__request_size *size)
+{
+    const size_t extra = size->has_tools ? TOOLS_PROMPT : 0;
+
+    return belay__estimate_bound(size->body_bytes < SIZE_MAX - extra
+                                     ? size->body_bytes + extra
+                                     : SIZE_MAX);
+}
+
 /* -1: nothing limits it. */
 static int64_t
 input_high(const struct belay__reserve_rules *rules,
@@ -117,9 +178,9 @@ input_high(const struct belay__reserve_rules *rules,
     static const struct belay__estimator unlearned;
     int64_t estimate;
     int64_t window = rules->model != NULL ? rules->model->max_input_tokens : -1;
-    int64_t bound = belay__estimate_bound(size->body_bytes);
+    int64_t bound = belay__request_bound(size);
 
-    if (rules->mode == BELAY__RESERVE_STRICT && size->kept_input) {
+    if (rules->mode == BELAY__RESERVE_STRICT && size->adds_input) {
         return window < 0 || window > bound ? window : bound;
     }
     if (rules->mode == BELAY__RESERVE_STRICT) {

@@ -26,8 +26,10 @@ struct belay__request_size {
     int64_t output_cap; /* of one answer; -1: it says none */
     int64_t answers;    /* n; at least 1 */
     bool no_output;     /* embeddings and the like */
-    bool kept_input;    /* the server adds what it has kept: an earlier answer,
-                           a conversation, a prompt */
+    bool has_tools;     /* the server adds a prompt that tells of them */
+    bool adds_input;    /* … or more: what it has kept (an
+                           earlier answer, a conversation, a prompt), or what
+                           tools of its own find */
 };
 
 /* Reads it off a body, which ret->model points into; `by_bytes` and
@@ -36,6 +38,9 @@ struct belay__request_size {
  */
 void belay__request_measure(
     struct belay_slice body, struct belay__request_size *ret);
+
+/* The most tokens that its input can have; not with adds_input. */
+int64_t belay__request_bound(const struct belay__request_size *size);
 
 struct belay__reserve_rules {
     const belay_prices *prices;               /* or NULL */
@@ -49,7 +54,7 @@ struct belay__reserve_rules {
 };
 
 /* *ret is complete even where it is of no use. BELAY_ENOCAP, if not uncapped:
- * nothing limits the output, or for STRICT the input: one with kept_input has
+ * nothing limits the output, or for STRICT the input: one with adds_input has
  * no bound but what the model can read. BELAY_ENOPRICE: its cost is not known;
  * the tokens are, as far as something limits them.
  */

@@ -128,14 +128,40 @@ Test(reserve, l54_the_body_says_what_limits_the_output)
 
 Test(reserve, l56_the_body_says_that_the_server_adds_to_it)
 {
-    cr_expect(measure("{\"previous_response_id\": \"r\"}").kept_input);
-    cr_expect(measure("{\"conversation\": {\"id\": \"c\"}}").kept_input);
-    cr_expect(measure("{\"conversation\": \"c\"}").kept_input);
-    cr_expect(measure("{\"prompt\": {\"id\": \"p\"}}").kept_input);
-    cr_expect(not(measure("{\"prompt\": \"once upon\"}").kept_input));
-    cr_expect(not(measure("{\"previous_response_id\": null}").kept_input));
-    cr_expect(not(measure("{\"conversation\": null}").kept_input));
-    cr_expect(not(measure("{}").kept_input));
+    cr_expect(measure("{\"previous_response_id\": \"r\"}").adds_input);
+    cr_expect(measure("{\"conversation\": {\"id\": \"c\"}}").adds_input);
+    cr_expect(measure("{\"conversation\": \"c\"}").adds_input);
+    cr_expect(measure("{\"prompt\": {\"id\": \"p\"}}").adds_input);
+    cr_expect(not(measure("{\"prompt\": \"once upon\"}").adds_input));
+    cr_expect(not(measure("{\"previous_response_id\": null}").adds_input));
+    cr_expect(not(measure("{\"conversation\": null}").adds_input));
+    cr_expect(not(measure("{}").adds_input));
+    cr_expect(measure("{\"web_search_options\": {}}").adds_input);
+    cr_expect(measure("{\"mcp_servers\": [{}]}").adds_input);
+    cr_expect(measure("{\"tools\": [{\"type\": \"function\"}, {\"x\": {}, "
+                      "\"type\": \"web_search\"}]}")
+                  .adds_input);
+    cr_expect(not(measure("{\"tools\": [{\"type\": \"function\"}, {\"type\": "
+                          "\"custom\"}, {\"name\": \"f\"}, 1, null]}")
+                      .adds_input));
+}
+
+Test(reserve, l52_l56_a_server_tells_its_model_of_tools)
+{
+    static const struct belay__request_size size = {.body_bytes = 1000};
+    const int64_t bare = belay__request_bound(&size);
+    struct belay__request_size tools =
+        measure("{\"tools\": [{\"name\": \"f\"}], \"n\": 2}");
+
+    cr_expect(tools.has_tools);
+    cr_expect(eq(i64, tools.answers, 2));
+    cr_expect(measure("{\"functions\": [{}]}").has_tools);
+    cr_expect(not(measure("{\"tools\": []}").has_tools));
+    cr_expect(not(measure("{\"tools\": null}").has_tools));
+    tools.body_bytes = 1000;
+    cr_expect(ge(i64, belay__request_bound(&tools), bare + 530));
+    tools.body_bytes = SIZE_MAX;
+    cr_expect(eq(i64, belay__request_bound(&tools), INT64_MAX));
 }
 
 /* ---- L54, L56: the most ---- */
@@ -327,7 +353,7 @@ Test(reserve, l54_l57_what_nothing_need_limit_must_have_a_price)
             SIZE(936, -1, 1))
             .code,
         BELAY_ENOPRICE));
-    kept.kept_input = true;
+    kept.adds_input = true;
     expect_most(most("large", RULES(.uncapped = true), kept), 0, 0);
     cr_expect(eq(
         int, most(NULL, RULES(.uncapped = true), kept).code, BELAY_ENOPRICE));
@@ -338,7 +364,7 @@ Test(reserve, l56_what_the_server_adds_is_bounded_by_what_the_model_reads)
     struct belay__request_size size = SIZE(936, 10, 1);
     struct outcome got;
 
-    size.kept_input = true;
+    size.adds_input = true;
     expect_most(most("window", STRICT, size), 5010 * INT64_C(1000000), 5010);
     size.body_bytes = 9936; /* the file may know less than the server */
     got = most("window", STRICT, size);

@@ -122,10 +122,11 @@ struct belay_llm_client_opts {
     bool expect_input;          /* budgets hold what the input may well be, not
                                    what it is at most: more calls at once, and
                                    a cap may be passed by what that misses. At
-                                   most it is as long as its bytes; one to which
-                                   the server adds an earlier answer, a
-                                   conversation or a stored prompt, as long as
-                                   max_input_tokens of the price file */
+                                   most it has a token a byte, and what tells a
+                                   model of tools; one to which the server adds
+                                   an earlier answer, a conversation, a stored
+                                   prompt, or what tools of its own find, has up
+                                   to max_input_tokens of the price file */
     belay_budget *budget;       /* default each task's current one; that one
                                    too where it is within this budget */
     belay_recorder *recorder;   /* default each task's current one */
