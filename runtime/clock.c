@@ -2,12 +2,28 @@
 #include "runtime/internal.h"
 
 #include <stdlib.h>
+#include <time.h>
+
+#ifndef CLOCK_MONOTONIC_COARSE
+#define CLOCK_MONOTONIC_COARSE CLOCK_MONOTONIC /* then each look is a tick */
+#endif
 
 int64_t
 belay__clock_now(const belay_runtime *runtime)
 {
     return runtime->clock != NULL ? runtime->clock->now_ns
                                   : (int64_t)uv_hrtime();
+}
+
+int64_t
+belay__clock_tick(const belay_runtime *runtime)
+{
+    struct timespec now = {.tv_sec = 0};
+
+    if (runtime->clock == NULL) {
+        (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    }
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 int64_t

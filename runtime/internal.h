@@ -91,10 +91,8 @@ belay_task *belay__task_new(belay_runtime *runtime, struct belay__scope *parent,
     struct belay__binding *context, const char *name);
 /* Undoes belay__task_new() for a task that was never started. */
 void belay__task_discard(belay_task *task);
-/* Runs what was ready when it was called, and what that made ready, until
- * `enough` tasks have run.
- */
-void belay__run_ready(belay_runtime *runtime, uint32_t enough);
+/* Gives each task that is ready now a turn. */
+void belay__run_lap(belay_runtime *runtime);
 /* Who is told of steps and scopes has changed. The task that runs, if one does,
  * goes on in the loop that asks whom to tell, and so do those behind it.
  */
@@ -326,6 +324,10 @@ int64_t belay__clock_now(const belay_runtime *runtime);
  * at one time. Outside of a run, and with a virtual clock, it is always read.
  */
 int64_t belay__clock_of_run(belay_runtime *runtime);
+/* Changes every few milliseconds, by the system's own tick, and costs less to
+ * read; with a virtual clock it stays the same.
+ */
+int64_t belay__clock_tick(const belay_runtime *runtime);
 /* For asserts: is this the loop's thread? All but the portal is for it only. */
 bool belay__on_thread(const belay_runtime *runtime);
 /* Makes the loop come back at once, or at the next deadline. */

@@ -4,7 +4,8 @@
  * tasks are ready the idle handle is on, which makes the loop poll without
  * waiting; else the timer is set to the earliest deadline. A pass runs the
  * tasks that were ready when it began, and goes on with what they made ready
- * until PASS_TASKS have run, so that a poll is paid for by some work.
+ * until PASS_TASKS have run, so that a poll is paid for by some work, or until
+ * that has taken some milliseconds.
  */
 #include <belay/runtime.h>
 
@@ -128,6 +129,19 @@ give_back(belay_runtime *runtime)
     }
 }
 
+/* Up to a poll; turns that take long are work enough for one, however few. */
+static void
+run_laps(belay_runtime *runtime)
+{
+    const uint64_t enough = runtime->turns + PASS_TASKS;
+    const int64_t tick = belay__clock_tick(runtime);
+
+    do {
+        belay__run_lap(runtime);
+    } while (runtime->ready_first != NULL && runtime->turns < enough
+             && belay__clock_tick(runtime) == tick);
+}
+
 static void
 pass(belay_runtime *runtime)
 {
@@ -141,7 +155,7 @@ pass(belay_runtime *runtime)
     } else {
         runtime->spared = 0;
     }
-    belay__run_ready(runtime, PASS_TASKS);
+    run_laps(runtime);
     jump(runtime);
     if (__builtin_expect(runtime->trace != NULL, 0)) {
         belay__trace_flush(runtime->trace);

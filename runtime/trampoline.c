@@ -429,22 +429,16 @@ belay__run_observed(belay_runtime *runtime)
 }
 
 void
-belay__run_ready(belay_runtime *runtime, uint32_t enough)
+belay__run_lap(belay_runtime *runtime)
 {
-    uint32_t left = enough;
-    uint32_t ran;
-
-    while (runtime->lap_rest != NULL
-           || (runtime->ready_first != NULL && left > 0)) {
+    lap_take(runtime);
+    do {
         if (runtime->lap_rest != NULL) {
             runtime->lap_first = runtime->lap_rest;
             runtime->lap_rest = NULL;
-        } else {
-            lap_take(runtime);
         }
-        ran = is_watched(runtime) ? lap_watched(runtime) : lap(runtime);
-        runtime->turns += ran;
-        left -= ran < left ? ran : left;
-    }
+        runtime->turns +=
+            is_watched(runtime) ? lap_watched(runtime) : lap(runtime);
+    } while (runtime->lap_rest != NULL);
     runtime->current = NULL;
 }

@@ -4,6 +4,7 @@
 #include "runtime/internal.h"
 
 #include <pthread.h>
+#include <time.h>
 
 TestSuite(trampoline, .fini = check_clean, .timeout = 60);
 
@@ -442,6 +443,42 @@ BELAY_ASYNC(polled)
 Test(trampoline, s125_the_loop_is_polled_while_tasks_are_always_ready)
 {
     cr_expect(eq(int, RUN(polled, .stop = false), 0));
+}
+
+struct slow {
+    bool stop;
+    int turns;
+};
+
+/* A turn of the system's clock long. */
+static void
+work(void)
+{
+    struct timespec began;
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &began);
+    do {
+        (void)clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    } while (now.tv_sec == began.tv_sec && now.tv_nsec == began.tv_nsec);
+}
+
+BELAY_ASYNC(slow)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (BELAY_ENTER(polls, .stop = &self->stop)) {
+        while (!self->stop) {
+            cr_assert(lt(int, self->turns++, 2 * POLLS));
+            work();
+            BELAY_AWAIT(belay_checkpoint(task));
+        }
+    }
+    BELAY_END;
+}
+
+Test(trampoline, s41_s125_a_poll_behind_each_turn_that_takes_long)
+{
+    cr_expect(eq(int, RUN_PLAIN(slow, .turns = 0), 0));
 }
 
 struct inside {
