@@ -459,50 +459,54 @@ cancelled_by(
     return found;
 }
 
-bool
-belay_cancel_pending(
-    const belay_task *task, struct belay_cancel_reason *ret_reason)
+/* The innermost scope of the task in which a cancel is in force, whether the
+ * task sees it or not; NULL: none. One that has ended hangs below nothing.
+ */
+static const struct belay__scope *
+innermost_marked(const belay_task *task)
 {
+    const struct belay__scope *scope = task->scope;
+
+    if (task->state == BELAY__TASK_ENDED) {
+        return NULL;
+    }
+    while ((scope->flags & MARKS) == 0) {
+        if (scope == &task->base) {
+            return NULL;
+        }
+        scope = scope->parent;
+    }
+    return scope;
+}
+
+bool
+belay_cancel_why(const belay_task *task, struct belay_cancel_reason *ret_reason)
+{
+    const struct belay__scope *from = innermost_marked(task);
     const struct belay__scope *scope;
     bool by_grace;
 
-    if (!belay__cancel_visible(task)) {
+    if (from == NULL) {
         return false;
     }
-    scope = cancelled_by(task, task->scope, &by_grace);
-    if (ret_reason == NULL || scope == NULL) {
+    if (ret_reason == NULL) {
         return true;
     }
+    scope = cancelled_by(task, from, &by_grace);
+    assert(scope != NULL);
     *ret_reason = belay__scope_reason(task->runtime, scope);
-    if (by_grace) {
+    /* Before the cut, what is held off from an exit is the cancel itself. */
+    if (by_grace && (from->flags & BELAY__SCOPE_CUT) != 0) {
         ret_reason->source = BELAY_CANCEL_GRACE;
     }
     return true;
 }
 
 bool
-belay__cancel_masked(
+belay_cancel_pending(
     const belay_task *task, struct belay_cancel_reason *ret_reason)
 {
-    const struct belay__scope *from = task->scope;
-    const struct belay__scope *scope;
-    bool by_grace;
-
-    if (belay__cancel_visible(task)) {
-        return false;
-    }
-    while (from != &task->base && (from->flags & MARKS) == 0) {
-        from = from->parent;
-    }
-    if ((from->flags & MARKS) == 0) {
-        return false;
-    }
-    scope = cancelled_by(task, from, &by_grace);
-    if (scope == NULL) {
-        return false;
-    }
-    *ret_reason = belay__scope_reason(task->runtime, scope);
-    return true;
+    return belay__cancel_visible(task) && belay_cancel_why(task, ret_reason);
 }
 
 int

@@ -162,7 +162,7 @@ dump_cancel(const belay_task *task, FILE *out)
     if (due != INT64_MAX) {
         fprintf(out, ", deadline in %.3f s", ((double)due - (double)now) / 1e9);
     }
-    if (belay__cancel_masked(task, &reason)) {
+    if (belay_cancel_why(task, &reason)) {
         dump_reason("shielded from a cancel", &reason, out);
     }
 }

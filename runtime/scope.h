@@ -321,9 +321,6 @@ struct belay_cancel_reason belay__scope_reason(
 /* For a cancel with this text by this task, which may be NULL. */
 struct belay_cancel_reason belay__cancel_reason(
     enum belay_cancel_source source, const char *text, const belay_task *by);
-/* Is the task cancelled but does not see it, behind a shield or in an exit? */
-bool belay__cancel_masked(
-    const belay_task *task, struct belay_cancel_reason *ret_reason);
 /* Would a cancel that reaches the exit of `scope` end there? Sets CAUGHT. */
 bool belay__scope_absorb(
     struct belay__scope *scope, const struct belay_result *outcome);

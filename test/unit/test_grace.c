@@ -181,6 +181,132 @@ Test(grace, s101_s23_the_cut_comes_into_scopes_of_an_exit_with_its_reason)
     expect_trace("deadline in 5000 ms; cancel; source 6");
 }
 
+/* ---- S23: why, also where the cancel is held off ---- */
+
+static void
+trace_why(const belay_task *task, const char *where)
+{
+    struct belay_cancel_reason reason = {.text = "untouched", .task_name = ""};
+    const bool cancelled = belay_cancel_why(task, &reason);
+
+    cr_expect(eq(int, belay_cancel_why(task, NULL), cancelled));
+    trace("%s: pending %d, why %d: %d %s%s%s", where,
+        belay_cancel_pending(task, NULL), cancelled, (int)reason.source,
+        reason.text, reason.task_id != 0 ? " by " : "", reason.task_name);
+}
+
+struct asks {
+    belay_duration shield;
+};
+
+BELAY_MANAGER(asks)
+{
+    BELAY_BEGIN;
+    BELAY_TRY_YIELD(NULL);
+    trace_why(task, "exit");
+    BELAY_TRY(belay_sleep(task, belay_seconds(60)));
+    trace_why(task, "later");
+    if (self->shield.ns > 0) {
+        BELAY_WITH (belay_shield(task, self->shield)) {
+            trace_why(task, "shield");
+        }
+    }
+    BELAY_END;
+}
+
+struct asked {
+    bool cancel;
+    bool in_shield;
+    belay_duration timeout;
+    belay_duration shield; /* in the exit */
+    belay_cancel_scope *scope;
+};
+
+BELAY_ASYNC(asked)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.timeout = self->timeout), &self->scope)) {
+        BELAY_WITH (BELAY_ENTER(asks, .shield = self->shield)) {
+            if (self->cancel) {
+                belay_cancel_scope_cancel(self->scope, "enough");
+            }
+            if (self->in_shield) {
+                BELAY_WITH (belay_shield(task, belay_seconds(1))) {
+                    trace_why(task, "body");
+                }
+            }
+            if (self->cancel || self->timeout.ns > 0) {
+                BELAY_AWAIT(belay_sleep(task, belay_seconds(9)));
+            }
+        }
+    }
+    trace_why(task, "behind");
+    BELAY_END;
+}
+
+Test(grace, s23_an_exit_can_learn_of_the_cancel_that_is_held_off)
+{
+    cr_expect(zero(int, RUN(asked, .cancel = true)));
+    expect_trace("exit: pending 0, why 1: 1 enough by program; "
+                 "later: pending 1, why 1: 6 enough by program; "
+                 "behind: pending 0, why 0: 0 untouched");
+    trace_clear();
+    cr_expect(zero(int, RUN(asked, .timeout = belay_seconds(1))));
+    expect_trace("exit: pending 0, why 1: 2 the deadline passed; "
+                 "later: pending 1, why 1: 6 the deadline passed; "
+                 "behind: pending 0, why 0: 0 untouched");
+    trace_clear();
+    cr_expect(zero(int, RUN(asked, .cancel = false)));
+    expect_trace("exit: pending 0, why 0: 0 untouched; "
+                 "later: pending 0, why 0: 0 untouched; "
+                 "behind: pending 0, why 0: 0 untouched");
+}
+
+/* Behind one in an exit it is what comes into the exit that is held off. */
+Test(grace, s23_so_can_what_is_behind_a_shield)
+{
+    cr_expect(zero(int, RUN(asked, .cancel = true, .in_shield = true,
+                            .shield = belay_seconds(1))));
+    expect_trace("body: pending 0, why 1: 1 enough by program; "
+                 "exit: pending 0, why 1: 1 enough by program; "
+                 "later: pending 1, why 1: 6 enough by program; "
+                 "shield: pending 0, why 1: 6 enough by program; "
+                 "behind: pending 0, why 0: 0 untouched");
+}
+
+struct ended {
+    belay_group *group;
+    belay_task *child;
+};
+
+BELAY_ASYNC(ended)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (dropping(task, &self->child)) {
+        BELAY_WITH (belay_group_open(task, NULL, &self->group)) {
+            BELAY_CHECK(
+                belay_group_spawn(self->group, &asked, &(const struct asked){0},
+                    BELAY_SPAWN_OPTS(.task = &self->child)));
+            (void)belay_task_cancel(self->child, "early");
+            trace_why(self->child, "child");
+            BELAY_AWAIT(belay_task_join(task, self->child));
+        }
+        trace_why(self->child, "ended");
+    }
+    BELAY_END;
+}
+
+Test(grace, s23_of_a_task_that_has_ended_nothing_is_known)
+{
+    cr_expect(zero(int, RUN(ended, .group = NULL)));
+    expect_trace("child: pending 1, why 1: 1 early by program; "
+                 "exit: pending 0, why 1: 1 early by program; "
+                 "later: pending 1, why 1: 6 early by program; "
+                 "behind: pending 1, why 1: 1 early by program; "
+                 "ended: pending 0, why 0: 0 untouched");
+}
+
 /* ---- S44: how long is left ---- */
 
 struct looks {

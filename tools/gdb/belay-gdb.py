@@ -275,9 +275,10 @@ class Task:
         base = address(self.value["base"])
         for scope in self.scope.chain():
             if scope.flags & constants.marks:
-                found, _ = cancelled_by(self, scope)
+                found, by_grace = cancelled_by(self, scope)
                 if found:
-                    shown += self.reason("shielded from a cancel", found)
+                    shown += self.reason("shielded from a cancel", found,
+                                         by_grace and scope.has("CUT"))
                 break
             if address(scope.value) == base:
                 break

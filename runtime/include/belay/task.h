@@ -475,6 +475,26 @@ BELAY_API bool belay_cancel_pending(
     const belay_task *task, struct belay_cancel_reason *ret_reason);
 
 /**
+ * belay_cancel_why - who has cancelled the task, seen by it or not
+ *
+ *   task        not NULL
+ *   ret_reason  NULL, or where the reason goes; untouched if there is none
+ *
+ * The cancel that belay_cancel_pending() tells of, or else one that is held
+ * off: in an exit, also behind a yield, until the grace is over, and behind a
+ * shield. It need not be what the exit runs for: see belay_outcome().
+ *
+ * Owner:   texts in the reason live as long as whoever gave them meant.
+ * Errors:  none; false outside of every cancelled scope, and for a task that
+ *          has ended. Where the end of the grace lets the cancel in, its
+ *          source is BELAY_CANCEL_GRACE.
+ * Threads: loop thread.
+ * Since:   0.1. Source: contract S23 (trio #3232).
+ */
+BELAY_API bool belay_cancel_why(
+    const belay_task *task, struct belay_cancel_reason *ret_reason);
+
+/**
  * belay_effective_deadline - when the task will be cancelled at the latest
  *
  * In an exit that is when the grace would end, and behind a shield when its
