@@ -312,6 +312,12 @@ Test(shield, s24_s100_a_shield_with_an_end_lets_the_cancel_in_not_the_cut)
     cr_expect(eq(int, RUN(pierced, .shield = belay_seconds(0)), 0));
     expect_trace("enter a; cancel after 0 ms; exit a/cancel; cut a; "
                  "after 5000 ms");
+    /* The grace counts from the cancel, not from when it comes in: behind a
+     * longer shield nothing is left of it. */
+    trace_clear();
+    cr_expect(eq(int, RUN(pierced, .shield = belay_seconds(10)), 0));
+    expect_trace("enter a; cancel after 10000 ms; exit a/cancel; cut a; "
+                 "after 10000 ms");
 }
 
 struct shielded_exit {
