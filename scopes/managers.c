@@ -1,7 +1,8 @@
 /* managers.c - small managers that every program needs.
  *
  * Each is an argument struct, an enter that cannot fail half-way and an exit
- * that needs no memory.
+ * that does its work without memory. Only suppressing needs some for a group
+ * error, to take it apart; if there is none the error goes on whole.
  */
 #include <belay/managers.h>
 
@@ -87,7 +88,8 @@ belay_defer(belay_task *task, void (*fn)(void *arg), void *arg)
 
 /* ---- suppressing ---- */
 
-#define SPLIT_DEPTH_MAX 64 /* groups in groups; deeper ones stay whole */
+#define SPLIT_DEPTH_MAX 64     /* groups in groups; deeper ones stay whole */
+#define SPLIT_GROUPS_MAX 10000 /* if there are more the whole error does */
 
 struct suppressing {
     int codes[BELAY_SUPPRESSING_MAX];
@@ -181,42 +183,59 @@ with_children(struct belay__memory *memory, const belay_error *group,
     return error;
 }
 
-/* What is left of an error. 0: *ret is it, with a reference, or NULL if
- * nothing is; BELAY_ENOMEM: *ret is untouched.
+/* Errors may be shared, so that a few may be reached in very many ways: of
+ * groups in groups, each with the next one in it twice, 64 have 2^64.
  */
-static int split(struct belay__memory *memory, const struct suppressing *list,
-    belay_error *error, int depth, belay_error **ret);
+struct splitting {
+    struct belay__memory *memory;
+    const struct suppressing *list;
+    int groups; /* looked into so far, each as often as that was */
+};
+
+/* What is left of an error. 0: *ret is it, with a reference, or NULL if
+ * nothing is; BELAY_ENOMEM, BELAY_ETOOLARGE: *ret is untouched.
+ */
+static int split(struct splitting *splitting, belay_error *error, int depth,
+    belay_error **ret);
 
 /* Into `left`, which has room for all children; *ret_count of them.
  * *ret_same: nothing has been taken out.
  */
 static int
-split_children(struct belay__memory *memory, const struct suppressing *list,
-    const belay_error *group, int depth, belay_error **left, size_t *ret_count,
-    bool *ret_same)
+split_children(struct splitting *splitting, const belay_error *group, int depth,
+    belay_error **left, size_t *ret_count, bool *ret_same)
 {
+    const belay_error *before = NULL; /* the child before this one … */
+    belay_error *before_left = NULL;  /* … and what is left of it */
     belay_error *child;
-    int code;
+    int code = 0;
 
     *ret_count = 0;
     *ret_same = true;
     for (size_t i = 0; (child = belay_error_child(group, i)) != NULL; i++) {
-        code = split(memory, list, child, depth + 1, &left[*ret_count]);
+        if (child == before) {
+            left[*ret_count] = belay_error_ref(before_left);
+        } else {
+            code = split(splitting, child, depth + 1, &left[*ret_count]);
+        }
         if (code < 0) {
             unref_all(left, *ret_count);
             return code;
         }
-        *ret_same &= left[*ret_count] == child;
-        *ret_count += left[*ret_count] != NULL;
+        before = child;
+        before_left = left[*ret_count];
+        *ret_same &= before_left == child;
+        *ret_count += before_left != NULL;
     }
     return 0;
 }
 
 static int
-split_group(struct belay__memory *memory, const struct suppressing *list,
-    belay_error *group, int depth, belay_error **ret)
+split_group(struct splitting *splitting, belay_error *group, int depth,
+    belay_error **ret)
 {
-    const struct belay__tally more = tally_left(list, group);
+    struct belay__memory *memory = splitting->memory;
+    const struct belay__tally more = tally_left(splitting->list, group);
     const size_t taken = tally_sum(belay__error_more(group)) - tally_sum(&more);
     const size_t all = child_count(group);
     const size_t unknown = belay_error_failures(group) - all - taken;
@@ -230,7 +249,7 @@ split_group(struct belay__memory *memory, const struct suppressing *list,
     if (left == NULL) {
         return BELAY_ENOMEM;
     }
-    code = split_children(memory, list, group, depth, left, &count, &same);
+    code = split_children(splitting, group, depth, left, &count, &same);
     if (code == 0 && same && taken == 0) { /* it is still the same error */
         unref_all(left, count);
         error = belay_error_ref(group);
@@ -247,10 +266,10 @@ split_group(struct belay__memory *memory, const struct suppressing *list,
 }
 
 static int
-split(struct belay__memory *memory, const struct suppressing *list,
-    belay_error *error, int depth, belay_error **ret)
+split(struct splitting *splitting, belay_error *error, int depth,
+    belay_error **ret)
 {
-    if (is_listed(list, belay_error_code(error))) {
+    if (is_listed(splitting->list, belay_error_code(error))) {
         *ret = NULL;
         return 0;
     }
@@ -260,7 +279,10 @@ split(struct belay__memory *memory, const struct suppressing *list,
         *ret = belay_error_ref(error);
         return 0;
     }
-    return split_group(memory, list, error, depth, ret);
+    if (++splitting->groups > SPLIT_GROUPS_MAX) {
+        return BELAY_ETOOLARGE;
+    }
+    return split_group(splitting, error, depth, ret);
 }
 
 static belay_next
@@ -274,6 +296,7 @@ suppressing_exit(belay_task *task, void *self)
 {
     const struct suppressing *list = self;
     struct belay_result *outcome = belay__exit_outcome(task);
+    struct splitting splitting = {task->runtime->memory, list, 0};
     belay_error *left;
 
     if (outcome->code >= 0 || outcome->cancelled) {
@@ -283,7 +306,7 @@ suppressing_exit(belay_task *task, void *self)
         return belay_suppress(task);
     }
     if (outcome->error == NULL
-        || split(task->runtime->memory, list, outcome->error, 0, &left) < 0) {
+        || split(&splitting, outcome->error, 0, &left) < 0) {
         return belay_return(task, NULL);
     }
     if (left == NULL) {

@@ -1,6 +1,8 @@
 /* test_suppressing.c - suppressing some codes, in groups too: S81, S82, S107. */
 #include "test/support/program.h"
 
+#include "runtime/internal.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -342,6 +344,142 @@ Test(suppressing, s79_s107_an_error_of_which_nothing_is_taken_stays_the_same)
         eq(int, RUN_RESULT(&result, quietly, .code = BELAY_EIO), BELAY_EGROUP));
     cr_expect(eq(str, tree_of(&result), (char *)"EGROUP(1 EPIPE(1))"));
     cr_assert(ne(ptr, belay_error_context(result.error), NULL));
+    belay_error_unref(result.error);
+}
+
+/* ---- errors that are in many places ---- */
+
+/* A group of two; takes both over. NULL without memory, or if one is NULL. */
+static belay_error *
+pair_of(belay_task *task, belay_error *first, belay_error *second)
+{
+    const struct belay__error_site site = {.task_name = "a task"};
+    belay_error *children[] = {first, second};
+    belay_error *pair = NULL;
+
+    if (first != NULL && second != NULL) {
+        pair = belay__error_new_group(
+            task->runtime->memory, &site, NULL, 2, children, 2, NULL);
+    }
+    if (pair == NULL) {
+        belay_error_unref(first);
+        belay_error_unref(second);
+    }
+    return pair;
+}
+
+static belay_error *
+leaf_of(belay_task *task, int code)
+{
+    const struct belay__error_site site = {.task_name = "a task"};
+
+    return belay__error_new(task->runtime->memory, code, &site, "leaf");
+}
+
+/* A pair of the same error, again and again: 2 ^ levels ways to the leaves. */
+static belay_error *
+twins(belay_task *task, int levels, int first, int second)
+{
+    belay_error *error =
+        pair_of(task, leaf_of(task, first), leaf_of(task, second));
+
+    for (int i = 1; i < levels && error != NULL; i++) {
+        error = pair_of(task, error, belay_error_ref(error));
+    }
+    return error;
+}
+
+/* So many ways, too, but no two errors beside each other are the same. */
+static belay_error *
+crossed(belay_task *task, int levels)
+{
+    belay_error *a = leaf_of(task, BELAY_EIO);
+    belay_error *b = leaf_of(task, BELAY_EPIPE);
+    belay_error *one;
+
+    for (int i = 0; i < levels; i++) {
+        one = pair_of(task, belay_error_ref(a), belay_error_ref(b));
+        b = pair_of(task, b, a);
+        a = one;
+    }
+    return pair_of(task, a, b);
+}
+
+struct shared {
+    int levels;
+    int first;
+    int second;
+    bool crossed;
+    const belay_error **ret_whole;
+};
+
+BELAY_ASYNC(shared)
+{
+    belay_error *error;
+
+    BELAY_BEGIN;
+    BELAY_WITH (belay_suppressing(task, BELAY_CODES(BELAY_EIO, BELAY_ENOENT))) {
+        error = self->crossed
+                    ? crossed(task, self->levels)
+                    : twins(task, self->levels, self->first, self->second);
+        if (error == NULL) {
+            BELAY_FAIL(BELAY_ENOMEM, "no error");
+        }
+        if (self->ret_whole != NULL) {
+            *self->ret_whole = error;
+        }
+        return belay_fail_with(task, error);
+    }
+    trace("behind");
+    BELAY_END;
+}
+
+Test(suppressing, s107_an_error_that_is_there_twice_is_split_once)
+{
+    struct belay_result result;
+    const belay_error *error;
+    int depth = 0;
+
+    program_other_code = BELAY_EGROUP; /* without memory it stays whole */
+    cr_expect(zero(int,
+        RUN(shared, .levels = 64, .first = BELAY_EIO, .second = BELAY_ENOENT)));
+    expect_trace("behind");
+    cr_expect(eq(int,
+        RUN_RESULT(&result, shared, .levels = 64, .first = BELAY_EIO,
+            .second = BELAY_EPIPE),
+        BELAY_EGROUP));
+    error = result.error;
+    while (belay_error_child(error, 1) != NULL) {
+        cr_expect(
+            eq(ptr, belay_error_child(error, 0), belay_error_child(error, 1)));
+        error = belay_error_child(error, 0);
+        depth++;
+    }
+    cr_expect(eq(int, depth, 63));
+    cr_expect(eq(sz, belay_error_failures(error), 1));
+    error = belay_error_child(error, 0);
+    cr_expect(eq(int, belay_error_code(error), BELAY_EPIPE));
+    belay_error_unref(result.error);
+}
+
+/* 2^7 ways are few enough, 2^60 are not. */
+Test(suppressing, s107_one_to_which_too_many_ways_lead_stays_whole)
+{
+    struct belay_result result;
+    const belay_error *whole = NULL;
+
+    program_unswept = true; /* each trial would make thousands of errors */
+    cr_expect(eq(int,
+        RUN_RESULT(
+            &result, shared, .crossed = true, .levels = 7, .ret_whole = &whole),
+        BELAY_EGROUP));
+    cr_expect(ne(ptr, result.error, (void *)(uintptr_t)whole));
+    belay_error_unref(result.error);
+    cr_expect(eq(int,
+        RUN_RESULT(&result, shared, .crossed = true, .levels = 60,
+            .ret_whole = &whole),
+        BELAY_EGROUP));
+    cr_expect(eq(ptr, result.error, (void *)(uintptr_t)whole));
     belay_error_unref(result.error);
 }
 
