@@ -148,7 +148,9 @@ on_requested(uv_work_t *work, int status)
     struct request *request = BELAY__CONTAINER(work, struct request, work);
     belay_runtime *runtime = request->runtime;
     const int code = status < 0 ? status : request->code;
+    const bool was_inside = belay__inside_run;
 
+    belay__inside_run = true; /* release, destroy, posts: what it calls */
     release_arg(request->release, request->arg);
     if (request->waiter != NULL) {
         belay_op_done(&request->waiter->op, code, NULL);
@@ -156,6 +158,7 @@ on_requested(uv_work_t *work, int status)
     belay__context_unref(runtime, request->context);
     belay__free(runtime->memory, request, sizeof(*request));
     belay__runtime_drop(runtime);
+    belay__inside_run = was_inside;
 }
 
 static enum belay_abort

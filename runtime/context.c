@@ -60,13 +60,16 @@ belay_context_capture(const belay_task *task, belay_context **ret)
 void
 belay_context_free(belay_context *context)
 {
+    const bool was_inside = belay__inside_run;
     belay_runtime *runtime;
 
     if (context == NULL) {
         return;
     }
     runtime = context->runtime;
+    belay__inside_run = true; /* what destroys a value is called by us */
     belay__context_unref(runtime, context->binding);
+    belay__inside_run = was_inside;
     belay__free(runtime->memory, context, sizeof(*context));
 }
 

@@ -200,7 +200,9 @@ belay__observe_tell(
 {
     struct belay__observers *all = &runtime->observers;
     const belay_observer *last = all->last;
+    const bool was_inside = belay__inside_run;
 
+    belay__inside_run = true; /* a host's call may be what is told of */
     all->telling++;
     for (belay_observer *one = all->first; one != NULL; one = one->next) {
         if (wants(one, seen, span_id)) {
@@ -211,6 +213,7 @@ belay__observe_tell(
         }
     }
     all->telling--;
+    belay__inside_run = was_inside;
     sweep(runtime);
 }
 

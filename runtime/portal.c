@@ -278,6 +278,7 @@ void
 belay__portal_shut(belay_runtime *runtime)
 {
     belay_portal *portal = runtime->portal;
+    const bool was_inside = belay__inside_run;
     struct post *post;
 
     if (portal == NULL) {
@@ -288,9 +289,11 @@ belay__portal_shut(belay_runtime *runtime)
     uv_mutex_lock(&portal->lock);
     portal->runtime = NULL; /* from here on none is accepted, and lost */
     uv_mutex_unlock(&portal->lock);
+    belay__inside_run = true; /* it may be the host that closes */
     while ((post = take_post(portal)) != NULL) {
         run_post(runtime, post);
     }
+    belay__inside_run = was_inside;
     uv_mutex_lock(&portal->lock);
     unref_locked(portal);
 }

@@ -155,6 +155,135 @@ Test(run, s134_so_is_one_from_a_timer_or_a_closed_on_a_hosts_loop)
 }
 
 static void
+run_at_spawn(
+    belay_runtime *runtime, const struct belay_observed *seen, void *arg)
+{
+    (void)runtime;
+    if (seen->event == BELAY_OBSERVED_TASK_SPAWN) {
+        run_in_ended(NULL, arg);
+    }
+}
+
+/* Within calls of the host's. */
+Test(run, s134_so_is_one_from_an_observer_of_a_spawn_or_a_post_at_the_close)
+{
+    struct host host;
+    belay_portal *portal;
+
+    host_open(&host, false);
+    cr_assert(zero(int, belay_portal_open(host.runtime, &portal)));
+    cr_expect(zero(
+        int, belay_observer_attach(host.runtime, run_at_spawn, NULL,
+                 BELAY_OBSERVER_OPTS(.kinds = BELAY_OBSERVE_TASKS), NULL)));
+    cr_expect(zero(int, belay_runtime_spawn(host.runtime, &napper,
+                            &(const struct napper){0}, NULL, NULL, NULL)));
+    expect_trace("EBUSY");
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    trace_clear();
+    cr_expect(zero(int, belay_portal_post(portal, run_in_post, NULL)));
+    belay_runtime_close(host.runtime, host_closed, &host);
+    expect_trace("EBUSY");
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("EBUSY; closed");
+    cr_expect(zero(int, uv_loop_close(&host.loop)));
+    belay_portal_unref(portal);
+}
+
+static void
+run_in_destroy(void *value)
+{
+    run_in_ended(NULL, value);
+}
+
+static const struct belay_var destroyed = {
+    .name = "destroyed", .destroy = run_in_destroy};
+
+static uv_sem_t go;
+
+static int
+wait_to_go(void *arg)
+{
+    (void)arg;
+    uv_sem_wait(&go);
+    return 0;
+}
+
+/* What it posts runs when the call, which holds the runtime, has let go. */
+static void
+run_in_release(void *portal)
+{
+    run_in_ended(NULL, NULL);
+    cr_expect(zero(int, belay_portal_post(portal, run_in_post, NULL)));
+}
+
+struct leaves_call {
+    belay_portal *portal;
+};
+
+BELAY_ASYNC(leaves_call)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &destroyed, NULL, NULL));
+    BELAY_AWAIT(belay_blocking_or_abandon(
+        task, wait_to_go, self->portal, run_in_release));
+    BELAY_END;
+}
+
+/* The release, a variable's destroy, and posts as the runtime shuts. */
+Test(run, s134_so_is_one_from_the_end_of_a_call_that_was_abandoned)
+{
+    struct host host;
+    belay_portal *portal;
+
+    host_open(&host, false);
+    cr_assert(zero(int, uv_sem_init(&go, 0)));
+    cr_assert(zero(int, belay_portal_open(host.runtime, &portal)));
+    cr_expect(zero(int,
+        belay_runtime_spawn(host.runtime, &leaves_call,
+            &(const struct leaves_call){portal}, host_ended, &host, NULL)));
+    (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    belay_runtime_close(host.runtime, host_closed, &host);
+    while (host.ended == 0) {
+        (void)uv_run(&host.loop, UV_RUN_NOWAIT);
+    }
+    expect_trace("ended cancel");
+    uv_sem_post(&go);
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("ended cancel; EBUSY; EBUSY; EBUSY; closed");
+    cr_expect(zero(int, uv_loop_close(&host.loop)));
+    belay_portal_unref(portal);
+    uv_sem_destroy(&go);
+}
+
+struct captures {
+    belay_context **ret;
+};
+
+BELAY_ASYNC(captures)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_var_set(task, &destroyed, NULL, NULL));
+    BELAY_CHECK(belay_context_capture(task, self->ret));
+    BELAY_END;
+}
+
+Test(run, s134_so_is_one_from_a_destroy_as_the_host_frees_a_context)
+{
+    struct host host;
+    belay_context *context = NULL;
+
+    host_open(&host, false);
+    cr_expect(
+        zero(int, belay_runtime_spawn(host.runtime, &captures,
+                      &(const struct captures){&context}, NULL, NULL, NULL)));
+    (void)uv_run(&host.loop, UV_RUN_DEFAULT);
+    expect_trace("");
+    belay_context_free(context);
+    expect_trace("EBUSY");
+    host_close(&host);
+}
+
+static void
 run_in_own(uv_handle_t *handle)
 {
     (void)handle;
