@@ -38,7 +38,8 @@ belay__trace_flush(struct belay__trace *trace)
     size_t done = 0;
     ssize_t n;
 
-    if (trace == NULL || trace->len == 0) {
+    /* One that has failed was the last: another may begin amid a line. */
+    if (trace == NULL || trace->len == 0 || trace->failed != 0) {
         return;
     }
     while (done < trace->len) {

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -335,6 +336,52 @@ Test(trace, a_reader_that_goes_ends_the_trace_and_not_the_program, FILES)
     cr_assert(fd >= 0);
     cr_expect(eq(int, RUN_PLAIN(goes_on, .path = path, .fd = fd), 0));
     expect_trace("the work is done");
+}
+
+struct comes_back {
+    const char *path;
+    int *fd;
+    int passes;
+};
+
+/* Its reader goes, and is there again some passes later. */
+BELAY_ASYNC(comes_back)
+{
+    BELAY_BEGIN;
+    BELAY_CHECK(belay_trace_open(belay_task_runtime(task), self->path, NULL));
+    (void)close(*self->fd);
+    for (; self->passes > 0; self->passes--) {
+        BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
+    }
+    *self->fd = open(self->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1)));
+    BELAY_END;
+}
+
+static volatile sig_atomic_t broken_pipes;
+
+static void
+on_broken_pipe(int number)
+{
+    (void)number;
+    broken_pipes++;
+}
+
+Test(trace, a_write_that_fails_is_the_last_one, FILES)
+{
+    int fd;
+
+    cr_assert(signal(SIGPIPE, on_broken_pipe) != SIG_ERR);
+    cr_assert(eq(int, mkfifo(path, 0600), 0));
+    fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cr_assert(fd >= 0);
+    cr_expect(
+        zero(int, RUN_PLAIN(comes_back, .path = path, .fd = &fd, .passes = 3)));
+    cr_assert(fd >= 0);
+    read_rest(fd, 0);
+    (void)close(fd);
+    cr_expect(zero(sz, strlen(text)));
+    cr_expect(eq(int, broken_pipes, 1));
 }
 
 /* ---- a name from the environment ---- */
