@@ -152,7 +152,8 @@ check(const belay_runtime *runtime, const struct belay_trace_opts *opts)
 {
     if (opts->size != sizeof(*opts)
         || (unsigned)opts->format > BELAY_TRACE_CHROME
-        || (opts->buffer_bytes != 0 && opts->buffer_bytes < BUFFER_MIN)) {
+        || (opts->buffer_bytes != 0 && opts->buffer_bytes < BUFFER_MIN)
+        || opts->buffer_bytes > SIZE_MAX / 2) {
         return BELAY_EINVAL;
     }
     return runtime->trace != NULL ? BELAY_EBUSY : 0;

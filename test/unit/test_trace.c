@@ -157,6 +157,14 @@ BELAY_ASYNC(refused)
         open_trace(task, self->path, BELAY_TRACE_OPTS(.buffer_bytes = 100)),
         BELAY_EINVAL));
     cr_expect(eq(int,
+        open_trace(task, self->path,
+            BELAY_TRACE_OPTS(.buffer_bytes = SIZE_MAX / 2 + 1)),
+        BELAY_EINVAL));
+    cr_expect(eq(int,
+        open_trace(
+            task, self->path, BELAY_TRACE_OPTS(.buffer_bytes = SIZE_MAX)),
+        BELAY_EINVAL));
+    cr_expect(eq(int,
         open_trace(task, self->path, BELAY_TRACE_OPTS(.kinds = 1 << 20)),
         BELAY_EINVAL));
     cr_expect(eq(int,

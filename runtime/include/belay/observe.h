@@ -230,7 +230,7 @@ struct belay_trace_opts {
     size_t size; /* of this struct; BELAY_TRACE_OPTS() fills it */
     enum belay_trace_format format;
     uint32_t kinds;      /* default BELAY_OBSERVE_DEFAULT */
-    size_t buffer_bytes; /* at least 16 KiB; default 64 KiB */
+    size_t buffer_bytes; /* 16 KiB to SIZE_MAX / 2; default 64 KiB */
 };
 #define BELAY_TRACE_OPTS(...)          \
     (&(const struct belay_trace_opts){ \
