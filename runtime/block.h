@@ -4,8 +4,8 @@
  * short task costs. A slab is one allocation that holds blocks of one size.
  * Those that nothing is in any more stay while the loop is busy, so that the
  * next wave finds memory that the kernel need not make again, and go back to
- * the allocator before the loop waits, or when it has been busy for long
- * without them: what is kept follows what is in use.
+ * the allocator, but for a few, before the loop waits, or when it has been busy
+ * for long without them: what is kept follows what is in use.
  */
 #ifndef BELAY_RUNTIME_BLOCK_H
 #define BELAY_RUNTIME_BLOCK_H
@@ -27,8 +27,9 @@ struct belay__block {
 };
 
 /* The slabs of each size that have room: open ones are in use, empty ones are
- * not. Spare is the block that was freed last: the next one takes it, as where
- * a task that ends is followed by another. Its slab counts it as in use.
+ * not. Spare is the block that was freed first since the last spare was taken:
+ * the next one takes it, as where a task that ends is followed by another. Its
+ * slab counts it as in use.
  */
 struct belay__blocks {
     struct belay__slab *open[BELAY__BLOCK_CLASSES];
@@ -37,7 +38,7 @@ struct belay__blocks {
     uint32_t empties; /* empty ones of all sizes … */
     uint32_t least;   /* … the fewest of them since the last look … */
     uint32_t passes;  /* … and how many passes ago that was */
-    bool busy;        /* in a pass; else what is empty goes back at once */
+    bool busy;        /* in a pass; else all but a few of them go at once */
 };
 
 struct belay__block belay__block_alloc_any(

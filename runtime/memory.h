@@ -1,9 +1,12 @@
 /* memory.h - the counted allocator of one runtime (private).
  *
- * Every byte that Belay uses goes through one struct belay__memory and is
- * counted there, so that a test can ask for zero live blocks at the end and
- * can fail the k-th allocation. It is counted by reference because error
- * objects outlive their runtime.
+ * All memory of a runtime, its tasks and their scopes goes through one struct
+ * belay__memory and is counted there, so that a test can ask for zero live
+ * blocks at the end and can fail the k-th allocation. It is counted by
+ * reference because error objects outlive their runtime.
+ *
+ * From malloc() comes what other threads use too, as portals and what is posted
+ * to them, and what is there without a runtime, as a virtual clock.
  */
 #ifndef BELAY_RUNTIME_MEMORY_H
 #define BELAY_RUNTIME_MEMORY_H

@@ -180,7 +180,9 @@ struct belay_slice {
     size_t len;
 };
 
-/* Where all memory of a runtime comes from. */
+/* Where the memory of a runtime comes from. What other threads use too, as posts
+ * to a portal, comes from malloc().
+ */
 struct belay_allocator {
     /* realloc-shaped: ptr NULL allocates, new_size 0 frees and returns NULL.
      * Returned memory is aligned for any type. old_size is what was asked
