@@ -62,6 +62,40 @@ BELAY_ASYNC(shielded)
     BELAY_END;
 }
 
+/* Its exit is cut off, and waits on where the cut does not come in. */
+struct lingers {
+    struct belay_event *event;
+};
+
+BELAY_MANAGER(lingers)
+{
+    BELAY_BEGIN;
+    BELAY_TRY_YIELD(self);
+    BELAY_TRY(belay_event_wait(task, self->event));
+    BELAY_WITH (belay_shield(task, belay_seconds(7))) {
+        BELAY_TRY(belay_event_wait(task, self->event));
+    }
+    BELAY_END;
+}
+
+struct cut {
+    struct belay_event *event;
+};
+
+BELAY_ASYNC(cut)
+{
+    BELAY_BEGIN;
+    BELAY_WITH (belay_cancel_scope_open(task,
+        BELAY_CANCEL_SCOPE_OPTS(.timeout = belay_seconds(1),
+            .grace = belay_milliseconds(100)),
+        NULL)) {
+        BELAY_WITH (BELAY_ENTER(lingers, .event = self->event)) {
+            BELAY_AWAIT(belay_event_wait(task, self->event));
+        }
+    }
+    BELAY_END;
+}
+
 struct named {
     struct belay_op op;
 };
@@ -110,6 +144,7 @@ BELAY_ASYNC(stopped)
             &(const struct victims){.open = &self->open, .never = &self->never},
             BELAY_SPAWN_OPTS(.task = &self->victims)));
         BELAY_CHECK(belay_spawn(self->group, child, .event = &self->never));
+        BELAY_CHECK(belay_spawn(self->group, cut, .event = &self->never));
         BELAY_AWAIT(belay_sleep(task, belay_milliseconds(1500)));
         belay_event_set(&self->open);
         BELAY_AWAIT(belay_sleep(task, belay_milliseconds(500)));
