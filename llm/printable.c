@@ -40,18 +40,14 @@ is_control(const unsigned char *at, int len)
 }
 
 /* Marks what secrets cover of the first `count` bytes, and what they have begun
- * to cover where the text ends: it may have been cut.
+ * to cover where the text may have been cut.
  */
 static void
 mark_secrets(const struct belay__secrets *secrets, struct belay_slice text,
     char *marks, size_t count)
 {
-    const size_t from = text.len - belay__secrets_begun(secrets, text);
-
     belay__secrets_find(secrets, text, marks, count);
-    if (from < count) {
-        memset(marks + from, 1, count - from);
-    }
+    (void)belay__secrets_mark_begun(secrets, text, 1, marks, count);
 }
 
 struct source {

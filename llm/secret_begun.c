@@ -108,3 +108,43 @@ belay__secrets_begun(
     }
     return most;
 }
+
+static bool
+mark_begun(const struct belay__secrets *secrets, struct belay_slice text,
+    size_t begin, size_t end, char mark, char *marks, size_t count)
+{
+    const size_t len = belay__secrets_begun(
+        secrets, (struct belay_slice){text.data + begin, end - begin});
+    const size_t from = end - len;
+    const size_t to = end < count ? end : count;
+
+    if (from < to) {
+        memset(marks + from, mark, to - from);
+    }
+    return len > 0;
+}
+
+bool
+belay__secrets_mark_begun(const struct belay__secrets *secrets,
+    struct belay_slice text, char mark, char *marks, size_t count)
+{
+    size_t begin = 0;
+    size_t end;
+    bool found;
+
+    if (secrets == NULL || secrets->count == 0 || text.len == 0) {
+        return false;
+    }
+    found = mark_begun(secrets, text, 0, text.len, mark, marks, count);
+    for (size_t at = 0; at < text.len; at++) {
+        if (text.data[at] == '"') {
+            end = at;
+            while (end > begin && text.data[end - 1] == '\\') {
+                end--; /* it is quoted in JSON, maybe in JSON */
+            }
+            found |= mark_begun(secrets, text, begin, end, mark, marks, count);
+            begin = at + 1;
+        }
+    }
+    return found;
+}

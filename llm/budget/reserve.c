@@ -4,10 +4,12 @@
 #include "llm/json/text.h"
 #include "llm/money/prices.h"
 
-/* Tokens of what a server tells its model of how to call tools; the longest
- * that Anthropic has named for a model is 530.
+#include <string.h>
+
+/* What a server tells its model of how to call tools, and of a tool that it
+ * knows; the longest that Anthropic has named are 530 and 735.
  */
-#define TOOLS_PROMPT 1024
+#define PROMPT_TOKENS 1024
 
 __extension__ typedef __int128 wide;
 
@@ -58,45 +60,97 @@ take_kept(struct belay__json *json, bool text)
                    && belay__json_inside(value.raw).len > 0));
 }
 
-/* A tool of the server's? All are the caller's, and told of in the request,
- * whose type says nothing else.
- */
-static bool
-is_hosted(struct belay__json *json)
+/* What the next element says that it is; of type NONE if it does not. */
+static struct belay__json_value
+take_type(struct belay__json *json)
 {
-    struct belay__json_value key;
     struct belay__json_value type = {.type = BELAY__JSON_NONE};
+    struct belay__json_value key;
 
     if (!belay__json_enter_object(json)) {
-        return false;
+        return type;
     }
     while (belay__json_next_member(json, &key)) {
         if (belay__json_key_is(&key, "type")) {
             (void)belay__json_take(json, &type);
         }
     }
-    return type.type == BELAY__JSON_STRING
-           && !belay__json_key_is(&type, "function")
-           && !belay__json_key_is(&type, "custom");
+    return type;
 }
 
+/* Tools that the caller runs, but whose description the server has: of these
+ * types, with a date behind it or not.
+ */
+static bool
+is_known_tool(const struct belay__json_value *type)
+{
+    static const char *const names[] = {"bash", "text_editor", "computer",
+        "memory", "local_shell", "shell", "apply_patch"};
+    const struct belay_slice text = belay__json_inside(type->raw);
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const size_t len = strlen(names[i]);
+
+        if (text.len >= len && memcmp(text.data, names[i], len) == 0
+            && (text.len == len || text.data[len] == '_')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What says nothing else is the caller's too, and told of in the request; all
+ * other tools are the server's.
+ */
 static void
 take_tools(struct belay__json *json, struct belay__request_size *ret)
 {
+    struct belay__json_value type;
+
     if (!belay__json_enter_array(json)) {
         return;
     }
     while (belay__json_next_element(json)) {
-        ret->has_tools = true;
-        ret->adds_input |= is_hosted(json);
+        type = take_type(json);
+        ret->prompts += ret->prompts == 0;
+        if (type.type != BELAY__JSON_STRING
+            || belay__json_key_is(&type, "function")
+            || belay__json_key_is(&type, "custom")) {
+            continue;
+        }
+        if (is_known_tool(&type)) {
+            ret->prompts++;
+        } else {
+            ret->adds_input = true;
+        }
     }
 }
 
+/* Of Responses: some of it may stand elsewhere. */
 static bool
-is_search(const struct belay__json_value *key)
+take_references(struct belay__json *json)
 {
-    return belay__json_key_is(key, "web_search_options")
-           || belay__json_key_is(key, "mcp_servers");
+    struct belay__json_value type;
+    bool found = false;
+
+    if (!belay__json_enter_array(json)) {
+        return false;
+    }
+    while (belay__json_next_element(json)) {
+        type = take_type(json);
+        found |= belay__json_key_is(&type, "item_reference");
+    }
+    return found;
+}
+
+/* An object, or an array, with something in it. */
+static bool
+take_search(struct belay__json *json, enum belay__json_type wanted)
+{
+    struct belay__json_value value;
+
+    return belay__json_take(json, &value) && value.type == wanted
+           && (wanted != BELAY__JSON_ARRAY || value.raw.len > 2);
 }
 
 static bool
@@ -146,8 +200,12 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
         } else if (belay__json_key_is(&key, "tools")
                    || belay__json_key_is(&key, "functions")) {
             take_tools(&json, ret);
-        } else if (is_search(&key)) {
-            ret->adds_input = true;
+        } else if (belay__json_key_is(&key, "input")) {
+            ret->adds_input |= take_references(&json);
+        } else if (belay__json_key_is(&key, "web_search_options")) {
+            ret->adds_input |= take_search(&json, BELAY__JSON_OBJECT);
+        } else if (belay__json_key_is(&key, "mcp_servers")) {
+            ret->adds_input |= take_search(&json, BELAY__JSON_ARRAY);
         }
     }
 }
@@ -163,11 +221,8 @@ clamp(wide number)
 int64_t
 belay__request_bound(const struct belay__request_size *size)
 {
-    const size_t extra = size->has_tools ? TOOLS_PROMPT : 0;
-
-    return belay__estimate_bound(size->body_bytes < SIZE_MAX - extra
-                                     ? size->body_bytes + extra
-                                     : SIZE_MAX);
+    return clamp((wide)belay__estimate_bound(size->body_bytes)
+                 + (wide)size->prompts * PROMPT_TOKENS);
 }
 
 /* -1: nothing limits it. */

@@ -26,7 +26,7 @@ struct belay__request_size {
     int64_t output_cap; /* of one answer; -1: it says none */
     int64_t answers;    /* n; at least 1 */
     bool no_output;     /* embeddings and the like */
-    bool has_tools;     /* the server adds a prompt that tells of them */
+    uint32_t prompts;   /* that the server adds, to tell of tools */
     bool adds_input;    /* … or more: what it has kept (an
                            earlier answer, a conversation, a prompt), or what
                            tools of its own find */
@@ -39,7 +39,7 @@ struct belay__request_size {
 void belay__request_measure(
     struct belay_slice body, struct belay__request_size *ret);
 
-/* The most tokens that its input can have; not with adds_input. */
+/* The most tokens that its input can have, but for what adds_input means. */
 int64_t belay__request_bound(const struct belay__request_size *size);
 
 struct belay__reserve_rules {

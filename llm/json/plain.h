@@ -64,8 +64,10 @@ belay__json_mark_special_16(const char *at)
 }
 #endif
 
-/* The first byte that is not plain, or end. */
-static inline const char *
+/* The first byte that is not plain, or end. Always inlined: of a stream's chunk
+ * it is a tenth of the instructions otherwise.
+ */
+__attribute__((always_inline)) static inline const char *
 belay__json_plain_end(const char *at, const char *end)
 {
 #if defined(__SSE2__)

@@ -222,8 +222,9 @@ void belay__tool_leave_id(
 struct belay__choice *belay__answer_nth(struct belay__answer *answer, size_t n);
 struct belay_slice belay__stretch_slice(
     const struct belay__choice *choice, enum belay__stretch_kind kind);
-/* Does that end mean that what was said before it may not be whole? Not of
- * BELAY_LLM_END_UNKNOWN, whose word nobody here knows.
+/* Does that end mean that what was said before it may not be whole? A refusal
+ * may come in the middle. Not of BELAY_LLM_END_UNKNOWN, whose word nobody here
+ * knows.
  */
 bool belay__llm_end_cuts(enum belay_llm_end end);
 /* Every choice has its end, and there are as many at least. */

@@ -21,7 +21,7 @@ bool
 belay__llm_end_cuts(enum belay_llm_end end)
 {
     return end == BELAY_LLM_END_LENGTH || end == BELAY_LLM_END_CONTEXT_FULL
-           || end == BELAY_LLM_END_FILTER;
+           || end == BELAY_LLM_END_FILTER || end == BELAY_LLM_END_REFUSAL;
 }
 
 bool

@@ -287,6 +287,7 @@ struct said {
 struct choice_values {
     struct belay__json_value index;
     struct belay__json_value finish;
+    struct belay__json_value text; /* the old Completions' */
     struct said message;
     struct said delta;
 };
@@ -320,21 +321,6 @@ read_said(struct belay__json *json, struct said *said)
     }
 }
 
-/* The old Completions' text; with a message beside it, an empty one is none. */
-static void
-read_old_text(struct belay__json *json, struct said *message)
-{
-    struct belay__json_value text;
-
-    if (!belay__json_take(json, &text)) {
-        return;
-    }
-    if (!message->is_there || belay__answer_says(&text)) {
-        message->members[CONTENT] = text;
-    }
-    message->is_there = true;
-}
-
 static void
 read_values(struct belay__json *json, struct choice_values *values)
 {
@@ -350,21 +336,52 @@ read_values(struct belay__json *json, struct choice_values *values)
         } else if (belay__json_key_is(&key, "finish_reason")) {
             (void)belay__json_take(json, &values->finish);
         } else if (belay__json_key_is(&key, "text")) {
-            read_old_text(json, &values->message);
+            (void)belay__json_take(json, &values->text);
         }
     }
+}
+
+static bool
+is_something(const struct belay__json_value *member)
+{
+    return belay__answer_says(member)
+           || (member->type == BELAY__JSON_ARRAY && member->raw.len > 2);
+}
+
+static bool
+says_something(const struct said *said)
+{
+    for (int i = 0; i < MEMBERS; i++) {
+        if (is_something(&said->members[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool
+is_fresh(const struct belay__choice *choice)
+{
+    return choice->tool_count == 0
+           && belay__stretch_slice(choice, BELAY__TEXT).len == 0
+           && belay__stretch_slice(choice, BELAY__REFUSAL).len == 0
+           && belay__stretch_slice(choice, BELAY__REASONING).len == 0;
 }
 
 /* Some servers send both: an empty delta with the whole message, or what there
  * is so far with each delta.
  */
 static const struct said *
-what_counts(const struct choice_values *values, bool whole)
+what_counts(const struct choice_values *values,
+    const struct belay__choice *choice, bool whole)
 {
     const struct said *usual = whole ? &values->message : &values->delta;
     const struct said *other = whole ? &values->delta : &values->message;
 
-    return usual->is_there ? usual : other;
+    if (!other->is_there || says_something(usual)) {
+        return usual;
+    }
+    return !usual->is_there || is_fresh(choice) ? other : usual;
 }
 
 /* True if it is one. */
@@ -373,36 +390,41 @@ read_choice(struct belay__answer *answer, struct belay__json *json,
     int64_t position, bool whole)
 {
     struct choice_values values = {.message = {.is_there = false}};
-    const struct said *said;
-    const struct belay__json_value *members;
+    const struct belay__json_value *said;
     struct belay__choice *choice;
+    bool is_there;
     bool ended;
 
     if (!belay__json_enter_object(json)) {
         return false;
     }
     read_values(json, &values);
-    said = what_counts(&values, whole);
-    members = said->members;
     ended = belay__provider_is_reason(&values.finish);
-    if (!said->is_there && !ended) {
+    is_there = values.message.is_there || values.delta.is_there
+               || values.text.type != BELAY__JSON_NONE;
+    if (!is_there && !ended) {
         return false;
     }
     choice = belay__answer_choice(
         answer, belay__provider_index(&values.index, position));
+    if (choice == NULL) {
+        return is_there;
+    }
+    said = what_counts(&values, choice, whole)->members;
     /* Both names are in use for the same thing, some servers send both. */
     belay__answer_text(answer, choice, BELAY__REASONING,
-        members[REASONING_CONTENT].type == BELAY__JSON_STRING
-            ? &members[REASONING_CONTENT]
-            : &members[REASONING]);
-    read_content(answer, choice, &members[CONTENT]);
-    belay__answer_text(answer, choice, BELAY__REFUSAL, &members[REFUSAL]);
-    read_tool_calls(answer, choice, whole, members[TOOL_CALLS].raw);
+        said[REASONING_CONTENT].type == BELAY__JSON_STRING
+            ? &said[REASONING_CONTENT]
+            : &said[REASONING]);
+    read_content(answer, choice,
+        is_something(&said[CONTENT]) ? &said[CONTENT] : &values.text);
+    belay__answer_text(answer, choice, BELAY__REFUSAL, &said[REFUSAL]);
+    read_tool_calls(answer, choice, whole, said[TOOL_CALLS].raw);
     if (ended) {
         belay__answer_end(
             answer, choice, end_of(&values.finish), &values.finish);
     }
-    return said->is_there;
+    return is_there;
 }
 
 static size_t

@@ -181,22 +181,17 @@ read_start(struct belay__answer *answer, struct belay_slice message)
     answer->counts.begun = true;
 }
 
-/* The newest call of that index; NULL: there is none. */
-static struct belay__tool *
-find_call(const struct belay__choice *choice, int64_t place)
-{
-    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
-}
-
-/* Input also goes to blocks that are no calls of ours, as a search that the
- * server makes by itself. Such a block may have the index of a call that was
- * before it: some servers count none of them.
+/* The call that input goes to; NULL: it is for a block that is no call of ours,
+ * as a search that the server makes by itself. Such a block may have the index
+ * of a call that was before it: some servers count none of them.
  */
 static struct belay__tool *
-call_of_delta(const struct belay__answer *answer,
-    const struct belay__choice *choice, int64_t place)
+call_of_delta(
+    struct belay__answer *answer, struct belay__choice *choice, int64_t place)
 {
-    return place == answer->other_block ? NULL : find_call(choice, place);
+    return place == answer->other_block
+               ? NULL
+               : belay__answer_tool(answer, choice, place, NULL);
 }
 
 static void
@@ -217,6 +212,13 @@ read_block_delta(
     } else if (is_type(&values[0], "thinking_delta")) {
         belay__answer_text(answer, choice, BELAY__REASONING, &values[3]);
     }
+}
+
+/* The newest call of that index; NULL: there is none. */
+static struct belay__tool *
+find_call(const struct belay__choice *choice, int64_t place)
+{
+    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
 }
 
 static bool

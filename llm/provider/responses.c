@@ -299,7 +299,8 @@ read_end(struct belay__answer *answer, struct belay__choice *choice,
 }
 
 /* A whole answer, in place of a stream or at its end, where the output may be
- * left out, since it has been told, but not how it ends. False if it is none.
+ * left out, since it has been told, but not that it has ended. False if it is
+ * none.
  */
 static bool
 read_whole(struct belay__answer *answer, struct belay_slice body)
@@ -321,7 +322,9 @@ read_whole(struct belay__answer *answer, struct belay_slice body)
         return true;
     }
     if (values[OUTPUT].type != BELAY__JSON_ARRAY
-        && (fresh || !belay__provider_is_reason(&values[STATUS]))) {
+        && (fresh
+            || !(is_type(&values[STATUS], "completed")
+                 || is_type(&values[STATUS], "incomplete")))) {
         return false;
     }
     choice = belay__answer_choice(answer, 0);

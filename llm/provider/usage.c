@@ -167,6 +167,10 @@ replace_all(
     replace(&usage->out_total, later->usage.out_total);
     replace(&usage->out_reasoning, later->usage.out_reasoning);
     replace(&usage->out_audio, later->usage.out_audio);
+    if (later->prompt >= 0 || later->input >= 0
+        || later->usage.out_total >= 0) {
+        counts->total = later->total; /* what it was the sum of has changed */
+    }
     replace(&counts->total, later->total);
     replace(&counts->prompt, later->prompt);
     replace(&counts->input, later->input);
@@ -223,12 +227,36 @@ settle_writes(
     }
 }
 
+/* What is in the total only. Embeddings have no output, and say so in no other
+ * way. Some servers leave reasoning out of the output that they count, but not
+ * out of the total, by which they charge. A gateway may leave out of the input
+ * what it tells of the cache apart.
+ */
+static void
+settle_total(
+    const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
+{
+    const int64_t apart = sum(counts->apart_read, counts->apart_write);
+    int64_t rest;
+
+    if (ret->in_total < 0 || counts->total < ret->in_total) {
+        return;
+    }
+    rest = counts->total - ret->in_total;
+    if (rest <= ret->out_total) {
+        return;
+    }
+    if (ret->out_total >= 0 && rest - ret->out_total == apart) {
+        ret->in_total += apart;
+    } else {
+        ret->out_total = rest;
+    }
+}
+
 void
 belay__usage_settle(
     const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
 {
-    const int64_t total = counts->total;
-
     *ret = counts->usage;
     if (!counts->told) {
         return;
@@ -241,14 +269,7 @@ belay__usage_settle(
         ret->in_cache_read = counts->apart_read;
     }
     settle_writes(counts, ret);
-    /* Embeddings have no output, and say so by the total only. Some servers
-     * leave the reasoning out of the output that they count, and not out of the
-     * total, by which they charge.
-     */
-    if (ret->in_total >= 0 && total >= ret->in_total
-        && total - ret->in_total > ret->out_total) {
-        ret->out_total = total - ret->in_total;
-    }
+    settle_total(counts, ret);
 }
 
 void

@@ -153,43 +153,6 @@ redact(const belay_recorder *recorder, struct belay_slice *text)
     }
 }
 
-/* Hides in the copy what may be the beginning of a secret, at the end of what
- * stands from `begin` to `end`. Is there one?
- */
-static bool
-hide_end(const struct belay__secrets *secrets, struct belay_slice text,
-    size_t begin, size_t end, char *copy)
-{
-    const size_t len = belay__secrets_begun(
-        secrets, (struct belay_slice){text.data + begin, end - begin});
-
-    memset(copy + end - len, '*', len);
-    return len > 0;
-}
-
-/* The same wherever a text may have been cut: at its end, and at that of each
- * string in it, since it may be JSON or quote some. Each part is looked at
- * once.
- */
-static bool
-hide_begun(
-    const struct belay__secrets *secrets, struct belay_slice text, char *copy)
-{
-    bool escaped = false;
-    bool found = false;
-    size_t begin = 0;
-
-    for (size_t at = 0; at < text.len; at++) {
-        if (text.data[at] == '"' && !escaped) {
-            found |= hide_end(secrets, text, begin, at, copy);
-            begin = at + 1;
-        }
-        escaped = text.data[at] == '\\' && !escaped;
-    }
-    found |= hide_end(secrets, text, begin, text.len, copy);
-    return found;
-}
-
 /* A row of its own, with copies of all texts; NULL without memory. `cut`: the
  * body may have been; an error's message may quote what was.
  */
@@ -215,7 +178,8 @@ row_new(belay_recorder *recorder, const struct belay__row *model, bool cut,
         bool found = belay__secrets_hide(secrets, model->texts[i], to);
 
         if (i == BELAY__TEXT_MESSAGE || (is_body && cut)) {
-            found |= hide_begun(secrets, model->texts[i], to);
+            found |= belay__secrets_mark_begun(
+                secrets, model->texts[i], '*', to, len);
         }
         /* What was a number may be none any more. */
         row->checked &= !(found && is_body);

@@ -240,6 +240,9 @@ Test(llm_recorded, s2_the_beginning_of_the_key_quoted)
         {FAULT_ON(NULL, CLOSED("400 Bad", "",
                             "{\"error\":{\"message\":\"no " HALF_KEY
                             "\",\"type\":\"x\"}}"))},
+        {FAULT_ON(NULL, CLOSED("400 Bad", "",
+                            "{\"error\":{\"message\":\"\\\"no " HALF_KEY
+                            "\\\" (shortened)\"}}"))},
         {FAULT_ON(NULL,
             FAULT_TEXT(SSE_HEAD "data: {\"error\":{\"message\":\"no " HALF_KEY
                                 "\"}}\n\n"),
@@ -250,8 +253,8 @@ Test(llm_recorded, s2_the_beginning_of_the_key_quoted)
         make_record(".jsonl");
         PLAY(answers[i], .record = record_path, .no_budget = true,
             .max_retries = BELAY_LLM_NO_RETRIES,
-            .ask = i > 0 ? ASK_STREAM : ASK_COMPLETE,
-            .body = i > 0 ? STREAM_BODY : BODY);
+            .ask = i > 1 ? ASK_STREAM : ASK_COMPLETE,
+            .body = i > 1 ? STREAM_BODY : BODY);
         cr_expect(lt(int, seen.results[0].code, 0), "%zu", i);
         cr_expect(eq(ptr, strstr(seen.results[0].message, "canary"), NULL),
             "%s", seen.results[0].message);

@@ -283,6 +283,14 @@ Test(session_turns, l67_l68_no_call_is_left_without_its_result)
     SCENE(routes, tool_fails, .size = 0);
 }
 
+/* As an answer that is refused halfway. */
+#define REFUSES                                                             \
+    CLOSED("200 OK", "application/json",                                    \
+        MESSAGE(                                                            \
+            "\"content\":null,\"refusal\":\"no\",\"tool_calls\":[" CALL_OF( \
+                "a") "]",                                                   \
+            "tool_calls"))
+
 PLAY(cut_call)
 {
     BELAY_BEGIN;
@@ -299,11 +307,13 @@ Test(session_turns, l67_a_call_that_was_cut_is_not_complete)
         {FAULT_ON(PATH, ASKS_TOOLS("length"))},
         {FAULT_ON(PATH, ASKS_TOOLS("content_filter"))},
         {FAULT_ON(PATH, ASKS_TOOLS("incomplete"))},
+        {FAULT_ON(PATH, REFUSES)},
     };
 
     SCENE(routes[0], cut_call, .size = 0);
     SCENE(routes[1], cut_call, .size = 0);
     SCENE(routes[2], cut_call, .size = 0);
+    SCENE(routes[3], cut_call, .size = 0);
 }
 
 /* Servers have words of their own for a good end. */

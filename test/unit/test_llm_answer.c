@@ -93,6 +93,22 @@ Test(llm_answer, l1_a_message_and_a_delta)
     }
     expect_whole(
         CHAT, "{\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}", "0 T'hi'\n");
+    expect_whole(CHAT,
+        "{\"choices\":[{\"text\":\"\",\"delta\":{\"content\":\"hi\"},"
+        "\"message\":{\"role\":\"assistant\"}}]}",
+        "0 T'hi'\n");
+    /* A whole answer as the only event, and texts of the old kind. */
+    expect_stream(CHAT,
+        "data: {\"choices\":[{\"delta\":{\"content\":\"\"},\"message\":{"
+        "\"content\":\"hi\"},\"finish_reason\":\"stop\"}]}\n\n" DONE,
+        "0 T'hi' E1 'stop'\n", "T0 'hi'\nE0 'stop'\n");
+    expect_stream(CHAT,
+        "data: {\"choices\":[{\"text\":\"h\",\"delta\":{}}]}\n\n"
+        "data: {\"choices\":[{\"delta\":{\"role\":\"a\"},\"text\":\"i\"}]}\n\n"
+        "data: {\"choices\":[{\"text\":\"!\"}]}\n\n"
+        "data: {\"choices\":[{\"text\":\"?\",\"delta\":{\"content\":\"?\"}}]}"
+        "\n\n" FINISH("stop") DONE,
+        "0 T'hi!?' E1 'stop'\n", NULL);
     expect_stream(CHAT,
         "data: {\"choices\":[{\"delta\":{\"content\":\"h\"},\"message\":{"
         "\"content\":\"h\"}}]}\n\n"
@@ -404,6 +420,10 @@ Test(llm_answer, l1_responses_stream_without_output)
     expect_stream(RESPONSES,
         R_EVENT("response.output_text.delta", ",\"delta\":\"h\"")
             R_EVENT("response.incomplete", ""),
+        "0 T'h'\n", NULL);
+    expect_stream(RESPONSES,
+        R_EVENT("response.output_text.delta", ",\"delta\":\"h\"") R_EVENT(
+            "response.completed", ",\"response\":{\"status\":\"in_progress\"}"),
         "0 T'h'\n", NULL);
     expect_stream(RESPONSES,
         R_EVENT(

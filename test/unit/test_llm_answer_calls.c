@@ -157,7 +157,9 @@ Test(llm_answer_calls, l1_l26_tools_of_the_servers_own)
     expect_stream(&belay__messages_provider,
         START("a") STOP SERVER_START PIECE("{1}") STOP,
         "0 C( 'a' 'f' '{}' )\n");
-    expect_stream(&belay__messages_provider, PIECE("{}") STOP, "0\n");
+    /* Whose it is nobody knows: a call that cannot be answered. */
+    expect_stream(&belay__messages_provider, PIECE("{}") STOP,
+        "0 C( 'call_0' '{}' )\n");
 }
 
 /* ---- which call, among many ---- */

@@ -344,6 +344,10 @@ Test(llm_chat, l47_l50_a_total_that_is_more_than_its_parts)
         100, -1, -1, -1, -1, 20, -1, -1);
     USAGE("{\"completion_tokens\":20,\"total_tokens\":150}", -1, -1, -1, -1, -1,
         20, -1, -1);
+    /* It was input that was told apart. */
+    USAGE("{\"prompt_tokens\":10,\"cache_read_input_tokens\":1000,"
+          "\"completion_tokens\":5,\"total_tokens\":1015}",
+        1010, 1000, -1, -1, -1, 5, -1, -1);
 }
 
 /* Some gateways fill in both sets of names, the other one with zeros. */
@@ -424,6 +428,13 @@ Test(llm_chat, l48_a_later_object_replaces_what_it_says_again)
     cr_expect(eq(i64, usage.in_cache_read, 2));
     cr_expect(eq(i64, usage.out_total, 3));
     cr_expect(eq(int, (int)usage.state, BELAY_LLM_USAGE_EXACT));
+    belay__usage_begin(&counts);
+    belay__usage_read(
+        &counts, slice("{\"prompt_tokens\":100,\"total_tokens\":150,"
+                       "\"completion_tokens\":50}"));
+    belay__usage_read(&counts, slice("{\"prompt_tokens\":20}"));
+    belay__usage_settle(&counts, &usage);
+    cr_expect(eq(i64, usage.out_total, 50), "of another total");
 }
 
 Test(llm_chat, l48_anthropic_counts_exclude_it)

@@ -137,7 +137,15 @@ Test(reserve, l56_the_body_says_that_the_server_adds_to_it)
     cr_expect(not(measure("{\"conversation\": null}").adds_input));
     cr_expect(not(measure("{}").adds_input));
     cr_expect(measure("{\"web_search_options\": {}}").adds_input);
+    cr_expect(not(measure("{\"web_search_options\": null}").adds_input));
     cr_expect(measure("{\"mcp_servers\": [{}]}").adds_input);
+    cr_expect(not(measure("{\"mcp_servers\": []}").adds_input));
+    cr_expect(not(measure("{\"mcp_servers\": null}").adds_input));
+    cr_expect(measure("{\"input\": [{\"role\": \"user\"}, {\"type\": "
+                      "\"item_reference\", \"id\": \"i\"}]}")
+                  .adds_input);
+    cr_expect(
+        not(measure("{\"input\": [\"item_reference\", [1], 2]}").adds_input));
     cr_expect(measure("{\"tools\": [{\"type\": \"function\"}, {\"x\": {}, "
                       "\"type\": \"web_search\"}]}")
                   .adds_input);
@@ -149,15 +157,28 @@ Test(reserve, l56_the_body_says_that_the_server_adds_to_it)
 Test(reserve, l52_l56_a_server_tells_its_model_of_tools)
 {
     static const struct belay__request_size size = {.body_bytes = 1000};
+    static const char *const known[] = {
+        "{\"tools\": [{\"type\": \"bash_20250124\", \"name\": \"bash\"}]}",
+        "{\"tools\": [{\"type\": \"computer_20250124\"}]}",
+        "{\"tools\": [{\"type\": \"text_editor_20250728\"}]}",
+        "{\"tools\": [{\"type\": \"local_shell\"}]}",
+    };
     const int64_t bare = belay__request_bound(&size);
     struct belay__request_size tools =
         measure("{\"tools\": [{\"name\": \"f\"}], \"n\": 2}");
 
-    cr_expect(tools.has_tools);
+    cr_expect(eq(u32, tools.prompts, 1));
     cr_expect(eq(i64, tools.answers, 2));
-    cr_expect(measure("{\"functions\": [{}]}").has_tools);
-    cr_expect(not(measure("{\"tools\": []}").has_tools));
-    cr_expect(not(measure("{\"tools\": null}").has_tools));
+    cr_expect(eq(u32, measure("{\"functions\": [{}, {}]}").prompts, 1));
+    cr_expect(zero(u32, measure("{\"tools\": []}").prompts));
+    cr_expect(zero(u32, measure("{\"tools\": null}").prompts));
+    /* Of these the server knows what they are; the caller runs them. */
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        const struct belay__request_size built_in = measure(known[i]);
+
+        cr_expect(eq(u32, built_in.prompts, 2), "%s", known[i]);
+        cr_expect(not(built_in.adds_input), "%s", known[i]);
+    }
     tools.body_bytes = 1000;
     cr_expect(ge(i64, belay__request_bound(&tools), bare + 530));
     tools.body_bytes = SIZE_MAX;

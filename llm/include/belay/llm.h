@@ -124,9 +124,11 @@ struct belay_llm_client_opts {
                                    a cap may be passed by what that misses. At
                                    most it has a token a byte, and what tells a
                                    model of tools; one to which the server adds
-                                   an earlier answer, a conversation, a stored
-                                   prompt, or what tools of its own find, has up
-                                   to max_input_tokens of the price file */
+                                   an earlier answer, a conversation or a stored
+                                   prompt, up to max_input_tokens of the price
+                                   file. So much is held, too, where tools of
+                                   the server's own may be used: what they find
+                                   in several rounds may pass a cap */
     belay_budget *budget;       /* default each task's current one; that one
                                    too where it is within this budget */
     belay_recorder *recorder;   /* default each task's current one */

@@ -482,7 +482,8 @@ BELAY_API bool belay_cancel_pending(
  *
  * The cancel that belay_cancel_pending() tells of, or else one that is held
  * off: in an exit, also behind a yield, until the grace is over, and behind a
- * shield. It need not be what the exit runs for: see belay_outcome().
+ * shield. It need not be what the exit runs for: see belay_outcome(). What is
+ * held off from the task that has spawned this one is not told.
  *
  * Owner:   texts in the reason live as long as whoever gave them meant.
  * Errors:  none; false outside of every cancelled scope, and for a task that

@@ -95,8 +95,8 @@ BELAY_API BELAY_TOKEN belay_defer(
  *          BELAY_ENOMEM  not entered; nothing has changed
  *          A group error that cannot be split for want of memory goes on
  *          whole; so does one with more than 10,000 groups in it, a shared one
- *          counted wherever it is; and what is more than 64 groups deep stays
- *          as it is.
+ *          counted wherever it is, but for twins side by side; and what is
+ *          more than 64 groups deep stays as it is.
  * Threads: loop thread. Entering and leaving are no checkpoints.
  * Since:   0.1. Source: contract S81, S84, S107 (contextlib.suppress).
  */
