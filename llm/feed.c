@@ -104,14 +104,19 @@ enqueue(struct belay__llm_feed *feed, const struct belay__sse_event *event)
     return code;
 }
 
-/* All events that are complete. After an error there is no more to be had of
- * the piece, which goes away.
+/* All events that are complete, of a piece of so many bytes. After an error
+ * there is no more to be had of it, and it goes away.
  */
 static int
-frame(struct belay__llm_feed *feed)
+frame(struct belay__llm_feed *feed, size_t len)
 {
     struct belay__sse_event event;
     int code = feed->broken;
+
+    compact(feed);
+    if (code == 0) { /* at once, not by and by: about as much will be kept */
+        code = belay__buffer_reserve(&feed->queue, len);
+    }
 
     while (code == 0 && (code = belay__sse_next(&feed->sse, &event)) > 0) {
         code = enqueue(feed, &event);
@@ -160,7 +165,7 @@ belay__llm_feed_push(struct belay__llm_feed *feed, struct belay_slice bytes)
     }
     feed->sse.active = false;
     belay__sse_push(&feed->sse, bytes);
-    code = frame(feed);
+    code = frame(feed, bytes.len);
     return code == 0 ? feed->sse.active : code;
 }
 
@@ -172,7 +177,7 @@ belay__llm_feed_end(struct belay__llm_feed *feed)
         return 0;
     }
     belay__sse_end(&feed->sse);
-    return frame(feed);
+    return frame(feed, 0);
 }
 
 /* ---- pulling ---- */

@@ -67,7 +67,7 @@ size_t belay__secrets_begun(
 
 /* The same wherever a text may have been cut: at its end, and in front of each
  * quotation mark, since it may be JSON, or quote what was. Those of the first
- * `count` marks become `mark`. Were there any, anywhere?
+ * `count` marks become `mark`; not much further is looked. Were there any?
  */
 bool belay__secrets_mark_begun(const struct belay__secrets *secrets,
     struct belay_slice text, char mark, char *marks, size_t count);

@@ -124,11 +124,17 @@ mark_begun(const struct belay__secrets *secrets, struct belay_slice text,
     return len > 0;
 }
 
+/* A quotation mark ends what stands behind the one before it, or behind the one
+ * that began its string of JSON: a secret may have some itself, and JSON may be
+ * quoted in JSON.
+ */
 bool
 belay__secrets_mark_begun(const struct belay__secrets *secrets,
     struct belay_slice text, char mark, char *marks, size_t count)
 {
-    size_t begin = 0;
+    size_t string = 0; /* it begins here … */
+    size_t piece = 0;  /* … and what stands behind the last mark here */
+    bool escaped = false;
     size_t end;
     bool found;
 
@@ -136,15 +142,20 @@ belay__secrets_mark_begun(const struct belay__secrets *secrets,
         return false;
     }
     found = mark_begun(secrets, text, 0, text.len, mark, marks, count);
-    for (size_t at = 0; at < text.len; at++) {
+    for (size_t at = 0; at < text.len && piece < count; at++) {
         if (text.data[at] == '"') {
             end = at;
-            while (end > begin && text.data[end - 1] == '\\') {
-                end--; /* it is quoted in JSON, maybe in JSON */
+            while (end > piece && text.data[end - 1] == '\\') {
+                end--;
             }
-            found |= mark_begun(secrets, text, begin, end, mark, marks, count);
-            begin = at + 1;
+            found |= mark_begun(secrets, text, piece, end, mark, marks, count);
+            piece = at + 1;
         }
+        if (text.data[at] == '"' && !escaped) {
+            found |= mark_begun(secrets, text, string, at, mark, marks, count);
+            string = at + 1;
+        }
+        escaped = text.data[at] == '\\' && !escaped;
     }
     return found;
 }

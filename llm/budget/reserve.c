@@ -85,7 +85,7 @@ static bool
 is_known_tool(const struct belay__json_value *type)
 {
     static const char *const names[] = {"bash", "text_editor", "computer",
-        "memory", "local_shell", "shell", "apply_patch"};
+        "memory", "local_shell", "apply_patch"};
     const struct belay_slice text = belay__json_inside(type->raw);
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -126,19 +126,43 @@ take_tools(struct belay__json *json, struct belay__request_size *ret)
     }
 }
 
-/* Of Responses: some of it may stand elsewhere. */
+/* What an item of Responses has but its id stands elsewhere, if it says so or
+ * says nothing else.
+ */
+static bool
+is_reference(struct belay__json *json)
+{
+    struct belay__json_value type = {.type = BELAY__JSON_NONE};
+    struct belay__json_value key;
+    bool has_id = false;
+    bool has_more = false;
+
+    if (!belay__json_enter_object(json)) {
+        return false;
+    }
+    while (belay__json_next_member(json, &key)) {
+        if (belay__json_key_is(&key, "type")) {
+            (void)belay__json_take(json, &type);
+        } else if (belay__json_key_is(&key, "id")) {
+            has_id = true;
+        } else {
+            has_more = true;
+        }
+    }
+    return belay__json_key_is(&type, "item_reference")
+           || (type.type != BELAY__JSON_STRING && has_id && !has_more);
+}
+
 static bool
 take_references(struct belay__json *json)
 {
-    struct belay__json_value type;
     bool found = false;
 
     if (!belay__json_enter_array(json)) {
         return false;
     }
     while (belay__json_next_element(json)) {
-        type = take_type(json);
-        found |= belay__json_key_is(&type, "item_reference");
+        found |= is_reference(json);
     }
     return found;
 }

@@ -73,6 +73,7 @@ struct belay__choice {
     enum belay_llm_end end;
     struct belay__word end_word;
     bool ended;
+    bool has_content; /* of Chat: not only what old Completions call a text */
 };
 
 /* Something new, as a place in the texts, which may still move. */
@@ -91,8 +92,9 @@ struct belay__answer {
     int code;      /* 0; BELAY_ENOMEM; BELAY_EREPLY: not of the format's form;
                  BELAY_EHTTP: an error in the place of an answer */
     bool finished; /* the format's own end has come */
-    int64_t other_block; /* Messages: where the newest block began that is no
-                            call of a tool; -1: nowhere */
+    int64_t other_block; /* Messages: where the newest block began that may have
+                            input and is no call of ours; -1: nowhere … */
+    bool other_blocks;   /* … and whether there was any */
     struct belay__choice *choices; /* in the order of their arrival */
     size_t choice_count;
     size_t choice_room;

@@ -293,7 +293,7 @@ struct choice_values {
 };
 
 static void
-read_said(struct belay__json *json, struct said *said)
+read_members(struct belay__json *json, struct said *said)
 {
     struct belay__json_value key;
 
@@ -328,9 +328,9 @@ read_values(struct belay__json *json, struct choice_values *values)
 
     while (belay__json_next_member(json, &key)) {
         if (belay__json_key_is(&key, "delta")) {
-            read_said(json, &values->delta);
+            read_members(json, &values->delta);
         } else if (belay__json_key_is(&key, "message")) {
-            read_said(json, &values->message);
+            read_members(json, &values->message);
         } else if (belay__json_key_is(&key, "index")) {
             (void)belay__json_take(json, &values->index);
         } else if (belay__json_key_is(&key, "finish_reason")) {
@@ -369,11 +369,10 @@ is_fresh(const struct belay__choice *choice)
 }
 
 /* Some servers send both: an empty delta with the whole message, or what there
- * is so far with each delta.
+ * is so far with each delta. `fresh`: nothing has come before.
  */
 static const struct said *
-what_counts(const struct choice_values *values,
-    const struct belay__choice *choice, bool whole)
+what_counts(const struct choice_values *values, bool fresh, bool whole)
 {
     const struct said *usual = whole ? &values->message : &values->delta;
     const struct said *other = whole ? &values->delta : &values->message;
@@ -381,7 +380,30 @@ what_counts(const struct choice_values *values,
     if (!other->is_there || says_something(usual)) {
         return usual;
     }
-    return !usual->is_there || is_fresh(choice) ? other : usual;
+    return !usual->is_there || fresh ? other : usual;
+}
+
+static void
+read_said(struct belay__answer *answer, struct belay__choice *choice,
+    const struct choice_values *values, bool whole)
+{
+    const struct said *said = what_counts(values, is_fresh(choice), whole);
+    const struct belay__json_value *members = said->members;
+    const bool has_content = is_something(&members[CONTENT]);
+    /* A message where a delta was to be stands alone. */
+    const bool all =
+        whole || (said == &values->message && values->delta.is_there);
+
+    /* Both names are in use for the same thing, some servers send both. */
+    belay__answer_text(answer, choice, BELAY__REASONING,
+        members[REASONING_CONTENT].type == BELAY__JSON_STRING
+            ? &members[REASONING_CONTENT]
+            : &members[REASONING]);
+    choice->has_content |= has_content;
+    read_content(answer, choice,
+        choice->has_content ? &members[CONTENT] : &values->text);
+    belay__answer_text(answer, choice, BELAY__REFUSAL, &members[REFUSAL]);
+    read_tool_calls(answer, choice, all, members[TOOL_CALLS].raw);
 }
 
 /* True if it is one. */
@@ -390,7 +412,6 @@ read_choice(struct belay__answer *answer, struct belay__json *json,
     int64_t position, bool whole)
 {
     struct choice_values values = {.message = {.is_there = false}};
-    const struct belay__json_value *said;
     struct belay__choice *choice;
     bool is_there;
     bool ended;
@@ -407,19 +428,9 @@ read_choice(struct belay__answer *answer, struct belay__json *json,
     }
     choice = belay__answer_choice(
         answer, belay__provider_index(&values.index, position));
-    if (choice == NULL) {
-        return is_there;
+    if (choice != NULL) {
+        read_said(answer, choice, &values, whole);
     }
-    said = what_counts(&values, choice, whole)->members;
-    /* Both names are in use for the same thing, some servers send both. */
-    belay__answer_text(answer, choice, BELAY__REASONING,
-        said[REASONING_CONTENT].type == BELAY__JSON_STRING
-            ? &said[REASONING_CONTENT]
-            : &said[REASONING]);
-    read_content(answer, choice,
-        is_something(&said[CONTENT]) ? &said[CONTENT] : &values.text);
-    belay__answer_text(answer, choice, BELAY__REFUSAL, &said[REFUSAL]);
-    read_tool_calls(answer, choice, whole, said[TOOL_CALLS].raw);
     if (ended) {
         belay__answer_end(
             answer, choice, end_of(&values.finish), &values.finish);

@@ -36,6 +36,12 @@ read_block_members(
     belay__provider_members(block, names, BLOCK_MEMBERS, ret);
 }
 
+static bool
+is_said(const struct belay__json_value *type)
+{
+    return is_type(type, "text") || is_type(type, "thinking");
+}
+
 /* A block, whole or as it starts. `place` tells the calls of tools apart. */
 static struct belay__tool *
 read_block(struct belay__answer *answer, struct belay__choice *choice,
@@ -181,17 +187,28 @@ read_start(struct belay__answer *answer, struct belay_slice message)
     answer->counts.begun = true;
 }
 
+/* The newest call of that index; NULL: there is none. */
+static struct belay__tool *
+find_call(const struct belay__choice *choice, int64_t place)
+{
+    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
+}
+
 /* The call that input goes to; NULL: it is for a block that is no call of ours,
  * as a search that the server makes by itself. Such a block may have the index
- * of a call that was before it: some servers count none of them.
+ * of a call that was before it: some servers count none of them. If there was
+ * no such block it is of a call whose beginning was lost.
  */
 static struct belay__tool *
-call_of_delta(
-    struct belay__answer *answer, struct belay__choice *choice, int64_t place)
+call_of_delta(struct belay__answer *answer, struct belay__choice *choice,
+    int64_t place, const struct belay__json_value *piece)
 {
-    return place == answer->other_block
-               ? NULL
-               : belay__answer_tool(answer, choice, place, NULL);
+    struct belay__tool *tool =
+        place != answer->other_block ? find_call(choice, place) : NULL;
+
+    return tool == NULL && !answer->other_blocks && belay__answer_says(piece)
+               ? belay__answer_tool(answer, choice, place, NULL)
+               : tool;
 }
 
 static void
@@ -207,18 +224,11 @@ read_block_delta(
     if (is_type(&values[0], "text_delta")) {
         belay__answer_text(answer, choice, BELAY__TEXT, &values[1]);
     } else if (is_type(&values[0], "input_json_delta")) {
-        belay__answer_arguments(
-            answer, choice, call_of_delta(answer, choice, place), &values[2]);
+        belay__answer_arguments(answer, choice,
+            call_of_delta(answer, choice, place, &values[2]), &values[2]);
     } else if (is_type(&values[0], "thinking_delta")) {
         belay__answer_text(answer, choice, BELAY__REASONING, &values[3]);
     }
-}
-
-/* The newest call of that index; NULL: there is none. */
-static struct belay__tool *
-find_call(const struct belay__choice *choice, int64_t place)
-{
-    return choice != NULL ? belay__tool_of_index(choice, place) : NULL;
 }
 
 static bool
@@ -259,8 +269,9 @@ read_block_start(
 
     read_block_members(block, values);
     tool = read_block(answer, choice, place, values);
-    if (tool == NULL) {
+    if (tool == NULL && !is_said(&values[TYPE])) {
         answer->other_block = place;
+        answer->other_blocks = true;
     } else if (answer->other_block == place) {
         answer->other_block = -1;
     }

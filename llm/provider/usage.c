@@ -154,12 +154,23 @@ replace(int64_t *count, int64_t later)
     *count = later >= 0 ? later : *count;
 }
 
+static bool
+differs(int64_t count, int64_t later)
+{
+    return later >= 0 && later != count;
+}
+
 static void
 replace_all(
     struct belay__usage_counts *counts, const struct belay__usage_counts *later)
 {
     struct belay_llm_usage *usage = &counts->usage;
 
+    if (differs(counts->prompt, later->prompt)
+        || differs(counts->input, later->input)
+        || differs(usage->out_total, later->usage.out_total)) {
+        counts->total = -1; /* what it was the sum of has changed */
+    }
     replace(&usage->in_cache_read, later->usage.in_cache_read);
     replace(&usage->in_cache_write_5m, later->usage.in_cache_write_5m);
     replace(&usage->in_cache_write_1h, later->usage.in_cache_write_1h);
@@ -167,10 +178,6 @@ replace_all(
     replace(&usage->out_total, later->usage.out_total);
     replace(&usage->out_reasoning, later->usage.out_reasoning);
     replace(&usage->out_audio, later->usage.out_audio);
-    if (later->prompt >= 0 || later->input >= 0
-        || later->usage.out_total >= 0) {
-        counts->total = later->total; /* what it was the sum of has changed */
-    }
     replace(&counts->total, later->total);
     replace(&counts->prompt, later->prompt);
     replace(&counts->input, later->input);
@@ -236,8 +243,8 @@ static void
 settle_total(
     const struct belay__usage_counts *counts, struct belay_llm_usage *ret)
 {
-    const int64_t apart = sum(counts->apart_read, counts->apart_write);
     int64_t rest;
+    int64_t more;
 
     if (ret->in_total < 0 || counts->total < ret->in_total) {
         return;
@@ -246,8 +253,11 @@ settle_total(
     if (rest <= ret->out_total) {
         return;
     }
-    if (ret->out_total >= 0 && rest - ret->out_total == apart) {
-        ret->in_total += apart;
+    more = rest - ret->out_total;
+    if (ret->out_total >= 0
+        && (more == counts->apart_read || more == counts->apart_write
+            || more == sum(counts->apart_read, counts->apart_write))) {
+        ret->in_total += more;
     } else {
         ret->out_total = rest;
     }

@@ -1,7 +1,7 @@
 /* test_llm_answer_calls.c - which calls of tools an answer has, where servers
  * leave out what tells them apart: L1, L7.
  */
-#include "test/support/answer_dump.h"
+#include "test/support/answer_expect.h"
 #include "test/support/memory.h"
 #include "test/support/slice.h"
 
@@ -13,26 +13,6 @@
 
 TestSuite(
     llm_answer_calls, .init = open_memory, .fini = close_memory, .timeout = 20);
-
-static void
-expect_whole(const struct belay__provider *provider, const char *body,
-    const char *expected)
-{
-    char *text = dump_whole(memory, provider, slice(body));
-
-    cr_expect(eq(str, text, (char *)(uintptr_t)expected), "%s", body);
-    free(text);
-}
-
-static void
-expect_stream(const struct belay__provider *provider, const char *stream,
-    const char *expected)
-{
-    char *text = dump_stream(memory, provider, slice(stream), NULL);
-
-    cr_expect(eq(str, text, (char *)(uintptr_t)expected), "%s", stream);
-    free(text);
-}
 
 /* ---- Chat Completions ---- */
 
@@ -47,14 +27,14 @@ expect_stream(const struct belay__provider *provider, const char *stream,
 
 Test(llm_answer_calls, l7_nothing_is_joined_in_a_whole_answer)
 {
-    expect_whole(&belay__chat_provider,
+    expect_answer(&belay__chat_provider,
         WHOLE(CALL("", "f", "1") "," CALL("", "g", "2")),
         "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'g' '2' )\n");
-    expect_whole(&belay__chat_provider,
+    expect_answer(&belay__chat_provider,
         WHOLE(
             CALL("\"id\":\"\",", "f", "1") "," CALL("\"id\":\"\",", "f", "2")),
         "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'f' '2' )\n");
-    expect_whole(&belay__chat_provider,
+    expect_answer(&belay__chat_provider,
         WHOLE(CALL("\"index\":0,\"id\":\"a\",", "f", "1") "," CALL(
             "\"index\":0,\"id\":\"a\",", "g", "2")),
         "0 C( 'a' 'f' '1' ) C( 'call_0' 'g' '2' )\n");
@@ -62,39 +42,40 @@ Test(llm_answer_calls, l7_nothing_is_joined_in_a_whole_answer)
 
 Test(llm_answer_calls, l7_a_name_begins_another_call)
 {
-    expect_stream(&belay__chat_provider,
+    expect_streamed(&belay__chat_provider,
         DELTA(CALL("", "f", "1") "," CALL("\"id\":\"\",", "f", "2"))
             DELTA(CALL("", "", "3")) DELTA(CALL("", "g", "4")),
         "0 C( 'call_0' 'f' '1' ) C( 'call_1' 'f' '23' )"
-        " C( 'call_2' 'g' '4' )\n");
+        " C( 'call_2' 'g' '4' )\n",
+        NULL);
 }
 
 /* Where an index or an id tells calls apart, the name may come each time. */
 Test(llm_answer_calls, l7_a_name_that_is_repeated)
 {
-    expect_stream(&belay__chat_provider,
+    expect_streamed(&belay__chat_provider,
         DELTA(CALL("\"index\":0,", "f", "1"))
             DELTA(CALL("\"index\":0,", "f", "2")),
-        "0 C( 'call_0' 'f' '12' )\n");
-    expect_stream(&belay__chat_provider,
+        "0 C( 'call_0' 'f' '12' )\n", NULL);
+    expect_streamed(&belay__chat_provider,
         DELTA(CALL("\"id\":\"a\",", "f", "1"))
             DELTA(CALL("\"id\":\"a\",", "f", "2")),
-        "0 C( 'a' 'f' '12' )\n");
-    expect_stream(&belay__chat_provider,
+        "0 C( 'a' 'f' '12' )\n", NULL);
+    expect_streamed(&belay__chat_provider,
         DELTA(CALL("\"id\":\"a\",", "f", "1")) DELTA(CALL("", "f", "2"))
             DELTA(CALL("", "f", "3")),
-        "0 C( 'a' 'f' '123' )\n");
-    expect_stream(&belay__chat_provider,
+        "0 C( 'a' 'f' '123' )\n", NULL);
+    expect_streamed(&belay__chat_provider,
         DELTA(CALL("\"index\":0,", "f", "1")) DELTA(CALL("", "f", "2")),
-        "0 C( 'call_0' 'f' '12' )\n");
+        "0 C( 'call_0' 'f' '12' )\n", NULL);
 }
 
 Test(llm_answer_calls, l7_a_name_may_come_late)
 {
-    expect_stream(&belay__chat_provider,
+    expect_streamed(&belay__chat_provider,
         DELTA("{\"id\":\"a\"}") DELTA(CALL("", "f", "1"))
             DELTA("{\"function\":{\"arguments\":\"2\"}}"),
-        "0 C( 'a' 'f' '12' )\n");
+        "0 C( 'a' 'f' '12' )\n", NULL);
 }
 
 /* ---- Messages ---- */
@@ -118,19 +99,19 @@ Test(llm_answer_calls, l7_calls_of_one_index_without_arguments)
 {
     static const char none[] = "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '{}' )\n";
 
-    expect_stream(
-        &belay__messages_provider, START("a") START("b") STOP STOP, none);
-    expect_stream(
-        &belay__messages_provider, START("a") STOP START("b") STOP, none);
-    expect_stream(&belay__messages_provider,
-        START("a") START("b") PIECE("{}") STOP STOP, none);
-    expect_stream(&belay__messages_provider,
-        START("a") PIECE("{}") START("b") STOP, none);
-    expect_stream(&belay__messages_provider,
+    expect_streamed(
+        &belay__messages_provider, START("a") START("b") STOP STOP, none, NULL);
+    expect_streamed(
+        &belay__messages_provider, START("a") STOP START("b") STOP, none, NULL);
+    expect_streamed(&belay__messages_provider,
+        START("a") START("b") PIECE("{}") STOP STOP, none, NULL);
+    expect_streamed(&belay__messages_provider,
+        START("a") PIECE("{}") START("b") STOP, none, NULL);
+    expect_streamed(&belay__messages_provider,
         START("a") START("b") START("c") STOP,
-        "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '{}' ) C( 'c' 'f' '{}' )\n");
-    expect_stream(&belay__messages_provider,
-        START("a") START("a") PIECE("{}") STOP, "0 C( 'a' 'f' '{}' )\n");
+        "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '{}' ) C( 'c' 'f' '{}' )\n", NULL);
+    expect_streamed(&belay__messages_provider,
+        START("a") START("a") PIECE("{}") STOP, "0 C( 'a' 'f' '{}' )\n", NULL);
 }
 
 #define SERVER_START                                                       \
@@ -143,23 +124,24 @@ Test(llm_answer_calls, l7_calls_of_one_index_without_arguments)
  */
 Test(llm_answer_calls, l1_l26_tools_of_the_servers_own)
 {
-    expect_whole(&belay__messages_provider,
+    expect_answer(&belay__messages_provider,
         "{\"content\":[{\"type\":\"server_tool_use\",\"id\":\"s\",\"name\":"
         "\"web_search\",\"input\":{\"q\":1}},{\"type\":\"text\",\"text\":"
         "\"hi\"}],\"stop_reason\":\"end_turn\"}",
         "0 T'hi' E1 'end_turn'\n");
-    expect_stream(&belay__messages_provider,
-        SERVER_START PIECE("{") PIECE("}") STOP, "0\n");
-    expect_stream(&belay__messages_provider,
+    expect_streamed(&belay__messages_provider,
+        SERVER_START PIECE("{") PIECE("}") STOP, "0\n", NULL);
+    expect_streamed(&belay__messages_provider,
         START("a") PIECE("{}") STOP SERVER_START PIECE("{1}") STOP START("b")
             PIECE("[]") STOP,
-        "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '[]' )\n");
-    expect_stream(&belay__messages_provider,
-        START("a") STOP SERVER_START PIECE("{1}") STOP,
-        "0 C( 'a' 'f' '{}' )\n");
+        "0 C( 'a' 'f' '{}' ) C( 'b' 'f' '[]' )\n", NULL);
+    expect_streamed(&belay__messages_provider,
+        START("a") STOP SERVER_START PIECE("{1}") STOP, "0 C( 'a' 'f' '{}' )\n",
+        NULL);
     /* Whose it is nobody knows: a call that cannot be answered. */
-    expect_stream(&belay__messages_provider, PIECE("{}") STOP,
-        "0 C( 'call_0' '{}' )\n");
+    expect_streamed(&belay__messages_provider, PIECE("") STOP, "0\n", NULL);
+    expect_streamed(&belay__messages_provider, PIECE("{}") STOP,
+        "0 C( 'call_0' '{}' )\n", NULL);
 }
 
 /* ---- which call, among many ---- */
@@ -355,7 +337,7 @@ Test(llm_answer_calls, l28_many_choices_are_written_once)
 
 Test(llm_answer_calls, l1_an_id_of_ours_is_nobody_elses)
 {
-    expect_whole(&belay__chat_provider,
+    expect_answer(&belay__chat_provider,
         WHOLE(CALL("", "f", "1") "," CALL("\"id\":\"call_0\",", "f",
             "2") "," CALL("\"id\":\"call_2\",", "f", "3") "," CALL("", "f",
             "4") "," CALL("\"id\":\"call_2\",", "f", "5")),
@@ -475,19 +457,19 @@ Test(llm_answer_calls, l1_ids_of_ours_take_no_time_in_many_choices)
 /* It may still come, as long as the stream goes on. */
 Test(llm_answer_calls, l1_an_id_that_comes_late_counts)
 {
-    expect_stream(&belay__chat_provider,
+    expect_streamed(&belay__chat_provider,
         DELTA(CALL("\"index\":0,", "f", "1"))
             DELTA("{\"index\":0,\"id\":\"a\"}"),
-        "0 C( 'a' 'f' '1' )\n");
+        "0 C( 'a' 'f' '1' )\n", NULL);
 }
 
 Test(llm_answer_calls, l1_ids_of_the_other_formats)
 {
-    expect_whole(&belay__messages_provider,
+    expect_answer(&belay__messages_provider,
         "{\"content\":[{\"type\":\"tool_use\",\"name\":\"f\",\"input\":{}},"
         "{\"type\":\"tool_use\",\"id\":\"\",\"name\":\"g\",\"input\":{}}]}",
         "0 C( 'call_0' 'f' '{}' ) C( 'call_1' 'g' '{}' )\n");
-    expect_whole(&belay__responses_provider,
+    expect_answer(&belay__responses_provider,
         "{\"output\":[{\"type\":\"function_call\",\"name\":\"f\","
         "\"arguments\":\"1\"},{\"type\":\"function_call\",\"name\":\"g\","
         "\"arguments\":\"2\"}]}",

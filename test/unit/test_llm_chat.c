@@ -348,6 +348,10 @@ Test(llm_chat, l47_l50_a_total_that_is_more_than_its_parts)
     USAGE("{\"prompt_tokens\":10,\"cache_read_input_tokens\":1000,"
           "\"completion_tokens\":5,\"total_tokens\":1015}",
         1010, 1000, -1, -1, -1, 5, -1, -1);
+    USAGE("{\"prompt_tokens\":110,\"cache_creation_input_tokens\":100,"
+          "\"cache_read_input_tokens\":1000,\"completion_tokens\":5,"
+          "\"total_tokens\":1115}",
+        1110, 1000, 100, -1, -1, 5, -1, -1);
 }
 
 /* Some gateways fill in both sets of names, the other one with zeros. */
@@ -432,9 +436,17 @@ Test(llm_chat, l48_a_later_object_replaces_what_it_says_again)
     belay__usage_read(
         &counts, slice("{\"prompt_tokens\":100,\"total_tokens\":150,"
                        "\"completion_tokens\":50}"));
-    belay__usage_read(&counts, slice("{\"prompt_tokens\":20}"));
+    belay__usage_read(&counts, slice("{\"completion_tokens\":20}"));
+    belay__usage_read(&counts, slice("{\"prompt_tokens\":100}"));
     belay__usage_settle(&counts, &usage);
-    cr_expect(eq(i64, usage.out_total, 50), "of another total");
+    cr_expect(eq(i64, usage.out_total, 20), "of another total");
+    belay__usage_begin(&counts);
+    belay__usage_read(
+        &counts, slice("{\"prompt_tokens\":100,\"total_tokens\":150,"
+                       "\"completion_tokens\":20}"));
+    belay__usage_read(&counts, slice("{\"completion_tokens\":20}"));
+    belay__usage_settle(&counts, &usage);
+    cr_expect(eq(i64, usage.out_total, 50), "of the same one");
 }
 
 Test(llm_chat, l48_anthropic_counts_exclude_it)

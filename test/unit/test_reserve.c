@@ -145,7 +145,14 @@ Test(reserve, l56_the_body_says_that_the_server_adds_to_it)
                       "\"item_reference\", \"id\": \"i\"}]}")
                   .adds_input);
     cr_expect(
+        measure("{\"input\": [{\"id\": \"i\", \"type\": null}]}").adds_input);
+    cr_expect(
         not(measure("{\"input\": [\"item_reference\", [1], 2]}").adds_input));
+    cr_expect(not(measure("{\"input\": [{\"id\": \"i\", \"role\": \"user\"}, "
+                          "{\"type\": \"reasoning\", \"id\": \"r\"}, {}]}")
+                      .adds_input));
+    /* The server's own, or the caller's: it depends. */
+    cr_expect(measure("{\"tools\": [{\"type\": \"shell\"}]}").adds_input);
     cr_expect(measure("{\"tools\": [{\"type\": \"function\"}, {\"x\": {}, "
                       "\"type\": \"web_search\"}]}")
                   .adds_input);

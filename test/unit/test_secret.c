@@ -186,6 +186,35 @@ Test(secret, s2_a_text_may_be_cut_within_one)
     expect_begun("sk/abc+def", "", "");
 }
 
+/* … by whoever quotes it; what is hidden becomes '*'. */
+static void
+expect_mark(const char *secret, const char *text, const char *wanted)
+{
+    char shown[64];
+    const size_t len = strlen(text);
+
+    cr_assert(lt(sz, len, sizeof(shown)));
+    memcpy(shown, text, len + 1);
+    (void)belay__secrets_mark_begun(
+        secret_of(slice(secret)), slice(text), '*', shown, len);
+    cr_expect(zero(int, strcmp(shown, wanted)), "%s: %s", text, shown);
+}
+
+Test(secret, s2_a_text_may_quote_what_was_cut_within_one)
+{
+    expect_mark(
+        "sk/abc+def", "no \"sk/abc+de\", he said", "no \"*********\", he said");
+    expect_mark("sk/abc+def", "{\"e\":\"no \\\"sk/abc+de\\\" (cut)\"}",
+        "{\"e\":\"no \\\"*********\\\" (cut)\"}");
+    expect_mark("sk/abc+def", "{\"e\":\"sk/abc+de", "{\"e\":\"*********");
+    expect_mark("sk/abc+def", "\"sk/abc+\"", "\"sk/abc+\"");
+    /* Some have such a mark in them, or end in a backslash. */
+    expect_mark("pa\"ssword12", "{\"e\":\"bad pa\\\"sswor\"}",
+        "{\"e\":\"bad *********\"}");
+    expect_mark("pa\"ssword12", "bad pa\"sswor", "bad ********");
+    expect_mark("abcdefg\\hi", "\"abcdefg\\\\\"", "\"*********\"");
+}
+
 /* However much of a text is looked at: there is no more to be seen of it. */
 Test(secret, s2_nothing_of_one_is_shown_at_whatever_place)
 {
