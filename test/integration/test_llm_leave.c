@@ -148,11 +148,10 @@ run_leaving(struct scene *scene)
     const belay_function *function = scene->counted ? &counting : &leaving;
     belay_clock *clock = belay_clock_new(false); /* no tick, no further poll */
 
-    cr_expect(zero(int,
-        belay_run(function, &(const struct counting){scene},
-            BELAY_RUNTIME_OPTS(.step_budget = 1, .allocator = &test_allocator,
-                .clock = clock),
-            NULL)));
+    cr_expect(zero(int, belay_run(function, &(const struct counting){scene},
+                            BELAY_RUNTIME_OPTS(.step_budget = 1,
+                                .allocator = &test_allocator, .clock = clock),
+                            NULL)));
     belay_clock_free(clock);
     cr_expect(eq(int, scene->code, BELAY_ECLOSED), "turn %zu", scene->turns);
     cr_expect(zero(i64, scene->stats.held.requests), "turn %zu", scene->turns);
