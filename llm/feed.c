@@ -104,19 +104,14 @@ enqueue(struct belay__llm_feed *feed, const struct belay__sse_event *event)
     return code;
 }
 
-/* All events that are complete, of a piece of so many bytes. After an error
- * there is no more to be had of it, and it goes away.
+/* All events that are complete. After an error there is no more to be had of
+ * the piece, which goes away.
  */
 static int
-frame(struct belay__llm_feed *feed, size_t len)
+frame(struct belay__llm_feed *feed)
 {
     struct belay__sse_event event;
     int code = feed->broken;
-
-    compact(feed);
-    if (code == 0) { /* at once, not by and by: about as much will be kept */
-        code = belay__buffer_reserve(&feed->queue, len);
-    }
 
     while (code == 0 && (code = belay__sse_next(&feed->sse, &event)) > 0) {
         code = enqueue(feed, &event);
@@ -165,7 +160,7 @@ belay__llm_feed_push(struct belay__llm_feed *feed, struct belay_slice bytes)
     }
     feed->sse.active = false;
     belay__sse_push(&feed->sse, bytes);
-    code = frame(feed, bytes.len);
+    code = frame(feed);
     return code == 0 ? feed->sse.active : code;
 }
 
@@ -177,7 +172,7 @@ belay__llm_feed_end(struct belay__llm_feed *feed)
         return 0;
     }
     belay__sse_end(&feed->sse);
-    return frame(feed, 0);
+    return frame(feed);
 }
 
 /* ---- pulling ---- */

@@ -167,14 +167,18 @@ take_references(struct belay__json *json)
     return found;
 }
 
-/* An object, or an array, with something in it. */
 static bool
-take_search(struct belay__json *json, enum belay__json_type wanted)
+take_elements(struct belay__json *json)
 {
-    struct belay__json_value value;
+    bool found = false;
 
-    return belay__json_take(json, &value) && value.type == wanted
-           && (wanted != BELAY__JSON_ARRAY || value.raw.len > 2);
+    if (!belay__json_enter_array(json)) {
+        return false;
+    }
+    while (belay__json_next_element(json)) {
+        found = true;
+    }
+    return found;
 }
 
 static bool
@@ -219,17 +223,16 @@ belay__request_measure(struct belay_slice body, struct belay__request_size *ret)
         } else if (belay__json_key_is(&key, "previous_response_id")
                    || belay__json_key_is(&key, "conversation")) {
             ret->adds_input |= take_kept(&json, true);
-        } else if (belay__json_key_is(&key, "prompt")) {
+        } else if (belay__json_key_is(&key, "prompt")
+                   || belay__json_key_is(&key, "web_search_options")) {
             ret->adds_input |= take_kept(&json, false);
         } else if (belay__json_key_is(&key, "tools")
                    || belay__json_key_is(&key, "functions")) {
             take_tools(&json, ret);
         } else if (belay__json_key_is(&key, "input")) {
             ret->adds_input |= take_references(&json);
-        } else if (belay__json_key_is(&key, "web_search_options")) {
-            ret->adds_input |= take_search(&json, BELAY__JSON_OBJECT);
         } else if (belay__json_key_is(&key, "mcp_servers")) {
-            ret->adds_input |= take_search(&json, BELAY__JSON_ARRAY);
+            ret->adds_input |= take_elements(&json);
         }
     }
 }

@@ -27,9 +27,9 @@ struct belay__request_size {
     int64_t answers;    /* n; at least 1 */
     bool no_output;     /* embeddings and the like */
     uint32_t prompts;   /* that the server adds, to tell of tools */
-    bool adds_input;    /* … or more: what it has kept (an
-                           earlier answer, a conversation, a prompt), or what
-                           tools of its own find */
+    bool adds_input;    /* … or more: what it has kept (an earlier answer, a
+                           conversation, a prompt), or what tools of its own
+                           find */
 };
 
 /* Reads it off a body, which ret->model points into; `by_bytes` and

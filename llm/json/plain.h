@@ -64,8 +64,8 @@ belay__json_mark_special_16(const char *at)
 }
 #endif
 
-/* The first byte that is not plain, or end. Always inlined: of a stream's chunk
- * it is a tenth of the instructions otherwise.
+/* The first byte that is not plain, or end. Always inlined: the calls cost a
+ * chunk of a stream 2 % of its instructions.
  */
 __attribute__((always_inline)) static inline const char *
 belay__json_plain_end(const char *at, const char *end)

@@ -139,7 +139,7 @@ Test(reserve, l56_the_body_says_that_the_server_adds_to_it)
     cr_expect(measure("{\"web_search_options\": {}}").adds_input);
     cr_expect(not(measure("{\"web_search_options\": null}").adds_input));
     cr_expect(measure("{\"mcp_servers\": [{}]}").adds_input);
-    cr_expect(not(measure("{\"mcp_servers\": []}").adds_input));
+    cr_expect(not(measure("{\"mcp_servers\": [ ]}").adds_input));
     cr_expect(not(measure("{\"mcp_servers\": null}").adds_input));
     cr_expect(measure("{\"input\": [{\"role\": \"user\"}, {\"type\": "
                       "\"item_reference\", \"id\": \"i\"}]}")
